@@ -1,0 +1,149 @@
+package schemas
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// Condition is the value of a record of the conditions topic: a rule's
+// expression was true for one label set at a window's end, or was true before and
+// now is not. Healthy series make none. The record's key is Alert fingerprint text.
+type Condition struct {
+	Rule        string            `json:"rule"`        // group/alert, unique among the rules
+	Fingerprint string            `json:"fingerprint"` // 16 hex digits of rule and labels
+	Group       string            `json:"group"`       // series group that it was seen in
+	Labels      map[string]string `json:"labels"`      // of the alert: alertname, the series' and the rule's
+	Annotations map[string]string `json:"annotations,omitempty"`
+	EndMS       int64             `json:"end_ms"`   // end of the window that was checked
+	Revision    uint32            `json:"revision"` // of that window
+	True        bool              `json:"true"`
+	Reason      string            `json:"reason,omitempty"` // why it is false: "false", "recovered", "no data", "rule removed"
+	Value       float64           `json:"value"`            // left side of the comparison, or 1
+	ForMS       int64             `json:"for_ms,omitempty"`
+	KeepMS      int64             `json:"keep_ms,omitempty"` // keep_firing_for
+	TierMS      int64             `json:"tier_ms"`
+}
+
+// AlertState is where an alert stands in its life.
+type AlertState string
+
+// The four states. Inactive alerts are not published.
+const (
+	Inactive AlertState = "inactive"
+	Pending  AlertState = "pending"
+	Firing   AlertState = "firing"
+	Resolved AlertState = "resolved"
+)
+
+// Transition is one change of state, at a window's end: what a notification is
+// keyed by, so that the same transition is never told twice.
+type Transition struct {
+	From   AlertState `json:"from"`
+	To     AlertState `json:"to"`
+	AtMS   int64      `json:"at_ms"` // the window end that decided it
+	Reason string     `json:"reason"`
+}
+
+// Alert is the value of a record of the alerts topic: the whole state of one
+// alert after its last transition or update. Key: Fingerprint.
+type Alert struct {
+	Fingerprint string            `json:"fingerprint"`
+	Rule        string            `json:"rule"`
+	Group       string            `json:"group"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+	State       AlertState        `json:"state"`
+	ActiveMS    int64             `json:"active_ms"`             // first window end at which it was true
+	FiredMS     int64             `json:"fired_ms,omitempty"`    // when it became firing
+	ResolvedMS  int64             `json:"resolved_ms,omitempty"` // when it was resolved
+	LastMS      int64             `json:"last_ms"`               // last window end that was seen
+	LastTrueMS  int64             `json:"last_true_ms"`
+	LastRev     uint32            `json:"last_rev"`
+	Value       float64           `json:"value"`
+	ForMS       int64             `json:"for_ms,omitempty"`
+	KeepMS      int64             `json:"keep_ms,omitempty"`
+	TierMS      int64             `json:"tier_ms"`
+	Last        Transition        `json:"last"`              // the newest transition
+	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
+}
+
+// DedupKey is the key under which receivers know this alert (PagerDuty's
+// dedup_key): the same for trigger and resolve, at most 255 characters.
+func (a *Alert) DedupKey() string { return "weir/" + a.Fingerprint }
+
+// DeliveryStatus is how far a notification got.
+type DeliveryStatus string
+
+// A delivery is written as PENDING before the first call to its receiver, and as
+// SUBMITTED or FAILED after the last.
+const (
+	DeliveryPending   DeliveryStatus = "PENDING"
+	DeliverySubmitted DeliveryStatus = "SUBMITTED"
+	DeliveryFailed    DeliveryStatus = "FAILED"
+)
+
+// Attempt is one call to a receiver.
+type Attempt struct {
+	AtMS   int64  `json:"at_ms"`
+	Result string `json:"result"` // "202 accepted", or the error, without secrets
+}
+
+// Delivery is an entry of the notification ledger: one transition of one alert to
+// one receiver. Key: Delivery.Key.
+type Delivery struct {
+	Receiver    string         `json:"receiver"`
+	Fingerprint string         `json:"fingerprint"`
+	To          AlertState     `json:"to"` // firing or resolved
+	AtMS        int64          `json:"at_ms"`
+	Status      DeliveryStatus `json:"status"`
+	Attempts    []Attempt      `json:"attempts,omitempty"` // the last 16
+	Alert       *Alert         `json:"alert,omitempty"`    // while PENDING: what to send after a restart
+}
+
+// Key identifies the delivery in the ledger's compacted topic.
+func (d *Delivery) Key() string {
+	return d.Receiver + "/" + d.Fingerprint + "/" + string(d.To) + "/" + itoa(d.AtMS)
+}
+
+const docVersion = 1
+
+// ErrVersion is wrapped by every decoder that meets a version it does not know.
+var ErrVersion = errors.New("unknown version")
+
+// ErrCorrupt is wrapped by every decoder whose input does not hold together.
+var ErrCorrupt = errors.New("corrupt")
+
+// doc is what is kept as a version byte and JSON: a few thousand values a second
+// at most, and fields are added over time.
+type doc interface {
+	Condition | Alert | Delivery
+}
+
+// EncodeDoc encodes a condition, an alert or a delivery: a version byte, then JSON.
+// It cannot fail: none of the types holds what JSON cannot say (Value is finite).
+func EncodeDoc[T doc](v *T) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("schemas: %T %+v: %v", v, v, err)) // a NaN that alerts let through: a bug
+	}
+	return append([]byte{docVersion}, b...)
+}
+
+// DecodeDoc reads what EncodeDoc wrote. It returns ErrVersion or ErrCorrupt, wrapped.
+func DecodeDoc[T doc](b []byte) (*T, error) {
+	v := new(T)
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%T: empty: %w", v, ErrCorrupt)
+	}
+	if b[0] != docVersion {
+		return nil, fmt.Errorf("%T: version %d: %w", v, b[0], ErrVersion)
+	}
+	if err := json.Unmarshal(b[1:], v); err != nil {
+		return nil, fmt.Errorf("%T: %v: %w", v, err, ErrCorrupt)
+	}
+	return v, nil
+}

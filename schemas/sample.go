@@ -1,0 +1,33 @@
+package schemas
+
+// Sample is one measured value of a series.
+type Sample struct {
+	Series Series
+	TimeMS int64 // event time, ms
+	Value  float64
+}
+
+// Origin is where a sample was first recorded: a record of the metrics topic.
+// It is how a group's state knows a sample that route handed on twice
+// (DESIGN, Exactness 4).
+type Origin struct {
+	Epoch     uint64 // first 8 bytes of the topic's id: a recreated topic is not a replay
+	Partition int32
+	Offset    int64
+}
+
+// GroupLabels are the labels whose value names a series group, first match wins.
+// It is the default of the config's route.group_labels.
+var GroupLabels = []string{"instance", "host", "hostname", "service.instance.id"}
+
+// GroupOf returns the key of the series group that s belongs to: the value of
+// the first of labels that it has, else its own text, so that a series with no
+// such label is a group of its own. The key is the source in the tables.
+func GroupOf(s Series, labels []string) string {
+	for _, name := range labels {
+		if v := s.Labels.Get(name); v != "" {
+			return v
+		}
+	}
+	return s.String()
+}
