@@ -1,0 +1,70 @@
+package conf
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Fault is one thing that is wrong in a file.
+type Fault struct {
+	File   string
+	Line   int // from 1; 0 when it belongs to no line
+	Column int // from 1; 0 when unknown
+	// Field is the path of the setting, such as windows.tiers[0].grace.
+	Field string
+	Value string // as written; "" when there is none, or it may not be shown
+	Bound string // what it breaks: "must be at least 0s"
+	// Snippet is the source line with a caret under the column, or "".
+	Snippet string
+}
+
+// maxShown bounds how much of a value a fault repeats, in bytes.
+const maxShown = 200
+
+// Error is the fault on one line, and its snippet, if any, on the next:
+//
+//	weir.yaml:12: windows.tiers[0].grace: "-2s": must be at least 0s
+func (f Fault) Error() string {
+	var b strings.Builder
+	if f.File != "" {
+		b.WriteString(f.File)
+		if f.Line > 0 {
+			fmt.Fprintf(&b, ":%d", f.Line)
+			if f.Snippet != "" && f.Column > 0 {
+				fmt.Fprintf(&b, ":%d", f.Column)
+			}
+		}
+		b.WriteString(": ")
+	}
+	if f.Field != "" {
+		b.WriteString(f.Field + ": ")
+	}
+	if f.Value != "" {
+		fmt.Fprintf(&b, "%q: ", shorten(f.Value))
+	}
+	b.WriteString(f.Bound)
+	if f.Snippet != "" {
+		b.WriteString("\n" + f.Snippet)
+	}
+	return b.String()
+}
+
+// Faults is everything that is wrong in one or more files. It is never returned
+// empty.
+type Faults []Fault
+
+// Error is all faults, one after the other, each on a line of its own.
+func (fs Faults) Error() string {
+	lines := make([]string, len(fs))
+	for i, f := range fs {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func shorten(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
+}
