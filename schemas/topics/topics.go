@@ -1,0 +1,180 @@
+package topics
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"weir/schemas/conf"
+)
+
+// The topics.
+const (
+	Metrics         = "metrics"          // what producers send, in any format
+	Samples         = "samples"          // samples by series group
+	Windows         = "windows"          // closed windows by series group
+	Conditions      = "conditions"       // rule conditions that are or were true
+	Alerts          = "alerts"           // the newest state of each alert
+	NotificationLog = "notification-log" // the delivery ledger
+	DeadLetter      = "deadletter"       // refused records, whole
+)
+
+// Goka's groups and the tables that belong to them: a table's name is its
+// group's with -table.
+const (
+	WindowGroup = "weir-window"
+	WindowTable = WindowGroup + "-table"
+	AlertGroup  = "weir-alert"
+	AlertTable  = AlertGroup + "-table"
+)
+
+// Config is how many partitions and copies the topics have and how long they
+// keep records. It matters when a topic is created, not after.
+type Config struct {
+	// Shards is the partition count of samples, windows and the window table,
+	// 1 to 10,000. It cannot be changed in place.
+	Shards int32 `yaml:"shards"`
+	// AlertShards is the same for conditions, alerts, the alert table and the
+	// notification log.
+	AlertShards int32 `yaml:"alert_shards"`
+	// MetricsPartitions is the least partition count of metrics, which may grow at
+	// any time.
+	MetricsPartitions int32 `yaml:"metrics_partitions"`
+	// Replication is the number of copies of every topic; 0 leaves it to the brokers.
+	Replication int16 `yaml:"replication"`
+	// Retention is how long the topics that are not compacted keep records.
+	Retention Retention `yaml:"retention"`
+}
+
+// Retention is by topic; each must outlast the longest outage of its readers.
+type Retention struct {
+	Metrics    conf.Duration `yaml:"metrics"`
+	Samples    conf.Duration `yaml:"samples"`
+	Windows    conf.Duration `yaml:"windows"`
+	Conditions conf.Duration `yaml:"conditions"`
+	DeadLetter conf.Duration `yaml:"deadletter"`
+}
+
+// Default suits the embedded broker. A cluster wants 96 shards.
+func Default() Config {
+	return Config{
+		Shards: 8, AlertShards: 8, MetricsPartitions: 8,
+		Retention: Retention{Metrics: conf.Day, Samples: conf.Day, Windows: conf.Day, Conditions: conf.Day, DeadLetter: conf.Week},
+	}
+}
+
+const maxShards = 10_000
+
+// minRetention keeps a restart of a reader from losing records.
+const minRetention = conf.Duration(10 * time.Minute)
+
+// Validate reports counts outside 1 to 10,000, a negative replication and a
+// retention below 10 minutes.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	prefix := at
+	if prefix != "" {
+		prefix += "."
+	}
+	for _, n := range []struct {
+		field string
+		value int32
+	}{{"shards", c.Shards}, {"alert_shards", c.AlertShards}, {"metrics_partitions", c.MetricsPartitions}} {
+		if n.value < 1 || n.value > maxShards {
+			d.Fail(prefix+n.field, n.value, fmt.Sprintf("must be 1 to %d", maxShards))
+		}
+	}
+	if c.Replication < 0 {
+		d.Fail(prefix+"replication", c.Replication, "must be at least 1, or 0 for the brokers' default")
+	}
+	for _, r := range []struct {
+		field string
+		value conf.Duration
+	}{
+		{"metrics", c.Retention.Metrics}, {"samples", c.Retention.Samples}, {"windows", c.Retention.Windows},
+		{"conditions", c.Retention.Conditions}, {"deadletter", c.Retention.DeadLetter},
+	} {
+		if r.value < minRetention {
+			d.Fail(prefix+"retention."+r.field, r.value, "must be at least "+minRetention.String())
+		}
+	}
+}
+
+// Cleanup is what a topic does with old records.
+type Cleanup string
+
+// Kafka's two policies.
+const (
+	Delete  Cleanup = "delete"  // drops records older than the retention
+	Compact Cleanup = "compact" // keeps the newest record of each key, for ever
+)
+
+// Topic is the definition of one topic.
+type Topic struct {
+	Name       string
+	Key, Value string // what they hold, in words
+	Partitions int32
+	Grows      bool // whether it may have more partitions than Partitions
+	Cleanup    Cleanup
+	Retention  conf.Duration // 0 for compacted topics
+	// MaxRecordBytes is the largest record batch; 0 leaves it to the brokers (1 MB).
+	MaxRecordBytes int
+	Replication    int16 // copies; 0: the brokers' default
+	// ArrivalTime has the broker stamp records as they arrive. Foreign producers
+	// may stamp theirs in the past, and retention would drop them unread.
+	ArrivalTime bool
+}
+
+// deadLetterBytes lets a refused record of up to 16 MiB pass whole, headers added.
+const deadLetterBytes = 16<<20 + 64<<10
+
+// All is every topic that weir uses.
+func All(c Config) []Topic {
+	table := func(t Topic) Topic { t.Cleanup = Compact; return t }
+	all := []Topic{
+		{Name: Metrics, Key: "any or none", Value: "JSON or Influx line protocol",
+			Partitions: c.MetricsPartitions, Grows: true, Retention: c.Retention.Metrics, ArrivalTime: true},
+		{Name: Samples, Key: "series group", Value: "schemas.SampleBatch",
+			Partitions: c.Shards, Retention: c.Retention.Samples},
+		{Name: Windows, Key: "series group", Value: "schemas.WindowBatch",
+			Partitions: c.Shards, Retention: c.Retention.Windows},
+		table(Topic{Name: WindowTable, Key: "series group", Value: "windows.Group", Partitions: c.Shards}),
+		{Name: Conditions, Key: "alert fingerprint", Value: "schemas.Condition",
+			Partitions: c.AlertShards, Retention: c.Retention.Conditions},
+		table(Topic{Name: AlertTable, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
+		table(Topic{Name: Alerts, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
+		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),
+		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record",
+			Partitions: 1, Grows: true, Retention: c.Retention.DeadLetter, MaxRecordBytes: deadLetterBytes, ArrivalTime: true},
+	}
+	for i := range all {
+		all[i].Replication = c.Replication
+		if all[i].Cleanup == "" {
+			all[i].Cleanup = Delete
+		}
+	}
+	return all
+}
+
+// Configs is the topic's settings, by Kafka's names.
+func (t Topic) Configs() map[string]string {
+	m := map[string]string{"cleanup.policy": string(t.Cleanup)}
+	if t.Cleanup == Compact {
+		// Small segments and a bound on the lag: an active segment is never compacted,
+		// and recovery reads all of it.
+		m["segment.bytes"] = strconv.Itoa(16 << 20)
+		m["max.compaction.lag.ms"] = strconv.FormatInt(conf.Duration(time.Hour).MS(), 10)
+		m["min.cleanable.dirty.ratio"] = "0.3"
+		// kfake drops records of compacted topics too once they are older than the
+		// retention, 7 days by default: an alert that fires for longer would be lost.
+		m["retention.ms"] = "-1"
+	} else {
+		m["retention.ms"] = strconv.FormatInt(t.Retention.MS(), 10)
+	}
+	if t.MaxRecordBytes > 0 {
+		m["max.message.bytes"] = strconv.Itoa(t.MaxRecordBytes)
+	}
+	if t.ArrivalTime {
+		m["message.timestamp.type"] = "LogAppendTime"
+	}
+	return m
+}
