@@ -1,0 +1,78 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/schemas/conf"
+	"weir/sinks"
+)
+
+// Config is a receiver's settings: there are none, console: {} is all.
+type Config struct{}
+
+// Default is the empty config.
+func Default() Config { return Config{} }
+
+// Validate records nothing: there is nothing to be wrong.
+func (c *Config) Validate(string, *conf.Doc) {}
+
+// Notifier writes to one writer. Use New.
+type Notifier struct {
+	mu  sync.Mutex
+	w   io.Writer
+	log *slog.Logger
+}
+
+// New returns a notifier that writes blocks to w and records to log.
+func New(w io.Writer, log *slog.Logger) *Notifier { return &Notifier{w: w, log: log} }
+
+// Notify implements sinks.Notifier.
+func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", &sinks.DeliveryError{Retryable: true, Err: err}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := io.WriteString(c.w, Text(n)); err != nil {
+		return "", &sinks.DeliveryError{Err: fmt.Errorf("console: %w", err)}
+	}
+	c.log.InfoContext(ctx, "alert", "state", n.To, "alert", n.Name(), "rule", n.Alert.Rule, "value", n.Alert.Value,
+		"summary", n.Summary(), "fingerprint", n.Alert.Fingerprint, "at", time.UnixMilli(n.AtMS).UTC(), "receiver", n.Receiver)
+	return "written", nil
+}
+
+// Text is the block of a notification:
+//
+//	*** FIRING  HighCPU  2026-11-21 08:26:06 UTC
+//	    cpu 97 % on web01
+//	    value 97 · hosts/HighCPU · {alertname="HighCPU", host="web01"}
+//	    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9
+func Text(n *sinks.Notification) string {
+	lines := []string{
+		fmt.Sprintf("*** %s  %s  %s", strings.ToUpper(string(n.To)), plain(n.Name()),
+			time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")),
+		plain(n.Summary()),
+		fmt.Sprintf("value %v · %s · %s", n.Alert.Value, plain(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
+	}
+	if u := n.AlertURL(); u != "" {
+		lines = append(lines, u)
+	}
+	return strings.Join(lines, "\n    ") + "\n"
+}
+
+// plain quotes what a terminal would act on.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}

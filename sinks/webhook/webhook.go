@@ -1,0 +1,171 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"weir/schemas/conf"
+	"weir/sinks"
+)
+
+// Config is a receiver's settings.
+type Config struct {
+	// URL is what is posted to. It is a secret: it may be given as a text.
+	URL conf.Secret `yaml:"url"`
+	// BearerToken, if given, is sent as Authorization: Bearer.
+	BearerToken conf.Secret `yaml:"bearer_token"`
+	// Timeout bounds one call. Default 10s.
+	Timeout conf.Duration `yaml:"timeout"`
+}
+
+// Default is a time-out of 10 s; it has no URL.
+func Default() Config { return Config{Timeout: conf.Duration(10 * time.Second)} }
+
+// Fill sets what was left out to Default: entries of a list start empty.
+func (c *Config) Fill() {
+	if c.Timeout == 0 {
+		c.Timeout = Default().Timeout
+	}
+}
+
+// Validate fills c and records what is wrong with it.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	c.Fill()
+	if text, err := c.URL.Reveal(); err != nil {
+		d.Fail(at+".url", nil, "must be readable: "+err.Error())
+	} else if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		d.Fail(at+".url", c.URL, "must be an http or https URL")
+	}
+	if !c.BearerToken.IsZero() {
+		if _, err := c.BearerToken.Reveal(); err != nil {
+			d.Fail(at+".bearer_token", nil, "must be readable: "+err.Error())
+		}
+	}
+	if c.Timeout < 0 {
+		d.Fail(at+".timeout", c.Timeout, "must be more than 0s")
+	}
+}
+
+// Payload is the body of a POST: Alertmanager's webhook payload, version 4.
+type Payload struct {
+	Receiver          string            `json:"receiver"`
+	Status            string            `json:"status"` // firing or resolved
+	Alerts            []Alert           `json:"alerts"`
+	GroupLabels       map[string]string `json:"groupLabels"`
+	CommonLabels      map[string]string `json:"commonLabels"`
+	CommonAnnotations map[string]string `json:"commonAnnotations"`
+	ExternalURL       string            `json:"externalURL"`
+	Version           string            `json:"version"` // "4"
+	GroupKey          string            `json:"groupKey"`
+	TruncatedAlerts   uint64            `json:"truncatedAlerts"`
+}
+
+// Alert is one alert of a Payload.
+type Alert struct {
+	Status       string            `json:"status"` // firing or resolved
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+	StartsAt     time.Time         `json:"startsAt"` // when it began to fire
+	EndsAt       time.Time         `json:"endsAt"`   // when it was resolved; the zero time while it fires
+	GeneratorURL string            `json:"generatorURL"`
+	Fingerprint  string            `json:"fingerprint"` // 16 hex digits
+}
+
+// Notifier is one webhook. Use New.
+type Notifier struct {
+	cfg  Config
+	http *http.Client
+}
+
+// New returns the notifier of a valid config.
+func New(cfg Config) *Notifier {
+	cfg.Fill()
+	return &Notifier{cfg: cfg, http: sinks.NewHTTPClient(cfg.Timeout.Std())}
+}
+
+// Notify implements sinks.Notifier.
+func (w *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, error) {
+	target, err := w.cfg.URL.Reveal()
+	if err != nil {
+		return "", sinks.SecretError("url", err)
+	}
+	token := ""
+	if !w.cfg.BearerToken.IsZero() {
+		if token, err = w.cfg.BearerToken.Reveal(); err != nil {
+			return "", sinks.SecretError("bearer_token", err)
+		}
+	}
+	body, err := json.Marshal(NewPayload(n))
+	if err != nil {
+		return "", &sinks.DeliveryError{Err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return "", &sinks.DeliveryError{Err: errors.New("url: not an http or https URL")}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "weir")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	secrets := []string{target, token}
+	if path := req.URL.RequestURI(); path != "/" {
+		secrets = append(secrets, path)
+	}
+	answer, err := sinks.Exchange(w.http, req, secrets...)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d %s", answer.Status, http.StatusText(answer.Status)), nil
+}
+
+// NewPayload is the notification as the webhook gets it.
+func NewPayload(n *sinks.Notification) *Payload {
+	labels, annotations := orEmpty(n.Alert.Labels), orEmpty(n.Alert.Annotations)
+	a := Alert{
+		Status:       "resolved",
+		Labels:       labels,
+		Annotations:  annotations,
+		StartsAt:     startsAt(n),
+		EndsAt:       time.UnixMilli(n.AtMS).UTC(),
+		GeneratorURL: n.AlertURL(),
+		Fingerprint:  n.Alert.Fingerprint,
+	}
+	if n.Firing() {
+		a.Status, a.EndsAt = "firing", time.Time{}
+	}
+	return &Payload{
+		Receiver:          n.Receiver,
+		Status:            a.Status,
+		Alerts:            []Alert{a},
+		GroupLabels:       labels,
+		CommonLabels:      labels,
+		CommonAnnotations: annotations,
+		ExternalURL:       n.ExternalURL,
+		Version:           "4",
+		GroupKey:          "{}:" + sinks.LabelText(labels),
+	}
+}
+
+// startsAt is the transition itself for a firing one: the alert may have fired
+// again since.
+func startsAt(n *sinks.Notification) time.Time {
+	ms := n.AtMS
+	if !n.Firing() && n.Alert.FiredMS != 0 {
+		ms = n.Alert.FiredMS
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
