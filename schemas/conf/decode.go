@@ -69,10 +69,12 @@ func (d *Doc) decode(n *yaml.Node, path string, v reflect.Value, depth int) {
 // stand where another scalar is expected: a text in place of a mapping may be a
 // secret under a wrong name.
 func (d *Doc) wrong(n *yaml.Node, path, bound string) {
+	d.bad[path] = true
 	d.FailAt(n.Line, n.Column, path, nil, bound, "")
 }
 
 func (d *Doc) wrongScalar(n *yaml.Node, path, bound string) {
+	d.bad[path] = true
 	d.FailAt(n.Line, n.Column, path, n.Value, bound, "")
 }
 

@@ -21,7 +21,8 @@ type Doc struct {
 	file   string
 	at     map[string]position
 	faults Faults
-	nodes  int // decoded so far, aliases expanded
+	bad    map[string]bool // fields whose value could not be decoded
+	nodes  int             // decoded so far, aliases expanded
 }
 
 type position struct{ line, column int }
@@ -37,7 +38,7 @@ const maxDepth = 64
 // Doc.Err, and what could be decoded is in into all the same, so that Validate
 // can add the faults it sees.
 func Parse(file string, data []byte, into any) *Doc {
-	d := &Doc{file: file, at: map[string]position{}}
+	d := &Doc{file: file, at: map[string]position{}, bad: map[string]bool{}}
 	in := yaml.NewDecoder(bytes.NewReader(data))
 	var root, more yaml.Node
 	if err := in.Decode(&root); errors.Is(err, io.EOF) { // nothing but comments
@@ -64,8 +65,13 @@ func (d *Doc) syntax(err error) {
 }
 
 // Fail records that a field breaks a bound. The line is that of the field, or of
-// the nearest parent that the file has.
+// the nearest parent that the file has. A field whose value could not be decoded
+// has its fault already, and what it holds instead is nothing the user wrote:
+// Fail leaves it at that.
 func (d *Doc) Fail(field string, value any, bound string) {
+	if d.bad[field] {
+		return
+	}
 	p := d.find(field)
 	d.FailAt(p.line, p.column, field, value, bound, "")
 }
