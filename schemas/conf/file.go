@@ -27,8 +27,8 @@ type Doc struct {
 
 type position struct{ line, column int }
 
-// maxNodes bounds what aliases may expand to: a file of 1 MB has fewer.
-const maxNodes = 1 << 20
+// maxNodes bounds what aliases may expand to: 20,000 rules have fewer.
+const maxNodes = 1 << 18
 
 // maxDepth bounds nesting; an alias may refer to a node that it is inside of.
 const maxDepth = 64

@@ -1,0 +1,198 @@
+package topics
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/conf"
+)
+
+// broker starts a broker in memory and returns its admin client.
+func broker(t *testing.T) (*kfake.Cluster, *kadm.Client) {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return c, kadm.NewClient(cl)
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestEnsureCreatesAllAndAgain(t *testing.T) {
+	_, adm := broker(t)
+	ctx := within(t, 10*time.Second)
+	c := Default()
+	c.Shards, c.AlertShards, c.MetricsPartitions = 4, 3, 2
+	for round := range 2 { // the second finds everything there
+		if err := Ensure(ctx, adm, All(c)); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	listed, err := adm.ListTopics(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{Metrics: 2, Samples: 4, Windows: 4, WindowTable: 4, Conditions: 3, Alerts: 3, AlertTable: 3, NotificationLog: 3, DeadLetter: 1}
+	if len(listed) != len(want) {
+		t.Errorf("topics %v", listed.Names())
+	}
+	for name, partitions := range want {
+		if got := len(listed[name].Partitions); got != partitions {
+			t.Errorf("%s: %d partitions, want %d", name, got, partitions)
+		}
+	}
+}
+
+func TestConfigsReachTheBroker(t *testing.T) {
+	_, adm := broker(t)
+	ctx := within(t, 10*time.Second)
+	if err := Ensure(ctx, adm, All(Default())); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ topic, key, want string }{
+		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16777216"},
+		{Metrics, "cleanup.policy", "delete"}, {Metrics, "retention.ms", "86400000"},
+		{Metrics, "message.timestamp.type", "LogAppendTime"}, {Samples, "message.timestamp.type", "CreateTime"},
+		{DeadLetter, "max.message.bytes", "16842752"},
+	} {
+		rcs, err := adm.DescribeTopicConfigs(ctx, c.topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, kv := range rcs[0].Configs {
+			if kv.Key == c.key {
+				got = kv.MaybeValue()
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %s is %q, want %q", c.topic, c.key, got, c.want)
+		}
+	}
+}
+
+// TestCopartitioned: Goka joins a group's input with its table by partition.
+func TestCopartitioned(t *testing.T) {
+	c := Default()
+	c.Shards, c.AlertShards = 5, 7
+	n := map[string]int32{}
+	for _, topic := range All(c) {
+		n[topic.Name] = topic.Partitions
+		if (topic.Cleanup == Compact) != (topic.Retention == 0) {
+			t.Errorf("%s: %s with retention %s", topic.Name, topic.Cleanup, topic.Retention)
+		}
+	}
+	if n[Samples] != 5 || n[Windows] != 5 || n[WindowTable] != 5 || n[Conditions] != 7 || n[Alerts] != 7 || n[AlertTable] != 7 {
+		t.Error(n)
+	}
+}
+
+func TestEnsureRefusesAnotherShape(t *testing.T) {
+	_, adm := broker(t)
+	ctx := within(t, 10*time.Second)
+	for _, made := range []struct {
+		topic      string
+		partitions int32
+		cleanup    string
+	}{{Samples, 3, "delete"}, {Windows, 12, "delete"}, {Metrics, 12, "delete"}, {DeadLetter, 2, "delete"}, {Alerts, 8, "delete"}} {
+		if _, err := adm.CreateTopic(ctx, made.partitions, 1, map[string]*string{"cleanup.policy": &made.cleanup}, made.topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := Ensure(ctx, adm, All(Default()))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"topic samples: has 3 partitions, the config wants 8",
+		"topic windows: has 12 partitions, the config wants 8",
+		"topic alerts: has cleanup.policy delete, weir needs compact",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in\n%v", want, err)
+		}
+	}
+	for _, grown := range []string{Metrics, DeadLetter} {
+		if strings.Contains(err.Error(), "topic "+grown) {
+			t.Errorf("%s may grow: %v", grown, err)
+		}
+	}
+}
+
+// TestEnsureTooFewMetrics: metrics may have more, not fewer.
+func TestEnsureTooFewMetrics(t *testing.T) {
+	_, adm := broker(t)
+	ctx := within(t, 10*time.Second)
+	if _, err := adm.CreateTopic(ctx, 7, 1, nil, Metrics); err != nil {
+		t.Fatal(err)
+	}
+	err := Ensure(ctx, adm, All(Default()))
+	if err == nil || err.Error() != "topic metrics: has 7 partitions, the config wants 8 or more" {
+		t.Error(err)
+	}
+}
+
+func TestEnsureWithManyInstances(t *testing.T) {
+	_, adm := broker(t)
+	ctx := within(t, 10*time.Second)
+	errs := make(chan error)
+	for range 4 {
+		go func() { errs <- Ensure(ctx, adm, All(Default())) }()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestEnsureEndsWithItsContext: a broker that is gone does not hold it for ever.
+func TestEnsureEndsWithItsContext(t *testing.T) {
+	c, adm := broker(t)
+	c.Close()
+	if err := Ensure(within(t, 300*time.Millisecond), adm, All(Default())); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	type file struct {
+		Topics Config `yaml:",inline"`
+	}
+	for _, c := range []struct{ text, want string }{
+		{"shards: 1\nalert_shards: 10000\nreplication: 3\nretention: {metrics: 10m}", ""},
+		{"shards: 0", `c:1: shards: "0": must be 1 to 10000`},
+		{"alert_shards: 10001", `c:1: alert_shards: "10001": must be 1 to 10000`},
+		{"metrics_partitions: -1", `c:1: metrics_partitions: "-1": must be 1 to 10000`},
+		{"replication: -1", `c:1: replication: "-1": must be at least 1, or 0 for the brokers' default`},
+		{"retention:\n  samples: 599s\n  windows: 5m", "c:2: retention.samples: \"9m59s\": must be at least 10m\nc:3: retention.windows: \"5m\": must be at least 10m"},
+	} {
+		f := file{Default()}
+		d := conf.Parse("c", []byte(c.text), &f)
+		f.Topics.Validate("", d)
+		got := ""
+		if err := d.Err(); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
