@@ -38,6 +38,8 @@ trap 'exit 130' INT TERM HUP
 KAFKA_PORT=$(free_port)
 CQL_PORT=$(free_port)
 [ "$KAFKA_PORT" != "$CQL_PORT" ] || CQL_PORT=$((CQL_PORT + 4))
+mkdir "$tmp/go"
+export TMPDIR=$tmp/go # what the tests leave behind goes with the rest
 export KAFKA_PORT CQL_PORT KAFKA_RUN="$tmp/kafka" CASSANDRA_RUN="$tmp/cassandra" WEIR_CHROMIUM WEIR_CQLSH
 export WEIR_TEST_KAFKA=127.0.0.1:$KAFKA_PORT WEIR_TEST_CQL=127.0.0.1:$CQL_PORT
 "$WEIR_ENGINES/kafka/start.sh" & kafka=$!

@@ -1,0 +1,91 @@
+//go:build engines
+
+package enginetest
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestEnginesKafkaKeepsItsData: what a broker has acknowledged is there after kill -9.
+func TestEnginesKafkaKeepsItsData(t *testing.T) {
+	Reset(t, "weir")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(Kafka(t).Addr), kgo.ConsumeTopics("kept"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 1, nil, "kept"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "kept", Value: []byte("v")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	Kafka(t).Kill(t)
+	if err := cl.Ping(ctx); err == nil {
+		t.Error("a killed Kafka answers")
+	}
+	Kafka(t).Start(t)
+	for {
+		records := cl.PollFetches(ctx).Records()
+		if ctx.Err() != nil {
+			t.Fatal("the record is gone")
+		}
+		if len(records) == 0 {
+			continue // an error of the time without a broker
+		}
+		if got := string(records[0].Value); got != "v" {
+			t.Errorf("got %q", got)
+		}
+		return
+	}
+}
+
+// TestEnginesCassandraKeepsItsData: what the store has acknowledged is there after
+// kill -9, and cqlsh's text comes back as it was written.
+func TestEnginesCassandraKeepsItsData(t *testing.T) {
+	Reset(t, "kept")
+	CQL(t, `CREATE KEYSPACE kept WITH replication = {'class': 'NetworkTopologyStrategy', 'replication_factor': 1};
+		CREATE TABLE kept.rows (a text PRIMARY KEY, b double, c timestamp);
+		INSERT INTO kept.rows (a, b, c) VALUES ('{x="a\\\"é"}', 0.1, 1795257869001)`)
+	Cassandra(t).Kill(t)
+	Cassandra(t).Start(t)
+	type row struct {
+		A string
+		B float64
+		C timestamp
+	}
+	got := Rows[row](t, "SELECT JSON * FROM kept.rows")
+	if want := (row{`{x="a\\\"é"}`, 0.1, 1795257869001}); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestEnginesPage(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(`<p>wait</p><script>setTimeout(() => {
+			document.querySelector("p").innerText = "done"; console.error("heard") }, 300)</script>`))
+	}))
+	defer srv.Close()
+	p := OpenPage(t, srv.URL)
+	p.Until(20*time.Second, `document.querySelector("p").innerText === "done"`)
+	if len(p.Errors) != 1 {
+		t.Errorf("errors %v, want one", p.Errors)
+	}
+	file := filepath.Join(t.TempDir(), "page.png")
+	p.Screenshot(file)
+	if png, err := os.ReadFile(file); err != nil || len(png) < 1000 || string(png[1:4]) != "PNG" {
+		t.Errorf("%d bytes, %v", len(png), err)
+	}
+}

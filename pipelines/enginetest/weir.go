@@ -1,0 +1,196 @@
+package enginetest
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "weir-bin") // under test.sh's folder, which it removes
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "weir")
+	out, err := exec.Command("go", "build", "-o", bin, "weir").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %v\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// Binary builds weir once for all tests of the process and returns its path.
+func Binary(t testing.TB) string {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Command runs weir with args to its end and returns what it printed. Another exit
+// code than 0 fails the test.
+func Command(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(Binary(t), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("weir %s: %v\n%s", strings.Join(args, " "), err, tail(string(out), 4000))
+	}
+	return string(out)
+}
+
+// Weir is a `weir run` process that can be killed and started again: it keeps its
+// config, its data folder and its address.
+type Weir struct {
+	Name string
+	URL  string // http://127.0.0.1:port
+	Data string // its data folder
+	args []string
+	log  string
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the process has ended and cmd.ProcessState is set
+}
+
+// Run starts `weir run` on the engines of the environment with a config (YAML text)
+// and further arguments. It does not wait for it: see Ready. The process is killed
+// at the end of the test; the end of its log is shown if the test failed.
+func Run(t testing.TB, name, config string, args ...string) *Weir {
+	t.Helper()
+	dir := t.TempDir()
+	addr := freeAddr(t)
+	file := filepath.Join(dir, "weir.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &Weir{Name: name, URL: "http://" + addr, Data: filepath.Join(dir, "data"), log: filepath.Join(dir, "log")}
+	w.args = append([]string{
+		"run", "--config", file, "--data", w.Data, "--http", addr,
+		"--brokers", Kafka(t).Addr, "--cql", Cassandra(t).Addr,
+	}, args...)
+	t.Cleanup(func() {
+		w.Kill(t)
+		if log, err := os.ReadFile(w.log); t.Failed() && err == nil {
+			t.Logf("the end of the log of weir %s:\n%s", w.Name, tail(string(log), 8000))
+		}
+	})
+	w.Start(t)
+	return w
+}
+
+// freeAddr returns an address on 127.0.0.1 that nothing listened on a moment ago.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Start starts the process again after Kill or Stop, with all that it had.
+func (w *Weir) Start(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	w.cmd = exec.Command(Binary(t), w.args...)
+	w.cmd.Stdout, w.cmd.Stderr = log, log
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cmd, done := w.cmd, make(chan struct{})
+	w.done = done
+	go func() {
+		_ = cmd.Wait() // how it ended is in cmd.ProcessState
+		close(done)
+	}()
+}
+
+// Kill ends the process with SIGKILL, if it runs, and returns when it is gone.
+func (w *Weir) Kill(t testing.TB) {
+	t.Helper()
+	if w.done == nil {
+		return
+	}
+	_ = w.cmd.Process.Kill() // an error says that it has ended
+	<-w.done
+}
+
+// Stop asks the process to end (SIGTERM) and fails the test if it does not do so
+// with exit code 0 within the time.
+func (w *Weir) Stop(t testing.TB, within time.Duration) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("weir %s: %v; its log ends:\n%s", w.Name, err, tail(w.Log(t), 4000))
+	}
+	select {
+	case <-w.done:
+		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
+			t.Fatalf("weir %s ended with exit code %d; its log ends:\n%s", w.Name, code, tail(w.Log(t), 4000))
+		}
+	case <-time.After(within):
+		t.Fatalf("weir %s did not end within %v of SIGTERM", w.Name, within)
+	}
+}
+
+// Running says whether the process runs.
+func (w *Weir) Running() bool {
+	select {
+	case <-w.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Ready waits until /readyz answers 200, and fails the test when that takes longer
+// than within or the process ends.
+func (w *Weir) Ready(t testing.TB, within time.Duration) {
+	t.Helper()
+	Eventually(t, within, "ready weir "+w.Name, func() error {
+		if !w.Running() {
+			t.Fatalf("weir %s ended: %v; its log ends:\n%s", w.Name, w.cmd.ProcessState, tail(w.Log(t), 4000))
+		}
+		status, body, err := w.Get("/readyz")
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("/readyz: %d %s", status, body)
+		}
+		return err
+	})
+}
+
+var client = &http.Client{Timeout: 10 * time.Second}
+
+// Get fetches a path of the process, with its query.
+func (w *Weir) Get(path string) (status int, body string, err error) {
+	resp, err := client.Get(w.URL + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// Log returns all that the process has logged, in all its lives.
+func (w *Weir) Log(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile(w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
