@@ -1,0 +1,126 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/topics"
+)
+
+func open(t *testing.T, dir string, c BrokerConfig) *broker {
+	t.Helper()
+	b, err := startBroker(dir, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func client(t *testing.T, b *broker, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.addrs()...))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// TestBrokerKeepsItsLogAndPort: records, topics, committed offsets and the address
+// outlive a restart.
+func TestBrokerKeepsItsLogAndPort(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for _, c := range []BrokerConfig{{}, {Fsync: true}} {
+		dir := t.TempDir()
+		b := open(t, dir, c)
+		addr := b.addrs()[0]
+		cl := client(t, b)
+		if err := topics.Ensure(ctx, kadm.NewClient(cl), topics.All(topics.Default())); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			r := &kgo.Record{Topic: topics.Samples, Key: fmt.Append(nil, i), Value: fmt.Append(nil, i)}
+			if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cl.Close()
+		b.close()
+
+		b = open(t, dir, c)
+		if b.addrs()[0] != addr {
+			t.Errorf("was at %s, is at %s", addr, b.addrs()[0])
+		}
+		cl = client(t, b, kgo.ConsumeTopics(topics.Samples))
+		got := map[string]bool{}
+		for len(got) < 100 {
+			fs := cl.PollFetches(ctx)
+			if err := fs.Err0(); err != nil {
+				t.Fatalf("%d records: %v", len(got), err)
+			}
+			fs.EachRecord(func(r *kgo.Record) { got[string(r.Value)] = true })
+		}
+		cl.Close()
+		b.close()
+	}
+}
+
+func TestBrokerRefusesASecondProcess(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, BrokerConfig{})
+	defer b.close()
+	if second, err := startBroker(dir, BrokerConfig{}, slog.New(slog.DiscardHandler)); err == nil {
+		second.close()
+		t.Error("two brokers on one folder")
+	}
+}
+
+func TestBrokerPortTaken(t *testing.T) {
+	dir := t.TempDir()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	port := ln.Addr().(*net.TCPAddr).Port
+
+	// One that was recorded gives way,
+	if err := os.WriteFile(filepath.Join(dir, portFile), fmt.Append(nil, port), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, dir, BrokerConfig{})
+	if _, p, _ := net.SplitHostPort(b.addrs()[0]); p == fmt.Sprint(port) || fmt.Sprint(recordedPort(dir)) != p {
+		t.Errorf("listens on %s, recorded %d", p, recordedPort(dir))
+	}
+	b.close()
+
+	// one that was asked for does not.
+	if b, err := startBroker(dir, BrokerConfig{Port: port}, slog.New(slog.DiscardHandler)); err == nil {
+		b.close()
+		t.Error("no error")
+	}
+	// The folder is free again after the failure.
+	open(t, dir, BrokerConfig{}).close()
+}
+
+func TestRecordedPortIsNotTrusted(t *testing.T) {
+	for text, want := range map[string]int{"29092\n": 29092, "": 0, "x": 0, "-1": 0, "65536": 0} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, portFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := recordedPort(dir); got != want {
+			t.Errorf("%q: %d", text, got)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package pipelines
+
+import (
+	"encoding/json"
+	"net/http"
+	"sync"
+)
+
+// Health answers /healthz and /readyz: whether the process lives, and whether
+// every role of it does its work.
+type Health struct {
+	mu    sync.Mutex
+	roles []*roleHealth // in the order that they were added
+}
+
+type roleHealth struct {
+	name    string
+	reason  string        // why it does not run, or ""
+	waiting func() string // why it runs and is not ready, or ""; nil before it is known
+}
+
+// add has the role take part in readiness. It is not ready until told otherwise.
+func (h *Health) add(name, reason string) *roleHealth {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := &roleHealth{name: name, reason: reason}
+	h.roles = append(h.roles, r)
+	return r
+}
+
+// stopped says why the role does not run.
+func (h *Health) stopped(r *roleHealth, reason string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.reason, r.waiting = reason, nil
+}
+
+// running says that the role runs; waiting is asked at each request and returns
+// what the role still waits for, such as its recovery, or "".
+func (h *Health) running(r *roleHealth, waiting func() string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.reason, r.waiting = "", waiting
+}
+
+// NotReady names each role that is not ready, with the reason.
+func (h *Health) NotReady() map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	not := map[string]string{}
+	for _, r := range h.roles {
+		reason := r.reason
+		if reason == "" {
+			reason = r.waiting()
+		}
+		if reason != "" {
+			not[r.name] = reason
+		}
+	}
+	return not
+}
+
+// serveHealthz answers 200 as long as the process can.
+func serveHealthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n")) // whoever asked is gone: nobody to tell
+}
+
+// readiness is the body of /readyz.
+type readiness struct {
+	Ready    bool              `json:"ready"`
+	NotReady map[string]string `json:"not_ready,omitempty"` // role: reason
+}
+
+// ServeHTTP answers /readyz: 200 when every role is ready, else 503, and which
+// is not and why.
+func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	not := h.NotReady()
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	if len(not) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(readiness{Ready: len(not) == 0, NotReady: not}) // as above
+}

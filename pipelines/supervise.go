@@ -1,0 +1,155 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// supervisor runs roles and builds them anew when they fail.
+type supervisor struct {
+	log      *slog.Logger
+	health   *Health
+	reg      prometheus.Registerer
+	restarts *prometheus.CounterVec
+	// first and longest are the pauses before a role is built anew.
+	first, longest time.Duration
+}
+
+// stopWithin bounds the stop of one role; after that the next is stopped, and
+// what the role has not written is done again at the next start.
+const stopWithin = 20 * time.Second
+
+// steady is how long a role must have run for its next pause to be short again.
+const steady = time.Minute
+
+func newSupervisor(log *slog.Logger, health *Health, reg prometheus.Registerer) *supervisor {
+	s := &supervisor{
+		log: log, health: health, reg: reg, first: 200 * time.Millisecond, longest: 15 * time.Second,
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_pipelines_role_restarts_total", Help: "How often a role failed and was built anew.",
+		}, []string{"role"}),
+	}
+	reg.MustRegister(s.restarts)
+	return s
+}
+
+// role is one part of weir, built and ready to run.
+type role struct {
+	// run is called once, returns soon after its context ends, and has then written
+	// what it must.
+	run func(ctx context.Context) error
+	// waiting says what keeps it from being ready, such as its recovery, or "".
+	waiting func() string
+}
+
+// build makes a role. What it registers with reg is unregistered when the role ends.
+type build func(reg prometheus.Registerer) (role, error)
+
+// start runs the role that newRole makes until the returned stop is called, which
+// waits for it, for at most stopWithin. A newRole or a run that fails is tried again:
+// a Goka processor ends for good when a broker is lost (TRAPS 8).
+func (s *supervisor) start(name string, newRole build) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	health := s.health.add(name, "starting")
+	s.restarts.WithLabelValues(name)
+	go func() {
+		defer close(done)
+		s.keep(ctx, name, health, newRole)
+	}()
+	return func() {
+		began := time.Now()
+		s.health.stopped(health, "stopping")
+		cancel()
+		select {
+		case <-done:
+			s.log.Info("stopped", "role", name, "took", time.Since(began).Round(time.Millisecond))
+		case <-time.After(stopWithin):
+			s.log.Error("did not stop in time, going on", "role", name, "after", stopWithin)
+		}
+	}
+}
+
+func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, newRole build) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = s.first, s.longest
+	for {
+		began := time.Now()
+		err := s.once(ctx, health, newRole)
+		if ctx.Err() != nil {
+			if err != nil && !errors.Is(err, context.Canceled) {
+				s.log.Error("stopped with an error", "role", name, "error", err)
+			}
+			return
+		}
+		if err == nil {
+			err = errors.New("ended by itself")
+		}
+		if time.Since(began) > steady {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		s.restarts.WithLabelValues(name).Inc()
+		s.log.Error("failed, building it anew", "role", name, "error", err, "after", wait.Round(time.Millisecond))
+		s.health.stopped(health, fmt.Sprintf("failed, starting again: %v", err))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *supervisor) once(ctx context.Context, health *roleHealth, newRole build) error {
+	reg := &scope{Registerer: s.reg}
+	defer reg.close()
+	r, err := newRole(reg)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() == nil {
+		s.health.running(health, r.waiting)
+	}
+	return r.run(ctx)
+}
+
+// scope remembers what a role registers, so that the next of its kind can
+// register the same names.
+type scope struct {
+	prometheus.Registerer
+	mu   sync.Mutex
+	made []prometheus.Collector
+}
+
+func (s *scope) Register(c prometheus.Collector) error {
+	if err := s.Registerer.Register(c); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made = append(s.made, c)
+	return nil
+}
+
+func (s *scope) MustRegister(cs ...prometheus.Collector) {
+	for _, c := range cs {
+		if err := s.Register(c); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (s *scope) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.made {
+		s.Unregister(c)
+	}
+}
