@@ -1,0 +1,39 @@
+// Package formats decodes the foreign bytes that samples arrive in: weir's JSON
+// (the seed API's) and Influx line protocol.
+//
+// Contract: a leaf below schemas; it imports nothing else of weir. A Decoder
+// walks a body entry by entry: a line of line protocol, an object of JSON. Each
+// entry is either decoded whole or refused whole, with one of a closed set of
+// reasons; a refused entry never spoils the ones around it. Nothing panics, and
+// every byte of a body is either in an entry that was decoded or in one that was
+// refused, or is white space or a comment.
+//
+// # JSON
+//
+// A sample is an object
+//
+//	{"metricName": "cpu.usage", "tags": {"host": "web01"}, "timestamp": 1767225600000, "value": 42.5}
+//
+// A body holds one object, an array of objects, or several of either with white
+// space between them (JSON lines). The timestamp is in milliseconds since the
+// Unix epoch, always: a number in seconds, µs or ns is taken for ms and found far
+// in the past or future by those who judge that; the unit is never guessed. It must be
+// a whole number in [MinTimeMS, MaxTimeMS]. metricName, timestamp and value are
+// required; tags may be left out or null. Field names match exactly, unknown
+// fields are ignored, a field that stands twice is refused. A tag with an empty
+// value is a tag that is not there. The tokens NaN, Infinity and -Infinity, which
+// some writers print although JSON has none, are read as values and refused as
+// not finite. After a syntax error inside an array the rest of the body is one
+// refused entry, since nothing says where the next object starts; outside an
+// array reading goes on at the next line.
+//
+// # Influx line protocol
+//
+// Each numeric field of a line is a sample of the metric measurement.field, or
+// just measurement for a field named value. Booleans count as 1 and 0. String
+// fields are skipped and counted (Entry.Skipped). A line without a timestamp gets
+// the caller's now. A tag that stands twice is refused; a field that stands twice
+// gives two samples. The timestamp's unit is the caller's or the content type's
+// parameter precision (s, ms, us, ns), by default ns; it is cut down to ms.
+// A line ends at a line feed outside of a quoted string field.
+package formats

@@ -1,0 +1,220 @@
+package formats_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+)
+
+// checkEntries walks a body and checks what holds for every body: each entry is
+// a part of it, in order and without overlap; it has samples or a fault; each sample is valid.
+// It returns the samples and the number of faults.
+func checkEntries(t *testing.T, d *formats.Decoder, body []byte) (samples []schemas.Sample, faults int) {
+	at, number := 0, 0
+	for e := d.Next(); e != nil; e = d.Next() {
+		number++
+		start := cap(body) - cap(e.Raw)
+		if start < at || start+len(e.Raw) > len(body) {
+			t.Fatalf("entry %q at %d, behind %d, of %d bytes", e.Raw, start, at, len(body))
+		}
+		if line := 1 + bytes.Count(body[:start], []byte("\n")); e.Line != line || e.Number != number {
+			t.Fatalf("entry %q: line %d and number %d, want %d and %d", e.Raw, e.Line, e.Number, line, number)
+		}
+		at = start + len(e.Raw)
+		if e.Fault != nil {
+			faults++
+			if len(e.Samples) > 0 || e.Fault.Reason == "" || e.Fault.Line != e.Line || len(e.Fault.Err.Error()) > 1000 {
+				t.Fatalf("entry %q: %d samples and the fault %v", e.Raw, len(e.Samples), e.Fault)
+			}
+		}
+		for _, s := range e.Samples {
+			if err := s.Series.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			if math.IsNaN(s.Value) || math.IsInf(s.Value, 0) || s.TimeMS < formats.MinTimeMS || s.TimeMS > formats.MaxTimeMS {
+				t.Fatalf("%+v", s)
+			}
+		}
+		samples = append(samples, e.Samples...)
+	}
+	return samples, faults
+}
+
+// FuzzJSON holds the scanner against encoding/json: what that accepts as a
+// sample must come out with the same content, what it calls invalid must not come out whole.
+func FuzzJSON(f *testing.F) {
+	f.Add([]byte(`{"metricName":"cpu.usage","tags":{"host":"web01","cpu":"0"},"timestamp":1700000000000,"value":42.5}`))
+	f.Add([]byte(`[{"metricName":"a\u00e9\ud83d\ude00","timestamp":1e3,"value":-0.5e-3,"x":[{},[],null,true,false]},7]`))
+	f.Add([]byte("{\"metricName\":\"a\"}\n{\"metricName\":\n[NaN,-Infinity,{\"tags\":{\"a\":\"\",\"a\":\"\"}}"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		body = bytes.Clone(body)
+		d := formats.NewDecoder()
+		d.ResetJSON(body)
+		first, faults := checkEntries(t, d, body)
+		d.ResetJSON(body)
+		again, _ := checkEntries(t, d, body)
+		if !equalSamples(first, again) {
+			t.Fatalf("from the caches %v, at first %v", again, first)
+		}
+		if !json.Valid(body) {
+			if faults == 0 && json.Valid(append(append([]byte("["), body...), ']')) {
+				t.Fatalf("%q is no JSON, and nothing was refused", body)
+			}
+			return
+		}
+		var objects []map[string]any
+		if json.Unmarshal(body, &objects) != nil {
+			var one map[string]any
+			if json.Unmarshal(body, &one) != nil || one == nil {
+				return
+			}
+			objects = append(objects, one)
+		}
+		i := 0
+		for _, o := range objects {
+			// encoding/json takes the last of a field that stands twice, so a
+			// sample of ours must be found, but one of its may be missing.
+			if i < len(first) && sameSample(o, first[i]) {
+				i++
+			}
+		}
+		if i < len(first) {
+			t.Fatalf("%q: encoding/json does not find %+v", body, first[i])
+		}
+		if len(first)+faults != len(objects) && len(first) > 0 {
+			t.Fatalf("%q: %d samples and %d faults of %d objects", body, len(first), faults, len(objects))
+		}
+	})
+}
+
+func sameSample(o map[string]any, s schemas.Sample) bool {
+	tags := map[string]string{}
+	if m, ok := o["tags"].(map[string]any); ok {
+		for name, v := range m {
+			text, ok := v.(string)
+			if !ok {
+				return false
+			}
+			tags[name] = text
+		}
+	}
+	return o["metricName"] == s.Series.Metric && o["timestamp"] == float64(s.TimeMS) && o["value"] == s.Value &&
+		schemas.Series{Labels: schemas.NewLabels(tags)}.String() == schemas.Series{Labels: s.Series.Labels}.String()
+}
+
+func equalSamples(a, b []schemas.Sample) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Series.String() != b[i].Series.String() || a[i].TimeMS != b[i].TimeMS || a[i].Value != b[i].Value {
+			return false
+		}
+	}
+	return true
+}
+
+// FuzzLine holds the splitting and the caches against line-protocol reading the
+// whole body: where that finds no error, neither may we, and the values are the
+// same. And the lines that were accepted, put together again, must be accepted again.
+func FuzzLine(f *testing.F) {
+	for _, name := range []string{"testdata/telegraf_kafka.lp", "testdata/tsbs_devops.lp"} {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body[:1000])
+	}
+	f.Add([]byte("a\\ b\\\\,c,t\\=1=v\\,2,u=\\\\\\ x f\\ g=1,s=\"a\n\\\"b\" 1\n# x\na s=\"x\nb value=2\r\n a,h=\"1 s=T"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		body = bytes.Clone(body)
+		d := formats.NewDecoder()
+		d.ResetLine(body, formats.Nanosecond, now)
+		first, faults := checkEntries(t, d, body)
+		var good []byte
+		d.ResetLine(body, formats.Nanosecond, now)
+		for e := d.Next(); e != nil; e = d.Next() {
+			if e.Fault == nil {
+				good = append(append(good, e.Raw...), '\n')
+			}
+		}
+		d.ResetLine(good, formats.Nanosecond, now)
+		again, stillFaults := checkEntries(t, d, good)
+		if stillFaults > 0 || !equalSamples(first, again) {
+			t.Fatalf("%q: the good lines %q give %d faults and %v, want %v", body, good, stillFaults, again, first)
+		}
+
+		var metrics []string
+		var values []float64
+		dec := lineprotocol.NewDecoderWithBytes(bytes.Clone(body))
+		for dec.Next() {
+			measurement, err := dec.Measurement()
+			if err != nil {
+				return
+			}
+			measurement = bytes.Clone(measurement)
+			tags := map[string]bool{}
+			for {
+				name, _, err := dec.NextTag()
+				if err != nil || tags[string(name)] {
+					return
+				}
+				if name == nil {
+					break
+				}
+				tags[string(name)] = true
+			}
+			for {
+				key, v, err := dec.NextField()
+				if err != nil {
+					return
+				}
+				if key == nil {
+					break
+				}
+				metric := string(measurement)
+				if string(key) != "value" {
+					metric += "." + string(key)
+				}
+				if len(metric) > schemas.MaxNameBytes {
+					return
+				}
+				switch n := v.Interface().(type) {
+				case float64:
+					values = append(values, n)
+				case int64:
+					values = append(values, float64(n))
+				case uint64:
+					values = append(values, float64(n))
+				case bool:
+					values = append(values, map[bool]float64{true: 1}[n])
+				default:
+					continue
+				}
+				metrics = append(metrics, metric)
+			}
+			if _, err := dec.TimeBytes(); err != nil {
+				return
+			}
+		}
+		if faults > 0 {
+			return // of the time, or of what only we refuse: a name's length
+		}
+		if len(metrics) != len(first) {
+			t.Fatalf("%q: %d samples, line-protocol finds %d", body, len(first), len(metrics))
+		}
+		for i, s := range first {
+			if s.Series.Metric != metrics[i] || s.Value != values[i] || !utf8.ValidString(s.Series.Metric) {
+				t.Fatalf("%q: sample %d is %v, line-protocol finds %s %v", body, i, s, metrics[i], values[i])
+			}
+		}
+	})
+}
