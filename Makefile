@@ -1,0 +1,54 @@
+# What there is to do; `make` runs the system.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+DATA ?= data
+FUZZTIME ?= 30s
+RUNS ?= 5
+
+.PHONY: run
+run: ## the whole system in one process, fed by this machine's own metrics
+	go run . run --config deploy/weir.yaml --data $(DATA)
+
+.PHONY: build
+build:
+	go build -trimpath -o weir .
+
+.PHONY: test
+test: ## everything but the real engines, race detector on
+	go test -race ./...
+
+.PHONY: test-engines
+test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops
+	deploy/engines/test.sh
+
+.PHONY: stress
+stress: ## the tests again and again, in another order each time
+	go test -race -count=$(RUNS) -shuffle=on ./...
+
+.PHONY: bench
+bench: ## Go benchmark lines: compare two runs with benchstat
+	go test -run '^$$' -bench . -benchmem -count=$(RUNS) ./...
+
+.PHONY: bench-peers
+bench-peers: ## not there yet
+	@echo "bench-peers: not there yet. It will run the same samples through VictoriaMetrics' streamaggr and Kafka Streams." >&2
+	@exit 1
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME
+	@for p in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; \
+	    go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+.PHONY: lint
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: help
+help:
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
