@@ -1,0 +1,27 @@
+// Package embedded keeps the tiers in a Pebble database in one directory: the tier
+// store of a weir that runs as one process, with nothing else to install.
+//
+// Contract: that of sinks.TierStore. WriteWindows returns after the batch is in the
+// write-ahead log and the log is synced to disk; batches that arrive together
+// share one sync. The clock is passed in, and is asked for nothing but expiry.
+//
+// A row's key starts with tier and bucket (package cql's), then comes what
+// names the series, then the start, the part and the revision:
+//
+//	'w' tier bucket source metric labels start part ^revision
+//
+// So a series is a slice, as it is in CQL; what has expired is a few whole ranges,
+// which a sweep deletes and Pebble then drops file by file, without rewriting
+// what lives; and since a revision is a key of its own and the
+// highest comes first, writes need no read, in whatever order they come.
+// Readers never see an expired row, but its space is freed only when the
+// whole bucket has expired: up to a day after it in the 10s tier, a week in 1m, a
+// quarter in 1h.
+//
+// The index of series is a row each, and one for each of its labels:
+//
+//	's' name metric        → source, labels, first and last
+//	'l' label value name metric
+//
+// where name is the series' whole text.
+package embedded

@@ -1,0 +1,119 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"weir/schemas"
+	"weir/schemas/cql"
+)
+
+// The first byte of a key says what it is.
+const (
+	windowKey = 'w'
+	seriesKey = 's'
+	labelKey  = 'l'
+)
+
+// appendText appends s so that keys sort as texts do and no text is the beginning
+// of another: a NUL becomes 00 ff, and the text ends with 00 01.
+func appendText(dst []byte, s string) []byte {
+	dst = appendOpen(dst, s)
+	return append(dst, 0, 1)
+}
+
+// appendOpen is appendText without the end: the beginning of all texts that start with s.
+func appendOpen(dst []byte, s string) []byte {
+	for i := range len(s) {
+		dst = append(dst, s[i])
+		if s[i] == 0 {
+			dst = append(dst, 0xff)
+		}
+	}
+	return dst
+}
+
+// appendInt appends n so that keys sort as numbers do, negative ones first.
+func appendInt(dst []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(dst, uint64(n)^1<<63)
+}
+
+func readInt(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ 1<<63) }
+
+func appendTier(dst []byte, t cql.Tier) []byte {
+	return appendInt(append(dst, windowKey), t.SizeMS)
+}
+
+func appendBucket(dst []byte, t cql.Tier, bucket int32) []byte {
+	return appendInt(appendTier(dst, t), int64(bucket))
+}
+
+// appendSlice appends the beginning of all keys of a series in a bucket.
+func appendSlice(dst []byte, t cql.Tier, bucket int32, source, metric, labels string) []byte {
+	dst = appendBucket(dst, t, bucket)
+	return appendText(appendText(appendText(dst, source), metric), labels)
+}
+
+// tail is how many bytes of a window's key follow the slice's: start, part, ^revision.
+const tail = 8 + 8 + 4
+
+func appendTail(dst []byte, startMS, part int64, revision uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendInt(appendInt(dst, startMS), part), ^revision)
+}
+
+const rowVersion = 1
+
+// appendRow encodes what a window's key does not say.
+func appendRow(dst []byte, w *schemas.Window) []byte {
+	dst = binary.AppendVarint(append(dst, rowVersion), w.Count)
+	dst = binary.AppendVarint(dst, w.FirstMS-w.StartMS)
+	dst = binary.AppendVarint(dst, w.LastMS-w.StartMS)
+	for _, f := range [...]float64{w.Sum, w.Min, w.Max, w.First, w.Last} {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(f))
+	}
+	return dst
+}
+
+// decodeRow reads a window of a series from the tail of its key and its value.
+// The error wraps schemas.ErrVersion or schemas.ErrCorrupt.
+func decodeRow(s schemas.Series, tierMS int64, key, value []byte) (schemas.Window, error) {
+	w := schemas.Window{Series: s, TierMS: tierMS}
+	if len(key) != tail {
+		return w, fmt.Errorf("window row: key ends in %d bytes, must be %d: %w", len(key), tail, schemas.ErrCorrupt)
+	}
+	w.StartMS, w.Part = readInt(key), readInt(key[8:])
+	w.Revision = ^binary.BigEndian.Uint32(key[16:])
+	if len(value) == 0 || value[0] != rowVersion {
+		return w, fmt.Errorf("window row %x: %w", value[:min(len(value), 1)], schemas.ErrVersion)
+	}
+	rest := value[1:]
+	for _, p := range [...]*int64{&w.Count, &w.FirstMS, &w.LastMS} {
+		v, n := binary.Varint(rest)
+		if n <= 0 {
+			return w, fmt.Errorf("window row of %d bytes: %w", len(value), schemas.ErrCorrupt)
+		}
+		*p, rest = v, rest[n:]
+	}
+	w.FirstMS += w.StartMS
+	w.LastMS += w.StartMS
+	values := [...]*float64{&w.Sum, &w.Min, &w.Max, &w.First, &w.Last}
+	if len(rest) != 8*len(values) {
+		return w, fmt.Errorf("window row of %d bytes: %w", len(value), schemas.ErrCorrupt)
+	}
+	for i, p := range values {
+		*p = math.Float64frombits(binary.LittleEndian.Uint64(rest[8*i:]))
+	}
+	return w, nil
+}
+
+// after is the first key behind all that start with prefix, which holds no 0xff first.
+func after(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; ; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+}

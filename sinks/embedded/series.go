@@ -1,0 +1,187 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"weir/schemas"
+	"weir/sinks"
+)
+
+func appendSeriesKey(dst []byte, s schemas.Series) []byte {
+	return appendText(appendText(append(dst, seriesKey), s.String()), s.Metric)
+}
+
+func appendLabelKey(dst []byte, l schemas.Label, s schemas.Series) []byte {
+	dst = appendText(appendText(append(dst, labelKey), l.Name), l.Value)
+	return appendText(appendText(dst, s.String()), s.Metric)
+}
+
+const seriesVersion = 1
+
+// appendSeries encodes what the index knows of a series.
+func appendSeries(dst []byte, s *sinks.SeriesInfo) []byte {
+	dst = binary.AppendVarint(append(dst, seriesVersion), s.FirstMS)
+	dst = binary.AppendVarint(dst, s.LastMS)
+	dst = binary.AppendUvarint(dst, uint64(len(s.Series.Labels)))
+	put := func(text string) { dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...) }
+	put(s.Source)
+	put(s.Series.Metric)
+	for _, l := range s.Series.Labels {
+		put(l.Name)
+		put(l.Value)
+	}
+	return dst
+}
+
+// decodeSeries reads what appendSeries wrote. Its error wraps schemas.ErrVersion or
+// schemas.ErrCorrupt.
+func decodeSeries(b []byte) (sinks.SeriesInfo, error) {
+	var s sinks.SeriesInfo
+	if len(b) == 0 || b[0] != seriesVersion {
+		return s, fmt.Errorf("series row %x: %w", b[:min(len(b), 1)], schemas.ErrVersion)
+	}
+	r := bytes.NewReader(b[1:])
+	var bad bool
+	number := func() int64 {
+		n, err := binary.ReadVarint(r)
+		bad = bad || err != nil
+		return n
+	}
+	length := func() uint64 {
+		n, err := binary.ReadUvarint(r)
+		bad = bad || err != nil || n > uint64(r.Len())
+		return n
+	}
+	text := func() string {
+		n := length()
+		if bad {
+			return ""
+		}
+		at := len(b) - r.Len()
+		r.Seek(int64(n), io.SeekCurrent)
+		return string(b[at : at+int(n)])
+	}
+	s.FirstMS, s.LastMS = number(), number()
+	labels := length()
+	s.Source, s.Series.Metric = text(), text()
+	for ; labels > 0 && !bad; labels-- {
+		s.Series.Labels = append(s.Series.Labels, schemas.Label{Name: text(), Value: text()})
+	}
+	if bad || r.Len() > 0 {
+		return s, fmt.Errorf("series row of %d bytes: %w", len(b), schemas.ErrCorrupt)
+	}
+	return s, nil
+}
+
+// index writes the rows of fresh series, with the earliest start and the latest end
+// that are known. It does not sync: the windows' batch, committed next into the
+// same log, syncs both, and does so outside the lock.
+func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	s.seriesMu.Lock()
+	defer s.seriesMu.Unlock()
+	series := s.db.NewBatch()
+	defer series.Close()
+	var key []byte
+	for i := range fresh {
+		info := fresh[i]
+		key = appendSeriesKey(key[:0], info.Series)
+		known, found, err := s.seriesAt(key)
+		if err != nil {
+			return err
+		}
+		if found && s.alive(&known, nowMS) {
+			info.FirstMS, info.LastMS = min(info.FirstMS, known.FirstMS), max(info.LastMS, known.LastMS)
+		}
+		if err := series.Set(key, appendSeries(nil, &info), nil); err != nil {
+			return fmt.Errorf("embedded store: series %.200q: %w", info.Series.String(), err)
+		}
+		for _, l := range info.Series.Labels {
+			if err := series.Set(appendLabelKey(nil, l, info.Series), nil, nil); err != nil {
+				return fmt.Errorf("embedded store: series %.200q: %w", info.Series.String(), err)
+			}
+		}
+	}
+	if err := series.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("embedded store: %d series: %w", len(fresh), err)
+	}
+	return nil
+}
+
+// alive says whether any window of the series can still be kept at nowMS.
+func (s *Store) alive(info *sinks.SeriesInfo, nowMS int64) bool {
+	return info.LastMS+s.seriesTTL > nowMS
+}
+
+// seriesAt reads the row of a series, if it is there.
+func (s *Store) seriesAt(key []byte) (info sinks.SeriesInfo, found bool, err error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return info, false, nil
+	}
+	if err != nil {
+		return info, false, fmt.Errorf("embedded store: series: %w", err)
+	}
+	defer closer.Close()
+	info, err = decodeSeries(value)
+	return info, err == nil, err
+}
+
+// ListSeries is that of sinks.TierStore. With a metric it reads that metric's series,
+// else, with labels, those of one of them, else all.
+func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]string, afterName string, limit int) ([]sinks.SeriesInfo, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	prefix := []byte{seriesKey}
+	label, byLabel := sinks.IndexLabel(match)
+	if metric == "" && byLabel {
+		prefix = appendText(appendText([]byte{labelKey}, label.Name), label.Value)
+	}
+	lower, upper := prefix, after(prefix)
+	if afterName != "" {
+		lower = after(appendText(bytes.Clone(prefix), afterName))
+	}
+	withLabels := appendOpen(bytes.Clone(prefix), metric+"{")
+	if metric != "" {
+		upper = after(withLabels)
+		if first := appendOpen(bytes.Clone(prefix), metric); bytes.Compare(first, lower) > 0 {
+			lower = first
+		}
+	}
+	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, fmt.Errorf("list series: %w", err)
+	}
+	defer it.Close()
+	nowMS := s.now().UnixMilli()
+	var out []sinks.SeriesInfo
+	for ok := it.First(); ok && len(out) < limit; {
+		info, found, err := s.seriesAt(append([]byte{seriesKey}, it.Key()[len(prefix):]...))
+		if err != nil {
+			return nil, fmt.Errorf("list series: %w", err)
+		}
+		if found && metric != "" && info.Series.Metric != metric && bytes.Compare(it.Key(), withLabels) < 0 {
+			ok = it.SeekGE(withLabels) // metric.x sorts between metric and metric{…}
+			continue
+		}
+		if found && (metric == "" || info.Series.Metric == metric) && sinks.Matches(info.Series, match) && s.alive(&info, nowMS) {
+			out = append(out, info)
+		}
+		ok = it.Next()
+	}
+	if err := it.Error(); err != nil {
+		return nil, fmt.Errorf("list series: %w", err)
+	}
+	return out, nil
+}
