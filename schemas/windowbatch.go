@@ -1,0 +1,217 @@
+package schemas
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+const windowBatchVersion = 1
+
+// Values is what a window holds, without its name. First and last times are
+// offsets from the window's start, in ms.
+type Values struct {
+	Count                      uint32
+	FirstOff, LastOff          uint32
+	Revision                   uint32
+	Sum, Min, Max, First, Last float64
+}
+
+// WindowBuilder makes the value of a windows record without building Windows
+// first: the window processor's way. Call Label and Series for what the frames
+// refer to, Frame before the windows of one (tier, start, part), and AppendTo
+// last. The zero value is ready.
+type WindowBuilder struct {
+	dict, fps, defs, body, cur []byte
+	labels, series, windows    int
+	frame                      int // windows in the open frame
+	head                       [3]int64
+}
+
+// Label adds a pair to the dictionary and returns its reference; a metric is the
+// pair with an empty name.
+func (b *WindowBuilder) Label(l Label) uint32 {
+	b.dict = appendDict(b.dict, []Label{l})
+	b.labels++
+	return uint32(b.labels - 1)
+}
+
+// Series adds a series by its fingerprint and number of references, the metric's
+// included; follow with that many calls of Ref. It returns the series' index.
+func (b *WindowBuilder) Series(fp uint64, refs int) uint32 {
+	b.fps = binary.LittleEndian.AppendUint64(b.fps, fp)
+	b.defs = binary.AppendUvarint(b.defs, uint64(refs))
+	b.series++
+	return uint32(b.series - 1)
+}
+
+// Ref adds a label reference to the series added last.
+func (b *WindowBuilder) Ref(r uint32) { b.defs = binary.AppendUvarint(b.defs, uint64(r)) }
+
+// Frame begins the windows of one tier, start and part.
+func (b *WindowBuilder) Frame(tierMS, startMS, part int64) {
+	b.endFrame()
+	b.head = [3]int64{tierMS, startMS / tierMS, part}
+}
+
+// Window adds a window of series (an index from Series) to the open frame.
+func (b *WindowBuilder) Window(series uint32, v *Values) {
+	b.cur = binary.AppendUvarint(b.cur, uint64(series))
+	if v.Count == 1 {
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.Revision)<<1|1)
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.FirstOff))
+		b.cur = appendF64(b.cur, v.Sum)
+	} else {
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.Revision)<<1)
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.Count))
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.FirstOff))
+		b.cur = binary.AppendUvarint(b.cur, uint64(v.LastOff))
+		for _, f := range [5]float64{v.Sum, v.Min, v.Max, v.First, v.Last} {
+			b.cur = appendF64(b.cur, f)
+		}
+	}
+	b.frame++
+	b.windows++
+}
+
+func (b *WindowBuilder) endFrame() {
+	if b.frame > 0 {
+		b.body = binary.AppendUvarint(b.body, uint64(b.head[0]))
+		b.body = binary.AppendVarint(b.body, b.head[1])
+		b.body = binary.AppendVarint(b.body, b.head[2])
+		b.body = binary.AppendUvarint(b.body, uint64(b.frame))
+		b.body = append(b.body, b.cur...)
+	}
+	b.cur, b.frame = b.cur[:0], 0
+}
+
+// Len is the number of windows added since the last Reset.
+func (b *WindowBuilder) Len() int { return b.windows }
+
+// AppendTo closes the last frame and appends the encoded batch to dst.
+func (b *WindowBuilder) AppendTo(dst []byte, emitMS, newestMS int64) []byte {
+	b.endFrame()
+	dst = append(dst, windowBatchVersion)
+	dst = binary.AppendVarint(dst, emitMS)
+	dst = binary.AppendVarint(dst, newestMS)
+	dst = appendSection(dst, b.dict)
+	dst = binary.AppendUvarint(dst, uint64(b.series))
+	dst = append(dst, b.fps...)
+	dst = appendSection(dst, b.defs)
+	return append(dst, b.body...)
+}
+
+// Size is about the length of the encoded batch, in bytes; never less than it.
+func (b *WindowBuilder) Size() int {
+	return len(b.dict) + len(b.fps) + len(b.defs) + len(b.body) + len(b.cur) + 128
+}
+
+// Reset empties the builder and keeps its memory.
+func (b *WindowBuilder) Reset() {
+	*b = WindowBuilder{dict: b.dict[:0], fps: b.fps[:0], defs: b.defs[:0], body: b.body[:0], cur: b.cur[:0]}
+}
+
+// AppendWindowBatch encodes b after dst. Group is not part of the value.
+func AppendWindowBatch(dst []byte, b *WindowBatch) []byte {
+	var wb WindowBuilder
+	dict := map[Label]uint32{}
+	ref := func(l Label) uint32 {
+		r, ok := dict[l]
+		if !ok {
+			r = wb.Label(l)
+			dict[l] = r
+		}
+		return r
+	}
+	series := map[uint64]uint32{}
+	head := [3]int64{-1}
+	for i := range b.Windows {
+		w := &b.Windows[i]
+		fp := w.Series.Hash()
+		idx, ok := series[fp]
+		if !ok {
+			idx = wb.Series(fp, len(w.Series.Labels)+1)
+			series[fp] = idx
+			wb.Ref(ref(Label{Value: w.Series.Metric}))
+			for _, l := range w.Series.Labels {
+				wb.Ref(ref(l))
+			}
+		}
+		if h := [3]int64{w.TierMS, w.StartMS, w.Part}; h != head {
+			head = h
+			wb.Frame(w.TierMS, w.StartMS, w.Part)
+		}
+		wb.Window(idx, &Values{Count: uint32(w.Count), Revision: w.Revision, Sum: w.Sum, Min: w.Min, Max: w.Max,
+			First: w.First, Last: w.Last, FirstOff: uint32(w.FirstMS - w.StartMS), LastOff: uint32(w.LastMS - w.StartMS)})
+	}
+	return wb.AppendTo(dst, b.EmitMS, b.NewestMS)
+}
+
+// maxTierMS bounds what a decoder takes for a tier: 100 days, in ms.
+const maxTierMS = 100 * 24 * 3600 * 1000
+
+// DecodeWindowBatch reads the value of a windows record; the caller sets Group
+// from the record's key. Series share their strings. It returns an error that
+// wraps ErrVersion or ErrCorrupt.
+func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
+	w := wire{b: v}
+	if ver := w.byte(); w.err == nil && ver != windowBatchVersion {
+		return nil, fmt.Errorf("window batch: version %d: %w", ver, ErrVersion)
+	}
+	b := &WindowBatch{EmitMS: w.varint(), NewestMS: w.varint()}
+	dict, err := decodeDict(w.section())
+	if err != nil {
+		return nil, fmt.Errorf("window batch of %d bytes: dictionary: %w", len(v), err)
+	}
+	n := w.count(8)
+	w.bytes(uint64(n) * 8) // fingerprints: for readers that filter
+	defs := wire{b: w.section()}
+	series := make([]Series, n)
+	for i := range series {
+		if series[i], err = seriesOf(dict, &defs); err != nil {
+			return nil, fmt.Errorf("window batch of %d bytes: series %d: %w", len(v), i, err)
+		}
+	}
+	for len(w.b) > 0 {
+		tier, idx, part := int64(w.uvarint()), w.varint(), w.varint()
+		if w.err == nil && (tier <= 0 || tier > maxTierMS || idx > 1<<62/tier || idx < -(1<<62/tier)) {
+			w.fail("tier or start out of range")
+		}
+		for k := w.count(10); k > 0; k-- {
+			win, err := w.window(series)
+			if err != nil {
+				break
+			}
+			win.TierMS, win.StartMS, win.Part = tier, idx*tier, part
+			win.FirstMS += win.StartMS
+			win.LastMS += win.StartMS
+			b.Windows = append(b.Windows, win)
+		}
+	}
+	if w.err != nil {
+		return nil, fmt.Errorf("window batch of %d bytes: %w", len(v), w.err)
+	}
+	return b, nil
+}
+
+// window reads one window; its times are still offsets.
+func (w *wire) window(series []Series) (Window, error) {
+	var win Window
+	i, rev := w.uvarint(), w.uvarint()
+	if w.err == nil && i >= uint64(len(series)) {
+		w.fail("series index out of range")
+	}
+	if w.err != nil {
+		return win, w.err
+	}
+	win.Series, win.Revision = series[i], uint32(rev>>1)
+	if rev&1 == 1 {
+		win.Count, win.FirstMS = 1, int64(uint32(w.uvarint()))
+		win.LastMS = win.FirstMS
+		v := w.f64()
+		win.Sum, win.Min, win.Max, win.First, win.Last = v, v, v, v, v
+	} else {
+		win.Count, win.FirstMS, win.LastMS = int64(uint32(w.uvarint())), int64(uint32(w.uvarint())), int64(uint32(w.uvarint()))
+		win.Sum, win.Min, win.Max, win.First, win.Last = w.f64(), w.f64(), w.f64(), w.f64(), w.f64()
+	}
+	return win, w.err
+}

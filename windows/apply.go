@@ -1,0 +1,319 @@
+package windows
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"weir/schemas"
+)
+
+// ordered is a point that is to be applied, in order of time.
+type ordered struct {
+	ts  int64
+	v   float64
+	idx int32
+}
+
+const (
+	idxUnknown = -1 - iota
+	idxLimit
+	idxBad
+)
+
+// Apply counts the samples of a batch, once each. offset is the offset of its
+// record in the samples topic, and names the late partials it makes; nowMS is the
+// wall clock; live says that the group's usual delay may be learnt from this batch
+// (the processor has caught up with the log). What closed, was revised or was too
+// late goes to r, and so does everything that was not counted, by reason.
+func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, live bool, r *Result) {
+	co.index = slices.Grow(co.index[:0], len(b.Fingerprints))[:len(b.Fingerprints)]
+	for i, fp := range b.Fingerprints {
+		co.index[i] = int32(g.find(fp)) // -1 is idxUnknown: defined when a sample asks
+	}
+	co.order = co.order[:0]
+	sorted := true
+	newTS, newestBefore := int64(math.MaxInt64), g.newest
+	for si := range b.Sections {
+		s := &b.Sections[si]
+		if reason, done := g.applied(s); done {
+			r.drop(reason, s.To-s.From)
+			continue
+		}
+		for _, p := range b.Points[s.From:s.To] {
+			idx := co.index[p.Series]
+			if idx < 0 {
+				if idx = g.resolve(co, b, p, nowMS, r); idx < 0 {
+					continue
+				}
+			}
+			if p.TimeMS > nowMS+co.maxFuture {
+				r.refuse(g.seriesAt(int(idx)), p, TooNew, nil)
+				continue
+			}
+			if g.started && p.TimeMS < g.clock-co.maxAge {
+				r.refuse(g.seriesAt(int(idx)), p, TooOld, nil)
+				continue
+			}
+			if n := len(co.order); n > 0 && p.TimeMS < co.order[n-1].ts {
+				sorted = false
+			}
+			if p.TimeMS < newTS && (!g.started || p.TimeMS > newestBefore) {
+				newTS = p.TimeMS
+			}
+			co.order = append(co.order, ordered{p.TimeMS, p.Value, idx})
+		}
+	}
+	if len(co.order) == 0 {
+		return
+	}
+	if !sorted {
+		slices.SortStableFunc(co.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
+	}
+	if live && newTS != math.MaxInt64 {
+		g.learn(nowMS - newTS)
+	}
+	g.applyOrdered(co, offset, nowMS, r)
+}
+
+// resolve defines the series of p, or says why its samples are refused.
+func (g *Group) resolve(co *Core, b *schemas.SampleBatch, p schemas.Point, nowMS int64, r *Result) int32 {
+	idx := &co.index[p.Series]
+	s, err := b.Series(int(p.Series))
+	if *idx == idxUnknown {
+		switch {
+		case err != nil:
+			*idx = idxBad
+		case !g.room(co, s):
+			*idx = idxLimit
+		case p.TimeMS > nowMS+co.maxFuture:
+			r.refuse(s, p, TooNew, nil)
+			return idxUnknown
+		default:
+			*idx = int32(g.addSeries(s, b.Fingerprints[p.Series], co.wanted(s.Metric)))
+			return *idx
+		}
+	}
+	if *idx == idxBad {
+		r.refuse(schemas.Series{}, p, BadSeries, err)
+	} else {
+		r.refuse(s, p, SeriesLimit, nil)
+	}
+	return *idx
+}
+
+func (g *Group) applyOrdered(co *Core, offset, nowMS int64, r *Result) {
+	size0 := co.sizes[0]
+	if !g.started {
+		g.started = true
+		g.newest = co.order[0].ts
+		g.clock = g.newest
+	}
+	var f *frame // the open frame of the smallest tier that the last sample fell into
+	for i := range co.order {
+		p := &co.order[i]
+		if p.ts > g.newest {
+			g.newest = p.ts
+			if p.ts > g.clock {
+				g.clock = p.ts
+				if g.clock >= g.nextClose {
+					g.close(co, nowMS, r)
+					f = nil
+				}
+			}
+		}
+		if f == nil || p.ts < f.start || p.ts >= f.start+size0 {
+			f = g.open(co, 0, p.ts)
+			if f == nil {
+				g.addLate(co, p, offset, r)
+				continue
+			}
+		}
+		off := uint32(p.ts - f.start)
+		if !f.addOnce(f.at(int(p.idx), len(g.fps)), int(p.idx), off, p.v) {
+			r.drop(Duplicate, 1)
+			continue
+		}
+		r.Applied++
+	}
+	g.emitRevised(co, nowMS, r)
+	g.emitLate(co, offset, nowMS, r)
+	g.flush(co, nowMS, r)
+	g.evict(co)
+}
+
+// open returns the open frame of tier t that holds ts, making it if need be, or nil
+// if that window has closed.
+func (g *Group) open(co *Core, t int, ts int64) *frame {
+	start := floor(ts, co.sizes[t])
+	if start+co.sizes[t] <= g.clock-co.graces[t] {
+		return nil
+	}
+	return g.frameAt(co, t, start)
+}
+
+// frameAt returns the frame, making an open one if need be.
+func (g *Group) frameAt(co *Core, t int, start int64) *frame {
+	fs := g.tiers[t]
+	i := len(fs)
+	for i > 0 && fs[i-1].start > start {
+		i--
+	}
+	if i > 0 && fs[i-1].start == start {
+		return fs[i-1]
+	}
+	f := &frame{start: start, aggs: co.newAggs(len(g.fps))}
+	g.tiers[t] = slices.Insert(fs, i, f)
+	g.nextClose = min(g.nextClose, start+co.sizes[t]+co.graces[t])
+	return f
+}
+
+// floor is the start of the window of that size that holds ts.
+func floor(ts, size int64) int64 {
+	m := ts % size
+	if m < 0 {
+		m += size
+	}
+	return ts - m
+}
+
+// lateKey names a late partial.
+type lateKey struct {
+	start int64
+	tier  int32
+	idx   int32
+}
+
+// addLate counts a sample whose window of the smallest tier has closed: it revises
+// that window if it is still kept, else it makes a late partial; and then, tier by
+// tier, the same for the larger windows, up to the first that is open, which hands
+// it on by itself when it closes.
+func (g *Group) addLate(co *Core, p *ordered, offset int64, r *Result) {
+	for t, size := range co.sizes {
+		start := floor(p.ts, size)
+		off := uint32(p.ts - start)
+		end := start + size
+		watermark := g.clock - co.graces[t]
+		if end > watermark { // open
+			g.frameAt(co, t, start).at(int(p.idx), len(g.fps)).add(off, p.v)
+			break
+		}
+		if end > watermark-size { // kept
+			f := g.frameAt(co, t, start)
+			f.closed = true
+			f.thaw(co, t, len(g.fps))
+			a := f.at(int(p.idx), len(g.fps))
+			if a.rev < math.MaxUint16 {
+				known := a.count > 0
+				if t > 0 {
+					a.add(off, p.v)
+				} else if !f.addOnce(a, int(p.idx), off, p.v) {
+					r.drop(Duplicate, 1)
+					return
+				}
+				if !a.dirty {
+					if known {
+						a.rev++
+					}
+					a.dirty = true
+					f.dirty++
+				}
+				continue
+			}
+		}
+		k := lateKey{start, int32(t), p.idx}
+		a := co.late[k]
+		if a == nil {
+			a = new(agg)
+			co.late[k] = a
+			co.lates = append(co.lates, k)
+		}
+		a.add(off, p.v)
+	}
+	r.Applied++
+	r.Late++
+}
+
+// Advance moves the group's clock with the wall clock, less the usual delay. Call it
+// only when the processor has caught up with the log. It returns whether something closed.
+func (g *Group) Advance(co *Core, nowMS int64, r *Result) bool {
+	to := nowMS - g.usualDelay()
+	if !g.started || to <= g.clock {
+		return false
+	}
+	g.clock = to
+	if g.clock < g.nextClose {
+		return false
+	}
+	closed := g.close(co, nowMS, r)
+	g.flush(co, nowMS, r)
+	g.evict(co)
+	return closed
+}
+
+// CloseAll closes every open window, as at the end of a file.
+func (g *Group) CloseAll(co *Core, nowMS int64, r *Result) {
+	for t := range g.tiers {
+		for _, f := range g.tiers[t] {
+			g.clock = max(g.clock, f.start+co.sizes[t]+co.graces[t])
+		}
+	}
+	// A closing window opens those above it: close them too.
+	for g.nextClose != math.MaxInt64 {
+		g.clock = max(g.clock, g.nextClose)
+		g.close(co, nowMS, r)
+	}
+	g.flush(co, nowMS, r)
+}
+
+// close closes, tier by tier, the windows whose time has come, hands each on to the
+// tier above, and lets go of those that need no longer be kept.
+func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
+	g.emitRevised(co, nowMS, r) // samples applied before belong to the windows as they were
+	closed, dropped := false, false
+	g.nextClose = math.MaxInt64
+	for t, size := range co.sizes {
+		watermark := g.clock - co.graces[t]
+		keep := g.tiers[t][:0]
+		for _, f := range g.tiers[t] {
+			end := f.start + size
+			if !f.closed {
+				if end > watermark {
+					g.nextClose = min(g.nextClose, end+co.graces[t])
+					keep = append(keep, f)
+					continue
+				}
+				f.closed = true
+				closed = true
+				g.handOn(co, t, f)
+				g.emitFrame(co, t, f, nowMS, r)
+			}
+			if end > watermark-size {
+				f.freeze(co, t)
+				keep = append(keep, f)
+				continue
+			}
+			co.freeAggs(f.aggs)
+			dropped = dropped || t == len(co.sizes)-1
+		}
+		clear(g.tiers[t][len(keep):])
+		g.tiers[t] = keep
+	}
+	g.evictable = g.evictable || dropped
+	return closed
+}
+
+// handOn merges a closing frame of tier t into the frame above.
+func (g *Group) handOn(co *Core, t int, f *frame) {
+	if t+1 == len(co.sizes) {
+		return
+	}
+	up := g.frameAt(co, t+1, floor(f.start, co.sizes[t+1]))
+	shift := uint32(f.start - up.start)
+	up.at(len(f.aggs)-1, len(g.fps))
+	for i := range f.aggs {
+		if c := &f.aggs[i]; c.count > 0 {
+			up.aggs[i].merge(c, shift)
+		}
+	}
+}

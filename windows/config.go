@@ -1,0 +1,125 @@
+package windows
+
+import (
+	"time"
+
+	"weir/schemas"
+	"weir/schemas/conf"
+)
+
+// Tier is one window length.
+type Tier struct {
+	Size  conf.Duration `yaml:"size"`  // a multiple of the tier before
+	Grace conf.Duration `yaml:"grace"` // how long after its end a window waits for late samples
+	TTL   conf.Duration `yaml:"ttl"`   // how long rows are kept, from the window's end
+}
+
+// Config is the windows section of the config.
+type Config struct {
+	Tiers     []Tier        `yaml:"tiers"`
+	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock by more: refused
+	MaxFuture conf.Duration `yaml:"max_future"` // newer than the wall clock by more: refused
+	MaxSeries int           `yaml:"max_series"` // series of one group; samples of further ones are refused
+}
+
+// Default is three tiers of 10s, 1m and 1h, kept 7, 30 and 365 days.
+func Default() Config {
+	const day = 24 * time.Hour
+	return Config{
+		Tiers: []Tier{
+			{Size: conf.Duration(10 * time.Second), Grace: conf.Duration(2 * time.Second), TTL: conf.Duration(7 * day)},
+			{Size: conf.Duration(time.Minute), Grace: conf.Duration(10 * time.Second), TTL: conf.Duration(30 * day)},
+			{Size: conf.Duration(time.Hour), Grace: conf.Duration(time.Minute), TTL: conf.Duration(365 * day)},
+		},
+		MaxAge:    conf.Duration(day),
+		MaxFuture: conf.Duration(time.Minute),
+		MaxSeries: 5000,
+	}
+}
+
+// Bounds of the config.
+const (
+	maxTiers     = 8
+	maxSmallTier = time.Hour      // the smallest tier: a sample's offset is kept in 22 bits of ms
+	maxLargeTier = 24 * time.Hour // a window's offsets and counts are kept in 32 bits
+	minTier      = time.Second    //
+	maxSeriesCap = 1 << 16        // a series' index is kept in 16 bits
+	maxTTL       = 3650 * 24 * time.Hour
+)
+
+// Validate reports every fault of the section at.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	if n := len(c.Tiers); n < 1 || n > maxTiers {
+		d.Fail(at+".tiers", n, "must be 1 to 8 tiers")
+	}
+	var before Tier
+	for i, t := range c.Tiers {
+		field := at + ".tiers[" + string(rune('0'+i%10)) + "]"
+		size := t.Size.Std()
+		switch {
+		case size < minTier || size%time.Second != 0:
+			d.Fail(field+".size", t.Size, "must be a whole number of seconds, at least 1s")
+		case i == 0 && size > maxSmallTier:
+			d.Fail(field+".size", t.Size, "must be at most 1h for the smallest tier")
+		case size > maxLargeTier:
+			d.Fail(field+".size", t.Size, "must be at most 1d")
+		case i > 0 && before.Size > 0 && (size <= before.Size.Std() || size%before.Size.Std() != 0):
+			d.Fail(field+".size", t.Size, "must be a multiple of the tier before, "+before.Size.String())
+		}
+		switch {
+		case t.Grace < 0 || t.Grace.Std() > size:
+			d.Fail(field+".grace", t.Grace, "must be at least 0s and at most the tier's size")
+		case t.Grace < before.Grace:
+			d.Fail(field+".grace", t.Grace, "must be at least that of the tier before, "+before.Grace.String())
+		}
+		if t.TTL <= t.Size || t.TTL.Std() > maxTTL {
+			d.Fail(field+".ttl", t.TTL, "must be more than the tier's size and at most 3650d")
+		}
+		before = t
+	}
+	if c.MaxAge.Std() < time.Minute {
+		d.Fail(at+".max_age", c.MaxAge, "must be at least 1m")
+	}
+	if c.MaxFuture < 0 {
+		d.Fail(at+".max_future", c.MaxFuture, "must be at least 0s")
+	}
+	if c.MaxSeries < 1 || c.MaxSeries > maxSeriesCap {
+		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65536")
+	}
+}
+
+// TiersMS are the tiers' lengths in ms, smallest first.
+func (c *Config) TiersMS() []int64 {
+	ms := make([]int64, len(c.Tiers))
+	for i, t := range c.Tiers {
+		ms[i] = t.Size.MS()
+	}
+	return ms
+}
+
+// Reason says why a sample was not counted. The text is a metric's label and a
+// dead letter's header.
+type Reason string
+
+// Why Apply refused a sample (it belongs into the dead letters) …
+const (
+	TooOld      Reason = "too_old"      // beyond max_age
+	TooNew      Reason = "future"       // beyond max_future
+	SeriesLimit Reason = "series_limit" // beyond max_series
+	BadSeries   Reason = "bad_series"   // its definition does not decode
+)
+
+// … or dropped it because it has been counted before.
+const (
+	Replayed  Reason = "replayed"  // the section's origin was applied already
+	Duplicate Reason = "duplicate" // the same series, time and value
+)
+
+// Refused is one sample that Apply refused.
+type Refused struct {
+	Series schemas.Series // zero for BadSeries
+	TimeMS int64
+	Value  float64
+	Reason Reason
+	Err    error // for BadSeries
+}

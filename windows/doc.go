@@ -1,0 +1,35 @@
+// Package windows keeps tumbling windows of the series of a series group and says
+// when they close. It is pure: no clock, no goroutine, no I/O; wall time and
+// offsets come in as arguments, closed windows go out as values.
+//
+// # Contract
+//
+//   - Windows are half-open [start, end), aligned to the epoch. Tiers cascade: a
+//     closed window is merged into the window of the next tier that holds it, so a
+//     sample is applied once.
+//   - The watermark belongs to the group. A window of a tier closes when the group's
+//     clock has passed its end by the tier's grace. The clock is the newest event
+//     time seen, or the wall clock less the delay at which this group's samples
+//     usually arrive, when the caller says that it has caught up with the log.
+//   - A closed window stays until the next one of its tier has closed too. A sample
+//     for it revises it: the result is emitted again with the next revision. A
+//     sample for an older one is emitted as a late partial, a part of its own that
+//     readers merge. Either way it still counts once in each larger tier.
+//   - The same samples give the same windows, whatever the split into batches: every
+//     batch is applied in order of time. In any order, count, sum, min and max of a
+//     window and its late partials together are those of a batch recompute; first
+//     and last too, ties in time going to the first and the last that arrived.
+//   - A sample with the series, time and value of one already in its window of the
+//     smallest tier counts once, while that window is open or still kept. A whole
+//     section that repeats one of the last 32 of its group is dropped too.
+//   - Every sample that Apply does not count is counted in Result.Refused or
+//     Result.Dropped by its reason.
+//
+// # Memory
+//
+// Windows of a group that share tier and start form a frame: one dense array of 56
+// bytes a series, taken from and given back to the Core. A series costs two frames
+// a tier (the open and the kept one), its labels as 16-bit references into the
+// group's dictionary of interned pairs, and 8 bytes for each sample of the smallest
+// tier's frames (to know repeats). BenchmarkState measures it.
+package windows

@@ -1,0 +1,155 @@
+package windows
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"weir/schemas"
+)
+
+// Fold runs the window code over samples in memory, as `weir fold` does: one group
+// per series group, no wall clock, nothing refused for its age.
+type Fold struct {
+	core        *Core
+	groupLabels []string
+	groups      map[string]*Group
+	merged      Merger
+	builder     schemas.BatchBuilder
+	batch       schemas.SampleBatch
+	result      Result
+	offset      int64
+	seen        map[point]struct{} // a file's samples fit in memory, so repeats are known however far apart
+
+	// Duplicates counts samples that were dropped as repeats, Refused those beyond
+	// the limit of series.
+	Duplicates, Refused int
+}
+
+type point struct {
+	series uint64
+	timeMS int64
+	value  float64
+}
+
+// farFuture is a wall clock, ms, that no sample is newer than.
+const farFuture = math.MaxInt64 / 4
+
+// NewFold returns an empty Fold. Of c, which must be valid, MaxAge and MaxFuture
+// are ignored.
+func NewFold(c Config, groupLabels []string) *Fold {
+	core := NewCore(&c, 0, nil)
+	core.maxAge = farFuture
+	return &Fold{core: core, groupLabels: groupLabels, groups: map[string]*Group{}, merged: Merger{}, seen: map[point]struct{}{}}
+}
+
+// Add counts a sample. It returns an error if the series is not valid.
+func (f *Fold) Add(s schemas.Sample) error {
+	if err := s.Series.Validate(); err != nil {
+		return err
+	}
+	p := point{s.Series.Hash(), s.TimeMS, s.Value}
+	if _, ok := f.seen[p]; ok {
+		f.Duplicates++
+		return nil
+	}
+	f.seen[p] = struct{}{}
+	key := schemas.GroupOf(s.Series, f.groupLabels)
+	g := f.groups[key]
+	if g == nil {
+		g = NewGroup(f.core)
+		f.groups[key] = g
+	}
+	f.builder.Reset()
+	f.builder.Begin(schemas.Origin{Epoch: 1, Offset: f.offset}, 0)
+	f.builder.Add(&s.Series, p.series, s.TimeMS, s.Value)
+	if err := f.batch.Decode(f.builder.AppendTo(nil)); err != nil {
+		return err
+	}
+	f.result.Reset()
+	g.Apply(f.core, &f.batch, f.offset, farFuture, false, &f.result)
+	f.offset++
+	f.Duplicates += f.result.Duplicates
+	f.Refused += len(f.result.Refused)
+	return f.merged.AddValues(f.result.Values)
+}
+
+// Windows closes what is open and returns all windows, revised and merged with
+// their late partials, sorted by series, tier and start.
+func (f *Fold) Windows() ([]schemas.Window, error) {
+	for _, g := range f.groups {
+		f.result.Reset()
+		g.CloseAll(f.core, farFuture, &f.result)
+		if err := f.merged.AddValues(f.result.Values); err != nil {
+			return nil, err
+		}
+	}
+	ws := f.merged.Windows()
+	return ws, nil
+}
+
+// Merger does what every reader of windows does: of the same (series, tier, start,
+// part) the higher revision wins, and the parts of a window are merged.
+type Merger map[mergeKey]map[int64]schemas.Window
+
+type mergeKey struct {
+	series string
+	tierMS int64
+	start  int64
+}
+
+// AddValues adds the windows of encoded batches. It returns the error of the first
+// that does not decode.
+func (m Merger) AddValues(values [][]byte) error {
+	for _, v := range values {
+		b, err := schemas.DecodeWindowBatch(v)
+		if err != nil {
+			return err
+		}
+		for _, w := range b.Windows {
+			m.Add(w)
+		}
+	}
+	return nil
+}
+
+// Add adds a window; adding it again changes nothing.
+func (m Merger) Add(w schemas.Window) {
+	k := mergeKey{w.Series.String(), w.TierMS, w.StartMS}
+	parts := m[k]
+	if parts == nil {
+		parts = map[int64]schemas.Window{}
+		m[k] = parts
+	}
+	if old, ok := parts[w.Part]; !ok || w.Revision >= old.Revision {
+		parts[w.Part] = w
+	}
+}
+
+// Windows returns the merged windows, sorted by series, tier and start. Their Part
+// is 0, their Revision the highest of the parts.
+func (m Merger) Windows() []schemas.Window {
+	all := make([]schemas.Window, 0, len(m))
+	for _, parts := range m {
+		ids := make([]int64, 0, len(parts))
+		for id := range parts {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		w := parts[ids[0]]
+		for _, id := range ids[1:] {
+			p := parts[id]
+			w.MergeParts(&p)
+			w.Revision = max(w.Revision, p.Revision)
+		}
+		w.Part = 0
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b schemas.Window) int {
+		if c := cmp.Compare(a.Series.Metric, b.Series.Metric); c != 0 {
+			return c
+		}
+		return cmp.Or(cmp.Compare(a.Series.String(), b.Series.String()), cmp.Compare(a.TierMS, b.TierMS), cmp.Compare(a.StartMS, b.StartMS))
+	})
+	return all
+}

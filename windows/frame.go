@@ -1,0 +1,230 @@
+package windows
+
+import (
+	"math"
+
+	"weir/schemas"
+)
+
+// agg is the running aggregate of one window: 56 bytes, no pointer.
+type agg struct {
+	sum, min, max, first, last float64
+	count                      uint32
+	firstOff, lastOff          uint32 // ms from the window's start
+	rev                        uint16
+	dirty                      bool // changed after the close, not yet emitted
+}
+
+// add counts a sample. Of samples at the same time the first that arrived is first,
+// the last that arrived last.
+func (a *agg) add(off uint32, v float64) {
+	if a.count == 0 {
+		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty}
+		return
+	}
+	a.count++
+	a.sum += v
+	if v < a.min {
+		a.min = v
+	}
+	if v > a.max {
+		a.max = v
+	}
+	if off < a.firstOff {
+		a.firstOff, a.first = off, v
+	}
+	if off >= a.lastOff {
+		a.lastOff, a.last = off, v
+	}
+}
+
+// merge counts the samples of c, whose window starts shift ms after a's.
+func (a *agg) merge(c *agg, shift uint32) {
+	if a.count == 0 {
+		rev, dirty := a.rev, a.dirty
+		*a = *c
+		a.rev, a.dirty = rev, dirty
+		a.firstOff += shift
+		a.lastOff += shift
+		return
+	}
+	a.count += c.count
+	a.sum += c.sum
+	if c.min < a.min {
+		a.min = c.min
+	}
+	if c.max > a.max {
+		a.max = c.max
+	}
+	if c.firstOff+shift < a.firstOff {
+		a.firstOff, a.first = c.firstOff+shift, c.first
+	}
+	if c.lastOff+shift >= a.lastOff {
+		a.lastOff, a.last = c.lastOff+shift, c.last
+	}
+}
+
+func (a *agg) values() schemas.Values {
+	return schemas.Values{Count: a.count, FirstOff: a.firstOff, LastOff: a.lastOff, Revision: uint32(a.rev),
+		Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last}
+}
+
+// frame holds the windows of one tier and start, of all series of a group: aggs[i]
+// is that of series i, empty while its count is 0. It may be shorter than the
+// group's list of series. A closed frame is frozen: its aggs are encoded in blob, a
+// quarter of the size when each window holds one sample, until a late sample comes.
+type frame struct {
+	start  int64
+	closed bool
+	dirty  int // aggs revised since the close
+	aggs   []agg
+	blob   []byte
+
+	// The smallest tier's frames know the samples of series that have more than one
+	// (8 bytes each), to tell repeats. seen is made when repeats are asked for often.
+	keys []uint64
+	seen map[uint64]struct{}
+}
+
+// at returns the aggregate of series i, growing the frame for a group of n series.
+func (f *frame) at(i, n int) *agg {
+	if i >= len(f.aggs) {
+		if i >= cap(f.aggs) {
+			grown := make([]agg, len(f.aggs), max(n, cap(f.aggs)*5/4))
+			copy(grown, f.aggs)
+			f.aggs = grown
+		}
+		f.aggs = f.aggs[:min(n, cap(f.aggs))]
+	}
+	return &f.aggs[i]
+}
+
+// addOnce adds a sample of series i to a, its aggregate in a frame of the smallest
+// tier, unless it is there already.
+func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
+	switch {
+	case a.count == 0:
+	case a.count == 1:
+		if off == a.firstOff && math.Float64bits(v) == math.Float64bits(a.first) {
+			return false
+		}
+		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first), sampleKey(i, off, v))
+	default:
+		key := sampleKey(i, off, v)
+		if off <= a.lastOff && f.has(key) {
+			return false
+		}
+		f.keys = append(f.keys, key)
+	}
+	a.add(off, v)
+	return true
+}
+
+// sampleKey packs a sample of a frame: series 16 bits, offset 22, a hash of the
+// value 26. Two values of one series at one ms look alike with a chance of 1.5e-8.
+func sampleKey(series int, off uint32, v float64) uint64 {
+	h := math.Float64bits(v) * 0x9e3779b97f4a7c15
+	return uint64(series)<<48 | uint64(off)<<26 | (h^h>>29)>>38
+}
+
+// has says whether the sample is among the keys. It is asked only for samples that
+// are not newer than the newest of their series.
+func (f *frame) has(key uint64) bool {
+	if f.seen == nil {
+		if len(f.keys) <= 64 {
+			for _, k := range f.keys {
+				if k == key {
+					return true
+				}
+			}
+			return false
+		}
+		f.seen = make(map[uint64]struct{}, len(f.keys))
+	}
+	for _, k := range f.keys[len(f.seen):] { // keys are distinct, so seen holds a prefix
+		f.seen[k] = struct{}{}
+	}
+	_, ok := f.seen[key]
+	return ok
+}
+
+// Core is what the groups of one partition share: the config, memory for frames,
+// scratch space. It is not safe for concurrent use.
+type Core struct {
+	sizes, graces []int64 // ms
+	maxAge        int64
+	maxFuture     int64
+	maxSeries     int
+	generation    int
+	wants         func(metric string) bool
+
+	spare map[int][][]agg // by length
+	held  int             // aggs in spare
+
+	batch  schemas.SampleBatch
+	index  []int32 // batch series → group series, or a refusal
+	order  []ordered
+	late   map[lateKey]*agg
+	lates  []lateKey
+	dict   []int32 // group pair → builder reference + 1
+	series []int32 // group series → builder series + 1
+	blob   []byte
+}
+
+// NewCore makes a Core for a valid config. generation becomes part of every
+// window; wants says whether a rule reads a metric, nil for none.
+func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
+	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, generation: generation,
+		wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}}
+	for _, t := range c.Tiers {
+		co.sizes = append(co.sizes, t.Size.MS())
+		co.graces = append(co.graces, t.Grace.MS())
+	}
+	return co
+}
+
+// maxSpare bounds the memory kept for the next frames: 16k aggs, 900 KB a partition.
+const maxSpare = 16 << 10
+
+// newAggs returns n empty aggregates.
+func (co *Core) newAggs(n int) []agg {
+	if l := co.spare[n]; len(l) > 0 {
+		co.spare[n] = l[:len(l)-1]
+		co.held -= n
+		return l[len(l)-1]
+	}
+	return make([]agg, n)
+}
+
+// freeAggs takes aggregates back for newAggs.
+func (co *Core) freeAggs(aggs []agg) {
+	n := len(aggs)
+	if n == 0 || n != cap(aggs) || co.held+n > maxSpare {
+		return
+	}
+	clear(aggs)
+	co.spare[n] = append(co.spare[n], aggs)
+	co.held += n
+}
+
+// freeze encodes the closed frame of tier t and gives its aggregates back.
+func (f *frame) freeze(co *Core, t int) {
+	if f.blob != nil || f.dirty > 0 {
+		return
+	}
+	co.blob = f.appendBody(co.blob[:0], t)
+	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
+	co.freeAggs(f.aggs)
+	f.aggs, f.keys, f.seen = nil, nil, nil
+}
+
+// thaw undoes freeze, for a group of n series. The blob is the frame's own or was
+// checked by DecodeGroup.
+func (f *frame) thaw(co *Core, t, n int) {
+	if f.blob == nil {
+		return
+	}
+	f.aggs = co.newAggs(n)
+	f.decodeBody(&reader{b: f.blob}, t)
+	f.blob = nil
+}

@@ -1,0 +1,219 @@
+package windows
+
+import (
+	"math"
+	"slices"
+	"unique"
+
+	"weir/schemas"
+)
+
+// recentDigests is how many sections of a group are remembered to drop one that a
+// sender repeats under another origin.
+const recentDigests = 32
+
+// delaysKept is over how many batches the usual delay of a group is taken.
+const delaysKept = 8
+
+// Group is the state of one series group. Its methods take the Core of its
+// partition; a group never moves between Cores of different configs.
+type Group struct {
+	// Series: fps[i] is the fingerprint of series i, refs[ends[i-1]:ends[i]] its
+	// metric and labels as indexes into dict, table an open-addressing index.
+	fps    []uint64
+	refs   []uint16
+	ends   []uint32
+	wanted []bool // a rule reads the series' metric
+	dict   []unique.Handle[schemas.Label]
+	table  []uint16 // index+1 by fingerprint, 0 empty; len a power of two
+
+	tiers     [][]*frame // by tier, then by start, ascending
+	newest    int64      // newest event time, ms
+	clock     int64      // the watermark before grace, ms
+	nextClose int64      // the clock at which a window closes next
+	started   bool       // newest and clock mean something
+	evictable bool       // the largest tier let go of a frame since evict last ran
+
+	delays  [delaysKept]int64 // how late the last batches were that brought something new, ms
+	delayAt uint8
+
+	origins []originMark
+	recent  [recentDigests]uint64
+	recentN uint8
+}
+
+// originMark is the last section applied from one partition of an origin topic.
+type originMark struct {
+	epoch     uint64
+	offset    int64
+	partition int32
+	chunk     uint32
+}
+
+// maxOrigins bounds the partitions that a group remembers; the one whose mark was
+// set first is forgotten.
+const maxOrigins = 256
+
+// NewGroup returns an empty group.
+func NewGroup(co *Core) *Group {
+	return &Group{tiers: make([][]*frame, len(co.sizes)), nextClose: math.MaxInt64}
+}
+
+// Series is how many series the group has.
+func (g *Group) Series() int { return len(g.fps) }
+
+// NewestMS is the newest event time that the group has seen, ms.
+func (g *Group) NewestMS() int64 { return g.newest }
+
+// ClockMS is the group's clock, ms: windows that end at or before it, less their
+// tier's grace, are closed.
+func (g *Group) ClockMS() int64 { return g.clock }
+
+func (g *Group) find(fp uint64) int {
+	if len(g.table) == 0 {
+		return -1
+	}
+	mask := uint64(len(g.table) - 1)
+	for i := fp & mask; ; i = (i + 1) & mask {
+		n := g.table[i]
+		if n == 0 {
+			return -1
+		}
+		if g.fps[n-1] == fp {
+			return int(n - 1)
+		}
+	}
+}
+
+func (g *Group) insert(i int) {
+	mask := uint64(len(g.table) - 1)
+	at := g.fps[i] & mask
+	for g.table[at] != 0 {
+		at = (at + 1) & mask
+	}
+	g.table[at] = uint16(i + 1)
+}
+
+// addSeries appends a series and returns its index. The group has room for it.
+func (g *Group) addSeries(s schemas.Series, fp uint64, wanted bool) int {
+	i := len(g.fps)
+	g.fps = append(g.fps, fp)
+	g.refs = append(g.refs, g.pair(schemas.Label{Value: s.Metric}))
+	for _, l := range s.Labels {
+		g.refs = append(g.refs, g.pair(l))
+	}
+	g.ends = append(g.ends, uint32(len(g.refs)))
+	g.wanted = append(g.wanted, wanted)
+	if len(g.fps)*4 > len(g.table)*3 {
+		g.reindex()
+	} else {
+		g.insert(i)
+	}
+	return i
+}
+
+// reindex makes the table anew, at most three quarters full.
+func (g *Group) reindex() {
+	n := 8
+	for n*3 < len(g.fps)*4 {
+		n *= 2
+	}
+	g.table = make([]uint16, n)
+	for i := range g.fps {
+		g.insert(i)
+	}
+}
+
+// pair returns the group's index of a label pair, adding it if need be. Groups
+// have tens to hundreds of pairs and add a series rarely: a scan will do.
+func (g *Group) pair(l schemas.Label) uint16 {
+	h := unique.Make(l)
+	for i, d := range g.dict {
+		if d == h {
+			return uint16(i)
+		}
+	}
+	g.dict = append(g.dict, h)
+	return uint16(len(g.dict) - 1)
+}
+
+// wanted says whether a rule reads the metric.
+func (co *Core) wanted(metric string) bool { return co.wants != nil && co.wants(metric) }
+
+// room says whether one more series, s, fits the indexes.
+func (g *Group) room(co *Core, s schemas.Series) bool {
+	return len(g.fps) < min(co.maxSeries, maxSeriesCap-1) && len(g.dict)+len(s.Labels)+1 < maxSeriesCap
+}
+
+func (g *Group) seriesRefs(i int) []uint16 {
+	if i == 0 {
+		return g.refs[:g.ends[0]]
+	}
+	return g.refs[g.ends[i-1]:g.ends[i]]
+}
+
+// seriesAt rebuilds the name of series i.
+func (g *Group) seriesAt(i int) schemas.Series {
+	refs := g.seriesRefs(i)
+	s := schemas.Series{Metric: g.dict[refs[0]].Value().Value}
+	if len(refs) > 1 {
+		s.Labels = make(schemas.Labels, len(refs)-1)
+		for j, r := range refs[1:] {
+			s.Labels[j] = g.dict[r].Value()
+		}
+	}
+	return s
+}
+
+// applied says whether the section was applied before, by its origin or, if it
+// came twice under two origins, by its digest; if not, it is noted as applied.
+func (g *Group) applied(s *schemas.Section) (Reason, bool) {
+	o := s.Origin
+	mark := -1
+	for i := range g.origins {
+		if m := &g.origins[i]; m.partition == o.Partition && m.epoch == o.Epoch {
+			if o.Offset < m.offset || o.Offset == m.offset && s.Chunk <= m.chunk {
+				return Replayed, true
+			}
+			mark = i
+			break
+		}
+	}
+	if mark < 0 {
+		if len(g.origins) == maxOrigins {
+			g.origins = append(g.origins[:0], g.origins[1:]...)
+		}
+		g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition})
+		mark = len(g.origins) - 1
+	}
+	g.origins[mark].offset, g.origins[mark].chunk = o.Offset, s.Chunk
+	for _, d := range g.recent {
+		if d == s.Digest && d != 0 {
+			return Duplicate, true
+		}
+	}
+	g.recent[g.recentN%recentDigests] = s.Digest
+	g.recentN = (g.recentN + 1) % recentDigests
+	return "", false
+}
+
+// learn notes how late a batch was: the age on arrival, ms, of the oldest sample
+// that was newer than all before.
+func (g *Group) learn(delayMS int64) {
+	g.delays[g.delayAt%delaysKept] = delayMS
+	g.delayAt = (g.delayAt + 1) % delaysKept
+}
+
+// usualDelay is the largest delay of the last batches, ms. It is as large as need be:
+// a replay of old data is as late as the data are old, and its windows then close as
+// the replay goes on.
+func (g *Group) usualDelay() int64 { return slices.Max(g.delays[:]) }
+
+// DueMS is the wall time, ms, at which Advance would close a window, if nothing
+// more arrives; 0 if none is open.
+func (g *Group) DueMS() int64 {
+	if g.nextClose == math.MaxInt64 {
+		return 0
+	}
+	return g.nextClose + g.usualDelay()
+}

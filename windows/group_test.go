@@ -1,0 +1,194 @@
+package windows
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"weir/schemas"
+	"weir/windows/windowtest"
+)
+
+// seed is WEIR_SEED if set, else new each run.
+func seed(t testing.TB) uint64 {
+	s := uint64(time.Now().UnixNano())
+	if v := os.Getenv("WEIR_SEED"); v != "" {
+		s, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("seed %d (set WEIR_SEED to repeat)", s)
+	return s
+}
+
+func testSeries(n int) []schemas.Series {
+	out := make([]schemas.Series, n)
+	for i := range out {
+		out[i] = schemas.Series{Metric: "m" + strconv.Itoa(i%7), Labels: schemas.NewLabels(map[string]string{
+			"host": "web01", "cpu": strconv.Itoa(i / 7), "region": "eu"})}
+	}
+	return out
+}
+
+// trace is a random life of one group: samples mostly in order, some late by up to
+// an hour, some repeated, ties in time, gaps.
+func trace(rnd *rand.Rand, series []schemas.Series, n int) []schemas.Sample {
+	now := int64(1_700_000_000_000) + rnd.Int64N(7200_000)
+	var out []schemas.Sample
+	for range n {
+		switch rnd.IntN(20) {
+		case 0:
+			now += rnd.Int64N(120_000)
+		case 1:
+			now += rnd.Int64N(20_000)
+		default:
+			now += rnd.Int64N(1500)
+		}
+		ts := now
+		switch rnd.IntN(12) {
+		case 0:
+			ts -= rnd.Int64N(5_000)
+		case 1:
+			ts -= rnd.Int64N(40_000)
+		case 2:
+			ts -= rnd.Int64N(3600_000)
+		}
+		s := schemas.Sample{Series: series[rnd.IntN(len(series))], TimeMS: ts, Value: float64(rnd.IntN(1000)) + rnd.Float64()}
+		out = append(out, s)
+	}
+	return out
+}
+
+// TestExact applies a random trace in random batches, with replays, repeats, wall
+// clock ticks and restarts from the encoded state in between. What comes out,
+// merged as a reader does, is what a batch recompute gives.
+func TestExact(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(seed(t), 1))
+	for round := range 150 {
+		cfg := Default()
+		co := NewCore(&cfg, 0, func(m string) bool { return m == "m1" })
+		series := testSeries(1 + rnd.IntN(40))
+		samples := trace(rnd, series, 50+rnd.IntN(1500))
+		g := NewGroup(co)
+		m := Merger{}
+		var r Result
+		var values [][]byte
+		var batches [][]byte
+		applied, dropped := 0, 0
+		for at, off := 0, int64(0); at < len(samples); off++ {
+			n := min(1+rnd.IntN(60), len(samples)-at)
+			var b schemas.BatchBuilder
+			for k := at; k < at+n; {
+				sec := min(1+rnd.IntN(n), at+n-k)
+				b.Begin(schemas.Origin{Epoch: 7, Partition: int32(rnd.IntN(2)), Offset: off*1000 + int64(k)}, 0)
+				for _, s := range samples[k : k+sec] {
+					b.Add(&s.Series, s.Series.Hash(), s.TimeMS, s.Value)
+				}
+				k += sec
+			}
+			batches = append(batches, b.AppendTo(nil))
+			at += n
+			deliver := [][]byte{batches[len(batches)-1]}
+			if rnd.IntN(5) == 0 { // a replay of an earlier record under a new offset, as route does after a crash
+				deliver = append(deliver, batches[rnd.IntN(len(batches))])
+			}
+			for _, v := range deliver {
+				var sb schemas.SampleBatch
+				if err := sb.Decode(v); err != nil {
+					t.Fatal(err)
+				}
+				r.Reset()
+				now := g.newest + rnd.Int64N(3000)
+				if !g.started {
+					now = samples[0].TimeMS + 7_200_000
+				}
+				// the wall clock is never behind a sample in this test
+				for _, s := range sb.Points {
+					now = max(now, s.TimeMS)
+				}
+				g.Apply(co, &sb, off, now, rnd.IntN(2) == 0, &r)
+				values = append(values, r.Values...)
+				applied += r.Applied
+				dropped += r.Replayed + r.Duplicates
+				if len(r.Refused) > 0 {
+					t.Fatalf("round %d: refused %+v", round, r.Refused[0])
+				}
+				if r.Applied+r.Replayed+r.Duplicates != len(sb.Points) {
+					t.Fatalf("round %d: %d applied, %d replayed, %d duplicates of %d", round, r.Applied, r.Replayed, r.Duplicates, len(sb.Points))
+				}
+			}
+			if rnd.IntN(10) == 0 {
+				r.Reset()
+				g.Advance(co, g.newest+rnd.Int64N(20_000), &r)
+				values = append(values, r.Values...)
+			}
+			if rnd.IntN(8) == 0 {
+				st := g.AppendTo(co, nil)
+				fresh := NewCore(&cfg, 0, co.wants)
+				g2, err := DecodeGroup(fresh, st)
+				if err != nil {
+					t.Fatalf("round %d: %v", round, err)
+				}
+				if again := g2.AppendTo(fresh, nil); string(again) != string(st) {
+					t.Fatalf("round %d: state does not survive a round trip", round)
+				}
+				co, g = fresh, g2
+			}
+		}
+		r.Reset()
+		g.CloseAll(co, farFuture, &r)
+		values = append(values, r.Values...)
+		// every result delivered twice, in any order: readers see the same
+		if err := m.AddValues(values); err != nil {
+			t.Fatal(err)
+		}
+		rnd.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
+		if err := m.AddValues(values); err != nil {
+			t.Fatal(err)
+		}
+		if err := windowtest.Compare(m.Windows(), windowtest.Oracle(samples, cfg.TiersMS()...)); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if applied != len(samples) {
+			t.Fatalf("round %d: applied %d of %d samples (%d dropped as repeats)", round, applied, len(samples), dropped)
+		}
+	}
+}
+
+// TestAnyOrder feeds the same samples in any order with repeats inside the kept
+// windows.
+func TestRepeatsCountOnce(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(seed(t), 2))
+	for round := range 200 {
+		var samples []schemas.Sample
+		series := testSeries(3)
+		for i := range 60 {
+			samples = append(samples, schemas.Sample{Series: series[i%3], TimeMS: 1_700_000_000_000 + int64(rnd.IntN(12_000)), Value: float64(rnd.IntN(3))})
+		}
+		twice := append(append([]schemas.Sample(nil), samples...), samples...)
+		rnd.Shuffle(len(twice), func(i, j int) { twice[i], twice[j] = twice[j], twice[i] })
+		f := NewFold(Default(), schemas.GroupLabels)
+		for _, s := range twice {
+			if err := f.Add(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ws, err := f.Windows()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := windowtest.Compare(ws, windowtest.Oracle(twice, 10_000, 60_000, 3600_000)); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if f.Duplicates < len(samples) {
+			t.Fatalf("round %d: %d repeats dropped, at least %d were fed", round, f.Duplicates, len(samples))
+		}
+	}
+}
+
+func TestConfigBounds(t *testing.T) {
+	if got := fmt.Sprint(NewCore(&Config{Tiers: Default().Tiers}, 0, nil).sizes); got != "[10000 60000 3600000]" {
+		t.Fatal(got)
+	}
+}

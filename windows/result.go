@@ -1,0 +1,240 @@
+package windows
+
+import (
+	"slices"
+
+	"weir/schemas"
+)
+
+// Result collects what Apply and Advance did. Reset it between uses.
+type Result struct {
+	Values  [][]byte  // encoded schemas.WindowBatch values to emit, in order; the receiver owns them
+	Sets    []Set     // the closed and revised windows that rules want, in order
+	Refused []Refused // samples that belong into the dead letters
+
+	Applied    int // samples counted
+	Late       int // of those, samples whose smallest window had closed
+	Closed     int // windows emitted for the first time
+	Revised    int // windows emitted again
+	Partials   int // late partials emitted
+	Replayed   int // samples dropped: their origin was applied before
+	Duplicates int // samples dropped: same series, time and value, or same section
+
+	builder schemas.WindowBuilder
+}
+
+// Set is the windows of one tier and end that closed together, or that late samples
+// revised together, of series whose metric a rule reads.
+type Set struct {
+	TierMS, EndMS int64
+	Windows       []schemas.Window
+}
+
+// Reset empties the result. Values are not reused.
+func (r *Result) Reset() {
+	clear(r.Sets)
+	clear(r.Refused)
+	*r = Result{Values: r.Values[:0], Sets: r.Sets[:0], Refused: r.Refused[:0], builder: r.builder}
+}
+
+func (r *Result) drop(reason Reason, n int) {
+	if reason == Replayed {
+		r.Replayed += n
+	} else {
+		r.Duplicates += n
+	}
+}
+
+func (r *Result) refuse(s schemas.Series, p schemas.Point, reason Reason, err error) {
+	r.Refused = append(r.Refused, Refused{Series: s, TimeMS: p.TimeMS, Value: p.Value, Reason: reason, Err: err})
+}
+
+// maxValue is the size, bytes, from which on an emitted value is finished and a new
+// one begun: well below Kafka's 1 MB, and one window more is less than 200 KB of labels.
+const maxValue = 256 << 10
+
+// flush finishes the value being built.
+func (g *Group) flush(co *Core, nowMS int64, r *Result) {
+	if r.builder.Len() == 0 {
+		return
+	}
+	r.Values = append(r.Values, r.builder.AppendTo(make([]byte, 0, r.builder.Size()), nowMS, g.newest))
+	r.builder.Reset()
+	clear(co.dict[:min(len(co.dict), len(g.dict))])
+	clear(co.series[:min(len(co.series), len(g.fps))])
+}
+
+// emit adds a window of series i to the value, within the open builder frame.
+func (g *Group) emit(co *Core, i int, a *agg, r *Result) {
+	if len(co.series) < len(g.fps) {
+		co.series = append(co.series, make([]int32, len(g.fps)-len(co.series))...)
+	}
+	if len(co.dict) < len(g.dict) {
+		co.dict = append(co.dict, make([]int32, len(g.dict)-len(co.dict))...)
+	}
+	idx := co.series[i]
+	if idx == 0 {
+		refs := g.seriesRefs(i)
+		for _, d := range refs {
+			if co.dict[d] == 0 {
+				co.dict[d] = int32(r.builder.Label(g.dict[d].Value())) + 1
+			}
+		}
+		idx = int32(r.builder.Series(g.fps[i], len(refs))) + 1
+		for _, d := range refs {
+			r.builder.Ref(uint32(co.dict[d] - 1))
+		}
+		co.series[i] = idx
+	}
+	v := a.values()
+	r.builder.Window(uint32(idx-1), &v)
+}
+
+func (g *Group) begin(co *Core, tierMS, start, part int64, nowMS int64, r *Result) {
+	if r.builder.Size() > maxValue {
+		g.flush(co, nowMS, r)
+	}
+	r.builder.Frame(tierMS, start, part)
+}
+
+// emitFrame emits a frame that has just closed.
+func (g *Group) emitFrame(co *Core, t int, f *frame, nowMS int64, r *Result) {
+	size, part := co.sizes[t], schemas.NewPart(co.generation, 0)
+	g.begin(co, size, f.start, part, nowMS, r)
+	var set []schemas.Window
+	for i := range f.aggs {
+		a := &f.aggs[i]
+		if a.count == 0 {
+			continue
+		}
+		a.dirty = false
+		if i&63 == 63 && r.builder.Size() > maxValue {
+			g.begin(co, size, f.start, part, nowMS, r)
+		}
+		g.emit(co, i, a, r)
+		r.Closed++
+		if g.wanted[i] {
+			set = append(set, g.window(i, a, size, f.start, part))
+		}
+	}
+	f.dirty = 0
+	if set != nil {
+		r.Sets = append(r.Sets, Set{size, f.start + size, set})
+	}
+}
+
+// emitRevised emits again what late samples changed in closed frames.
+func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
+	for t, size := range co.sizes {
+		for _, f := range g.tiers[t] {
+			if f.dirty == 0 || !f.closed {
+				continue
+			}
+			part := schemas.NewPart(co.generation, 0)
+			g.begin(co, size, f.start, part, nowMS, r)
+			var set []schemas.Window
+			for i := range f.aggs {
+				a := &f.aggs[i]
+				if !a.dirty {
+					continue
+				}
+				a.dirty = false
+				g.emit(co, i, a, r)
+				if a.rev > 0 {
+					r.Revised++
+				} else {
+					r.Closed++
+				}
+				if g.wanted[i] {
+					set = append(set, g.window(i, a, size, f.start, part))
+				}
+			}
+			f.dirty = 0
+			if set != nil {
+				r.Sets = append(r.Sets, Set{size, f.start + size, set})
+			}
+		}
+	}
+}
+
+// emitLate emits the late partials of a batch, parts named by its record's offset.
+func (g *Group) emitLate(co *Core, offset, nowMS int64, r *Result) {
+	part := schemas.NewPart(co.generation, offset+1)
+	for _, k := range co.lates {
+		g.begin(co, co.sizes[k.tier], k.start, part, nowMS, r)
+		g.emit(co, int(k.idx), co.late[k], r)
+		r.Partials++
+	}
+	clear(co.late)
+	co.lates = co.lates[:0]
+}
+
+// window is a's window under its full name.
+func (g *Group) window(i int, a *agg, size, start, part int64) schemas.Window {
+	return schemas.Window{Series: g.seriesAt(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.rev),
+		Count: int64(a.count), Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last,
+		FirstMS: start + int64(a.firstOff), LastMS: start + int64(a.lastOff)}
+}
+
+// evict forgets series that have no window left in any tier: what stopped being
+// sent more than the largest tier ago. It runs when that tier lets go of a frame,
+// and only if a quarter of the series are gone.
+func (g *Group) evict(co *Core) {
+	if !g.evictable {
+		return
+	}
+	g.evictable = false
+	for t, fs := range g.tiers {
+		for _, f := range fs {
+			f.thaw(co, t, len(g.fps))
+		}
+	}
+	g.forget()
+	for t, fs := range g.tiers {
+		for _, f := range fs {
+			if f.closed {
+				f.freeze(co, t)
+			}
+		}
+	}
+}
+
+// forget is evict on thawed frames.
+func (g *Group) forget() {
+	to := make([]int, len(g.fps)) // old index → new index + 1
+	live := 0
+	for i := range g.fps {
+		for _, fs := range g.tiers {
+			if slices.ContainsFunc(fs, func(f *frame) bool { return i < len(f.aggs) && f.aggs[i].count > 0 }) {
+				live++
+				to[i] = live
+				break
+			}
+		}
+	}
+	if live*4 > len(g.fps)*3 {
+		return
+	}
+	old := *g
+	g.fps, g.refs, g.ends, g.wanted, g.dict, g.table = nil, nil, nil, nil, nil, nil
+	for i, n := range to {
+		if n > 0 {
+			g.addSeries(old.seriesAt(i), old.fps[i], old.wanted[i])
+		}
+	}
+	for _, fs := range g.tiers {
+		for _, f := range fs {
+			aggs := make([]agg, live)
+			for i := range f.aggs {
+				if to[i] > 0 {
+					aggs[to[i]-1] = f.aggs[i]
+				}
+			}
+			f.aggs = aggs
+			f.seen = nil
+			for j, k := range f.keys {
+				f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
+			}
+		}
+	}
+}

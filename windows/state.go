@@ -1,0 +1,324 @@
+package windows
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"unique"
+
+	"weir/schemas"
+)
+
+const stateVersion = 1
+
+// ErrState is wrapped by DecodeGroup when a state does not decode, and
+// ErrTiers when it was kept for other tiers than the config's.
+var (
+	ErrState = errors.New("group state is corrupt")
+	ErrTiers = errors.New("group state was kept for other tiers")
+)
+
+// AppendTo encodes the group after dst: all that DecodeGroup needs to go on as if
+// nothing had happened.
+func (g *Group) AppendTo(co *Core, dst []byte) []byte {
+	dst = append(dst, stateVersion, byte(len(co.sizes)))
+	for _, s := range co.sizes {
+		dst = binary.AppendUvarint(dst, uint64(s))
+	}
+	if !g.started {
+		dst = append(dst, 0)
+	} else {
+		dst = append(dst, 1)
+	}
+	dst = binary.AppendVarint(dst, g.newest)
+	dst = binary.AppendVarint(dst, g.clock-g.newest)
+	dst = append(dst, g.delayAt, g.recentN)
+	for _, d := range g.delays {
+		dst = binary.AppendVarint(dst, d)
+	}
+	for _, d := range g.recent {
+		dst = binary.LittleEndian.AppendUint64(dst, d)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(g.origins)))
+	for _, m := range g.origins {
+		dst = binary.LittleEndian.AppendUint64(dst, m.epoch)
+		dst = binary.AppendUvarint(dst, uint64(uint32(m.partition)))
+		dst = binary.AppendUvarint(dst, uint64(m.offset))
+		dst = binary.AppendUvarint(dst, uint64(m.chunk))
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(g.dict)))
+	for _, h := range g.dict {
+		l := h.Value()
+		dst = binary.AppendUvarint(dst, uint64(len(l.Name)))
+		dst = append(dst, l.Name...)
+		dst = binary.AppendUvarint(dst, uint64(len(l.Value)))
+		dst = append(dst, l.Value...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(g.fps)))
+	for i, fp := range g.fps {
+		dst = binary.LittleEndian.AppendUint64(dst, fp)
+		refs := g.seriesRefs(i)
+		dst = binary.AppendUvarint(dst, uint64(len(refs)))
+		for _, r := range refs {
+			dst = binary.AppendUvarint(dst, uint64(r))
+		}
+	}
+	for t, fs := range g.tiers {
+		dst = binary.AppendUvarint(dst, uint64(len(fs)))
+		for _, f := range fs {
+			dst = f.appendTo(dst, t, co.sizes[t])
+		}
+	}
+	return dst
+}
+
+func (f *frame) appendTo(dst []byte, t int, size int64) []byte {
+	dst = binary.AppendVarint(dst, f.start/size)
+	if !f.closed {
+		return f.appendBody(append(dst, 0), t)
+	}
+	dst = append(dst, 1)
+	body := f.blob
+	if body == nil {
+		body = f.appendBody(nil, t)
+	}
+	return append(binary.AppendUvarint(dst, uint64(len(body))), body...)
+}
+
+func (f *frame) appendBody(dst []byte, t int) []byte {
+	n := 0
+	for i := range f.aggs {
+		if f.aggs[i].count > 0 {
+			n++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(n))
+	last := 0
+	for i := range f.aggs {
+		a := &f.aggs[i]
+		if a.count == 0 {
+			continue
+		}
+		dst = binary.AppendUvarint(dst, uint64(i-last))
+		last = i
+		dst = binary.AppendUvarint(dst, uint64(a.rev))
+		dst = binary.AppendUvarint(dst, uint64(a.count))
+		dst = binary.AppendUvarint(dst, uint64(a.firstOff))
+		if a.count == 1 {
+			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
+			continue
+		}
+		dst = binary.AppendUvarint(dst, uint64(a.lastOff))
+		for _, v := range [5]float64{a.sum, a.min, a.max, a.first, a.last} {
+			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
+		}
+	}
+	if t > 0 {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.keys)))
+	for _, k := range f.keys {
+		dst = binary.LittleEndian.AppendUint64(dst, k)
+	}
+	return dst
+}
+
+// reader reads a state; the first fault makes every later read return zero.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) take(n int) []byte {
+	if n < 0 || n > len(r.b) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) byte() byte {
+	if v := r.take(1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+func (r *reader) u64() uint64 {
+	if v := r.take(8); v != nil {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
+func (r *reader) f64() float64 { return math.Float64frombits(r.u64()) }
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	u := r.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+// count reads how many things of at least size bytes follow.
+func (r *reader) count(size int) int {
+	n := r.uvarint()
+	if n > uint64(len(r.b)/size) {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) text() string { return string(r.take(int(min(r.uvarint(), math.MaxInt32)))) }
+
+// DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
+// or ErrTiers, or names an unknown version (schemas.ErrVersion).
+func DecodeGroup(co *Core, state []byte) (*Group, error) {
+	r := &reader{b: state}
+	if v := r.byte(); v != stateVersion {
+		return nil, fmt.Errorf("group state of %d bytes: version %d: %w", len(state), v, schemas.ErrVersion)
+	}
+	sizes := make([]int64, r.byte())
+	for i := range sizes {
+		sizes[i] = int64(r.uvarint())
+	}
+	if !r.bad && !slices.Equal(sizes, co.sizes) {
+		return nil, fmt.Errorf("%w: %v ms, the config has %v ms", ErrTiers, sizes, co.sizes)
+	}
+	g := NewGroup(co)
+	g.started = r.byte() == 1
+	g.newest = r.varint()
+	g.clock = g.newest + r.varint()
+	g.delayAt, g.recentN = r.byte()%delaysKept, r.byte()%recentDigests
+	for i := range g.delays {
+		g.delays[i] = r.varint()
+	}
+	for i := range g.recent {
+		g.recent[i] = r.u64()
+	}
+	for n := r.count(11); n > 0; n-- {
+		g.origins = append(g.origins, originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint()), chunk: uint32(r.uvarint())})
+	}
+	for n := r.count(2); n > 0; n-- {
+		g.dict = append(g.dict, unique.Make(schemas.Label{Name: r.text(), Value: r.text()}))
+	}
+	if err := g.decodeSeries(co, r); err != nil {
+		return nil, err
+	}
+	for t := range g.tiers {
+		for n := r.count(3); n > 0; n-- {
+			f := g.decodeFrame(co, r, t)
+			if r.bad || len(g.tiers[t]) > 0 && g.tiers[t][len(g.tiers[t])-1].start >= f.start {
+				r.bad = true
+				break
+			}
+			g.tiers[t] = append(g.tiers[t], f)
+			if !f.closed {
+				g.nextClose = min(g.nextClose, f.start+co.sizes[t]+co.graces[t])
+			}
+		}
+	}
+	if r.bad || len(r.b) > 0 {
+		return nil, fmt.Errorf("group state of %d bytes: %w", len(state), ErrState)
+	}
+	return g, nil
+}
+
+func (g *Group) decodeSeries(co *Core, r *reader) error {
+	n := r.count(10)
+	if n >= maxSeriesCap {
+		return fmt.Errorf("%d series: %w", n, ErrState)
+	}
+	g.fps, g.ends, g.wanted = make([]uint64, 0, n), make([]uint32, 0, n), make([]bool, 0, n)
+	for range n {
+		g.fps = append(g.fps, r.u64())
+		k := r.count(1)
+		if k == 0 {
+			return fmt.Errorf("series without a metric: %w", ErrState)
+		}
+		metric := -1
+		for ; k > 0; k-- {
+			ref := r.uvarint()
+			if ref >= uint64(len(g.dict)) {
+				return fmt.Errorf("label %d of %d: %w", ref, len(g.dict), ErrState)
+			}
+			if metric < 0 {
+				metric = int(ref)
+			}
+			g.refs = append(g.refs, uint16(ref))
+		}
+		g.ends = append(g.ends, uint32(len(g.refs)))
+		g.wanted = append(g.wanted, co.wanted(g.dict[metric].Value().Value))
+	}
+	g.refs = slices.Clip(g.refs)
+	g.reindex()
+	return nil
+}
+
+// decodeFrame reads a frame; the caller checks r.bad.
+func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
+	idx := r.varint()
+	if idx > math.MaxInt64/co.sizes[t]/2 || idx < math.MinInt64/co.sizes[t]/2 {
+		r.bad = true
+		return nil
+	}
+	f := &frame{start: idx * co.sizes[t], closed: r.byte() == 1, aggs: co.newAggs(len(g.fps))}
+	if !f.closed {
+		f.decodeBody(r, t)
+		return f
+	}
+	body := r.take(int(min(r.uvarint(), math.MaxInt32)))
+	in := &reader{b: body}
+	f.decodeBody(in, t)
+	if in.bad || len(in.b) > 0 {
+		r.bad = true
+		return f
+	}
+	f.freeze(co, t)
+	return f
+}
+
+// decodeBody reads what appendBody wrote into aggs, which are empty and as many as
+// the group has series.
+func (f *frame) decodeBody(r *reader, t int) {
+	i := 0
+	for n := r.count(11); n > 0; n-- {
+		i += int(min(r.uvarint(), maxSeriesCap))
+		if i >= len(f.aggs) {
+			r.bad, r.b = true, nil
+			return
+		}
+		a := &f.aggs[i]
+		a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
+		if a.count == 1 {
+			v := r.f64()
+			a.lastOff, a.sum, a.min, a.max, a.first, a.last = a.firstOff, v, v, v, v, v
+			continue
+		}
+		a.lastOff = uint32(r.uvarint())
+		a.sum, a.min, a.max, a.first, a.last = r.f64(), r.f64(), r.f64(), r.f64(), r.f64()
+	}
+	if t > 0 {
+		return
+	}
+	f.keys = make([]uint64, r.count(8))
+	for j := range f.keys {
+		f.keys[j] = r.u64()
+		if int(f.keys[j]>>48) >= len(f.aggs) {
+			r.bad = true
+		}
+	}
+}
