@@ -37,7 +37,7 @@ fetch_jars() {
 running_pid() {
   local pid
   pid=$(cat "$RUN/pid" 2> /dev/null) && [ -n "$pid" ] || return 1
-  tr '\0' '\n' < "/proc/$pid/cmdline" 2> /dev/null | grep -qF "$RUN/" || return 1
+  grep -zqF "$RUN/" "/proc/$pid/cmdline" 2> /dev/null || return 1
   echo "$pid"
 }
 
