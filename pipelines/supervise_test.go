@@ -53,7 +53,7 @@ func TestFailedRoleIsBuiltAnew(t *testing.T) {
 			n := len(at)
 			return role{func(ctx context.Context) error {
 				if n == 6 {
-					time.Sleep(2 * steady) // virtual: it runs
+					<-time.After(2 * steady) // of virtual time: it runs
 				}
 				if n < 8 {
 					return errors.New("broker lost")
@@ -62,7 +62,7 @@ func TestFailedRoleIsBuiltAnew(t *testing.T) {
 				return ctx.Err()
 			}, ready}, nil
 		})
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour) // of virtual time
 		synctest.Wait()
 		if len(at) != 8 {
 			t.Fatalf("built %d times: %v", len(at), at)

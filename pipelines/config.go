@@ -1,0 +1,248 @@
+package pipelines
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"weir/alerts"
+	"weir/processors/notify"
+	"weir/processors/route"
+	"weir/schemas/conf"
+	"weir/schemas/topics"
+	"weir/sinks/receivers"
+	"weir/windows"
+)
+
+// Config is the whole of weir's config file. Every package owns its section.
+type Config struct {
+	// HTTP is the one address of the page, the API, the gateway and weir's own
+	// metrics, host:port.
+	HTTP string `yaml:"http"`
+	// Data is the folder of what this process keeps: the windows' local state, and
+	// the log and the tiers when they are embedded.
+	Data string `yaml:"data"`
+	// Brokers are Kafka's, host:port each; none: the embedded broker.
+	Brokers []string       `yaml:"brokers"`
+	Broker  BrokerConfig   `yaml:"broker"`
+	Topics  topics.Config  `yaml:",inline"`
+	Route   route.Config   `yaml:"route"`
+	Windows windows.Config `yaml:"windows"`
+	Notify  Notify         `yaml:"notify"`
+	// Rules are the files with the alert rules, relative to this file.
+	Rules []string `yaml:"rules"`
+}
+
+// Notify is the section notify: how to deliver, and to whom.
+type Notify struct {
+	Delivery  notify.Config  `yaml:",inline"`
+	Receivers receivers.List `yaml:"receivers"`
+}
+
+// DefaultHTTP is where weir is found unless told otherwise.
+const DefaultHTTP = "127.0.0.1:7070"
+
+// Default is every section's default: all of weir on one machine, without rules.
+func Default() Config {
+	return Config{
+		HTTP:    DefaultHTTP,
+		Data:    "data",
+		Topics:  topics.Default(),
+		Route:   route.Default(),
+		Windows: windows.Default(),
+		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
+	}
+}
+
+// validate reports the faults of every section.
+func (c *Config) validate(d *conf.Doc) {
+	c.validateOwn(d)
+	c.Broker.Validate("broker", d)
+	c.Topics.Validate("", d)
+	c.Route.Validate("route", d)
+	c.Windows.Validate("windows", d)
+	c.Notify.Delivery.Validate("notify", d)
+	c.Notify.Receivers.Validate("notify.receivers", d)
+}
+
+// validateOwn is about the fields that flags can set as well.
+func (c *Config) validateOwn(d *conf.Doc) {
+	checkAddress(d, "http", c.HTTP)
+	if c.Data == "" {
+		d.Fail("data", c.Data, "must name a folder")
+	}
+	for i, b := range c.Brokers {
+		checkAddress(d, fmt.Sprintf("brokers[%d]", i), b)
+	}
+}
+
+func checkAddress(d *conf.Doc, field, addr string) {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		d.Fail(field, addr, "must be host:port")
+	}
+}
+
+// Load reads the config file and the rule files that it names, or, for file "",
+// takes the defaults. The error is conf.Faults with every fault of all of them,
+// or says that the file cannot be read.
+func Load(file string) (*Config, *alerts.RuleSet, error) {
+	c := Default()
+	if file == "" {
+		rules, err := alerts.Load(c.ruleConfig())
+		return &c, rules, err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config: %w", err)
+	}
+	d := conf.Parse(file, text, &c)
+	c.validate(d)
+	var files []alerts.File
+	for i, name := range c.Rules {
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(file), name)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			d.Fail(fmt.Sprintf("rules[%d]", i), name, "must be readable: "+reason(err))
+			continue
+		}
+		files = append(files, alerts.File{Name: path, Data: text})
+	}
+	rules, err := alerts.Load(c.ruleConfig(), files...)
+	if err := joinFaults(d.Err(), err); err != nil {
+		return nil, nil, err
+	}
+	return &c, rules, nil
+}
+
+// ruleConfig is what rules are checked against. Tiers that are no tiers have their
+// own faults; rules are then checked against the default's.
+func (c *Config) ruleConfig() alerts.LoadConfig {
+	w := c.Windows
+	d := conf.Parse("", nil, &struct{}{})
+	if w.Validate("", d); d.Err() != nil {
+		w = windows.Default()
+	}
+	return alerts.LoadConfig{TiersMS: w.TiersMS()}
+}
+
+// Check returns every fault of the files, each a config or rules, as conf.Faults,
+// or nil. Which it is shows at the top: rules are a list, or have groups.
+func Check(files ...string) error {
+	var all error
+	for _, file := range files {
+		all = joinFaults(all, check(file))
+	}
+	return all
+}
+
+func check(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return conf.Faults{{File: file, Bound: "must be readable: " + reason(err)}}
+	}
+	if !holdsRules(text) {
+		_, _, err = Load(file)
+		return err
+	}
+	c := Default()
+	_, err = alerts.Load(c.ruleConfig(), alerts.File{Name: file, Data: text})
+	return err
+}
+
+func holdsRules(text []byte) bool {
+	var top yaml.Node
+	if yaml.Unmarshal(text, &top) != nil || len(top.Content) == 0 {
+		return false // and Load says what is wrong
+	}
+	if top.Content[0].Kind == yaml.SequenceNode {
+		return true
+	}
+	for i := 0; i < len(top.Content[0].Content); i += 2 {
+		if top.Content[0].Content[i].Value == "groups" {
+			return true
+		}
+	}
+	return false
+}
+
+// joinFaults is all faults of both, or nil.
+func joinFaults(a, b error) error {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	var first, second conf.Faults
+	if errors.As(a, &first) && errors.As(b, &second) {
+		return slices.Concat(first, second)
+	}
+	return errors.Join(a, b)
+}
+
+// reason is why a file could not be read, without its name, which stands beside it.
+func reason(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
+
+// Overrides are what the command line sets over the config file; "" and nil
+// leave what the file says.
+type Overrides struct {
+	HTTP    string
+	Data    string
+	Brokers []string
+}
+
+// Override applies o, and returns conf.Faults that name the flags that are wrong.
+func (c *Config) Override(o Overrides) error {
+	if o.HTTP != "" {
+		c.HTTP = o.HTTP
+	}
+	if o.Data != "" {
+		c.Data = o.Data
+	}
+	if len(o.Brokers) > 0 {
+		c.Brokers = o.Brokers
+	}
+	d := conf.Parse("command line", nil, &struct{}{})
+	c.validateOwn(d)
+	return d.Err()
+}
+
+// Roles are the parts of weir that a process can run, in the order that data
+// takes through them, the makers of samples last.
+var Roles = []string{"route", "window", "store", "alert", "notify", "query", "gateway", "agent"}
+
+// ParseRoles reads a list such as route,window; "" is all. It returns an error
+// that names a role that does not exist and those that do.
+func ParseRoles(list string) ([]string, error) {
+	if list == "" {
+		return Roles, nil
+	}
+	names := strings.Split(list, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+		if !slices.Contains(Roles, names[i]) {
+			return nil, fmt.Errorf("role %q: must be one of %s", names[i], strings.Join(Roles, ", "))
+		}
+	}
+	return names, nil
+}
