@@ -1,0 +1,396 @@
+package alerts
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"weir/schemas"
+)
+
+// The encoded state, version 1. Integers are varints (u) or zigzag varints (z);
+// text is u length+1 and bytes, or 0 for "as at the same place of the set before",
+// since the series of a group share most of their labels.
+//
+//	1  due:z  sets:u  set…
+//	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
+//	series:  metric:text tier:u columns:byte span:u windows:u window…
+//	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
+//	outcome: rule:text hash:8 bytes flags:byte end:z revision:u
+//
+// A window's end is that of the one before (0 for the first) plus steps tiers.
+const stateVersion = 1
+
+// A window's head.
+const (
+	headRevised  = 1 << iota // a revision follows; else it is 0
+	headSteps                // steps follow; else it is 1
+	headOneValue             // one value stands for all columns but the count, which is 1
+	headKnown    = 1<<iota - 1
+)
+
+// An outcome's flags.
+const (
+	flagTrue = 1 << iota
+	flagHeld
+	flagOther
+	flagKnown = 1<<iota - 1
+)
+
+// maxTierMS and maxEndMS bound what a decoder takes: sums of them do not overflow.
+const (
+	maxTierMS = 1 << 40
+	maxEndMS  = 1 << 52
+)
+
+// Append appends the encoded state to dst.
+func (st *State) Append(dst []byte) []byte {
+	dst = append(dst, stateVersion)
+	dst = binary.AppendVarint(dst, st.due)
+	n := 0
+	for _, s := range st.sets {
+		if s.worthKeeping() {
+			n++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(n))
+	before := &labelSet{}
+	for _, s := range st.sets {
+		if s.worthKeeping() {
+			dst = s.append(dst, before)
+			before = s
+		}
+	}
+	return dst
+}
+
+// worthKeeping is false for a set that no rule selects: it is found again.
+func (s *labelSet) worthKeeping() bool {
+	for i := range s.series {
+		if len(s.series[i].ring.at) > 0 {
+			return true
+		}
+	}
+	return len(s.saved) > 0
+}
+
+func appendText(dst []byte, text, before string) []byte {
+	if text == before {
+		return append(dst, 0)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(text))+1)
+	return append(dst, text...)
+}
+
+func (s *labelSet) append(dst []byte, before *labelSet) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s.labels)))
+	for i, l := range s.labels {
+		var b schemas.Label
+		if i < len(before.labels) {
+			b = before.labels[i]
+		}
+		dst = appendText(appendText(dst, l.Name, b.Name), l.Value, b.Value)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(s.series)))
+	for i := range s.series {
+		x, b := &s.series[i], ""
+		if i < len(before.series) {
+			b = before.series[i].metric
+		}
+		dst = binary.AppendUvarint(appendText(dst, x.metric, b), uint64(x.tierMS))
+		dst = x.ring.append(dst, x.tierMS)
+	}
+	said := len(s.saved)
+	for i := range s.bound {
+		if s.bound[i].last.truth != unknown {
+			said++
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(said))
+	for i := range s.saved {
+		dst = s.saved[i].append(dst)
+	}
+	for i := range s.bound {
+		if b := &s.bound[i]; b.last.truth != unknown {
+			v := saved{b.rule.name, b.rule.hash, b.last}
+			dst = v.append(dst)
+		}
+	}
+	return dst
+}
+
+func (r *ring) append(dst []byte, tierMS int64) []byte {
+	dst = append(dst, byte(r.cols))
+	dst = binary.AppendUvarint(dst, uint64(r.span))
+	dst = binary.AppendUvarint(dst, uint64(len(r.at)))
+	width, end := r.cols.len(), int64(0)
+	for i, at := range r.at {
+		vals := r.vals[i*width : (i+1)*width]
+		steps := (at.endMS - end) / tierMS
+		one := r.oneValue(vals)
+		var head byte
+		if at.revision != 0 {
+			head |= headRevised
+		}
+		if steps != 1 {
+			head |= headSteps
+		}
+		if one >= 0 {
+			head |= headOneValue
+		}
+		dst = append(dst, head)
+		if at.revision != 0 {
+			dst = binary.AppendUvarint(dst, uint64(at.revision))
+		}
+		if steps != 1 {
+			dst = binary.AppendVarint(dst, steps)
+		}
+		if one >= 0 {
+			vals = vals[one : one+1]
+		}
+		for _, v := range vals {
+			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
+		}
+		end = at.endMS
+	}
+	return dst
+}
+
+// oneValue is the place of the value that stands for the others, as when a
+// window has one sample, or -1. NaN payloads and -0 count as they are.
+func (r *ring) oneValue(vals []float64) int {
+	count, one := r.cols.index(colCount), -1
+	if len(vals) < 2 || count >= 0 && vals[count] != 1 {
+		return -1
+	}
+	for i, v := range vals {
+		switch {
+		case i == count:
+		case one < 0:
+			one = i
+		case math.Float64bits(v) != math.Float64bits(vals[one]):
+			return -1
+		}
+	}
+	return one
+}
+
+func (v *saved) append(dst []byte) []byte {
+	dst = appendText(dst, v.rule, "")
+	dst = binary.LittleEndian.AppendUint64(dst, v.hash)
+	var flags byte
+	if v.last.truth == yes {
+		flags |= flagTrue
+	}
+	if v.last.held {
+		flags |= flagHeld
+	}
+	if v.last.other {
+		flags |= flagOther
+	}
+	dst = binary.AppendVarint(append(dst, flags), v.last.endMS)
+	return binary.AppendUvarint(dst, uint64(v.last.revision))
+}
+
+// DecodeState reads what Append wrote. It returns schemas.ErrVersion or
+// schemas.ErrCorrupt, wrapped.
+func DecodeState(b []byte) (*State, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
+	}
+	if b[0] != stateVersion {
+		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
+	}
+	d := &stateReader{rest: b[1:]}
+	st := &State{due: d.bounded("due", 0, maxEndMS)}
+	before := &labelSet{}
+	for n := d.count("label sets", 3); n > 0 && d.err == nil; n-- {
+		s := d.set(before)
+		if d.err == nil && st.byHash[s.hash] != nil {
+			d.fail("label set %v stands twice", s.labels)
+		}
+		st.add(s)
+		before = s
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return st, nil
+}
+
+// stateReader reads on until the first fault, which it keeps.
+type stateReader struct {
+	rest []byte
+	err  error
+}
+
+func (d *stateReader) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("alert state: %s: %w", fmt.Sprintf(format, args...), schemas.ErrCorrupt)
+	}
+	d.rest = nil
+}
+
+func (d *stateReader) uvarint(what string) uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("%s: not a number", what)
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+// bounded reads a zigzag varint.
+func (d *stateReader) bounded(what string, least, most int64) int64 {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 || v < least || v > most {
+		d.fail("%s: %d is not %d to %d", what, v, least, most)
+		return least
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+// count reads how many things follow that take at least size bytes each.
+func (d *stateReader) count(what string, size int) int {
+	v := d.uvarint(what)
+	if v > uint64(len(d.rest)/size) {
+		d.fail("%d %s in %d bytes", v, what, len(d.rest))
+		return 0
+	}
+	return int(v)
+}
+
+func (d *stateReader) bytes(what string, n int) []byte {
+	if n > len(d.rest) {
+		d.fail("%s: %d bytes of %d", what, len(d.rest), n)
+		return make([]byte, min(n, 8))
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *stateReader) text(what, before string) string {
+	n := d.uvarint(what)
+	if n == 0 {
+		return before
+	}
+	if n-1 > uint64(len(d.rest)) {
+		d.fail("%s: %d bytes of %d", what, len(d.rest), n-1)
+		return ""
+	}
+	return string(d.bytes(what, int(n-1)))
+}
+
+func (d *stateReader) set(before *labelSet) *labelSet {
+	s := &labelSet{keepMS: defaultNoDataMS(0)}
+	s.labels = make(schemas.Labels, d.count("labels", 2))
+	for i := range s.labels {
+		var b schemas.Label
+		if i < len(before.labels) {
+			b = before.labels[i]
+		}
+		s.labels[i] = schemas.Label{Name: d.text("label name", b.Name), Value: d.text("label value", b.Value)}
+		if i > 0 && s.labels[i-1].Name >= s.labels[i].Name {
+			d.fail("labels out of order at %q", s.labels[i].Name)
+		}
+	}
+	s.hash = schemas.Series{Labels: s.labels}.Hash()
+	s.series = make([]series, 0, d.count("series", 5))
+	for range cap(s.series) {
+		b := ""
+		if i := len(s.series); i < len(before.series) {
+			b = before.series[i].metric
+		}
+		x := series{metric: d.text("metric", b)}
+		x.tierMS = int64(min(d.uvarint("tier"), maxTierMS+1))
+		if x.tierMS < 1 || x.tierMS > maxTierMS || s.seriesOf(x.metric, x.tierMS) != nil {
+			d.fail("tier %d of %.100q", x.tierMS, x.metric)
+			return s
+		}
+		d.ring(&x.ring, x.tierMS)
+		s.series = append(s.series, x)
+	}
+	s.saved = make([]saved, d.count("outcomes", 12))
+	for i := range s.saved {
+		s.saved[i] = d.outcome()
+	}
+	return s
+}
+
+func (d *stateReader) ring(r *ring, tierMS int64) {
+	if r.cols = columns(d.bytes("columns", 1)[0]); r.cols > allColumns {
+		d.fail("columns %08b", r.cols)
+		return
+	}
+	r.span = int64(min(d.uvarint("span"), maxEndMS))
+	width, end := r.cols.len(), int64(0)
+	n := d.count("windows", 1)
+	if n > 0 && width == 0 {
+		d.fail("%d windows without columns", n)
+		return
+	}
+	r.at = make([]slot, n)
+	r.vals = make([]float64, 0, min(n*width, len(d.rest)/8*width))
+	for i := range r.at {
+		head := d.bytes("window", 1)[0]
+		if head > headKnown || head&headOneValue != 0 && width < 2 {
+			d.fail("window's head %08b", head)
+		}
+		at, steps := &r.at[i], int64(1)
+		if head&headRevised != 0 {
+			at.revision = uint32(min(d.uvarint("revision"), math.MaxUint32))
+		}
+		if head&headSteps != 0 {
+			steps = d.bounded("steps", -maxEndMS/tierMS, maxEndMS/tierMS)
+		}
+		if end += steps * tierMS; i > 0 && steps < 1 || end > maxEndMS {
+			d.fail("windows out of order")
+		}
+		if d.err != nil {
+			return
+		}
+		at.endMS = end
+		d.values(r, head&headOneValue != 0)
+	}
+}
+
+func (d *stateReader) values(r *ring, one bool) {
+	width := r.cols.len()
+	if !one {
+		for range width {
+			r.vals = append(r.vals, d.float())
+		}
+		return
+	}
+	v, count := d.float(), r.cols.index(colCount)
+	for i := range width {
+		if i == count {
+			r.vals = append(r.vals, 1)
+		} else {
+			r.vals = append(r.vals, v)
+		}
+	}
+}
+
+func (d *stateReader) float() float64 {
+	return math.Float64frombits(binary.LittleEndian.Uint64(d.bytes("value", 8)))
+}
+
+func (d *stateReader) outcome() saved {
+	v := saved{rule: d.text("rule", "")}
+	v.hash = binary.LittleEndian.Uint64(d.bytes("hash", 8))
+	flags := d.bytes("flags", 1)[0]
+	if flags > flagKnown {
+		d.fail("outcome's flags %08b", flags)
+	}
+	v.last = outcome{truth: truthOf(flags&flagTrue != 0), held: flags&flagHeld != 0, other: flags&flagOther != 0}
+	v.last.endMS = d.bounded("outcome's end", -maxEndMS, maxEndMS)
+	v.last.revision = uint32(min(d.uvarint("outcome's revision"), math.MaxUint32))
+	return v
+}

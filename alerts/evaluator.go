@@ -1,0 +1,328 @@
+package alerts
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/expr-lang/expr/vm"
+
+	"weir/schemas"
+)
+
+// Evaluator checks rules on windows. It belongs to one partition: it is not safe
+// for concurrent use, while the RuleSet and its compiled rules are shared.
+type Evaluator struct {
+	rules   *RuleSet
+	machine vm.VM
+	in      []float64   // inputs of the rule at hand
+	touched []*labelSet // by the Closed at hand
+
+	// WhereErrors counts label sets that a rule was not applied to because its
+	// where failed while it ran; LastWhereError says how.
+	WhereErrors    uint64
+	LastWhereError error
+}
+
+// NewEvaluator returns an evaluator of the rules.
+func (rs *RuleSet) NewEvaluator() *Evaluator {
+	return &Evaluator{rules: rs, in: make([]float64, maxInputs)}
+}
+
+// Closed takes windows of one tier that closed together in the series group, or
+// that late samples revised, and appends to out a condition for each rule that is
+// true on the labels of one of them, and for each that was true and is not any
+// more. Windows of metrics that no rule reads on that tier are skipped, late
+// partials too.
+//
+// A rule is checked at the newest end among its inputs, so that a revision of an
+// older window confirms or retracts what was said of that end. Windows that are
+// given again make what they made before again, with the same revisions.
+func (e *Evaluator) Closed(st *State, group string, tierMS, endMS int64, ws []schemas.Window, out []schemas.Condition) []schemas.Condition {
+	out = e.takeOver(st, group, endMS, out)
+	wanted := e.rules.tiers[tierMS]
+	if wanted == nil {
+		return out
+	}
+	st.epoch++
+	e.touched = e.touched[:0]
+	for i := range ws {
+		w := &ws[i]
+		if _, ok := wanted[w.Series.Metric]; !ok || w.Late() {
+			continue
+		}
+		set := st.find(w.Series.Labels)
+		x := set.seriesOf(w.Series.Metric, tierMS)
+		if x == nil {
+			x = e.newSeries(st, set, w.Series.Metric, tierMS, w.EndMS())
+		}
+		if x.ring.cols == 0 { // no rule selects it
+			continue
+		}
+		did := x.ring.put(w)
+		if did == ignored {
+			continue
+		}
+		if x.epoch != st.epoch {
+			x.epoch, x.change, x.revision = st.epoch, did, w.Revision
+		} else {
+			x.change, x.revision = max(x.change, did), max(x.revision, w.Revision)
+		}
+		if set.epoch != st.epoch {
+			set.epoch = st.epoch
+			e.touched = append(e.touched, set)
+		}
+	}
+	for _, set := range e.touched {
+		for i := range set.bound {
+			if b := &set.bound[i]; b.rule.tierMS == tierMS {
+				out = e.check(st, set, b, group, out)
+			}
+		}
+	}
+	return out
+}
+
+func (e *Evaluator) newSeries(st *State, set *labelSet, metric string, tierMS, endMS int64) *series {
+	set.series = append(set.series, series{metric: metric, tierMS: tierMS})
+	e.bind(set)
+	st.dueBy(endMS + set.keepMS)
+	return &set.series[len(set.series)-1]
+}
+
+func (e *Evaluator) bind(set *labelSet) {
+	var labels map[string]string
+	set.bind(e.rules, func(r *rule) bool {
+		if labels == nil {
+			labels = set.labels.Map()
+		}
+		applies, err := runWhere(&e.machine, r.where, labels)
+		if err != nil {
+			e.WhereErrors++
+			e.LastWhereError = err
+		}
+		return applies
+	})
+}
+
+// takeOver binds a state that other rules left, or that was just decoded, and
+// ends the conditions of rules that are gone.
+func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
+	if st.rules == e.rules {
+		return out
+	}
+	st.rules = e.rules
+	for _, set := range st.sets {
+		e.bind(set)
+		for _, s := range set.saved {
+			if s.last.truth != yes {
+				continue
+			}
+			out = append(out, removed(set, &s, group, nowMS))
+		}
+		set.saved = nil
+		if newest := set.newest(); newest > math.MinInt64 {
+			st.dueBy(newest + set.keepMS)
+		}
+		for i := range set.bound {
+			if b := &set.bound[i]; b.last.truth == yes {
+				st.dueBy(b.silentMS())
+			}
+		}
+	}
+	return out
+}
+
+// check evaluates one rule on one label set, if one of its inputs was touched.
+func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
+	end, did, revision := int64(math.MinInt64), ignored, uint32(0)
+	for _, i := range b.in {
+		if i < 0 {
+			continue
+		}
+		x := &set.series[i]
+		end = max(end, x.ring.newest())
+		if x.epoch == st.epoch {
+			did, revision = max(did, x.change), max(revision, x.revision)
+		}
+	}
+	if did == ignored || b.last.truth != unknown && end < b.last.endMS {
+		return out
+	}
+	if b.last.truth == yes && b.silentMS() < end {
+		out = e.endSilent(set, b, group, out)
+	}
+	again := b.last.truth != unknown && b.last.endMS == end
+	held := b.last.truth == yes
+	if again {
+		held = b.last.held
+	}
+	held = held && !b.last.other
+	t, value, why := e.evaluate(set, b, end, held)
+	switch {
+	case t == unknown: // held: neither recovered nor seen to be true; no_data will end it
+		return out
+	case t == no && b.last.truth == unknown: // healthy
+		return out
+	case t == no && b.last.truth == no && !again: // healthy since an earlier end
+		b.last = outcome{}
+		return out
+	case t == no && b.last.truth == no && did != repeated: // revised, and false as before
+		return out
+	case again && did == repeated:
+		revision = b.last.revision
+	case again:
+		revision = max(revision, b.last.revision+1)
+	}
+	b.last = outcome{truth: t, held: held, endMS: end, revision: revision}
+	if t == yes {
+		st.dueBy(b.silentMS())
+	}
+	c := e.condition(set, b.rule, group, value, t == yes)
+	c.EndMS, c.Revision, c.Reason = end, revision, why
+	return append(out, c)
+}
+
+// silentMS is the end at which a true condition is over if no window comes.
+func (b *binding) silentMS() int64 {
+	tier := b.rule.tierMS
+	return (b.last.endMS + b.rule.noDataMS + tier - 1) / tier * tier
+}
+
+func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
+	b.last = outcome{truth: no, endMS: b.silentMS()}
+	c := e.condition(set, b.rule, group, math.NaN(), false)
+	c.EndMS, c.Reason = b.last.endMS, reasonNoData
+	return append(out, c)
+}
+
+// evaluate is the rule's outcome at a window's end: yes, or no and why. It is
+// unknown only if the condition is held and nothing says that it has recovered.
+func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, held bool) (truth, float64, string) {
+	r := b.rule
+	for k := range r.inputs {
+		in := &r.inputs[k]
+		e.in[k] = math.NaN()
+		if i := b.in[k]; i >= 0 {
+			back := in.rangeMS
+			if back == 0 {
+				back = r.noDataMS // Prometheus's lookback
+			}
+			e.in[k] = set.series[i].ring.over(in.fn, end, back)
+		}
+	}
+	t, value := r.expr.truth(e.in)
+	if held && r.recover != nil {
+		recovered, v := r.recover.truth(e.in)
+		switch {
+		case recovered == yes:
+			return no, first(value, v), reasonRecovered
+		case recovered == unknown && t != yes:
+			return unknown, value, ""
+		}
+		return yes, first(value, v), ""
+	}
+	switch t {
+	case yes:
+		return yes, value, ""
+	case no:
+		return no, value, reasonFalse
+	}
+	return no, value, reasonNoData
+}
+
+// Advance ends the conditions whose series got no window for the rule's no_data,
+// up to nowMS, the series group's watermark, and forgets series that fell silent.
+// Call it after Closed, when State.DueMS has passed, and once for each group after
+// the rules were reloaded.
+func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
+	out = e.takeOver(st, group, nowMS, out)
+	if st.due == 0 || nowMS < st.due {
+		return out
+	}
+	st.due, st.cursor = 0, 0
+	st.sets = slices.DeleteFunc(st.sets, func(set *labelSet) bool {
+		active := false
+		for i := range set.bound {
+			b := &set.bound[i]
+			if b.last.truth != yes {
+				continue
+			}
+			if silent := b.silentMS(); silent <= nowMS {
+				out = e.endSilent(set, b, group, out)
+			} else {
+				active = true
+				st.dueBy(silent)
+			}
+		}
+		forget := set.newest() + set.keepMS
+		if active || forget > nowMS {
+			st.dueBy(max(forget, nowMS+1))
+			return false
+		}
+		delete(st.byHash, set.hash)
+		return true
+	})
+	return out
+}
+
+// condition describes a rule on a label set. A value that is not finite is shown
+// as 1 of a true condition, as 0 of a false one.
+func (e *Evaluator) condition(set *labelSet, r *rule, group string, value float64, isTrue bool) schemas.Condition {
+	c := schemas.Condition{
+		Rule: r.name, Fingerprint: fingerprint(r.name, set.labels), Group: group, True: isTrue,
+		Value: value, ForMS: r.forMS, KeepMS: r.keepMS, TierMS: r.tierMS,
+	}
+	if !finite(value) {
+		c.Value = 0
+		if isTrue {
+			c.Value = 1
+		}
+	}
+	data := templateData{Labels: set.labels.Map(), Value: c.Value}
+	c.Labels = set.labels.Map()
+	for i := range r.labels {
+		if v := r.labels[i].render(data); v != "" {
+			c.Labels[r.labels[i].name] = v
+		} else {
+			delete(c.Labels, r.labels[i].name)
+		}
+	}
+	c.Labels["alertname"] = r.alert
+	if isTrue && len(r.annotations) > 0 {
+		c.Annotations = make(map[string]string, len(r.annotations))
+		for i := range r.annotations {
+			c.Annotations[r.annotations[i].name] = r.annotations[i].render(data)
+		}
+	}
+	return c
+}
+
+// removed is the end of a condition whose rule is gone, or does not select the
+// series any more.
+func removed(set *labelSet, s *saved, group string, nowMS int64) schemas.Condition {
+	c := schemas.Condition{
+		Rule: s.rule, Fingerprint: fingerprint(s.rule, set.labels), Group: group,
+		Labels: set.labels.Map(), EndMS: nowMS, Reason: reasonRemoved,
+	}
+	c.Labels["alertname"] = s.rule[strings.LastIndexByte(s.rule, '/')+1:]
+	if nowMS <= s.last.endMS {
+		c.EndMS, c.Revision = s.last.endMS, s.last.revision+1
+	}
+	return c
+}
+
+// fingerprint identifies an alert: 16 hex digits of the xxhash of the rule's name
+// and the series' labels, separated by the byte 0xff. The rule's own labels add
+// nothing, as names are unique, and a template among them must not make an alert
+// of each value.
+func fingerprint(rule string, labels schemas.Labels) string {
+	h := xxhash.New()
+	_, _ = h.WriteString(rule) // a Digest's writes do not fail
+	for _, l := range labels {
+		_, _ = h.WriteString("\xff" + l.Name + "\xff" + l.Value)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}

@@ -1,0 +1,381 @@
+package alerts
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/builtin"
+	exprconf "github.com/expr-lang/expr/conf"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+
+	"weir/schemas"
+	"weir/schemas/conf"
+)
+
+// Bounds of one expression. The length also bounds how deep it nests.
+const (
+	maxExprBytes = 4096
+	maxExprNodes = 500
+	maxInputs    = 32
+)
+
+// input is one number that an expression reads for each label set: a metric's
+// last value, or a function of its windows over a range.
+type input struct {
+	metric  string
+	fn      rangeFunc
+	rangeMS int64 // 0: the metric alone
+	at      int   // where the text says so, in runes
+}
+
+// exprError is a fault in an expression, at a rune of its text.
+type exprError struct {
+	at  int
+	msg string
+}
+
+func (e *exprError) Error() string { return e.msg }
+
+// fusedDot stands for the dots of a metric's name while expr-lang parses it, so
+// that load.1 and net.in are one identifier: a letter to its lexer, one rune as
+// the dot is, so that positions stay true, and in no alphabet's ordinary use.
+const fusedDot = 'ꓸ' // U+A4F8
+
+// compileExpr lowers text to a node and adds what it reads to inputs, each once.
+func compileExpr(text string, inputs *[]input) (*node, error) {
+	if len(text) > maxExprBytes {
+		return nil, &exprError{0, fmt.Sprintf("is %d bytes, must be at most %d", len(text), maxExprBytes)}
+	}
+	if at := strings.IndexRune(text, fusedDot); at >= 0 {
+		return nil, &exprError{len([]rune(text[:at])), fmt.Sprintf("unrecognized character: %#U", fusedDot)}
+	}
+	tree, err := parser.ParseWithConfig(fuseNames(text), ruleSyntax())
+	if err != nil {
+		return nil, parseError(err, text)
+	}
+	c := &lowering{inputs: inputs, names: map[string]*node{}}
+	n, err := c.lower(tree.Node)
+	if err != nil {
+		return nil, err
+	}
+	if !n.bool {
+		return nil, &exprError{tree.Node.Location().From, "is a number, must be true or false: compare it, as in … > 80"}
+	}
+	if !n.reads {
+		return nil, &exprError{0, "reads no metric"}
+	}
+	return n, nil
+}
+
+// ruleSyntax keeps expr-lang's parser from taking our functions for its own
+// builtins, some of which have a syntax to themselves (count, sum).
+func ruleSyntax() *exprconf.Config {
+	c := exprconf.CreateNew()
+	c.MaxNodes = maxExprNodes
+	for name := range c.Builtins {
+		c.Disabled[name] = true
+		c.Functions[name] = &builtin.Function{Name: name}
+	}
+	return c
+}
+
+func parseError(err error, text string) error {
+	var fe *file.Error
+	if !errors.As(err, &fe) {
+		return &exprError{0, unfuse(err.Error())}
+	}
+	msg := unfuse(fe.Message)
+	switch {
+	case strings.Contains(msg, `Operator("=")`):
+		msg += `: equality is ==`
+	case strings.Contains(msg, `Bracket("{")`):
+		msg += `: series are selected by where, as in labels.cpu == "0"`
+	case strings.HasPrefix(msg, "bad number syntax"):
+		msg += `: a range is quoted, as in "5m"`
+	}
+	return &exprError{min(fe.From, len([]rune(text))), msg}
+}
+
+func unfuse(s string) string { return strings.ReplaceAll(s, string(fusedDot), ".") }
+
+// fuseNames replaces the dots inside names, outside strings and comments.
+func fuseNames(text string) string {
+	rs := []rune(text)
+	isName := func(i int) bool {
+		return i < len(rs) && (rs[i] == '_' || rs[i] == '$' || unicode.IsLetter(rs[i]) || unicode.IsDigit(rs[i]))
+	}
+	for i := 0; i < len(rs); i++ {
+		switch r := rs[i]; {
+		case r == '"' || r == '\'' || r == '`':
+			for i++; i < len(rs) && rs[i] != r; i++ {
+				if rs[i] == '\\' && r != '`' {
+					i++
+				}
+			}
+		case r == '/' && i+1 < len(rs) && rs[i+1] == '/':
+			for i < len(rs) && rs[i] != '\n' {
+				i++
+			}
+		case r == '/' && i+1 < len(rs) && rs[i+1] == '*':
+			for i += 2; i < len(rs) && (rs[i] != '/' || rs[i-1] != '*'); i++ {
+			}
+		case unicode.IsDigit(r): // 1.5e3 is no name
+			for isName(i+1) || i+1 < len(rs) && rs[i+1] == '.' {
+				i++
+			}
+		case isName(i):
+			for isName(i+1) || i+2 < len(rs) && rs[i+1] == '.' && isName(i+2) {
+				if i++; rs[i] == '.' {
+					rs[i] = fusedDot
+				}
+			}
+		}
+	}
+	return string(rs)
+}
+
+// lowering turns expr-lang's tree into nodes, resolving names and types.
+type lowering struct {
+	inputs *[]input
+	names  map[string]*node // of let
+}
+
+func fault(n ast.Node, format string, args ...any) error {
+	return &exprError{n.Location().From, unfuse(fmt.Sprintf(format, args...))}
+}
+
+func (c *lowering) lower(n ast.Node) (*node, error) {
+	switch n := n.(type) {
+	case *ast.IntegerNode:
+		return &node{op: opConst, num: float64(n.Value)}, nil
+	case *ast.FloatNode:
+		return &node{op: opConst, num: n.Value}, nil
+	case *ast.BoolNode:
+		return &node{op: opTruth, bool: true, yes: n.Value}, nil
+	case *ast.IdentifierNode:
+		if named, ok := c.names[n.Value]; ok {
+			return named, nil
+		}
+		return c.read(n, fnLast, 0)
+	case *ast.UnaryNode:
+		return c.unary(n)
+	case *ast.BinaryNode:
+		return c.binary(n)
+	case *ast.CallNode:
+		return c.call(n)
+	case *ast.ConditionalNode:
+		return c.choose(n)
+	case *ast.VariableDeclaratorNode:
+		value, err := c.lower(n.Value)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := c.names[n.Name]; twice {
+			return nil, fault(n, "%s is declared twice", n.Name)
+		}
+		c.names[n.Name] = value
+		body, err := c.lower(n.Expr)
+		delete(c.names, n.Name)
+		return body, err
+	case *ast.StringNode:
+		return nil, fault(n, "%q is a text, must be a number: rules compare numbers; labels are tested in where", n.Value)
+	}
+	return nil, fault(n, "this is not part of rule expressions, which are made of numbers, metrics, functions, comparisons, and, or, not, ?: and let")
+}
+
+func (c *lowering) number(n ast.Node, where string) (*node, error) {
+	v, err := c.lower(n)
+	if err == nil && v.bool {
+		err = fault(n, "is true or false, must be a number for %s", where)
+	}
+	return v, err
+}
+
+func (c *lowering) truth(n ast.Node, where string) (*node, error) {
+	v, err := c.lower(n)
+	if err == nil && !v.bool {
+		err = fault(n, "is a number, must be true or false for %s", where)
+	}
+	return v, err
+}
+
+func (c *lowering) unary(n *ast.UnaryNode) (*node, error) {
+	switch n.Operator {
+	case "-":
+		a, err := c.number(n.Node, "-")
+		return &node{op: opNegate, a: a, reads: err == nil && a.reads}, err
+	case "+":
+		return c.number(n.Node, "+")
+	case "!", "not":
+		a, err := c.truth(n.Node, n.Operator)
+		return &node{op: opNot, bool: true, a: a, reads: err == nil && a.reads}, err
+	}
+	return nil, fault(n, "rules have no operator %s", n.Operator)
+}
+
+var (
+	arithmetic = map[string]op{"+": opAdd, "-": opSubtract, "*": opMultiply, "/": opDivide, "**": opPower, "^": opPower}
+	comparison = map[string]op{"<": opLess, "<=": opLessEqual, ">": opGreater, ">=": opGreaterEqual, "==": opEqual, "!=": opNotEqual}
+	logic      = map[string]op{"&&": opAnd, "and": opAnd, "||": opOr, "or": opOr}
+)
+
+func (c *lowering) binary(n *ast.BinaryNode) (*node, error) {
+	operand, isBool := c.number, false
+	o, ok := arithmetic[n.Operator]
+	if !ok {
+		o, ok = comparison[n.Operator]
+		isBool = true
+	}
+	if !ok {
+		o, ok = logic[n.Operator]
+		operand = c.truth
+	}
+	if !ok {
+		return nil, fault(n, "rules have no operator %s", n.Operator)
+	}
+	a, err := operand(n.Left, n.Operator)
+	if err != nil {
+		return nil, err
+	}
+	b, err := operand(n.Right, n.Operator)
+	if err != nil {
+		return nil, err
+	}
+	return &node{op: o, bool: isBool, a: a, b: b, reads: a.reads || b.reads}, nil
+}
+
+func (c *lowering) choose(n *ast.ConditionalNode) (*node, error) {
+	cond, err := c.truth(n.Cond, "a condition")
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.lower(n.Exp1)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.lower(n.Exp2)
+	if err != nil {
+		return nil, err
+	}
+	if a.bool != b.bool {
+		return nil, fault(n.Exp2, "both outcomes must be numbers, or both true or false")
+	}
+	return &node{op: opChoose, bool: a.bool, cond: cond, a: a, b: b, reads: cond.reads || a.reads || b.reads}, nil
+}
+
+var scalarFuncs = map[string]op{"abs": opAbs, "floor": opFloor, "ceil": opCeil, "round": opRound}
+
+// refusedFuncs are those that people look for.
+var refusedFuncs = map[string]string{
+	"increase": "would be wrong by what a counter loses inside a window when it restarts, which windows do not keep yet; use delta for what never restarts",
+	"rate":     "would be wrong by what a counter loses inside a window when it restarts, which windows do not keep yet; use delta for what never restarts",
+	"quantile": "needs a sketch, which windows do not keep yet",
+	"stddev":   "needs the sum of squares, which windows do not keep",
+	"absent":   "is not a function: an alert whose series fall silent for no_data ends; alert on up == 0",
+}
+
+func (c *lowering) call(n *ast.CallNode) (*node, error) {
+	callee, ok := n.Callee.(*ast.IdentifierNode)
+	if !ok {
+		return nil, fault(n, "only functions are called")
+	}
+	name := callee.Value
+	if name == "metric" {
+		return c.read(n, fnLast, 0)
+	}
+	if o, ok := scalarFuncs[name]; ok {
+		if len(n.Arguments) != 1 {
+			return nil, fault(n, "%s takes one number, got %d arguments", name, len(n.Arguments))
+		}
+		a, err := c.number(n.Arguments[0], name)
+		return &node{op: o, a: a, reads: err == nil && a.reads}, err
+	}
+	if len(n.Arguments) == 2 {
+		if text, ok := n.Arguments[1].(*ast.StringNode); ok {
+			return c.over(n, name, text)
+		}
+		if o := map[string]op{"min": opMin, "max": opMax}[name]; o != 0 {
+			return c.binaryCall(n, name, o)
+		}
+	}
+	if _, ok := rangeFuncs[name]; ok {
+		return nil, fault(n, `%s takes a metric and a range, as in %s(cpu.usage, "5m")`, name, name)
+	}
+	return nil, unknownFunc(n, name)
+}
+
+func unknownFunc(n ast.Node, name string) error {
+	if why, ok := refusedFuncs[name]; ok {
+		return fault(n, "%s %s", name, why)
+	}
+	return fault(n, "unknown function %s, must be one of avg, min, max, sum, count, first, last, delta, abs, floor, ceil, round, metric", name)
+}
+
+func (c *lowering) binaryCall(n *ast.CallNode, name string, o op) (*node, error) {
+	a, err := c.number(n.Arguments[0], name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.number(n.Arguments[1], name)
+	if err != nil {
+		return nil, err
+	}
+	return &node{op: o, a: a, b: b, reads: a.reads || b.reads}, nil
+}
+
+func (c *lowering) over(n *ast.CallNode, name string, text *ast.StringNode) (*node, error) {
+	fn, ok := rangeFuncs[name]
+	if !ok {
+		return nil, unknownFunc(n, name)
+	}
+	d, err := conf.ParseDuration(text.Value)
+	if err != nil {
+		return nil, fault(text, "range %q %v", text.Value, err)
+	}
+	if d.MS() <= 0 {
+		return nil, fault(text, "range %q must be positive", text.Value)
+	}
+	return c.read(n.Arguments[0], fn, d.MS())
+}
+
+// read is the node of an input. n is a name, or metric("any name").
+func (c *lowering) read(n ast.Node, fn rangeFunc, rangeMS int64) (*node, error) {
+	in := input{fn: fn, rangeMS: rangeMS, at: n.Location().From}
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		if strings.HasPrefix(unfuse(n.Value), "labels.") {
+			return nil, fault(n, "labels are tested in where, as in where: %s == \"…\"", n.Value)
+		}
+		if c.names[n.Value] != nil {
+			return nil, fault(n, "%s is declared by let, must be a metric", n.Value)
+		}
+		in.metric = unfuse(n.Value)
+	case *ast.CallNode:
+		if callee, ok := n.Callee.(*ast.IdentifierNode); ok && callee.Value == "metric" && len(n.Arguments) == 1 {
+			if s, ok := n.Arguments[0].(*ast.StringNode); ok {
+				in.metric = s.Value
+				break
+			}
+		}
+		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
+	default:
+		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
+	}
+	if err := (schemas.Series{Metric: in.metric}).Validate(); err != nil {
+		return nil, fault(n, "%v", err)
+	}
+	for i, known := range *c.inputs {
+		if known.metric == in.metric && known.fn == fn && known.rangeMS == rangeMS {
+			return &node{op: opInput, slot: i, reads: true}, nil
+		}
+	}
+	if len(*c.inputs) == maxInputs {
+		return nil, fault(n, "a rule reads at most %d metrics and ranges", maxInputs)
+	}
+	*c.inputs = append(*c.inputs, in)
+	return &node{op: opInput, slot: len(*c.inputs) - 1, reads: true}, nil
+}

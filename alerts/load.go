@@ -1,0 +1,240 @@
+package alerts
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"weir/schemas/conf"
+)
+
+// File is a rules file as it was read.
+type File struct {
+	Name string // as faults name it
+	Data []byte
+}
+
+// LoadConfig is what rules are checked against.
+type LoadConfig struct {
+	TiersMS []int64 // the windows' lengths, ms, smallest first; at least one
+}
+
+// fileYAML is a rules file, in Prometheus's shape.
+type fileYAML struct {
+	Groups []groupYAML `yaml:"groups"`
+}
+
+type groupYAML struct {
+	Name  string     `yaml:"name"`
+	Rules []ruleYAML `yaml:"rules"`
+}
+
+type ruleYAML struct {
+	Alert         string            `yaml:"alert"`
+	Expr          yaml.Node         `yaml:"expr"`
+	For           conf.Duration     `yaml:"for"`
+	KeepFiringFor conf.Duration     `yaml:"keep_firing_for"`
+	Recover       yaml.Node         `yaml:"recover"`
+	Where         yaml.Node         `yaml:"where"`
+	By            yaml.Node         `yaml:"by"`
+	Tier          conf.Duration     `yaml:"tier"`
+	NoData        conf.Duration     `yaml:"no_data"`
+	Labels        map[string]string `yaml:"labels"`
+	Annotations   map[string]string `yaml:"annotations"`
+}
+
+// Load compiles the rules of the files. Its error is conf.Faults, with every
+// fault of every file.
+func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
+	if len(cfg.TiersMS) == 0 {
+		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
+	}
+	l := &loader{tiersMS: cfg.TiersMS, seen: map[string]string{}}
+	var faults conf.Faults
+	for _, f := range files {
+		var fs conf.Faults
+		if err := l.load(f); errors.As(err, &fs) {
+			faults = append(faults, fs...)
+		} else if err != nil {
+			faults = append(faults, conf.Fault{File: f.Name, Bound: err.Error()})
+		}
+	}
+	if faults != nil {
+		return nil, faults
+	}
+	return newRuleSet(l.rules), nil
+}
+
+type loader struct {
+	tiersMS []int64
+	rules   []*rule
+	seen    map[string]string // where each rule was defined, by name
+
+	doc   *conf.Doc // of the file at hand
+	file  string
+	lines [][]rune
+}
+
+func (l *loader) load(f File) error {
+	var root yaml.Node
+	_ = yaml.Unmarshal(f.Data, &root) // only its kind is of interest; conf.Parse reports what is wrong
+	var file fileYAML
+	at := "groups"
+	if len(root.Content) == 1 && root.Content[0].Kind == yaml.SequenceNode {
+		at = ""
+		l.doc = conf.Parse(f.Name, f.Data, &file.Groups)
+	} else {
+		l.doc = conf.Parse(f.Name, f.Data, &file)
+	}
+	l.file, l.lines = f.Name, splitLines(f.Data)
+	for i, g := range file.Groups {
+		l.group(fmt.Sprintf("%s[%d]", at, i), &g)
+	}
+	return l.doc.Err()
+}
+
+func splitLines(data []byte) [][]rune {
+	var lines [][]rune
+	for _, line := range bytes.Split(data, []byte("\n")) {
+		lines = append(lines, bytes.Runes(bytes.TrimSuffix(line, []byte("\r"))))
+	}
+	return lines
+}
+
+func (l *loader) group(at string, g *groupYAML) {
+	if g.Name == "" {
+		l.doc.Fail(at+".name", nil, "must be given")
+	}
+	for i := range g.Rules {
+		l.rule(fmt.Sprintf("%s.rules[%d]", at, i), g.Name, &g.Rules[i])
+	}
+}
+
+func (l *loader) rule(at, group string, y *ruleYAML) {
+	r := &rule{
+		name: group + "/" + y.Alert, alert: y.Alert,
+		forMS: y.For.MS(), keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(),
+	}
+	l.name(at, r)
+	for _, d := range []struct {
+		field string
+		value conf.Duration
+	}{{"for", y.For}, {"keep_firing_for", y.KeepFiringFor}, {"no_data", y.NoData}, {"tier", y.Tier}} {
+		if d.value < 0 {
+			l.doc.Fail(at+"."+d.field, d.value, "must be at least 0s")
+		}
+	}
+	if y.By.Kind != 0 {
+		l.doc.Fail(at+".by", nil, "aggregating over several hosts (rollup) is not built yet; a rule sees the series of one label set")
+	}
+	l.expressions(at, r, y)
+	r.labels = compileTemplates(y.Labels, func(name string, err error) {
+		l.doc.Fail(at+".labels."+name, y.Labels[name], err.Error())
+	})
+	for name := range y.Labels {
+		if name == "alertname" || name == "" {
+			l.doc.Fail(at+".labels."+name, name, "is not a rule's to set")
+		}
+	}
+	r.annotations = compileTemplates(y.Annotations, func(name string, err error) {
+		l.doc.Fail(at+".annotations."+name, y.Annotations[name], err.Error())
+	})
+	l.rules = append(l.rules, r)
+}
+
+func (l *loader) name(at string, r *rule) {
+	switch {
+	case r.alert == "":
+		l.doc.Fail(at+".alert", nil, "must be given")
+		return
+	case strings.Contains(r.alert, "/") || !utf8.ValidString(r.alert):
+		l.doc.Fail(at+".alert", r.alert, "must be UTF-8 text without /")
+		return
+	}
+	here := fmt.Sprintf("%s:%d", l.file, l.doc.Line(at+".alert"))
+	if first, twice := l.seen[r.name]; twice {
+		l.doc.Fail(at+".alert", r.alert, "names a rule twice in its group, first at "+first+": rules need names of their own, also where they differ in severity")
+		return
+	}
+	l.seen[r.name] = here
+}
+
+// expressions compiles expr, recover and where, and chooses the tier that they read.
+func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
+	var err error
+	if text, ok := l.text(at+".expr", &y.Expr); ok {
+		if text == "" {
+			l.doc.Fail(at+".expr", nil, "must be given")
+		} else if r.expr, err = compileExpr(text, &r.inputs); err != nil {
+			l.failExpr(at+".expr", &y.Expr, err)
+		}
+	}
+	ofExpr := len(r.inputs)
+	if text, ok := l.text(at+".recover", &y.Recover); ok && text != "" {
+		if r.recover, err = compileExpr(text, &r.inputs); err != nil {
+			l.failExpr(at+".recover", &y.Recover, err)
+		}
+	}
+	if text, ok := l.text(at+".where", &y.Where); ok && text != "" {
+		if r.where, err = compileWhere(text); err != nil {
+			l.failExpr(at+".where", &y.Where, err)
+		}
+	}
+	r.tierMS = chooseTier(l.tiersMS, r.inputs)
+	if y.Tier > 0 {
+		r.tierMS = y.Tier.MS()
+		if !slices.Contains(l.tiersMS, r.tierMS) {
+			l.doc.Fail(at+".tier", y.Tier, "must be one of the windows' tiers: "+l.tierNames())
+			return
+		}
+	}
+	for i, in := range r.inputs {
+		if err := checkRange(r.tierMS, in.rangeMS); err == nil {
+			continue
+		} else if i < ofExpr {
+			l.failExpr(at+".expr", &y.Expr, &exprError{in.at, err.Error()})
+		} else {
+			l.failExpr(at+".recover", &y.Recover, &exprError{in.at, err.Error()})
+		}
+	}
+	switch least := minNoDataMS(r.tierMS); {
+	case y.NoData == 0:
+		r.noDataMS = defaultNoDataMS(r.tierMS)
+	case y.NoData > 0 && r.noDataMS < least:
+		l.doc.Fail(at+".no_data", y.NoData, "must be at least two windows of the rule's tier, "+msText(least))
+	}
+	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
+}
+
+// text is the text of a scalar; "" for a field that is not there.
+func (l *loader) text(at string, n *yaml.Node) (string, bool) {
+	if n.Kind != 0 && n.Kind != yaml.ScalarNode {
+		l.doc.Fail(at, nil, "must be a text")
+		return "", false
+	}
+	return n.Value, true
+}
+
+func (l *loader) tierNames() string {
+	names := make([]string, len(l.tiersMS))
+	for i, t := range l.tiersMS {
+		names[i] = msText(t)
+	}
+	return strings.Join(names, ", ")
+}
+
+// failExpr records a fault at its place in the file, with the line and a caret.
+func (l *loader) failExpr(field string, n *yaml.Node, err error) {
+	at := 0
+	var ee *exprError
+	if errors.As(err, &ee) {
+		at = ee.at
+	}
+	line, column := locate(l.lines, n, at)
+	l.doc.FailAt(line, column, field, n.Value, err.Error(), caret(l.lines, line, column))
+}

@@ -1,0 +1,271 @@
+package alerts
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+
+	"weir/schemas"
+)
+
+// columns is a set of a window's aggregates.
+type columns uint8
+
+const (
+	colSum columns = 1 << iota
+	colCount
+	colMin
+	colMax
+	colFirst
+	colLast
+	allColumns = 1<<iota - 1
+)
+
+func (c columns) len() int { return bits.OnesCount8(uint8(c)) }
+
+// index is where column col stands among those of c, or -1.
+func (c columns) index(col columns) int {
+	if c&col == 0 {
+		return -1
+	}
+	return (c & (col - 1)).len()
+}
+
+// rangeFunc is a function of the windows of a range.
+type rangeFunc uint8
+
+const (
+	fnLast rangeFunc = iota // also what a metric's bare name reads
+	fnFirst
+	fnAvg
+	fnMin
+	fnMax
+	fnSum
+	fnCount
+	fnDelta
+)
+
+var rangeFuncs = map[string]rangeFunc{
+	"last": fnLast, "first": fnFirst, "avg": fnAvg, "min": fnMin,
+	"max": fnMax, "sum": fnSum, "count": fnCount, "delta": fnDelta,
+}
+
+// reads are the columns that each rangeFunc needs.
+var reads = [...]columns{
+	fnLast: colLast, fnFirst: colFirst, fnAvg: colSum | colCount, fnMin: colMin,
+	fnMax: colMax, fnSum: colSum, fnCount: colCount, fnDelta: colFirst | colLast,
+}
+
+// ring holds the newest closed windows of one series and tier, oldest first, and
+// of each only the columns that rules read. Its zero value is empty.
+type ring struct {
+	cols columns
+	// span is how far back from the newest end windows are kept, ms; 0 keeps the newest alone.
+	span int64
+	at   []slot
+	vals []float64 // cols.len() for each slot; NaN where a rule wants what was not kept before
+}
+
+type slot struct {
+	endMS    int64
+	revision uint32
+}
+
+// change is what put did.
+type change uint8
+
+const (
+	ignored  change = iota // too old, or older than the revision that is held
+	repeated               // the same revision was held: a replay
+	changed
+)
+
+// newest is the end of the newest window, ms, or math.MinInt64.
+func (r *ring) newest() int64 {
+	if len(r.at) == 0 {
+		return math.MinInt64
+	}
+	return r.at[len(r.at)-1].endMS
+}
+
+func (r *ring) put(w *schemas.Window) change {
+	end, width := w.EndMS(), r.cols.len()
+	if newest := r.newest(); end > newest {
+		r.evict(end)
+		r.at = append(r.at, slot{end, w.Revision})
+		n := len(r.vals)
+		r.vals = append(r.vals, noColumns[:width]...)
+		r.fill(r.vals[n:], w)
+		return changed
+	} else if end <= newest-r.span && end != newest {
+		return ignored
+	}
+	i := len(r.at) - 1
+	for i >= 0 && r.at[i].endMS > end {
+		i--
+	}
+	if i < 0 || r.at[i].endMS != end {
+		i++
+		r.at = slices.Insert(r.at, i, slot{end, w.Revision})
+		r.vals = slices.Insert(r.vals, i*width, noColumns[:width]...)
+	} else if r.at[i].revision > w.Revision {
+		return ignored
+	} else if r.at[i].revision == w.Revision {
+		return repeated
+	}
+	r.at[i].revision = w.Revision
+	r.fill(r.vals[i*width:], w)
+	return changed
+}
+
+var noColumns [8]float64
+
+// evict drops what a window that ends at end pushes out. The copy moves a few
+// hundred bytes, and keeps the order that sums are added in.
+func (r *ring) evict(end int64) {
+	drop := 0
+	for drop < len(r.at) && (r.at[drop].endMS <= end-r.span) {
+		drop++
+	}
+	if drop == 0 {
+		return
+	}
+	width := r.cols.len()
+	r.at = r.at[:copy(r.at, r.at[drop:])]
+	r.vals = r.vals[:copy(r.vals, r.vals[drop*width:])]
+}
+
+func (r *ring) fill(to []float64, w *schemas.Window) {
+	i := 0
+	for _, c := range [...]struct {
+		col columns
+		val float64
+	}{{colSum, w.Sum}, {colCount, float64(w.Count)}, {colMin, w.Min}, {colMax, w.Max}, {colFirst, w.First}, {colLast, w.Last}} {
+		if r.cols&c.col != 0 {
+			to[i] = c.val
+			i++
+		}
+	}
+}
+
+// reshape keeps other columns and another span from now on.
+func (r *ring) reshape(cols columns, span int64) {
+	if cols == 0 {
+		*r = ring{}
+		return
+	}
+	if cols != r.cols {
+		vals := make([]float64, 0, len(r.at)*cols.len())
+		for i := range r.at {
+			for col := colSum; col <= colLast; col <<= 1 {
+				if cols&col != 0 {
+					vals = append(vals, r.value(i, col))
+				}
+			}
+		}
+		r.cols, r.vals = cols, vals
+	}
+	r.span = span
+	if n := len(r.at); n > 0 {
+		newest := r.at[n-1]
+		last := slices.Clone(r.vals[(n-1)*cols.len():])
+		r.at, r.vals = r.at[:n-1], r.vals[:(n-1)*cols.len()]
+		r.evict(newest.endMS)
+		r.at, r.vals = append(r.at, newest), append(r.vals, last...)
+	}
+}
+
+// value is a column of the i-th window, NaN if it was not kept.
+func (r *ring) value(i int, col columns) float64 {
+	k := r.cols.index(col)
+	if k < 0 {
+		return math.NaN()
+	}
+	return r.vals[i*r.cols.len()+k]
+}
+
+// over is fn of the windows that end in (end-rangeMS, end], NaN if there are none.
+// A range that is not yet full is computed on what is there.
+func (r *ring) over(fn rangeFunc, end, rangeMS int64) float64 {
+	n := len(r.at)
+	for n > 0 && r.at[n-1].endMS > end {
+		n--
+	}
+	from := 0
+	for from < n && r.at[from].endMS <= end-rangeMS {
+		from++
+	}
+	switch fn {
+	case fnLast:
+		return r.lastOf(colLast, from, n)
+	case fnFirst:
+		return r.firstOf(colFirst, from, n)
+	case fnDelta:
+		return r.lastOf(colLast, from, n) - r.firstOf(colFirst, from, n)
+	case fnAvg:
+		return r.avgOf(from, n)
+	case fnSum:
+		return r.sumOf(colSum, from, n)
+	case fnCount:
+		return r.sumOf(colCount, from, n)
+	case fnMin:
+		return r.extremeOf(colMin, from, n, func(a, b float64) bool { return a < b })
+	}
+	return r.extremeOf(colMax, from, n, func(a, b float64) bool { return a > b })
+}
+
+func (r *ring) lastOf(col columns, from, to int) float64 {
+	for i := to - 1; i >= from; i-- {
+		if v := r.value(i, col); v == v {
+			return v
+		}
+	}
+	return math.NaN()
+}
+
+func (r *ring) firstOf(col columns, from, to int) float64 {
+	for i := from; i < to; i++ {
+		if v := r.value(i, col); v == v {
+			return v
+		}
+	}
+	return math.NaN()
+}
+
+func (r *ring) sumOf(col columns, from, to int) float64 {
+	k, width := r.cols.index(col), r.cols.len()
+	sum, any := 0.0, false
+	for i := from; i < to; i++ {
+		if v := r.vals[i*width+k]; v == v {
+			sum, any = sum+v, true
+		}
+	}
+	if !any {
+		return math.NaN()
+	}
+	return sum
+}
+
+// avgOf divides sums by counts of the same windows: either may be missing in
+// those that were kept before a rule wanted it.
+func (r *ring) avgOf(from, to int) float64 {
+	k, j, width := r.cols.index(colSum), r.cols.index(colCount), r.cols.len()
+	sum, count := 0.0, 0.0
+	for i := from; i < to; i++ {
+		s, c := r.vals[i*width+k], r.vals[i*width+j]
+		if s == s && c == c {
+			sum, count = sum+s, count+c
+		}
+	}
+	return sum / count // 0 / 0 is NaN
+}
+
+func (r *ring) extremeOf(col columns, from, to int, better func(a, b float64) bool) float64 {
+	best := math.NaN()
+	for i := from; i < to; i++ {
+		if v := r.value(i, col); v == v && (best != best || better(v, best)) {
+			best = v
+		}
+	}
+	return best
+}

@@ -1,0 +1,140 @@
+package alerts
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/expr-lang/expr/vm"
+
+	"weir/schemas/conf"
+)
+
+// RuleSet is the rules of one or more files. It is immutable and may be shared.
+type RuleSet struct {
+	rules   []*rule             // in the order of the files
+	byName  map[string]*rule    // group/alert
+	readers map[string][]*rule  // by metric, in the order of rules
+	tiers   map[int64]tierReads // by length in ms
+}
+
+// tierReads are the metrics that the rules on one tier read.
+type tierReads map[string]struct{}
+
+// rule is one alert of a file, compiled.
+type rule struct {
+	name     string // group/alert
+	alert    string
+	index    int    // in RuleSet.rules
+	hash     uint64 // of what makes its outcome: if it changes, recover no longer holds
+	inputs   []input
+	expr     *node
+	recover  *node       // nil: the alert ends when expr is false
+	where    *vm.Program // nil: all series
+	tierMS   int64
+	forMS    int64
+	keepMS   int64
+	noDataMS int64
+
+	labels      []labelTemplate
+	annotations []labelTemplate
+}
+
+// labelTemplate is a label or annotation of a rule, in the order of names.
+type labelTemplate struct {
+	name string
+	text string             // when there is nothing to fill in
+	tmpl *template.Template // nil for plain text
+}
+
+// Len is the number of rules.
+func (rs *RuleSet) Len() int { return len(rs.rules) }
+
+// Wants says whether any rule reads the metric.
+func (rs *RuleSet) Wants(metric string) bool { return len(rs.readers[metric]) > 0 }
+
+// WantsTier says whether any rule reads windows of that length, in ms: Closed
+// does nothing for other tiers.
+func (rs *RuleSet) WantsTier(tierMS int64) bool { return rs.tiers[tierMS] != nil }
+
+// Names are the rules' names (group/alert), in the order of the files.
+func (rs *RuleSet) Names() []string {
+	names := make([]string, len(rs.rules))
+	for i, r := range rs.rules {
+		names[i] = r.name
+	}
+	return names
+}
+
+// newRuleSet indexes the rules.
+func newRuleSet(rules []*rule) *RuleSet {
+	rs := &RuleSet{rules: rules, byName: map[string]*rule{}, readers: map[string][]*rule{}, tiers: map[int64]tierReads{}}
+	for i, r := range rules {
+		r.index = i
+		rs.byName[r.name] = r
+		for _, in := range r.inputs {
+			if rd := rs.readers[in.metric]; !slices.Contains(rd, r) {
+				rs.readers[in.metric] = append(rd, r)
+			}
+			if rs.tiers[r.tierMS] == nil {
+				rs.tiers[r.tierMS] = tierReads{}
+			}
+			rs.tiers[r.tierMS][in.metric] = struct{}{}
+		}
+	}
+	return rs
+}
+
+// Tier choice: how many windows of one series a rule may keep, and from how many
+// on the next larger tier is the better one.
+const (
+	maxRingWindows  = 400
+	goodRingWindows = 60
+)
+
+// chooseTier is the smallest tier that each range is a multiple of and at most
+// goodRingWindows long in; if there is none, the largest that they are multiples
+// of. So 5m is read as 30 windows of 10s, 1h as 60 of 1m, 1d as 24 of 1h.
+func chooseTier(tiersMS []int64, inputs []input) int64 {
+	chosen := tiersMS[0] // checkRange says what does not fit
+	for _, t := range tiersMS {
+		longest := int64(0)
+		for _, in := range inputs {
+			if in.rangeMS%t != 0 {
+				return chosen // tiers are multiples of each other: no larger one fits
+			}
+			longest = max(longest, in.rangeMS)
+		}
+		chosen = t
+		if longest/t <= goodRingWindows {
+			break
+		}
+	}
+	return chosen
+}
+
+// checkRange says why the tier cannot serve the range.
+func checkRange(tierMS, rangeMS int64) error {
+	switch {
+	case rangeMS%tierMS != 0:
+		return fmt.Errorf("range %s must be a multiple of the tier, %s", msText(rangeMS), msText(tierMS))
+	case rangeMS/tierMS > maxRingWindows:
+		return fmt.Errorf("range is %d windows of %s, must be at most %d: name a larger tier", rangeMS/tierMS, msText(tierMS), maxRingWindows)
+	}
+	return nil
+}
+
+func msText(ms int64) string { return conf.Duration(ms * int64(time.Millisecond)).String() }
+
+// defaultNoDataMS is Prometheus's lookback, 5 minutes. A tier whose windows are
+// longer apart gets three of them: one may be open, and one missing.
+func defaultNoDataMS(tierMS int64) int64 { return max(5*60_000, 3*tierMS) }
+
+// minNoDataMS: the next window's end is a tier away, and it closes up to a tier later.
+func minNoDataMS(tierMS int64) int64 { return 2 * tierMS }
+
+// hashOf is of the texts that decide a rule's outcome.
+func hashOf(texts ...string) uint64 { return xxhash.Sum64String(strings.Join(texts, "\xff")) }

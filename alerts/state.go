@@ -1,0 +1,190 @@
+package alerts
+
+import (
+	"math"
+	"slices"
+
+	"weir/schemas"
+)
+
+// State is what rules remember of one series group: the newest windows of the
+// series that they read, as far back as their ranges go, and which conditions
+// are true. The zero value is ready. It is not safe for concurrent use; an
+// Evaluator of other rules may take it over at any time (a reload).
+type State struct {
+	rules  *RuleSet // that sets are bound to; nil after DecodeState
+	sets   []*labelSet
+	byHash map[uint64]*labelSet
+	cursor int    // in sets: windows mostly come in the order of last time
+	epoch  uint64 // of Closed: what it touched
+	due    int64  // no later than the first deadline, ms; 0: none
+}
+
+// labelSet is the series of a group that have the same labels, and the rules
+// over them: PromQL's one-to-one matching, with the metric's name left out.
+type labelSet struct {
+	hash   uint64
+	labels schemas.Labels
+	series []series
+	bound  []binding // in the order of RuleSet.rules
+	saved  []saved   // conditions that wait for their rule to be bound
+	epoch  uint64
+	keepMS int64 // how long after the newest window the set is remembered
+}
+
+// series is one series on one tier.
+type series struct {
+	metric string
+	tierMS int64
+	ring   ring
+	// What the Closed of this epoch did to it.
+	epoch    uint64
+	change   change
+	revision uint32
+}
+
+// binding is a rule on a label set.
+type binding struct {
+	rule *rule
+	in   []int16 // for each of the rule's inputs its place in labelSet.series, or -1
+	last outcome
+}
+
+// outcome is the last thing that was said about a rule and label set. The zero
+// value is: nothing.
+type outcome struct {
+	truth truth // no is kept until a later window, so that a replay says it again
+	// held: it was true at the end before endMS, so recover decided.
+	held bool
+	// other: said by another version of the rule, whose recover does not count.
+	other    bool
+	endMS    int64
+	revision uint32
+}
+
+// saved is an outcome whose rule is known by name only.
+type saved struct {
+	rule string // group/alert
+	hash uint64
+	last outcome
+}
+
+// Why a condition is false: schemas.Condition.Reason.
+const (
+	reasonFalse     = "false"
+	reasonRecovered = "recovered"
+	reasonNoData    = "no data"
+	reasonRemoved   = "rule removed"
+)
+
+// DueMS is when Advance has something to do at the earliest, ms; 0 is never.
+func (st *State) DueMS() int64 { return st.due }
+
+func (st *State) dueBy(ms int64) {
+	if st.due == 0 || ms < st.due {
+		st.due = ms
+	}
+}
+
+// find returns the set of the labels, which it makes if there is none.
+func (st *State) find(labels schemas.Labels) *labelSet {
+	for range min(2, len(st.sets)) { // the same set as before, or the one after it
+		if s := st.sets[st.cursor]; slices.Equal(s.labels, labels) {
+			return s
+		}
+		if st.cursor++; st.cursor == len(st.sets) {
+			st.cursor = 0
+		}
+	}
+	hash := schemas.Series{Labels: labels}.Hash()
+	if s := st.byHash[hash]; s != nil {
+		st.cursor = slices.Index(st.sets, s)
+		return s
+	}
+	s := &labelSet{hash: hash, labels: slices.Clone(labels)}
+	st.add(s)
+	return s
+}
+
+func (st *State) add(s *labelSet) {
+	if st.byHash == nil {
+		st.byHash = map[uint64]*labelSet{}
+	}
+	st.byHash[s.hash] = s
+	st.cursor = len(st.sets)
+	st.sets = append(st.sets, s)
+}
+
+// seriesOf returns the set's series of the metric and tier, or nil.
+func (s *labelSet) seriesOf(metric string, tierMS int64) *series {
+	for i := range s.series {
+		if x := &s.series[i]; x.tierMS == tierMS && x.metric == metric {
+			return x
+		}
+	}
+	return nil
+}
+
+// newest is the end of the set's newest window, ms, or math.MinInt64.
+func (s *labelSet) newest() int64 {
+	newest := int64(math.MinInt64)
+	for i := range s.series {
+		newest = max(newest, s.series[i].ring.newest())
+	}
+	return newest
+}
+
+// unbind keeps what was said under the rules' names.
+func (s *labelSet) unbind() {
+	for _, b := range s.bound {
+		if b.last.truth != unknown {
+			s.saved = append(s.saved, saved{b.rule.name, b.rule.hash, b.last})
+		}
+	}
+	s.bound = nil
+}
+
+// bind attaches the rules that read one of the set's series and, if they have a
+// where, apply to its labels (selects says so), and keeps of each series what they
+// read. Conditions of rules that are not bound any more stay in saved.
+func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
+	s.unbind()
+	s.keepMS = defaultNoDataMS(0)
+	var rules []*rule
+	for i := range s.series {
+		for _, r := range rs.readers[s.series[i].metric] {
+			if r.tierMS == s.series[i].tierMS && !slices.Contains(rules, r) {
+				rules = append(rules, r)
+			}
+		}
+	}
+	slices.SortFunc(rules, func(a, b *rule) int { return a.index - b.index })
+	cols, span := make([]columns, len(s.series)), make([]int64, len(s.series))
+	for _, r := range rules {
+		if r.where != nil && !selects(r) {
+			continue
+		}
+		b := binding{rule: r, in: make([]int16, len(r.inputs))}
+		for k, in := range r.inputs {
+			b.in[k] = -1
+			for i := range s.series {
+				if x := &s.series[i]; x.tierMS == r.tierMS && x.metric == in.metric {
+					b.in[k] = int16(i)
+					cols[i] |= reads[in.fn]
+					span[i] = max(span[i], in.rangeMS)
+				}
+			}
+			s.keepMS = max(s.keepMS, in.rangeMS)
+		}
+		s.keepMS = max(s.keepMS, r.noDataMS)
+		if i := slices.IndexFunc(s.saved, func(v saved) bool { return v.rule == r.name }); i >= 0 {
+			b.last = s.saved[i].last
+			b.last.other = b.last.other || s.saved[i].hash != r.hash
+			s.saved = slices.Delete(s.saved, i, i+1)
+		}
+		s.bound = append(s.bound, b)
+	}
+	for i := range s.series {
+		s.series[i].ring.reshape(cols[i], span[i])
+	}
+}
