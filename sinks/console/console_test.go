@@ -1,0 +1,72 @@
+package console_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"weir/sinks"
+	"weir/sinks/console"
+	"weir/sinks/sinktest"
+)
+
+// blocks is a writer that keeps each Write.
+type blocks struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (b *blocks) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all = append(b.all, string(p))
+	return len(p), nil
+}
+
+func TestConformance(t *testing.T) {
+	sinktest.RunNotifier(t, func(t *testing.T) sinktest.NotifierUnderTest {
+		var out blocks
+		return sinktest.NotifierUnderTest{
+			Notifier: console.New(&out, slog.New(slog.DiscardHandler)),
+			Texts:    func() []string { return out.all },
+		}
+	})
+}
+
+func TestBlock(t *testing.T) {
+	n := sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1_795_249_566_123))
+	n.Alert.Annotations["summary"] += "\x1b[31m\nred"
+	want := "*** FIRING  HighCPU  2026-11-21 08:26:06 UTC\n" +
+		"    cpu 97% — Grüße\uFFFD[31m red\n" +
+		"    value 97.25 · hosts/HighCPU · {alertname=\"HighCPU\", host=\"web01\", severity=\"critical\"}\n" +
+		"    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9\n"
+	var out, logged bytes.Buffer
+	if _, err := console.New(&out, slog.New(slog.NewJSONHandler(&logged, nil))).Notify(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != want {
+		t.Errorf("block\n%s\nwant\n%s", out.String(), want)
+	}
+	var record struct{ State, Alert, Fingerprint, Receiver string }
+	if err := json.Unmarshal(logged.Bytes(), &record); err != nil {
+		t.Fatal(err)
+	}
+	if record.State != "firing" || record.Alert != "HighCPU" || record.Fingerprint != "54f6a9ae5cbb11f9" || record.Receiver != "oncall" {
+		t.Errorf("log record %s", strings.TrimSpace(logged.String()))
+	}
+}
+
+func TestBrokenWriterIsNotRetried(t *testing.T) {
+	r, w := io.Pipe()
+	_ = r.Close()
+	_, err := console.New(w, slog.New(slog.DiscardHandler)).Notify(t.Context(), sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1)))
+	var de *sinks.DeliveryError
+	if !errors.As(err, &de) || de.Retryable || !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error %v, want one that is not retryable and wraps %v", err, io.ErrClosedPipe)
+	}
+}
