@@ -10,6 +10,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
+// ErrShape is wrapped when a topic exists and is not what weir needs: asking
+// again will not help.
+var ErrShape = errors.New("topic of another shape")
+
 // settle is how long to wait before asking again whether new partitions have
 // their leaders.
 const settle = 100 * time.Millisecond
@@ -18,7 +22,7 @@ const settle = 100 * time.Millisecond
 // all of them answers for its offsets: a consumer that starts earlier fails with
 // "not the leader" now and then (TRAPS 44). It returns an error for each topic
 // that exists with another partition count or cleanup policy than wanted, naming
-// both, and when ctx ends first. Several instances may call it at once.
+// both and wrapping ErrShape, and when ctx ends first. Several instances may call it at once.
 func Ensure(ctx context.Context, adm *kadm.Client, want []Topic) error {
 	var faults []error
 	for _, t := range want {
@@ -69,7 +73,7 @@ func checkExisting(ctx context.Context, adm *kadm.Client, t Topic) error {
 	}
 	has := int32(len(listed[t.Name].Partitions))
 	if has < t.Partitions || has > t.Partitions && !t.Grows {
-		return fmt.Errorf("topic %s: has %d partitions, the config wants %d%s", t.Name, has, t.Partitions, orMore(t.Grows))
+		return fmt.Errorf("topic %s: has %d partitions, the config wants %d%s: %w", t.Name, has, t.Partitions, orMore(t.Grows), ErrShape)
 	}
 	rcs, err := adm.DescribeTopicConfigs(ctx, t.Name)
 	if err != nil {
@@ -84,7 +88,7 @@ func checkExisting(ctx context.Context, adm *kadm.Client, t Topic) error {
 	}
 	for _, c := range rc.Configs {
 		if c.Key == "cleanup.policy" && c.MaybeValue() != string(t.Cleanup) {
-			return fmt.Errorf("topic %s: has cleanup.policy %s, weir needs %s", t.Name, c.MaybeValue(), t.Cleanup)
+			return fmt.Errorf("topic %s: has cleanup.policy %s, weir needs %s: %w", t.Name, c.MaybeValue(), t.Cleanup, ErrShape)
 		}
 	}
 	return nil

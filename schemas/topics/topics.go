@@ -124,8 +124,9 @@ type Topic struct {
 	ArrivalTime bool
 }
 
-// deadLetterBytes lets a refused record of up to 16 MiB pass whole, headers added.
-const deadLetterBytes = 16<<20 + 64<<10
+// deadLetterBytes lets a refused record of up to 16 MiB pass whole, 64 KiB of key
+// and headers and the batch's own overhead added.
+const deadLetterBytes = 16<<20 + 128<<10
 
 // All is every topic that weir uses.
 func All(c Config) []Topic {

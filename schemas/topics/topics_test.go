@@ -2,6 +2,7 @@ package topics
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func TestConfigsReachTheBroker(t *testing.T) {
 		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16777216"},
 		{Metrics, "cleanup.policy", "delete"}, {Metrics, "retention.ms", "86400000"},
 		{Metrics, "message.timestamp.type", "LogAppendTime"}, {Samples, "message.timestamp.type", "CreateTime"},
-		{DeadLetter, "max.message.bytes", "16842752"},
+		{DeadLetter, "max.message.bytes", "16908288"},
 	} {
 		rcs, err := adm.DescribeTopicConfigs(ctx, c.topic)
 		if err != nil {
@@ -117,8 +118,8 @@ func TestEnsureRefusesAnotherShape(t *testing.T) {
 		}
 	}
 	err := Ensure(ctx, adm, All(Default()))
-	if err == nil {
-		t.Fatal("no error")
+	if !errors.Is(err, ErrShape) {
+		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"topic samples: has 3 partitions, the config wants 8",
@@ -144,7 +145,7 @@ func TestEnsureTooFewMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := Ensure(ctx, adm, All(Default()))
-	if err == nil || err.Error() != "topic metrics: has 7 partitions, the config wants 8 or more" {
+	if !errors.Is(err, ErrShape) || err.Error() != "topic metrics: has 7 partitions, the config wants 8 or more: topic of another shape" {
 		t.Error(err)
 	}
 }
