@@ -1,0 +1,53 @@
+package notify
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	deliveries  *prometheus.CounterVec
+	attempts    *prometheus.CounterVec
+	pending     *prometheus.GaugeVec
+	delay       *prometheus.HistogramVec
+	undecodable *prometheus.CounterVec
+	unmatched   prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_notify_deliveries_total",
+			Help: "Deliveries that ended, by receiver, state told, and outcome: submitted, failed (after a call), unsent (without one).",
+		}, []string{"receiver", "to", "outcome"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_notify_attempts_total",
+			Help: "Calls to receivers, by outcome: accepted, retry, refused.",
+		}, []string{"receiver", "outcome"}),
+		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "weir_notify_pending",
+			Help: "Deliveries that are waiting or being made.",
+		}, []string{"receiver"}),
+		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "weir_notify_delay_seconds",
+			Help:    "From the end of the window that decided a transition to its acceptance by the receiver.",
+			Buckets: []float64{0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200},
+		}, []string{"receiver"}),
+		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_notify_undecodable_total",
+			Help: "Records that could not be decoded, by topic; those of alerts are in deadletter.",
+		}, []string{"topic"}),
+		unmatched: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_notify_unmatched_total",
+			Help: "Transitions that no receiver's match takes.",
+		}),
+	}
+	reg.MustRegister(m.deliveries, m.attempts, m.pending, m.delay, m.undecodable, m.unmatched)
+	return m
+}
+
+// Outcomes of a delivery.
+const (
+	submitted = "submitted"
+	failed    = "failed"
+	notSent   = "unsent"
+)
