@@ -1,0 +1,35 @@
+// Package route hands the samples of the metrics topic on to the samples topic,
+// keyed by series group: a stateless franz-go consumer group, weir-route.
+//
+// It decodes each record (schemas/formats), groups its samples by
+// schemas.GroupOf, and writes one schemas.SampleBatch for each group of a poll, to
+// partition schemas.Shard(group, shards). The shards are the number on record, never
+// the live partition count (DESIGN, Scaling).
+//
+// Contract: every sample reaches the group's state exactly once (DESIGN,
+// Exactness 4; TRAPS 46, 47). route itself is at-least-once with an idempotent
+// producer, and its readers drop what they have applied from an origin, so all of
+// the following must hold:
+//
+//   - An origin's samples for a group are always cut into the same sections,
+//     however often the record is read again and whatever was polled with it: the cut
+//     looks at the record alone, and a line without a timestamp gets the record's.
+//     The constants in encoder.go that decide it must therefore not change, nor may
+//     group_labels and max_labels while records are between read and committed.
+//   - The sections that one origin partition has for a group reach samples in the
+//     order of (offset, chunk), without a gap. A group has at most one batch on its
+//     way at a time: a batch that fails is never overtaken by a later one.
+//   - Offsets are committed only after everything up to them was acknowledged. A
+//     produce error ends Run; whoever calls Run calls it again, and reading goes on
+//     at the commit.
+//   - Origin.Epoch is the first 8 bytes of the topic's id, big-endian. franz-go never
+//     follows a topic to a new id, so the id is asked for before the client exists
+//     and again when it has its first records: if both answers agree, it is the id
+//     that those records have. A new id ends Run.
+//
+// What is refused (an entry of a record, a series, or the whole record) is counted
+// by reason, and the record goes to deadletter whole, once for each time it is
+// read: a key of (weir.topic, weir.partition, weir.offset) tells copies apart. The
+// good entries of such a record are handed on. A refused record that the broker
+// finds too large is cut, and the header weir.truncated holds its length in bytes.
+package route

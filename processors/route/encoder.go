@@ -1,0 +1,292 @@
+package route
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+)
+
+const (
+	// chunkBytes and sampleBytes decide where an origin's samples for a group are cut
+	// into chunks. They are part of what readers deduplicate by: see doc.go.
+	chunkBytes  = 512 << 10
+	sampleBytes = 32 // index, time, value and fingerprint, at most
+
+	// maxSeriesBytes bounds the names and values of a series together, bytes: its
+	// text may become a record's key and a partition key of CQL.
+	maxSeriesBytes = 16 << 10
+
+	// batchBytes is the length at which a batch gets no further section. With one
+	// chunk on top it stays below Kafka's default record limit of 1 MB.
+	batchBytes = 256 << 10
+
+	// roundBytes bounds what is held between two flushes, bytes, give or take a record.
+	roundBytes = 8 << 20
+
+	// maxFree is how many builders are kept for later batches, and maxFreeBytes the
+	// longest batch whose builder is.
+	maxFree, maxFreeBytes = 2048, 16 << 10
+
+	// maxKnown bounds the series that are remembered from record to record.
+	maxKnown = 1 << 18
+)
+
+// output takes what the encoder makes. send and refuse only start to; flush waits
+// until all of it is acknowledged, and says so if some of it never will be.
+// Values given to send may be reused once flush has returned.
+type output interface {
+	send(key []byte, shard int32, value []byte)
+	refuse(r *kgo.Record, v *verdict)
+	flush() error
+}
+
+// encoder turns records of metrics into batches of samples.
+type encoder struct {
+	cfg    Config
+	shards int32
+	epoch  uint64
+	out    output
+	count  *counters
+
+	dec    *formats.Decoder
+	known  map[seriesKey]*series
+	groups map[string]*group
+	open   []*group // those with a batch, in the order of their first sample
+	free   []*schemas.BatchBuilder
+	held   int    // about the bytes in open batches and in the arena
+	arena  []byte // values that were sent in this round
+	round  uint64 // number of flushes
+	record uint64 // number of the record in hand
+}
+
+// seriesKey is a series as the decoder gave it. Label sets are told apart by
+// their address: the decoder shares them, and the key keeps them alive, so that an
+// address is never that of another set.
+type seriesKey struct {
+	metric string
+	labels *schemas.Label
+	n      int
+}
+
+// series is what a seriesKey stands for.
+type series struct {
+	group  *group
+	fp     uint64
+	cost   int // most bytes that one sample of it takes in a batch
+	reason string
+	err    error // why it is refused, or nil
+}
+
+// group is a series group and its open batch.
+type group struct {
+	key   string
+	shard int32
+	batch *schemas.BatchBuilder // nil when it has no samples to send
+	round uint64                // in which it last sent a batch, +1
+
+	record uint64 // whose section is open
+	chunk  uint32
+	size   int // of the open section, at most, bytes
+}
+
+func newEncoder(cfg Config, shards int32, epoch uint64, count *counters, out output) *encoder {
+	return &encoder{cfg: cfg, shards: shards, epoch: epoch, out: out, count: count, dec: formats.NewDecoder(),
+		known: map[seriesKey]*series{}, groups: map[string]*group{}}
+}
+
+// add puts the samples of r into the batches of their groups, and sends batches
+// that are full. It returns the error of a flush.
+func (e *encoder) add(r *kgo.Record) error {
+	e.record++
+	e.count.records.Inc()
+	var v verdict
+	err := e.decode(r, &v)
+	if v.reasons != nil {
+		for _, rc := range v.reasons {
+			e.count.refused.WithLabelValues(rc.reason).Add(float64(rc.n))
+		}
+		e.out.refuse(r, &v)
+		e.held += len(r.Value)
+	}
+	if err == nil && e.held > roundBytes {
+		err = e.finish()
+	}
+	return err
+}
+
+func (e *encoder) decode(r *kgo.Record, v *verdict) error {
+	contentType := header(r, "content-type")
+	switch {
+	case len(r.Value) == 0:
+		v.add(reasonEmpty, fmt.Errorf("the record has no value"))
+		return nil
+	case len(r.Value) > e.cfg.MaxRecordBytes:
+		v.add(reasonTooLarge, fmt.Errorf("%d bytes, at most %d", len(r.Value), e.cfg.MaxRecordBytes))
+		return nil
+	case !readable(contentType):
+		v.add(reasonContentType, fmt.Errorf("content-type %.100q: must name json, influx or text/plain", contentType))
+		return nil
+	}
+	// The record's time, so that a line without one means the same whenever it is read.
+	e.dec.Reset(contentType, r.Value, r.Timestamp.UnixMilli())
+	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
+	good, skipped := 0, 0
+	for entry := e.dec.Next(); entry != nil; entry = e.dec.Next() {
+		if entry.Fault != nil {
+			v.add(string(entry.Fault.Reason), entry.Fault)
+			continue
+		}
+		skipped += entry.Skipped
+		for i := range entry.Samples {
+			s := &entry.Samples[i]
+			k := e.lookup(&s.Series)
+			if k.err != nil {
+				v.add(k.reason, k.err)
+				continue
+			}
+			if err := e.put(k, s, origin); err != nil {
+				return err
+			}
+			good++
+		}
+	}
+	e.count.samples.Add(float64(good))
+	e.count.skipped.Add(float64(skipped))
+	return nil
+}
+
+// readable says whether formats.Detect is to be asked: the content type names a
+// format that weir reads, or none at all.
+func readable(contentType string) bool {
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
+	return media == "" || media == "application/octet-stream" ||
+		strings.Contains(media, "json") || strings.Contains(media, "influx") || media == "text/plain"
+}
+
+func (e *encoder) lookup(s *schemas.Series) *series {
+	key := seriesKey{metric: s.Metric, n: len(s.Labels)}
+	if key.n > 0 {
+		key.labels = &s.Labels[0]
+	}
+	k := e.known[key]
+	if k == nil {
+		k = e.learn(s)
+		e.known[key] = k
+	}
+	return k
+}
+
+func (e *encoder) learn(s *schemas.Series) *series {
+	text := len(s.Metric)
+	for _, l := range s.Labels {
+		text += len(l.Name) + len(l.Value)
+	}
+	switch {
+	case len(s.Labels) > e.cfg.MaxLabels:
+		return &series{reason: reasonManyLabels, err: fmt.Errorf("series %.100q: %d labels, at most %d", s.Metric, len(s.Labels), e.cfg.MaxLabels)}
+	case text > maxSeriesBytes:
+		return &series{reason: string(formats.TooLong), err: fmt.Errorf("series %.100q: %d bytes of names and values, at most %d", s.Metric, text, maxSeriesBytes)}
+	}
+	key := schemas.GroupOf(*s, e.cfg.GroupLabels)
+	g := e.groups[key]
+	if g == nil {
+		g = &group{key: key, shard: schemas.Shard([]byte(key), e.shards)}
+		e.groups[key] = g
+	}
+	// A label costs its text, two lengths in the dictionary and a reference to it.
+	return &series{group: g, fp: s.Hash(), cost: sampleBytes + text + 7*(len(s.Labels)+1)}
+}
+
+// put adds a sample to its group's batch.
+func (e *encoder) put(k *series, s *schemas.Sample, origin schemas.Origin) error {
+	g := k.group
+	newRecord := g.record != e.record
+	if newRecord || g.size+k.cost > chunkBytes {
+		if g.batch != nil && g.batch.Size() > batchBytes {
+			if err := e.emit(g); err != nil {
+				return err
+			}
+		}
+		g.chunk++
+		g.size = 0
+		if newRecord {
+			g.record, g.chunk = e.record, 0
+		}
+		if g.batch == nil {
+			g.batch = e.builder()
+			e.open = append(e.open, g)
+		}
+		g.batch.Begin(origin, g.chunk)
+	}
+	g.size += k.cost
+	e.held += k.cost
+	g.batch.Add(&s.Series, k.fp, s.TimeMS, s.Value)
+	return nil
+}
+
+func (e *encoder) builder() *schemas.BatchBuilder {
+	if n := len(e.free); n > 0 {
+		b := e.free[n-1]
+		e.free = e.free[:n-1]
+		return b
+	}
+	return new(schemas.BatchBuilder)
+}
+
+// emit sends the group's batch. If one of this round is on its way already it is
+// waited for, because this one must not arrive if that one does not.
+func (e *encoder) emit(g *group) error {
+	if g.round == e.round+1 {
+		if err := e.flush(); err != nil {
+			return err
+		}
+	}
+	g.round = e.round + 1
+	if size := g.batch.Size(); cap(e.arena)-len(e.arena) < size {
+		e.arena = make([]byte, 0, max(size, 1<<20))
+	}
+	from := len(e.arena)
+	e.arena = g.batch.AppendTo(e.arena)
+	value := e.arena[from:len(e.arena):len(e.arena)]
+	e.count.batches.Inc()
+	e.count.bytes.Add(float64(len(value)))
+	e.out.send([]byte(g.key), g.shard, value)
+	if len(e.free) < maxFree && len(value) <= maxFreeBytes {
+		g.batch.Reset()
+		e.free = append(e.free, g.batch)
+	}
+	g.batch = nil
+	return nil
+}
+
+// finish sends all batches and returns when they are acknowledged.
+func (e *encoder) finish() error {
+	for _, g := range e.open {
+		if g.batch == nil {
+			continue // sent when it was full, and not needed again
+		}
+		if err := e.emit(g); err != nil {
+			return err
+		}
+	}
+	clear(e.open)
+	e.open = e.open[:0]
+	if len(e.known) > maxKnown {
+		clear(e.known)
+		clear(e.groups)
+	}
+	e.held = 0
+	return e.flush()
+}
+
+func (e *encoder) flush() error {
+	e.round++
+	err := e.out.flush()
+	e.arena = e.arena[:0]
+	return err
+}

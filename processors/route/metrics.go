@@ -1,0 +1,43 @@
+package route
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// counters are the processor's own metrics. What is read again after a restart
+// counts again.
+type counters struct {
+	records, samples, skipped prometheus.Counter
+	batches, bytes, truncated prometheus.Counter
+	refused                   *prometheus.CounterVec
+	lag                       *prometheus.GaugeVec
+}
+
+func newCounters(reg prometheus.Registerer) *counters {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_route_" + name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	c := &counters{
+		records:   counter("records_total", "Records of the metrics topic that were read."),
+		samples:   counter("samples_total", "Samples that were handed on."),
+		skipped:   counter("skipped_fields_total", "String fields of line protocol, which are no samples."),
+		batches:   counter("batches_total", "Records written to the samples topic."),
+		bytes:     counter("batch_bytes_total", "Bytes of the values written to the samples topic."),
+		truncated: counter("deadletter_truncated_total", "Records that were cut to fit into the deadletter topic."),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_route_refused_total",
+			Help: "Records, or entries of records, that were refused."}, []string{"reason"}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_route_lag_records",
+			Help: "Records of a partition of metrics behind the last that was handed on, when it was last read."}, []string{"partition"}),
+	}
+	for _, reason := range reasons() {
+		c.refused.WithLabelValues(reason)
+	}
+	reg.MustRegister(c.refused, c.lag)
+	return c
+}
+
+func partitionLabel(p int32) string { return strconv.Itoa(int(p)) }

@@ -1,0 +1,359 @@
+package route
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// Group is the name of the consumer group.
+const Group = "weir-route"
+
+const (
+	pollRecords  = 10_000
+	metadataAge  = 5 * time.Second        // how soon new partitions and a new topic id are seen
+	fetchWait    = 500 * time.Millisecond // a new partition is first read when the fetch in progress ends
+	linger       = 10 * time.Millisecond
+	drainTimeout = 5 * time.Second // to finish the records in hand when told to stop
+
+	samplesBytes = 1_000_012 // of a produce batch: Kafka's default record limit and its overhead
+	letterBytes  = 16 << 20  // of a deadletter record's value; see schemas/topics
+	leastBytes   = 1 << 10   // to which a letter is cut before route gives up
+)
+
+// ErrRecreated is wrapped by Run when the metrics topic has a new id.
+var ErrRecreated = errors.New("topic was deleted and created again")
+
+// Router is one member of the group. Make it with New.
+type Router struct {
+	cfg    Config
+	shards int32
+	base   []kgo.Opt
+	extra  []kgo.Opt
+	count  *counters
+	log    *slog.Logger
+	member atomic.Pointer[kgo.Client] // while running
+
+	watchEvery time.Duration // how often the topic's id is looked up
+}
+
+// New returns a router that reads from and writes to the brokers seeds. cfg is valid, shards is
+// the number on record, at least 1. Metrics named weir_route_… are registered with
+// reg, once. opts come after the client's own and override them: security, an
+// instance id, session timeout.
+func New(cfg Config, seeds []string, shards int32, reg prometheus.Registerer, log *slog.Logger, opts ...kgo.Opt) *Router {
+	return &Router{cfg: cfg, shards: shards, count: newCounters(reg), log: log.With("processor", "route"),
+		watchEvery: metadataAge,
+		base:       []kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}, extra: opts}
+}
+
+// Ready says whether the router runs and is a member of its group.
+func (r *Router) Ready() bool {
+	cl := r.member.Load()
+	if cl == nil {
+		return false
+	}
+	_, generation := cl.GroupMetadata()
+	return generation >= 0
+}
+
+// Run hands samples on until ctx ends, and then returns nil. It returns an error
+// when a record could not be produced, when metrics could not be read, when samples
+// has fewer partitions than shards, or when metrics was recreated (ErrRecreated).
+// Nothing is lost then: call it again, after a pause. It must not run twice at once.
+func (r *Router) Run(ctx context.Context) error {
+	if err := r.run(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("route: %w", err)
+	}
+	return nil
+}
+
+func (r *Router) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	// work outlives ctx by drainTimeout, so that what is in hand is finished.
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, abandon) })()
+
+	admin, err := kadm.NewOptClient(slices.Concat(r.base, r.extra)...)
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	id, err := r.inspect(ctx, admin)
+	if err != nil {
+		return err
+	}
+	cl, err := kgo.NewClient(slices.Concat(r.base, r.groupOptions(), r.extra)...)
+	if err != nil {
+		return err
+	}
+	defer cl.CloseAllowingRebalance()
+	r.member.Store(cl)
+	defer r.member.Store(nil)
+	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log}
+	e := newEncoder(r.cfg, r.shards, binary.BigEndian.Uint64(id[:8]), r.count, p)
+	go r.watch(ctx, admin, id, stop)
+
+	err = r.loop(ctx, cl, e, func() error { return sameID(ctx, admin, id) })
+	if cause := context.Cause(ctx); errors.Is(cause, ErrRecreated) {
+		err = cause
+	}
+	if commitErr := cl.CommitMarkedOffsets(work); commitErr != nil {
+		r.log.Warn("offsets not committed: records will be read again", "err", commitErr)
+	}
+	return err
+}
+
+// loop polls until ctx ends or something fails. firstRecords is called once, when there are some.
+func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, firstRecords func() error) error {
+	known := false
+	for {
+		fetches := cl.PollRecords(ctx, pollRecords)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := r.fetchErrors(fetches); err != nil {
+			return err
+		}
+		if !known && fetches.NumRecords() > 0 {
+			if err := firstRecords(); err != nil {
+				return err
+			}
+			known = true
+		}
+		if err := r.handOn(cl, e, fetches); err != nil {
+			return err
+		}
+		cl.AllowRebalance()
+	}
+}
+
+// handOn sends all samples of a poll, waits for them, and marks its offsets.
+func (r *Router) handOn(cl *kgo.Client, e *encoder, fetches kgo.Fetches) error {
+	var last []*kgo.Record
+	for it := fetches.RecordIter(); !it.Done(); {
+		rec := it.Next()
+		if err := e.add(rec); err != nil {
+			return err
+		}
+		if n := len(last); n == 0 || last[n-1].Partition != rec.Partition {
+			last = append(last, rec)
+		} else {
+			last[n-1] = rec
+		}
+	}
+	if err := e.finish(); err != nil {
+		return err
+	}
+	cl.MarkCommitRecords(last...)
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if n := len(p.Records); n > 0 {
+			r.count.lag.WithLabelValues(partitionLabel(p.Partition)).Set(float64(p.HighWatermark - p.Records[n-1].Offset - 1))
+		}
+	})
+	return nil
+}
+
+// fetchErrors returns the first error after which reading does not go on by itself.
+func (r *Router) fetchErrors(fetches kgo.Fetches) error {
+	for _, f := range fetches.Errors() {
+		var loss *kgo.ErrDataLoss
+		var session *kgo.ErrGroupSession
+		if errors.As(f.Err, &loss) || errors.As(f.Err, &session) {
+			r.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
+			continue
+		}
+		return fmt.Errorf("fetch %s/%d: %w", f.Topic, f.Partition, f.Err)
+	}
+	return nil
+}
+
+func (r *Router) groupOptions() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumerGroup(Group),
+		kgo.ConsumeTopics(topics.Metrics),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // or records of new partitions are skipped
+		kgo.SessionTimeout(10 * time.Second),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.AutoCommitMarks(),
+		kgo.AutoCommitInterval(r.cfg.Commit.Std()),
+		kgo.OnPartitionsRevoked(r.revoked),
+		kgo.OnPartitionsLost(r.lost),
+		kgo.FetchMaxWait(fetchWait),
+		kgo.FetchMaxBytes(8 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.StopProducerOnDataLossDetected(),
+		kgo.ProducerLinger(linger), // flush ends it: one request per broker and poll
+		kgo.MaxBufferedRecords(100_000),
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			if topic == topics.DeadLetter {
+				return letterBytes + letterRoom
+			}
+			return samplesBytes
+		}),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+			return func(rec *kgo.Record, n int) int {
+				if rec.Topic == topics.Samples {
+					return int(rec.Partition) // set by send
+				}
+				return int(schemas.Shard(rec.Key, int32(n)))
+			}
+		})),
+	}
+}
+
+// revoked commits what was handed on. It is called between polls, when all that
+// was polled has been.
+func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
+	if err := cl.CommitMarkedOffsets(ctx); err != nil {
+		r.log.Warn("offsets not committed: records will be read again", "err", err)
+	}
+	r.lost(ctx, cl, gone)
+}
+
+func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	for _, p := range gone[topics.Metrics] {
+		r.count.lag.DeleteLabelValues(partitionLabel(p))
+	}
+}
+
+// inspect returns the id of metrics, and an error if samples has too few partitions.
+func (r *Router) inspect(ctx context.Context, admin *kadm.Client) (kadm.TopicID, error) {
+	list, err := admin.ListTopics(ctx, topics.Metrics, topics.Samples)
+	if err != nil {
+		return kadm.TopicID{}, fmt.Errorf("list topics: %w", err)
+	}
+	for _, t := range list.Sorted() {
+		if t.Err != nil {
+			return kadm.TopicID{}, fmt.Errorf("topic %s: %w", t.Topic, t.Err)
+		}
+	}
+	if n := len(list[topics.Samples].Partitions); n < int(r.shards) {
+		return kadm.TopicID{}, fmt.Errorf("topic %s has %d partitions, must have at least the %d shards of the config", topics.Samples, n, r.shards)
+	}
+	return list[topics.Metrics].ID, nil
+}
+
+// sameID returns ErrRecreated, wrapped, when metrics has another id than id.
+func sameID(ctx context.Context, admin *kadm.Client, id kadm.TopicID) error {
+	list, err := admin.ListTopics(ctx, topics.Metrics)
+	if err != nil {
+		return fmt.Errorf("list topics: %w", err)
+	}
+	t := list[topics.Metrics]
+	if t.Err != nil {
+		return fmt.Errorf("topic %s: %w", topics.Metrics, t.Err)
+	}
+	if t.ID != id {
+		return fmt.Errorf("%s: %w: its id was %s and is %s", topics.Metrics, ErrRecreated, id, t.ID)
+	}
+	return nil
+}
+
+// watch stops the router when metrics gets a new id. Until then nothing goes
+// wrong, only nothing comes.
+func (r *Router) watch(ctx context.Context, admin *kadm.Client, id kadm.TopicID, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(r.watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := sameID(ctx, admin, id)
+		if errors.Is(err, ErrRecreated) {
+			stop(err)
+		} else if err != nil && ctx.Err() == nil {
+			r.log.Warn("topic not looked up", "err", err)
+		}
+	}
+}
+
+// producer is the encoder's output.
+type producer struct {
+	cl    *kgo.Client
+	ctx   context.Context
+	count *counters
+	log   *slog.Logger
+
+	mu      sync.Mutex
+	err     error
+	letters []*kgo.Record // that the broker found too large, or that failed with one
+}
+
+func (p *producer) send(key []byte, shard int32, value []byte) {
+	p.cl.Produce(p.ctx, &kgo.Record{Topic: topics.Samples, Partition: shard, Key: key, Value: value},
+		func(rec *kgo.Record, err error) { p.done(rec, err) })
+}
+
+func (p *producer) refuse(r *kgo.Record, v *verdict) {
+	l := letter(r, v, letterBytes)
+	if header(l, "weir.truncated") != "" {
+		p.count.truncated.Inc()
+	}
+	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", v.reasons[0].reason, "err", v.first)
+	p.cl.Produce(p.ctx, l, p.done)
+}
+
+func (p *producer) done(rec *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rec.Topic == topics.DeadLetter && errors.Is(err, kerr.MessageTooLarge) {
+		p.letters = append(p.letters, rec)
+	} else if p.err == nil {
+		p.err = fmt.Errorf("produce to %s/%d, key %.100q, %d bytes: %w", rec.Topic, rec.Partition, rec.Key, len(rec.Value), err)
+	}
+}
+
+func (p *producer) flush() error {
+	if err := p.cl.Flush(p.ctx); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.letters {
+		if err := p.squeeze(l); err != nil && p.err == nil {
+			p.err = err
+		}
+	}
+	p.letters = nil
+	return p.err
+}
+
+// squeeze writes a letter that failed, alone, shorter each time until the broker takes it.
+func (p *producer) squeeze(l *kgo.Record) error {
+	for {
+		again := &kgo.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: l.Headers}
+		err := p.cl.ProduceSync(p.ctx, again).FirstErr()
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, kerr.MessageTooLarge) || len(l.Value) <= leastBytes {
+			return fmt.Errorf("produce to %s, %d bytes: %w", l.Topic, len(l.Value), err)
+		}
+		if header(l, "weir.truncated") == "" {
+			p.count.truncated.Inc()
+		}
+		cut(l, len(l.Value)/4)
+	}
+}

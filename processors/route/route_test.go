@@ -1,0 +1,505 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+const testShards = 4
+
+// bed is a broker with the topics that route uses, and clients to feed and read it.
+type bed struct {
+	t       *testing.T
+	cluster *kfake.Cluster
+	client  *kgo.Client
+	admin   *kadm.Client
+	readers map[string]*kgo.Client
+	want    map[string]map[sample]int
+}
+
+func newBed(t *testing.T, partitions int32) *bed {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics.Metrics),
+		kfake.SeedTopics(testShards, topics.Samples), kfake.SeedTopics(1, topics.DeadLetter),
+		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000000", "group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	b := &bed{t: t, cluster: cluster, readers: map[string]*kgo.Client{}, want: map[string]map[sample]int{}}
+	b.reopen()
+	b.admin = kadm.NewClient(b.client)
+	return b
+}
+
+// reopen gives the bed a producer that knows nothing of the topics' past.
+func (b *bed) reopen() {
+	b.client = b.open(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(20_000_000))
+}
+
+func (b *bed) open(opts ...kgo.Opt) *kgo.Client {
+	b.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...)}, opts...)...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(cl.Close)
+	return cl
+}
+
+// context ends before the test binary's own deadline, so that a hang is explained.
+func (b *bed) context() context.Context {
+	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	b.t.Cleanup(cancel)
+	return ctx
+}
+
+// produce writes values to a partition of metrics.
+func (b *bed) produce(partition int32, headers []kgo.RecordHeader, values ...string) {
+	b.t.Helper()
+	var records []*kgo.Record
+	for _, v := range values {
+		records = append(records, &kgo.Record{Topic: topics.Metrics, Partition: partition, Value: []byte(v), Key: []byte("origin"), Headers: headers})
+	}
+	if err := b.client.ProduceSync(b.context(), records...).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// feed writes n records of three samples of two hosts to each of the partitions, and remembers them.
+func (b *bed) feed(from, n int, partitions int32) {
+	b.t.Helper()
+	for p := range partitions {
+		var values []string
+		for i := from; i < from+n; i++ {
+			h1, h2 := fmt.Sprintf("h%d", i%7), fmt.Sprintf("h%d", (i+1)%7)
+			values = append(values, fmt.Sprintf("cpu,host=%s,p=%d value=%d %d\nmem,host=%s,p=%d value=%d %d\ncpu,host=%s,p=%d value=%d %d",
+				h1, p, i, i*1_000_000, h1, p, i, i*1_000_000, h2, p, i, i*1_000_000))
+			b.expect(h1, fmt.Sprintf(`cpu{host=%q,p="%d"}`, h1, p), int64(i), float64(i))
+			b.expect(h1, fmt.Sprintf(`mem{host=%q,p="%d"}`, h1, p), int64(i), float64(i))
+			b.expect(h2, fmt.Sprintf(`cpu{host=%q,p="%d"}`, h2, p), int64(i), float64(i))
+		}
+		b.produce(p, nil, values...)
+	}
+}
+
+func (b *bed) expect(group, series string, ms int64, value float64) {
+	if b.want[group] == nil {
+		b.want[group] = map[sample]int{}
+	}
+	b.want[group][sample{series, ms, value}]++
+}
+
+// read polls a topic from where the last call stopped until done says so.
+func (b *bed) read(topic string, done func() bool, each func(*kgo.Record)) {
+	b.t.Helper()
+	cl := b.readers[topic]
+	if cl == nil {
+		cl = b.open(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
+		b.readers[topic] = cl
+	}
+	ctx := b.context()
+	for !done() {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			b.t.Fatalf("read %s: %v", topic, err)
+		}
+		fetches.EachRecord(each)
+	}
+}
+
+// settled reads samples until all that was fed has arrived, and fails unless
+// each arrived once, in the partition of its key.
+func (b *bed) settled(st *state) {
+	b.t.Helper()
+	want := (&state{samples: b.want}).total()
+	b.read(topics.Samples, func() bool { return st.total() >= want }, func(r *kgo.Record) {
+		if p := schemas.Shard(r.Key, testShards); r.Partition != p {
+			b.t.Fatalf("%s is in partition %d, want %d", r.Key, r.Partition, p)
+		}
+		st.apply(b.t, string(r.Key), r.Value)
+	})
+	for group, samples := range b.want {
+		for s, n := range samples {
+			if st.samples[group][s] != n {
+				b.t.Errorf("%s: %v arrived %d times, want %d", group, s, st.samples[group][s], n)
+			}
+		}
+	}
+	if got := st.total(); got != want {
+		b.t.Errorf("%d samples arrived, want %d", got, want)
+	}
+}
+
+// running is a router whose Run goes on in a goroutine.
+type running struct {
+	*Router
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func (b *bed) router(cfg Config, opts ...kgo.Opt) *Router {
+	return New(cfg, b.cluster.ListenAddrs(), testShards, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), opts...)
+}
+
+func (b *bed) start(r *Router) *running {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	run := &running{Router: r, cancel: cancel, done: make(chan error, 1)}
+	go func() { run.done <- r.Run(ctx) }()
+	b.t.Cleanup(cancel)
+	return run
+}
+
+// wait returns what Run returned.
+func (b *bed) wait(run *running) error {
+	b.t.Helper()
+	select {
+	case err := <-run.done:
+		return err
+	case <-b.context().Done():
+		b.t.Fatal("Run does not end")
+		return nil
+	}
+}
+
+// committed is the sum of the group's offsets.
+func (b *bed) committed() int64 {
+	b.t.Helper()
+	offsets, err := b.admin.FetchOffsets(b.context(), Group)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var sum int64
+	offsets.Each(func(o kadm.OffsetResponse) { sum += max(o.At, 0) })
+	return sum
+}
+
+func TestRunHandsOnAndCommits(t *testing.T) {
+	b := newBed(t, 2)
+	b.feed(0, 200, 2)
+	run := b.start(b.router(Default()))
+	st := newState()
+	b.settled(st)
+	if !run.Ready() {
+		t.Error("not ready although it hands records on")
+	}
+	b.feed(200, 50, 2)
+	b.settled(st)
+	run.cancel()
+	if err := b.wait(run); err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+	if run.Ready() {
+		t.Error("ready after its end")
+	}
+	if got := b.committed(); got != 500 {
+		t.Errorf("committed %d of 500 records", got)
+	}
+	if st.replays != 0 {
+		t.Errorf("%d sections came twice although nothing failed", st.replays)
+	}
+	if got := counted(t, run.count.samples); got != 1500 {
+		t.Errorf("counted %v samples, want 1500", got)
+	}
+}
+
+func TestEpochIsOfTheTopicsID(t *testing.T) {
+	b := newBed(t, 1)
+	run := b.start(b.router(Default()))
+	b.feed(0, 1, 1)
+	b.settled(newState())
+	info := b.cluster.TopicInfo(topics.Metrics)
+	cl := b.open(kgo.ConsumeTopics(topics.Samples), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	var batch schemas.SampleBatch
+	if err := batch.Decode(cl.PollFetches(b.context()).Records()[0].Value); err != nil {
+		t.Fatal(err)
+	}
+	want := uint64(0)
+	for _, c := range info.TopicID[:8] {
+		want = want<<8 | uint64(c)
+	}
+	if got := batch.Sections[0].Origin.Epoch; got != want || want == 0 {
+		t.Errorf("epoch %016x, want %016x", got, want)
+	}
+	run.cancel()
+}
+
+func TestRecreatedTopicEndsRunAndIsNoReplay(t *testing.T) {
+	b := newBed(t, 1)
+	r := b.router(Default())
+	r.watchEvery = 100 * time.Millisecond
+	run := b.start(r)
+	st := newState()
+	b.feed(0, 20, 1)
+	b.settled(st)
+	if err := b.cluster.DeleteTopic(topics.Metrics); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.cluster.CreateTopic(topics.Metrics, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := b.wait(run) // either the watch or a fetch finds it first
+	if !errors.Is(err, ErrRecreated) && !errors.Is(err, kerr.UnknownTopicID) {
+		t.Fatalf("Run: %v, want ErrRecreated", err)
+	}
+	b.reopen()
+	b.feed(20, 5, 1) // offsets 0 to 4 again
+	b.start(r)
+	b.settled(st)
+}
+
+func TestNewPartitionsAreFoundLive(t *testing.T) {
+	b := newBed(t, 2)
+	b.start(b.router(Default(), kgo.MetadataMaxAge(300*time.Millisecond)))
+	st := newState()
+	b.feed(0, 100, 2)
+	b.settled(st)
+	if _, err := b.admin.UpdatePartitions(b.context(), 6, topics.Metrics); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen()
+	b.feed(100, 100, 6)
+	b.settled(st)
+}
+
+func TestTwoMembersShareAndHandOver(t *testing.T) {
+	b := newBed(t, 4)
+	st := newState()
+	first := b.start(b.router(Default()))
+	b.feed(0, 50, 4)
+	b.settled(st)
+	second := b.start(b.router(Default()))
+	stop := make(chan struct{})
+	var fed sync.WaitGroup
+	fed.Go(func() { // keeps records coming while partitions change hands
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				b.feed(50+10*i, 10, 4)
+			}
+		}
+	})
+	if _, err := b.cluster.WaitGroupStable(b.context(), Group, 2); err != nil {
+		t.Fatal(err)
+	}
+	close(stop)
+	fed.Wait()
+	b.settled(st)
+	first.cancel()
+	if err := b.wait(first); err != nil {
+		t.Fatal(err)
+	}
+	b.feed(1_000_000, 10, 4)
+	b.settled(st)
+	second.cancel()
+	if err := b.wait(second); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPoisonBetweenGoodRecords(t *testing.T) {
+	b := newBed(t, 1)
+	cfg := Default()
+	cfg.MaxRecordBytes = 1 << 20
+	run := b.start(b.router(cfg))
+	b.feed(0, 5, 1)
+	b.produce(0, nil, "{", "", "m,host=a value=1 1\nm,host= value=2 2")
+	b.expect("a", `m{host="a"}`, 0, 1)
+	b.produce(0, []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/x-protobuf")}}, "\x0a\x02")
+	huge := strings.Repeat("x", 10<<20)
+	b.produce(0, nil, huge)
+	b.feed(5, 5, 1)
+	st := newState()
+	b.settled(st)
+	letters := map[string]*kgo.Record{}
+	b.read(topics.DeadLetter, func() bool { return len(letters) >= 5 }, func(r *kgo.Record) { letters[header(r, "weir.offset")] = r })
+	for offset, want := range map[string][2]string{
+		"5": {"undecodable", "{"}, "6": {reasonEmpty, ""}, "7": {"undecodable", "m,host=a value=1 1\nm,host= value=2 2"},
+		"8": {reasonContentType, "\x0a\x02"}, "9": {reasonTooLarge, huge},
+	} {
+		l := letters[offset]
+		if l == nil {
+			t.Errorf("offset %s has no letter", offset)
+			continue
+		}
+		if got := header(l, "weir.reason"); got != want[0] || string(l.Value) != want[1] || string(l.Key) != "origin" ||
+			header(l, "weir.topic") != "metrics" || header(l, "weir.partition") != "0" || header(l, "weir.stage") != "route" {
+			t.Errorf("offset %s: reason %q, %d bytes, headers %v; want %q, %d bytes", offset, got, len(l.Value), l.Headers, want[0], len(want[1]))
+		}
+	}
+	if got := counted(t, run.count.refused.WithLabelValues(reasonTooLarge)); got != 1 {
+		t.Errorf("counted %v too_large, want 1", got)
+	}
+}
+
+func TestLetterThatTheBrokerFindsTooLargeIsCut(t *testing.T) {
+	b := newBed(t, 1)
+	limit := "200000"
+	if _, err := b.admin.AlterTopicConfigs(b.context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, topics.DeadLetter); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.MaxRecordBytes = 1024
+	run := b.start(b.router(cfg, kgo.ProducerBatchCompression(kgo.NoCompression())))
+	b.produce(0, nil, strings.Repeat("x", 3_000_000), "short", strings.Repeat("y", 100_000))
+	b.feed(0, 5, 1)
+	b.settled(newState())
+	lengths := map[string]string{}
+	b.read(topics.DeadLetter, func() bool { return len(lengths) >= 3 }, func(r *kgo.Record) {
+		lengths[header(r, "weir.offset")] = fmt.Sprintf("%d %s", len(r.Value), header(r, "weir.truncated"))
+	})
+	if lengths["0"] != "187500 3000000" || lengths["1"] != "5 " || lengths["2"] != "100000 " {
+		t.Errorf("lengths and headers %v", lengths)
+	}
+	if got := counted(t, run.count.truncated); got != 1 {
+		t.Errorf("counted %v cut letters, want 1", got)
+	}
+}
+
+func TestProduceErrorEndsRunAndNothingIsLost(t *testing.T) {
+	b := newBed(t, 2)
+	st := newState()
+	r := b.router(Default())
+	run := b.start(r)
+	b.feed(0, 50, 2)
+	b.settled(st)
+	var once sync.Once
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		p := req.(*kmsg.ProduceRequest)
+		if id := b.cluster.TopicInfo(topics.Samples).TopicID; p.Topics[0].Topic != topics.Samples && p.Topics[0].TopicID != id {
+			return nil, nil, false
+		}
+		resp := p.ResponseKind().(*kmsg.ProduceResponse)
+		refused := false
+		once.Do(func() {
+			refused = true
+			for _, in := range p.Topics {
+				out := kmsg.NewProduceResponseTopic()
+				out.Topic, out.TopicID = in.Topic, in.TopicID
+				for _, part := range in.Partitions {
+					op := kmsg.NewProduceResponseTopicPartition()
+					op.Partition, op.ErrorCode = part.Partition, kerr.TopicAuthorizationFailed.Code
+					out.Partitions = append(out.Partitions, op)
+				}
+				resp.Topics = append(resp.Topics, out)
+			}
+		})
+		return resp, nil, refused
+	})
+	b.feed(50, 50, 2)
+	if err := b.wait(run); !errors.Is(err, kerr.TopicAuthorizationFailed) || !strings.Contains(err.Error(), "samples/") {
+		t.Fatalf("Run: %v, want the produce error", err)
+	}
+	if got := b.committed(); got >= 200 {
+		t.Errorf("committed %d of 200 records although some failed", got)
+	}
+	b.feed(100, 50, 2)
+	b.start(r)
+	b.settled(st)
+}
+
+func TestTooFewPartitionsOfSamples(t *testing.T) {
+	b := newBed(t, 1)
+	r := New(Default(), b.cluster.ListenAddrs(), testShards+1, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err := b.wait(b.start(r)); err == nil || !strings.Contains(err.Error(), "samples has 4 partitions, must have at least the 5 shards") {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestLatencyIsAFewMilliseconds(t *testing.T) {
+	b := newBed(t, 1)
+	b.start(b.router(Default()))
+	st := newState()
+	b.feed(0, 1, 1)
+	b.settled(st)
+	best := time.Hour
+	for i := range 20 {
+		from := time.Now()
+		b.feed(1+i, 1, 1)
+		b.settled(st)
+		best = min(best, time.Since(from))
+	}
+	if best > 50*time.Millisecond {
+		t.Errorf("the fastest of 20 records took %v from its producer to its reader", best)
+	}
+}
+
+// childBrokers in the environment makes the test binary a router, which
+// TestKill kills.
+const childBrokers = "WEIR_ROUTE_TEST_BROKERS"
+
+func TestMain(m *testing.M) {
+	if seeds := os.Getenv(childBrokers); seeds != "" {
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		cfg := Default()
+		cfg.Commit = minCommit
+		err := New(cfg, strings.Split(seeds, ","), testShards, prometheus.NewRegistry(), log,
+			kgo.InstanceID("child"), kgo.SessionTimeout(6*time.Second)).Run(context.Background())
+		log.Error("child ended", "err", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// TestKill kills a process that runs route with SIGKILL in the middle of its
+// work, several times, and starts it again.
+func TestKill(t *testing.T) {
+	b := newBed(t, 3)
+	st := newState()
+	next := 0
+	for round := range 8 {
+		child := exec.CommandContext(t.Context(), os.Args[0])
+		child.Env = append(os.Environ(), childBrokers+"="+strings.Join(b.cluster.ListenAddrs(), ","))
+		child.Stderr = os.Stderr
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		killed := make(chan struct{})
+		var fed sync.WaitGroup
+		fed.Go(func() {
+			for ; ; next += 10 {
+				select {
+				case <-killed:
+					return
+				default:
+					b.feed(next, 10, 3)
+				}
+			}
+		})
+		before := st.batches
+		b.read(topics.Samples, func() bool { return st.batches > before+10*round }, func(r *kgo.Record) { st.apply(t, string(r.Key), r.Value) })
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = child.Wait() // says that it was killed
+		close(killed)
+		fed.Wait()
+	}
+	b.start(b.router(Default(), kgo.InstanceID("child")))
+	b.settled(st)
+	t.Logf("%d batches, %d sections came twice and were dropped", st.batches, st.replays)
+	if st.replays == 0 {
+		t.Error("no section came twice: the kills hit nothing")
+	}
+}
