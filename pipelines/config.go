@@ -13,11 +13,13 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"weir/alerts"
+	"weir/collect"
 	"weir/processors/notify"
 	"weir/processors/route"
 	"weir/schemas/conf"
 	"weir/schemas/topics"
 	"weir/sinks/receivers"
+	"weir/sinks/scylla"
 	"weir/windows"
 )
 
@@ -30,12 +32,15 @@ type Config struct {
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
 	// Brokers are Kafka's, host:port each; none: the embedded broker.
-	Brokers []string       `yaml:"brokers"`
-	Broker  BrokerConfig   `yaml:"broker"`
-	Topics  topics.Config  `yaml:",inline"`
-	Route   route.Config   `yaml:"route"`
-	Windows windows.Config `yaml:"windows"`
-	Notify  Notify         `yaml:"notify"`
+	Brokers []string            `yaml:"brokers"`
+	Broker  BrokerConfig        `yaml:"broker"`
+	Topics  topics.Config       `yaml:",inline"`
+	Collect collect.Config      `yaml:"collect"`
+	Agent   collect.AgentConfig `yaml:"agent"`
+	Route   route.Config        `yaml:"route"`
+	Windows windows.Config      `yaml:"windows"`
+	CQL     scylla.Config       `yaml:"cql"`
+	Notify  Notify              `yaml:"notify"`
 	// Rules are the files with the alert rules, relative to this file.
 	Rules []string `yaml:"rules"`
 }
@@ -55,8 +60,11 @@ func Default() Config {
 		HTTP:    DefaultHTTP,
 		Data:    "data",
 		Topics:  topics.Default(),
+		Collect: collect.Default(),
+		Agent:   collect.DefaultAgent(),
 		Route:   route.Default(),
 		Windows: windows.Default(),
+		CQL:     scylla.Default(),
 		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
 	}
 }
@@ -66,8 +74,11 @@ func (c *Config) validate(d *conf.Doc) {
 	c.validateOwn(d)
 	c.Broker.Validate("broker", d)
 	c.Topics.Validate("", d)
+	c.Collect.Validate("collect", d)
+	c.Agent.Validate("agent", d)
 	c.Route.Validate("route", d)
 	c.Windows.Validate("windows", d)
+	c.CQL.Validate("cql", d)
 	c.Notify.Delivery.Validate("notify", d)
 	c.Notify.Receivers.Validate("notify.receivers", d)
 }
@@ -209,6 +220,7 @@ type Overrides struct {
 	HTTP    string
 	Data    string
 	Brokers []string
+	CQL     []string
 }
 
 // Override applies o, and returns conf.Faults that name the flags that are wrong.
@@ -222,8 +234,12 @@ func (c *Config) Override(o Overrides) error {
 	if len(o.Brokers) > 0 {
 		c.Brokers = o.Brokers
 	}
+	if len(o.CQL) > 0 {
+		c.CQL.Hosts = o.CQL
+	}
 	d := conf.Parse("command line", nil, &struct{}{})
 	c.validateOwn(d)
+	c.CQL.Validate("cql", d)
 	return d.Err()
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,13 +15,38 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// server is the one HTTP address of the process. Roles add their handlers to mux
-// as they are made; health and metrics answer from the start.
+// server is the one HTTP address of the process. Health and metrics answer from
+// the start to the end, the rest while its role runs.
 type server struct {
-	mux  *http.ServeMux
-	addr string // that it listens on, port included
-	http http.Server
-	log  *slog.Logger
+	addr   string // that it listens on, port included
+	writes *slot  // the gateway's
+	pages  *slot  // the query role's
+	http   http.Server
+	log    *slog.Logger
+}
+
+// slot is where a role puts its handler while it runs.
+type slot struct {
+	role    string
+	handler atomic.Pointer[http.Handler]
+}
+
+// serve has h answer from now on; nil: 503.
+func (s *slot) serve(h http.Handler) {
+	if h == nil {
+		s.handler.Store(nil)
+		return
+	}
+	s.handler.Store(&h)
+}
+
+func (s *slot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := s.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "the role "+s.role+" does not run in this process, or not now; see /readyz", http.StatusServiceUnavailable)
 }
 
 const (
@@ -44,16 +70,19 @@ func listen(addr string, reg *prometheus.Registry, health *Health, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	s := &server{mux: http.NewServeMux(), addr: ln.Addr().String(), log: log}
+	s := &server{addr: ln.Addr().String(), writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, log: log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", serveHealthz)
+	mux.Handle("GET /readyz", health)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
+	mux.Handle("POST /", s.writes)
+	mux.Handle("/", s.pages)
 	s.http = http.Server{
-		Handler:           s.mux,
+		Handler:           mux,
 		ReadHeaderTimeout: headerWithin,
 		IdleTimeout:       idleWithin,
 		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
 	}
-	s.mux.HandleFunc("GET /healthz", serveHealthz)
-	s.mux.Handle("GET /readyz", health)
-	s.mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 	go func() {
 		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("http ended", "error", err)

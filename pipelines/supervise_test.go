@@ -159,7 +159,7 @@ func TestServer(t *testing.T) {
 	if _, err := listen(s.addr, reg, &Health{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), s.addr) {
 		t.Errorf("second listen on %s: %v", s.addr, err)
 	}
-	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/nothing": 404} {
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 503, "/nothing": 503} {
 		resp, err := http.Get("http://" + s.addr + path)
 		if err != nil {
 			t.Fatal(err)

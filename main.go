@@ -1,0 +1,190 @@
+// Command weir keeps windows of metrics and raises alerts on them; see README.md.
+//
+// This file owns the flags, the signals and the exit code: 0 done, 1 failed, 2
+// wrong usage or config.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"weir/pipelines"
+	"weir/schemas/conf"
+)
+
+// version is set by the linker: -ldflags "-X main.version=v0.1.0".
+var version = "dev"
+
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	// exitSignal is a shell's for a program that an interrupt ended.
+	exitSignal = 130
+)
+
+// cli is the command line.
+type cli struct {
+	LogLevel  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
+	LogFormat string     `help:"Form of the log, on standard error: text or json." enum:"text,json" default:"text"`
+
+	Run     runCommand     `cmd:"" help:"Run weir: all roles, or some."`
+	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
+	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("weir"),
+		kong.Description("Keeps windows of metrics and raises alerts on them."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"http": pipelines.DefaultHTTP},
+	)
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "weir: %v\nSee weir --help.\n", err)
+		return exitUsage
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	command.BindTo(ctx, (*context.Context)(nil))
+	command.Bind(newLog(c.LogFormat, c.LogLevel))
+	return exitCode(command.Run())
+}
+
+// exitCode prints err, if any, and is what the process ends with.
+func exitCode(err error) int {
+	var faults conf.Faults
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &faults):
+		fmt.Fprintln(os.Stderr, faults)
+		return exitUsage
+	default:
+		fmt.Fprintln(os.Stderr, "weir:", err)
+		return exitFailed
+	}
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends. The
+// second ends the process: the next start does the rest.
+func interruptible() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitSignal)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}
+
+func newLog(format string, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+type runCommand struct {
+	Config  string   `help:"Config file; without it, the defaults." short:"c" placeholder:"FILE"`
+	Roles   string   `help:"Roles to run, such as route,window; all by default." placeholder:"LIST"`
+	Data    string   `help:"Folder of what this process keeps." placeholder:"DIR"`
+	Brokers []string `help:"Kafka's brokers; none: an embedded one." placeholder:"HOST:PORT"`
+	CQL     []string `help:"Nodes of ScyllaDB or Cassandra; none: embedded tiers." name:"cql" placeholder:"HOST:PORT"`
+	HTTP    string   `help:"Address of the page and the API, ${http} by default." name:"http" placeholder:"HOST:PORT"`
+}
+
+// Run starts weir and returns when it has stopped.
+func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
+	roles, err := pipelines.ParseRoles(c.Roles)
+	if err != nil {
+		return conf.Faults{{Field: "--roles", Bound: err.Error()}}
+	}
+	config, rules, err := pipelines.Load(c.Config)
+	if err != nil {
+		return err
+	}
+	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
+		return err
+	}
+	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: os.Stdout, Log: log}
+	return p.Run(ctx)
+}
+
+type foldCommand struct {
+	Tiers []conf.Duration `help:"Lengths of the windows, each a multiple of the one before." default:"10s,1m,1h"`
+	Grace conf.Duration   `help:"How long a window waits for late samples." default:"2s"`
+	Files []string        `arg:"" optional:"" help:"CSV: series,timestamp_ms,value. Standard input by default, or for -."`
+}
+
+// Run prints the windows; lines that are no samples are told, and fail the command.
+func (c *foldCommand) Run() error {
+	windows, err := pipelines.FoldConfig(c.Tiers, c.Grace)
+	if err != nil {
+		return err
+	}
+	fold := pipelines.NewFold(windows)
+	if len(c.Files) == 0 {
+		c.Files = []string{"-"}
+	}
+	for _, name := range c.Files {
+		if err := readFile(name, fold.Read); err != nil {
+			return err
+		}
+	}
+	if err := fold.Write(os.Stdout); err != nil {
+		return err
+	}
+	return fold.Err()
+}
+
+// readFile calls read with the file, or with standard input for the name -.
+func readFile(name string, read func(name string, r io.Reader) error) error {
+	if name == "-" {
+		return read("standard input", os.Stdin)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return read(name, f)
+}
+
+type checkCommand struct {
+	Files []string `arg:"" help:"Config files and rule files."`
+}
+
+// Run prints how many files are right, or returns all faults.
+func (c *checkCommand) Run() error {
+	if err := pipelines.Check(c.Files...); err != nil {
+		return err
+	}
+	fmt.Printf("%d files, no fault\n", len(c.Files))
+	return nil
+}
+
+type versionCommand struct{}
+
+// Run prints the version and what it was built with.
+func (versionCommand) Run() error {
+	_, err := fmt.Printf("weir %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}

@@ -1,0 +1,78 @@
+package pipelines
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/collect"
+	"weir/processors/notify"
+	"weir/processors/route"
+	"weir/query"
+)
+
+// The methods of this file build one role each, from the config and what the
+// process shares. A role is built again after it failed.
+
+func (p *Process) route(reg prometheus.Registerer) (role, error) {
+	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.client...)
+	return role{r.Run, unless(r.Ready, "joining its group")}, nil
+}
+
+func (p *Process) notify(reg prometheus.Registerer) (role, error) {
+	to := p.Config.Notify.Receivers.Build(p.Out, p.Log)
+	n := notify.New(p.Config.Notify.Delivery, p.client, to, reg, p.Log)
+	return role{n.Run, none}, nil
+}
+
+func (p *Process) query(reg prometheus.Registerer) (role, error) {
+	store, err := p.tiers.open()
+	if err != nil {
+		return role{}, err
+	}
+	live := query.NewLive(p.client, reg, p.Log)
+	page := query.New(query.Deps{
+		Store: store, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
+		Host: p.host(), Registerer: reg, Logger: p.Log,
+	})
+	return role{served(live.Run, p.server.pages, page), unless(live.Ready, "reading the alerts")}, nil
+}
+
+func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
+	publisher, err := collect.NewPublisher(p.Config.Collect, p.client...)
+	if err != nil {
+		return role{}, err
+	}
+	mux := http.NewServeMux()
+	collect.NewGateway(p.Config.Collect, publisher, reg, p.Log, time.Now).Register(mux)
+	run := func(ctx context.Context) error {
+		defer publisher.Close()
+		<-ctx.Done()
+		return nil
+	}
+	return role{served(run, p.server.writes, mux), none}, nil
+}
+
+// served runs a role, and has the slot answer with its handler as long as it runs.
+func served(run func(context.Context) error, slot *slot, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		slot.serve(h)
+		defer slot.serve(nil)
+		return run(ctx)
+	}
+}
+
+// unless is a role's waiting: the reason until it is ready.
+func unless(ready func() bool, reason string) func() string {
+	return func() string {
+		if ready() {
+			return ""
+		}
+		return reason
+	}
+}
+
+// none is what a role waits for that is ready as soon as it runs.
+func none() string { return "" }

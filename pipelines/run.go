@@ -1,0 +1,141 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/schemas/topics"
+)
+
+// Process is one process of weir. All fields are required; Run it once.
+type Process struct {
+	Config *Config
+	Rules  *alerts.RuleSet
+	Roles  []string  // of Roles
+	Out    io.Writer // where the console receiver writes
+	Log    *slog.Logger
+
+	reg     *prometheus.Registry
+	brokers []string
+	client  []kgo.Opt // how every client reaches the brokers
+	tiers   *tiers
+	server  *server
+}
+
+// Run starts the roles, keeps them running until ctx ends, and stops them one by
+// one, the makers of samples first. It returns an error when an address or the
+// data folder is in use, or a topic has another shape than the config wants.
+func (p *Process) Run(ctx context.Context) error {
+	health := &Health{}
+	p.reg = newRegistry()
+	keep := newSupervisor(p.Log, health, p.reg)
+
+	var err error
+	if p.server, err = listen(p.Config.HTTP, p.reg, health, p.Log); err != nil {
+		return err
+	}
+	defer p.server.close()
+
+	if p.brokers = p.Config.Brokers; len(p.brokers) == 0 {
+		embedded, err := startBroker(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.Log)
+		if err != nil {
+			return err
+		}
+		defer embedded.close()
+		p.brokers = embedded.addrs()
+	}
+	p.client = []kgo.Opt{kgo.SeedBrokers(p.brokers...), kgo.ClientID("weir")}
+	if err := p.ensureTopics(ctx, health); err != nil {
+		return err
+	}
+	p.Log.Info("weir runs", "page", "http://"+p.server.addr+"/", "roles", p.Roles, "brokers", p.brokers, "data", p.Config.Data)
+
+	// From here on the order is that of a stop, backwards.
+	p.tiers = newTiers(p.Config, p.reg, p.Log)
+	defer p.tiers.close()
+	for _, r := range []struct {
+		name string
+		role build
+	}{
+		{"query", p.query},
+		{"notify", p.notify},
+		{"route", p.route},
+		{"gateway", p.gateway},
+	} {
+		if slices.Contains(p.Roles, r.name) {
+			defer keep.start(r.name, r.role)()
+		}
+	}
+	go p.tellReady(ctx, health)
+	<-ctx.Done()
+	p.Log.Info("stopping")
+	return nil
+}
+
+// topicsEvery is the pause after brokers could not be reached.
+const topicsEvery = 2 * time.Second
+
+// ensureTopics waits for the brokers and makes the topics. It returns an error
+// when a topic cannot serve; that ctx ended is none.
+func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
+	adm, err := kadm.NewOptClient(p.client...)
+	if err != nil {
+		return fmt.Errorf("topics: %w", err)
+	}
+	defer adm.Close()
+	state := health.add("topics", "being made")
+	for {
+		err := topics.Ensure(ctx, adm, topics.All(p.Config.Topics))
+		switch {
+		case err == nil || ctx.Err() != nil:
+			health.running(state, none)
+			return nil
+		case errors.Is(err, topics.ErrShape):
+			return err
+		}
+		p.Log.Warn("topics could not be made, trying again", "error", err, "after", topicsEvery)
+		health.stopped(state, err.Error())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(topicsEvery):
+		}
+	}
+}
+
+// tellReady logs when every role is ready for the first time.
+func (p *Process) tellReady(ctx context.Context, health *Health) {
+	began := time.Now()
+	for len(health.NotReady()) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	p.Log.Info("every role is ready", "after", time.Since(began).Round(time.Millisecond))
+}
+
+// host is the name of this machine, as the agent labels its samples.
+func (p *Process) host() string {
+	if h := p.Config.Agent.Host; h != "" {
+		return h
+	}
+	h, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return h
+}
