@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"weir/schemas"
 	"weir/schemas/cql"
@@ -33,7 +32,14 @@ func (c *clock) forward(d time.Duration) { c.ms.Add(d.Milliseconds()) }
 
 func open(t *testing.T, dir string, c *clock) *Store {
 	t.Helper()
-	s, err := Open(dir, sinktest.Tiers, c.now, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, _ := openCounted(t, dir, c)
+	return s
+}
+
+func openCounted(t *testing.T, dir string, c *clock) (*Store, *prometheus.Registry) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	s, err := Open(dir, sinktest.Tiers, c.now, reg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +48,7 @@ func open(t *testing.T, dir string, c *clock) *Store {
 			t.Error(err)
 		}
 	})
-	return s
+	return s, reg
 }
 
 func TestConformance(t *testing.T) {
@@ -54,8 +60,7 @@ func TestConformance(t *testing.T) {
 		}
 		t.Cleanup(func() { s.Close() })
 		return sinktest.Store{TierStore: s, NowMS: c.ms.Load,
-			Tick:  func() { c.forward(100 * time.Millisecond) },
-			Count: func(result string) float64 { return sinktest.Windows(t, reg, result) }}
+			Tick: func() { c.forward(100 * time.Millisecond) }, Registry: reg}
 	})
 }
 
@@ -152,7 +157,7 @@ func TestLastTimeIsRenewed(t *testing.T) {
 // Sweeps free expired buckets and series, and nothing else.
 func TestSweepFreesWhatHasExpired(t *testing.T) {
 	c := newClock()
-	s := open(t, t.TempDir(), c)
+	s, reg := openCounted(t, t.TempDir(), c)
 	old := window("old", "a", 10_000, c.ms.Load()-10_000)
 	long := window("long", "b", 3_600_000, c.ms.Load()-3_600_000)
 	write(t, s, "a", old)
@@ -191,7 +196,7 @@ func TestSweepFreesWhatHasExpired(t *testing.T) {
 	sweep(4, "the series old and long are over, the bucket of 1h is not")
 	c.forward(91 * 24 * time.Hour)
 	sweep(2, "the 10s and the 1h bucket are over")
-	if n := testutil.ToFloat64(s.reclaimed.WithLabelValues("buckets")); n != 3 {
+	if n := sinktest.Counter(t, reg, "weir_embedded_reclaimed_total", "buckets"); n != 3 {
 		t.Errorf("%v buckets counted, want 3", n)
 	}
 }

@@ -38,8 +38,8 @@ type Store struct {
 	NowMS func() int64
 	// Tick lets a little time pass on that clock, at least 10 ms.
 	Tick func()
-	// Count reads weir_tierstore_windows_total of that result.
-	Count func(result string) float64
+	// Registry is what the store's metrics were registered with.
+	Registry *prometheus.Registry
 }
 
 // Run tests the store that open makes, which has the tiers Tiers. It may hold rows of
@@ -83,6 +83,11 @@ type kit struct {
 	ctx  context.Context
 	run  string
 	rand *rand.Rand
+}
+
+// count is how many windows the store has counted as written, expired or refused.
+func (k *kit) count(result string) float64 {
+	return Counter(k.T, k.Registry, "weir_tierstore_windows_total", result)
 }
 
 func (k *kit) series(metric string, labels ...string) schemas.Series {
@@ -221,12 +226,12 @@ func parts(k *kit) {
 func expired(k *kit) {
 	s := k.series("m")
 	for _, tier := range Tiers {
-		before, written := k.Count("expired"), k.Count("written")
+		before, written := k.count("expired"), k.count("written")
 		k.write(k.window(s, tier.SizeMS, k.past(tier.SizeMS, tier.TTL)-tier.SizeMS))
-		if n := k.Count("expired") - before; n != 1 {
+		if n := k.count("expired") - before; n != 1 {
 			k.Errorf("%s: %v counted as expired, want 1", tier.Table(), n)
 		}
-		if n := k.Count("written") - written; n != 0 {
+		if n := k.count("written") - written; n != 0 {
 			k.Errorf("%s: %v counted as written, want 0", tier.Table(), n)
 		}
 		k.wantWindows(k.readAll(s, tier.SizeMS))
@@ -455,24 +460,25 @@ func empty(k *kit) {
 	}
 }
 
-// Windows reads weir_tierstore_windows_total of a result from the registry that a
-// store was opened with.
-func Windows(t *testing.T, reg prometheus.Gatherer, result string) float64 {
+// Counter reads the counter of that name whose first label has that value ("": it
+// has no label) from the registry that what is tested was given.
+func Counter(t *testing.T, reg prometheus.Gatherer, name, label string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range families {
-		if family.GetName() != "weir_tierstore_windows_total" {
-			continue
-		}
 		for _, m := range family.GetMetric() {
-			if m.GetLabel()[0].GetValue() == result {
+			first := ""
+			if len(m.GetLabel()) > 0 {
+				first = m.GetLabel()[0].GetValue()
+			}
+			if family.GetName() == name && first == label {
 				return m.GetCounter().GetValue()
 			}
 		}
 	}
-	t.Fatalf("no counter weir_tierstore_windows_total{result=%q}", result)
+	t.Fatalf("no counter %s with label %q", name, label)
 	return 0
 }

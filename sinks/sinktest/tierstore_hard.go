@@ -73,9 +73,9 @@ func thousand(k *kit) {
 		s := k.series("m", "i", fmt.Sprintf("%03d", i))
 		ws = append(ws, k.window(s, s10, k.past(s10, time.Hour)), k.window(s, m1, k.past(m1, time.Hour)))
 	}
-	written := k.Count("written")
+	written := k.count("written")
 	k.write(ws...)
-	if n := k.Count("written") - written; n != 1000 {
+	if n := k.count("written") - written; n != 1000 {
 		k.Errorf("%v counted as written, want 1000", n)
 	}
 	for i := 0; i < len(ws); i += 2 {
@@ -133,7 +133,7 @@ func refused(k *kit) {
 		"invalid UTF-8":  k.window(k.series("m", "l", "\xff"), s10, k.past(s10, time.Minute)),
 		"over-long name": k.window(k.series("m", huge...), s10, k.past(s10, time.Minute)),
 	} {
-		before := k.Count("refused")
+		before := k.count("refused")
 		good.StartMS += s10
 		good.FirstMS, good.LastMS = good.StartMS, good.StartMS
 		good.Count++
@@ -141,7 +141,7 @@ func refused(k *kit) {
 		if !errors.Is(err, sinks.ErrRefused) {
 			k.Errorf("%s: error %v, want %v", name, err, sinks.ErrRefused)
 		}
-		if n := k.Count("refused") - before; n != 1 {
+		if n := k.count("refused") - before; n != 1 {
 			k.Errorf("%s: %v counted as refused, want 1", name, n)
 		}
 		k.wantWindows(k.read(good.Series, s10, good.StartMS, good.StartMS+1, 10), good)

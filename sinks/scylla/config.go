@@ -1,0 +1,114 @@
+package scylla
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gocql/gocql"
+
+	"weir/schemas/conf"
+	"weir/schemas/cql"
+)
+
+// Config is the part cql of the configuration.
+type Config struct {
+	// Hosts are some nodes of the cluster, host or host:port; the driver finds the
+	// others. None: the tiers are kept by the embedded store.
+	Hosts []string `yaml:"hosts"`
+	// Keyspace is created if it is missing.
+	Keyspace string `yaml:"keyspace"`
+	// Replication is the number of replicas by data centre, or under the name
+	// replication_factor that in each. Used when the keyspace is created.
+	Replication map[string]int `yaml:"replication"`
+	// Consistency of reads and writes, in CQL's words.
+	Consistency string `yaml:"consistency"`
+	// LocalDC is the data centre whose nodes are asked first; "": any.
+	LocalDC  string      `yaml:"local_dc"`
+	Username string      `yaml:"username"` // "": no authentication
+	Password conf.Secret `yaml:"password"`
+	// Timeout of one request, 100ms to 1m; it is then tried again.
+	Timeout conf.Duration `yaml:"timeout"`
+	// InFlight bounds the requests under way, 1 to 1024. More than 128 add latency
+	// and no throughput (TRAPS 26).
+	InFlight int `yaml:"in_flight"`
+}
+
+// Default is a cluster of one node's: replication 1. LOCAL_QUORUM is then one
+// replica, and stays right when there are three.
+func Default() Config {
+	return Config{
+		Keyspace:    "weir",
+		Replication: map[string]int{"replication_factor": 1},
+		Consistency: "LOCAL_QUORUM",
+		Timeout:     conf.Duration(5 * time.Second),
+		InFlight:    96,
+	}
+}
+
+// Bounds of Config.
+const (
+	minTimeout  = conf.Duration(100 * time.Millisecond)
+	maxTimeout  = conf.Duration(time.Minute)
+	maxInFlight = 1024
+)
+
+// Validate records every setting that is out of bounds.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	for i, h := range c.Hosts {
+		if _, err := hostPort(h); err != nil {
+			d.Fail(fmt.Sprintf("%s.hosts[%d]", at, i), h, "must be host or host:port")
+		}
+	}
+	if err := cql.CheckKeyspace(c.Keyspace); err != nil {
+		d.Fail(at+".keyspace", c.Keyspace, "must be 1 to 48 of a-z, 0-9 and _, a letter first")
+	}
+	if err := cql.CheckReplication(c.Replication); err != nil {
+		d.Fail(at+".replication", nil, err.Error())
+	}
+	if _, err := consistency(c.Consistency); err != nil {
+		d.Fail(at+".consistency", c.Consistency, err.Error())
+	}
+	if c.Username == "" && !c.Password.IsZero() {
+		d.Fail(at+".username", "", "must be given when there is a password")
+	}
+	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
+		d.Fail(at+".timeout", c.Timeout, fmt.Sprintf("must be %v to %v", minTimeout, maxTimeout))
+	}
+	if c.InFlight < 1 || c.InFlight > maxInFlight {
+		d.Fail(at+".in_flight", c.InFlight, fmt.Sprintf("must be 1 to %d", maxInFlight))
+	}
+}
+
+const defaultPort = 9042
+
+// hostPort returns the port of a host, CQL's own when it names none.
+func hostPort(host string) (port int, err error) {
+	name, text, err := net.SplitHostPort(host)
+	if err != nil && !strings.Contains(host, ":") {
+		name, text, err = host, strconv.Itoa(defaultPort), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if name == "" || strings.ContainsAny(name, " /") {
+		return 0, fmt.Errorf("host %q", host)
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	return int(n), err
+}
+
+// consistency reads one of CQL's levels that reads and writes have both.
+func consistency(name string) (gocql.Consistency, error) {
+	levels := []gocql.Consistency{gocql.LocalQuorum, gocql.Quorum, gocql.LocalOne, gocql.One, gocql.Two, gocql.Three, gocql.All}
+	var names []string
+	for _, level := range levels {
+		if strings.EqualFold(level.String(), name) {
+			return level, nil
+		}
+		names = append(names, level.String())
+	}
+	return 0, fmt.Errorf("must be one of %s", strings.Join(names, ", "))
+}

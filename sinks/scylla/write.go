@@ -1,0 +1,198 @@
+package scylla
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/gocql/gocql"
+
+	"weir/schemas"
+	"weir/schemas/cql"
+	"weir/sinks"
+)
+
+// Bounds of a batch. The size is that of the rows' keys and values; a row that is
+// larger goes alone.
+const (
+	maxBatchRows  = 60
+	maxBatchBytes = 5 << 10
+	// rowBytes is what a row's numbers weigh.
+	rowBytes = 13 * 8
+)
+
+// chunk is the rows of one batch, all of one partition.
+type chunk struct {
+	tier   cql.Tier
+	bucket int32
+	rows   []sinks.Row
+}
+
+// chunksOf parts rows of one source into batches, in the rows' order.
+func chunksOf(rows []sinks.Row) []*chunk {
+	type partition struct {
+		sizeMS int64
+		bucket int32
+	}
+	open := map[partition]*chunk{}
+	size := map[*chunk]int{}
+	var out []*chunk
+	for _, r := range rows {
+		p := partition{r.TierMS, r.Tier.Bucket(r.StartMS)}
+		weight := rowBytes + len(r.Series.Metric) + len(r.Text)
+		c := open[p]
+		if c == nil || len(c.rows) >= maxBatchRows || size[c]+weight > maxBatchBytes {
+			c = &chunk{tier: r.Tier, bucket: p.bucket}
+			open[p] = c
+			out = append(out, c)
+		}
+		c.rows = append(c.rows, r)
+		size[c] += weight
+	}
+	return out
+}
+
+// WriteWindows is that of sinks.TierStore.
+func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	nowMS := time.Now().UnixMilli()
+	rows, fresh, refused := s.in.Sort(b, nowMS)
+	chunks := chunksOf(rows)
+	if err := each(len(chunks), func(i int) error { return s.writeChunk(ctx, b.Group, chunks[i]) }); err != nil {
+		return err
+	}
+	if err := s.index(ctx, b.Group, fresh); err != nil {
+		return err
+	}
+	written := 0
+	for _, c := range chunks {
+		written += len(c.rows)
+	}
+	s.in.Written(written, fresh, nowMS)
+	return refused
+}
+
+// writeChunk writes a batch until it is acknowledged. Rows that expire meanwhile
+// leave the chunk: a TTL of 0 would keep them for ever.
+func (s *Store) writeChunk(ctx context.Context, source string, c *chunk) error {
+	return s.persist(ctx, c.tier.Table(), func() error {
+		nowMS := time.Now().UnixMilli()
+		batch := s.session.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
+		live := c.rows[:0]
+		for _, r := range c.rows {
+			restMS := c.tier.ExpiresMS(r.StartMS) - nowMS
+			if restMS <= 0 {
+				s.in.Expired(1)
+				continue
+			}
+			live = append(live, r)
+			batch.Query(s.text.write[c.tier.SizeMS], source, c.bucket, r.Series.Metric, r.Text, r.StartMS, r.Part,
+				r.Count, r.Sum, r.Min, r.Max, r.First, r.Last, r.FirstMS, r.LastMS, int64(r.Revision),
+				int((restMS+999)/1000), stamp(r.Window))
+		}
+		c.rows = live
+		if len(live) == 0 {
+			return nil
+		}
+		return s.session.ExecuteBatch(batch)
+	})
+}
+
+// stamp is a row's write time, µs.
+func stamp(w *schemas.Window) int64 { return w.EndMS()*1000 + int64(w.Revision) }
+
+// Backoff between two tries of one request. The longest is short enough for all to be
+// back within seconds of the cluster.
+const (
+	firstDelay = 100 * time.Millisecond
+	lastDelay  = 2 * time.Second
+)
+
+// persist tries until it succeeds or ctx ends, in which case the error wraps ctx's
+// and tells the last one. It holds a slot while it tries, and none while it waits.
+func (s *Store) persist(ctx context.Context, what string, try func() error) error {
+	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("write %s: %w", what, ctx.Err())
+		}
+		begin := time.Now()
+		err := try()
+		s.metrics.requests.Observe(time.Since(begin).Seconds())
+		<-s.slots
+		if err == nil {
+			s.outage.over(s.log)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("write %s: %w; last error: %v", what, ctx.Err(), err)
+		}
+		s.metrics.retries.Inc()
+		s.outage.failed(s.log, what, err)
+		select {
+		case <-time.After(delay/2 + rand.N(delay/2)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// outage logs a line when writes begin to fail, one a minute while they do, and one
+// when they work again, and not one for each of the thousands of tries.
+type outage struct {
+	mu     sync.Mutex
+	since  time.Time // zero: there is none
+	logged time.Time
+	tries  int
+}
+
+func (o *outage) failed(log *slog.Logger, what string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if o.since.IsZero() {
+		o.since = now
+	}
+	o.tries++
+	if now.Sub(o.logged) >= time.Minute {
+		o.logged = now
+		log.Warn("cql write failed, trying again until it works", "table", what, "err", err, "failed_tries", o.tries, "since", o.since)
+	}
+}
+
+func (o *outage) over(log *slog.Logger) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return
+	}
+	log.Info("cql writes work again", "failed_tries", o.tries, "outage", time.Since(o.since).Round(time.Millisecond))
+	o.since, o.logged, o.tries = time.Time{}, time.Time{}, 0
+}
+
+// stripes are locks by source that can be given up on.
+type stripes [64]chan struct{}
+
+func newStripes() (s stripes) {
+	for i := range s {
+		s[i] = make(chan struct{}, 1)
+	}
+	return s
+}
+
+// lock returns the function that unlocks, or the context's error.
+func (s *stripes) lock(ctx context.Context, source string) (func(), error) {
+	mine := s[xxhash.Sum64String(source)%uint64(len(s))]
+	select {
+	case mine <- struct{}{}:
+		return func() { <-mine }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
