@@ -1,0 +1,82 @@
+package collect
+
+import (
+	"fmt"
+	"time"
+
+	"weir/schemas/conf"
+)
+
+// Config is the section collect of the config file: the gateway, and how records
+// are written to the topic metrics.
+type Config struct {
+	// MaxBodyBytes is the longest body that the gateway takes, after gzip, bytes.
+	MaxBodyBytes int `yaml:"max_body_bytes"`
+	// MaxHeldBytes bounds the bodies that the gateway holds at once until Kafka has
+	// acknowledged them, bytes.
+	MaxHeldBytes int `yaml:"max_held_bytes"`
+	// AckTimeout is how long a sender waits for Kafka before it is told 503.
+	AckTimeout conf.Duration `yaml:"ack_timeout"`
+}
+
+// Default takes bodies of 10 MB, holds 64 MB, and waits for 10 s.
+func Default() Config {
+	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20, AckTimeout: conf.Duration(10 * time.Second)}
+}
+
+// The bounds of a Config. A body of one bad line must fit into a deadletter record.
+const (
+	minBodyBytes, maxBodyBytes = 1 << 10, 16 << 20
+	maxHeldBytes               = 16 << 30
+	minAck, maxAck             = conf.Duration(time.Second), conf.Duration(time.Minute)
+)
+
+// Validate reports numbers out of bounds: max_body_bytes 1 KiB to 16 MiB,
+// max_held_bytes at least that, ack_timeout 1s to 1m.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	if c.MaxBodyBytes < minBodyBytes || c.MaxBodyBytes > maxBodyBytes {
+		d.Fail(at+".max_body_bytes", c.MaxBodyBytes, fmt.Sprintf("must be %d to %d bytes", minBodyBytes, maxBodyBytes))
+	}
+	if c.MaxHeldBytes < c.MaxBodyBytes || c.MaxHeldBytes > maxHeldBytes {
+		d.Fail(at+".max_held_bytes", c.MaxHeldBytes, fmt.Sprintf("must be max_body_bytes (%d) to %d bytes", c.MaxBodyBytes, int64(maxHeldBytes)))
+	}
+	if c.AckTimeout < minAck || c.AckTimeout > maxAck {
+		d.Fail(at+".ack_timeout", c.AckTimeout, fmt.Sprintf("must be %s to %s", minAck, maxAck))
+	}
+}
+
+// AgentConfig is the section agent of the config file.
+type AgentConfig struct {
+	// Interval is how often the machine is read.
+	Interval conf.Duration `yaml:"interval"`
+	// BufferBytes bounds what is kept while nobody takes it, bytes; the oldest goes first.
+	BufferBytes int `yaml:"buffer_bytes"`
+	// Host is the value of the label host; empty: the machine's own name.
+	Host string `yaml:"host"`
+}
+
+// DefaultAgent reads every 5 s, and keeps 16 MiB, some hours.
+func DefaultAgent() AgentConfig {
+	return AgentConfig{Interval: conf.Duration(5 * time.Second), BufferBytes: 16 << 20}
+}
+
+// The bounds of an AgentConfig.
+const (
+	minInterval, maxInterval       = conf.Duration(100 * time.Millisecond), conf.Duration(time.Hour)
+	minBufferBytes, maxBufferBytes = 64 << 10, 1 << 30
+	maxHostBytes                   = 255
+)
+
+// Validate reports an interval outside 100ms to 1h, a buffer outside 64 KiB to 1
+// GiB, and a host name over 255 bytes.
+func (c *AgentConfig) Validate(at string, d *conf.Doc) {
+	if c.Interval < minInterval || c.Interval > maxInterval {
+		d.Fail(at+".interval", c.Interval, fmt.Sprintf("must be %s to %s", minInterval, maxInterval))
+	}
+	if c.BufferBytes < minBufferBytes || c.BufferBytes > maxBufferBytes {
+		d.Fail(at+".buffer_bytes", c.BufferBytes, fmt.Sprintf("must be %d to %d bytes", minBufferBytes, maxBufferBytes))
+	}
+	if len(c.Host) > maxHostBytes {
+		d.Fail(at+".host", c.Host, fmt.Sprintf("must be at most %d bytes", maxHostBytes))
+	}
+}

@@ -1,0 +1,188 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+	"weir/schemas/topics"
+)
+
+// recordBytes bounds the value of a record of metrics, bytes. Brokers take 1 MB
+// by default, and a batch holds headers too.
+const recordBytes = 900_000
+
+// letterBytes bounds a deadletter record, bytes: the longest body, and its headers.
+const letterBytes = maxBodyBytes + 64<<10
+
+// Publisher writes to the topics metrics and deadletter. It is safe for
+// concurrent use.
+type Publisher struct {
+	client *kgo.Client
+	ack    time.Duration
+}
+
+// NewPublisher returns a publisher on a client of its own, made with opts
+// (kgo.SeedBrokers, and TLS and SASL if need be). The error is kgo's of bad options.
+func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
+	client, err := kgo.NewClient(append(opts,
+		kgo.MetadataMaxAge(5*time.Second), // partitions may be added to metrics at any time
+		kgo.RecordDeliveryTimeout(cfg.AckTimeout.Std()),
+		kgo.MaxBufferedRecords(1<<20),
+		kgo.MaxBufferedBytes(2*cfg.MaxHeldBytes), // refused letters may be as long as what was held
+		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+			if topic == topics.DeadLetter {
+				return letterBytes
+			}
+			return 1_000_000
+		}),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("publisher: %w", err)
+	}
+	return &Publisher{client, cfg.AckTimeout.Std()}, nil
+}
+
+// Close gives up on what is not yet acknowledged, and closes the client.
+func (p *Publisher) Close() { p.client.Close() }
+
+// errNoAck is what waiting for Kafka ends with.
+var errNoAck = errors.New("Kafka did not acknowledge in time")
+
+// produce starts writing the records, and calls done with the first error, or
+// nil, when the fate of each is known. It does not block: with its buffer full the error is kgo.ErrMaxBuffered.
+func (p *Publisher) produce(records []*kgo.Record, done func(error)) {
+	if len(records) == 0 {
+		done(nil)
+		return
+	}
+	var mu sync.Mutex
+	var first error
+	left := len(records)
+	for _, r := range records {
+		p.client.TryProduce(context.Background(), r, func(r *kgo.Record, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && first == nil {
+				first = fmt.Errorf("write %d bytes to %s: %w", len(r.Value), r.Topic, err)
+			}
+			if left--; left == 0 {
+				done(first)
+			}
+		})
+	}
+}
+
+// write produces the records and waits, for at most the acknowledgement timeout.
+// settled, which may be nil, is called when the fate of each record is known, maybe later.
+func (p *Publisher) write(ctx context.Context, records []*kgo.Record, settled func()) error {
+	fate := make(chan error, 1)
+	p.produce(records, func(err error) {
+		if settled != nil {
+			settled()
+		}
+		fate <- err
+	})
+	timeout := time.NewTimer(p.ack)
+	defer timeout.Stop()
+	select {
+	case err := <-fate:
+		return err
+	case <-timeout.C:
+		return fmt.Errorf("%w: %s", errNoAck, p.ack)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Publish writes samples and returns when they are acknowledged. Samples of a
+// series group go, in their order, into records whose key is the group, so that a
+// group's samples stay in order through the partitions of metrics. The errors are the broker's,
+// ctx's, or that the acknowledgement took too long.
+func (p *Publisher) Publish(ctx context.Context, samples []schemas.Sample) error {
+	return p.write(ctx, recordsOf(samples), nil)
+}
+
+// recordsOf encodes samples as JSON, one record or more for each series group.
+func recordsOf(samples []schemas.Sample) []*kgo.Record {
+	groups := make(map[string]*chunks)
+	var order []string
+	var buf []byte
+	for _, s := range samples {
+		group := schemas.GroupOf(s.Series, schemas.GroupLabels)
+		c := groups[group]
+		if c == nil {
+			c = newChunks(formats.JSON)
+			groups[group] = c
+			order = append(order, group)
+		}
+		buf = appendJSON(buf[:0], &s)
+		c.add(buf)
+	}
+	var records []*kgo.Record
+	for _, group := range order {
+		for _, value := range groups[group].values() {
+			records = append(records, metricsRecord([]byte(group), value, formats.ContentTypeJSON))
+		}
+	}
+	return records
+}
+
+func metricsRecord(key, value []byte, contentType string) *kgo.Record {
+	return &kgo.Record{Topic: topics.Metrics, Key: key, Value: value,
+		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(contentType)}}}
+}
+
+// chunks joins entries of a body to values of at most recordBytes. An entry that
+// is longer gets a value of its own.
+type chunks struct {
+	open, between, end string
+	full               [][]byte
+	last               []byte
+}
+
+// newChunks joins to whole bodies of the format: lines, or arrays of JSON.
+func newChunks(f formats.Format) *chunks {
+	if f == formats.JSON {
+		return &chunks{open: "[", between: ",", end: "]"}
+	}
+	return &chunks{between: "\n", end: "\n"}
+}
+
+// add adds an entry, made of parts.
+func (c *chunks) add(parts ...[]byte) {
+	length := len(c.between) + len(c.end)
+	for _, p := range parts {
+		length += len(p)
+	}
+	if c.last != nil && len(c.last)+length > recordBytes {
+		c.flush()
+	}
+	if c.last == nil {
+		c.last = append(make([]byte, 0, length), c.open...)
+	} else {
+		c.last = append(c.last, c.between...)
+	}
+	for _, p := range parts {
+		c.last = append(c.last, p...)
+	}
+}
+
+func (c *chunks) flush() {
+	c.full = append(c.full, append(c.last, c.end...))
+	c.last = nil
+}
+
+// values ends the last value and returns all of them.
+func (c *chunks) values() [][]byte {
+	if c.last != nil {
+		c.flush()
+	}
+	return c.full
+}

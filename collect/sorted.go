@@ -1,0 +1,125 @@
+package collect
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+	"weir/schemas/topics"
+)
+
+// maxFaults bounds the faults that an answer lists.
+const maxFaults = 100
+
+// sorted is a body whose entries were sorted into good and bad.
+type sorted struct {
+	contentType      string
+	good             *chunks
+	samples, skipped int
+
+	reasons map[formats.Reason]int
+	bad     []*letter // by first appearance
+	faults  []faultAnswer
+}
+
+// letter is what was refused for one reason.
+type letter struct {
+	reason formats.Reason
+	first  string // what exactly was wrong first
+	chunks *chunks
+}
+
+func sortJSON(d *formats.Decoder, body []byte) *sorted {
+	s := newSorted(formats.JSON, formats.ContentTypeJSON)
+	d.ResetJSON(body)
+	for e := d.Next(); e != nil; e = d.Next() {
+		if s.judge(e) {
+			s.good.add(e.Raw)
+		}
+	}
+	return s
+}
+
+// sortLines writes now into lines that have no timestamp.
+func sortLines(d *formats.Decoder, body []byte, p formats.Precision, now time.Time) *sorted {
+	s := newSorted(formats.Line, formats.ContentTypeLine(p))
+	stamp := []byte(" " + strconv.FormatInt(now.UnixNano()/int64(p.Duration()), 10))
+	d.ResetLine(body, p, now.UnixMilli())
+	for e := d.Next(); e != nil; e = d.Next() {
+		switch {
+		case !s.judge(e):
+		case e.Untimed:
+			s.good.add(bytes.TrimRight(e.Raw, " \r"), stamp)
+		default:
+			s.good.add(e.Raw)
+		}
+	}
+	return s
+}
+
+func newSorted(f formats.Format, contentType string) *sorted {
+	return &sorted{contentType: contentType, good: newChunks(f), reasons: make(map[formats.Reason]int)}
+}
+
+// judge counts an entry, and says whether it is good.
+func (s *sorted) judge(e *formats.Entry) bool {
+	fault := e.Fault
+	if fault == nil && len(e.Raw) > recordBytes-100 { // room for a stamp and brackets
+		fault = &formats.Fault{Line: e.Line, Entry: e.Number, Reason: formats.TooLong,
+			Err: fmt.Errorf("%d bytes: %w: at most %d", len(e.Raw), schemas.ErrTooLong, recordBytes-100)}
+	}
+	if fault == nil {
+		s.samples += len(e.Samples)
+		s.skipped += e.Skipped
+		return true
+	}
+	s.reasons[fault.Reason]++
+	text := cut(fault.Err.Error(), 300)
+	if len(s.faults) < maxFaults {
+		s.faults = append(s.faults, faultAnswer{fault.Line, fault.Entry, fault.Reason, text})
+	}
+	for _, l := range s.bad {
+		if l.reason == fault.Reason {
+			l.chunks.add(e.Raw)
+			return false
+		}
+	}
+	l := &letter{fault.Reason, text, &chunks{between: "\n"}}
+	l.chunks.add(e.Raw)
+	s.bad = append(s.bad, l)
+	return false
+}
+
+// records are those of the good entries for metrics, and of the bad ones from
+// remote for deadletter.
+func (s *sorted) records(remote string) []*kgo.Record {
+	var records []*kgo.Record
+	for _, value := range s.good.values() {
+		records = append(records, metricsRecord(nil, value, s.contentType))
+	}
+	for _, l := range s.bad {
+		for _, value := range l.chunks.values() {
+			r := &kgo.Record{Topic: topics.DeadLetter, Value: value}
+			for _, h := range [...][2]string{{"content-type", s.contentType}, {"weir.reason", string(l.reason)},
+				{"weir.error", l.first}, {"weir.stage", "gateway"}, {"weir.remote", remote}} {
+				r.Headers = append(r.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+			}
+			records = append(records, r)
+		}
+	}
+	return records
+}
+
+// refusal is the answer to a partly bad body.
+func (s *sorted) refusal() *refusal {
+	n := 0
+	for _, of := range s.reasons {
+		n += of
+	}
+	return &refusal{Message: fmt.Sprintf("partial write: %d refused", n), Accepted: s.samples, Refused: s.reasons, Faults: s.faults}
+}
