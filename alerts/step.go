@@ -83,7 +83,7 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool) {
 	a := *prev
 	reason := c.Reason
-	if c.EndMS == prev.LastMS {
+	if c.EndMS == prev.LastMS && reason != reasonRemoved {
 		reason = reasonRetracted
 	}
 	waits := Due(prev) > 0
