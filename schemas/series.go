@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
@@ -123,26 +124,52 @@ func (s Series) Hash() uint64 {
 	return xxhash.Sum64(b)
 }
 
-// String is the canonical text of the series, Prometheus's own:
-// cpu.usage{cpu="0",host="web01"}. ParseSeries reads it back.
+// String is the canonical text of the series, as Prometheus writes it:
+// cpu.usage{cpu="0",host="web01"}. Names that hold what the syntax is made of are
+// quoted, a metric's inside the braces: {"cpu usage","my host"="web01"}. Two valid
+// series have the same text only if they are the same. ParseSeries reads it back.
 func (s Series) String() string {
-	if len(s.Labels) == 0 {
-		return s.Metric
-	}
-	b := append([]byte(s.Metric), '{')
-	for i, l := range s.Labels {
-		if i > 0 {
-			b = append(b, ',')
+	var b []byte
+	separator := byte('{')
+	if bare(s.Metric) {
+		if len(s.Labels) == 0 {
+			return s.Metric
 		}
-		b = append(append(b, l.Name...), '=')
-		b = strconv.AppendQuote(b, l.Value)
+		b = append(b, s.Metric...)
+	} else {
+		b = strconv.AppendQuote(append(b, '{'), s.Metric)
+		separator = ','
+	}
+	for _, l := range s.Labels {
+		b = append(b, separator)
+		separator = ','
+		if bare(l.Name) {
+			b = append(b, l.Name...)
+		} else {
+			b = strconv.AppendQuote(b, l.Name)
+		}
+		b = strconv.AppendQuote(append(b, '='), l.Value)
 	}
 	return string(append(b, '}'))
 }
 
-// ParseSeries reads metric{name="value",…}; spaces around names are allowed, the
-// labels may stand in any order. It returns an error that says where it stopped.
+// bare says whether a name stands in a series' text without quotes.
+func bare(name string) bool {
+	for _, r := range name {
+		if strings.ContainsRune(`{}=,"\`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// ParseSeries reads what String wrote. Spaces around names are allowed, and the
+// labels may stand in any order. It returns an error that says where it stopped,
+// or that of Validate.
 func ParseSeries(text string) (Series, error) {
+	if !utf8.ValidString(text) { // strconv would put U+FFFD in its place
+		return Series{}, fmt.Errorf("series %.200q: %w", text, ErrInvalidUTF8)
+	}
 	metric, rest, found := strings.Cut(text, "{")
 	s := Series{Metric: strings.TrimSpace(metric)}
 	if !found {
@@ -152,28 +179,53 @@ func ParseSeries(text string) (Series, error) {
 		rest = strings.TrimLeft(rest, " ,")
 		if strings.HasPrefix(rest, "}") {
 			if strings.TrimSpace(rest[1:]) != "" {
-				return s, fmt.Errorf("series %q: text after the closing brace: %q", text, rest[1:])
+				return s, fmt.Errorf("series %.200q: text after the closing brace: %.100q", text, rest[1:])
 			}
 			break
 		}
-		name, r, ok := strings.Cut(rest, "=")
-		if !ok {
-			return s, fmt.Errorf("series %q: expected name=\"value\" or } at %q", text, rest)
+		name, quoted, r, err := parseName(rest)
+		if err != nil {
+			return s, fmt.Errorf("series %.200q: expected name=\"value\" or } at %.100q", text, rest)
 		}
 		r = strings.TrimLeft(r, " ")
+		if quoted && s.Metric == "" && !strings.HasPrefix(r, "=") {
+			s.Metric, rest = name, r
+			continue
+		}
+		if !strings.HasPrefix(r, "=") {
+			return s, fmt.Errorf("series %.200q: expected = at %.100q", text, r)
+		}
+		r = strings.TrimLeft(r[1:], " ")
 		q, err := strconv.QuotedPrefix(r)
 		if err != nil {
-			return s, fmt.Errorf("series %q: expected a quoted value at %q", text, r)
+			return s, fmt.Errorf("series %.200q: expected a quoted value at %.100q", text, r)
 		}
 		v, err := strconv.Unquote(q)
 		if err != nil {
-			return s, fmt.Errorf("series %q: value %s: %w", text, q, err)
+			return s, fmt.Errorf("series %.200q: value %.100s: %w", text, q, err)
 		}
 		if v != "" {
-			s.Labels = append(s.Labels, Label{strings.TrimSpace(name), v})
+			s.Labels = append(s.Labels, Label{name, v})
 		}
 		rest = r[len(q):]
 	}
 	s.Labels.Sort()
 	return s, s.Validate()
+}
+
+// parseName takes a name, quoted or bare, off the front of text.
+func parseName(text string) (name string, quoted bool, rest string, err error) {
+	if strings.HasPrefix(text, `"`) {
+		q, err := strconv.QuotedPrefix(text)
+		if err != nil {
+			return "", true, text, err
+		}
+		name, err = strconv.Unquote(q)
+		return name, true, text[len(q):], err
+	}
+	end := strings.IndexAny(text, `{}=,"`)
+	if end < 0 || text[end] != '=' {
+		return "", false, text, strconv.ErrSyntax
+	}
+	return strings.TrimSpace(text[:end]), false, text[end:], nil
 }
