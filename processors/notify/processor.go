@@ -27,6 +27,9 @@ const (
 	drain = 5 * time.Second
 	// sessionTimeout is how long the partitions of a dead instance wait.
 	sessionTimeout = 10 * time.Second
+	// fetchWait is how long the broker holds a fetch when there are no alerts. A
+	// partition that is assigned meanwhile waits for its end: kgo's 5 s is too long.
+	fetchWait = 500 * time.Millisecond
 )
 
 // Processor is one instance of the group. Use New; Run it once.
@@ -85,7 +88,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	p.group, err = kgo.NewClient(append(slices.Clone(p.opts),
 		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout),
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout), kgo.FetchMaxWait(fetchWait),
 		kgo.OnPartitionsAssigned(p.assigned), kgo.OnPartitionsRevoked(p.revoked), kgo.OnPartitionsLost(p.revoked))...)
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)

@@ -1,0 +1,109 @@
+package receivers_test
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"weir/schemas/conf"
+	"weir/sinks/console"
+	"weir/sinks/pagerduty"
+	"weir/sinks/receivers"
+	"weir/sinks/twilio"
+	"weir/sinks/webhook"
+)
+
+const good = `receivers:
+- name: screen
+  console: {}
+- name: team-web
+  match: {severity: page, team: web}
+  pagerduty: {routing_key: 0123456789abcdef0123456789abcdef}
+- name: phones
+  twilio:
+    account_sid: AC0123456789abcdef0123456789abcdef
+    auth_token: fedcba9876543210fedcba9876543210
+    from: "+15005550006"
+    to: ["+14155552671", "+14155552672"]
+- name: chat
+  webhook: {url: "http://127.0.0.1:1/hook"}
+`
+
+type file struct {
+	Receivers receivers.List `yaml:"receivers"`
+}
+
+func read(t *testing.T, text string) (receivers.List, error) {
+	t.Helper()
+	f := file{receivers.Default()}
+	d := conf.Parse("f.yaml", []byte(text), &f)
+	f.Receivers.Validate("receivers", d)
+	return f.Receivers, d.Err()
+}
+
+func TestBuild(t *testing.T) {
+	l, err := read(t, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs := l.Build(io.Discard, slog.New(slog.DiscardHandler))
+	var ids []string
+	for _, r := range rs {
+		ids = append(ids, r.ID())
+	}
+	if want := []string{"screen", "team-web", "phones/+14155552671", "phones/+14155552672", "chat"}; !slices.Equal(ids, want) {
+		t.Fatalf("receivers %q, want %q", ids, want)
+	}
+	_, isConsole := rs[0].Notifier.(*console.Notifier)
+	_, isPagerDuty := rs[1].Notifier.(*pagerduty.Notifier)
+	_, isTwilio := rs[3].Notifier.(*twilio.Notifier)
+	_, isWebhook := rs[4].Notifier.(*webhook.Notifier)
+	if !isConsole || !isPagerDuty || !isTwilio || !isWebhook {
+		t.Errorf("notifiers %T %T %T %T", rs[0].Notifier, rs[1].Notifier, rs[3].Notifier, rs[4].Notifier)
+	}
+	if rs[1].Match["team"] != "web" || len(rs[0].Match) != 0 {
+		t.Errorf("match of team-web %v, of screen %v", rs[1].Match, rs[0].Match)
+	}
+}
+
+func TestDefaultIsTheConsole(t *testing.T) {
+	l, err := read(t, "# nothing\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rs := l.Build(io.Discard, slog.New(slog.DiscardHandler)); len(rs) != 1 || rs[0].ID() != "console" {
+		t.Errorf("receivers %+v", rs)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	_, err := read(t, `receivers:
+- name: a/b
+  console: {}
+- name: twice
+  console: {}
+- name: twice
+  console: {}
+- name: none
+- name: both
+  console: {}
+  webhook: {url: "http://127.0.0.1:1/hook"}
+- name: key
+  pagerduty: {routing_key: short}
+- name: empty
+  console:
+`)
+	want := strings.Join([]string{
+		`f.yaml:2: receivers[0].name: "a/b": must have 1 to 64 letters, digits, _ . or -`,
+		`f.yaml:6: receivers[2].name: "twice": must be unique: the delivery ledger goes by it`,
+		`f.yaml:8: receivers[3]: "0": must have exactly one of console: {}, webhook, pagerduty, twilio`,
+		`f.yaml:9: receivers[4]: "2": must have exactly one of console: {}, webhook, pagerduty, twilio`,
+		`f.yaml:13: receivers[5].pagerduty.routing_key: "<secret>": must have 32 characters, has 5`,
+		`f.yaml:14: receivers[6]: "0": must have exactly one of console: {}, webhook, pagerduty, twilio`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("faults\n%v\nwant\n%s", err, want)
+	}
+}
