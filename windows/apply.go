@@ -32,6 +32,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 		co.index[i] = int32(g.find(fp)) // -1 is idxUnknown: defined when a sample asks
 	}
 	co.order = co.order[:0]
+	known := len(g.fps)
 	sorted := true
 	newTS, newestBefore := int64(math.MaxInt64), g.newest
 	for si := range b.Sections {
@@ -63,6 +64,9 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 			}
 			co.order = append(co.order, ordered{p.TimeMS, p.Value, idx})
 		}
+	}
+	if len(g.fps) > known {
+		g.clip()
 	}
 	if len(co.order) == 0 {
 		return
@@ -234,17 +238,16 @@ func (g *Group) addLate(co *Core, p *ordered, offset int64, r *Result) {
 	r.Late++
 }
 
-// Advance moves the group's clock with the wall clock, less the usual delay. Call it
-// only when the processor has caught up with the log. It returns whether something closed.
+// Advance moves the group's clock to TimeAt(nowMS) if a window closes by that, and
+// changes nothing otherwise: what it does must be done again by whoever replays the
+// log after a crash, so call it with times that stand in the log, when what was sent
+// before has been applied. It returns whether something closed.
 func (g *Group) Advance(co *Core, nowMS int64, r *Result) bool {
-	to := nowMS - g.usualDelay()
-	if !g.started || to <= g.clock {
+	to := g.TimeAt(nowMS)
+	if !g.started || to <= g.clock || to < g.nextClose {
 		return false
 	}
 	g.clock = to
-	if g.clock < g.nextClose {
-		return false
-	}
 	closed := g.close(co, nowMS, r)
 	g.flush(co, nowMS, r)
 	g.evict(co)
@@ -258,10 +261,13 @@ func (g *Group) CloseAll(co *Core, nowMS int64, r *Result) {
 			g.clock = max(g.clock, f.start+co.sizes[t]+co.graces[t])
 		}
 	}
-	// A closing window opens those above it: close them too.
-	for g.nextClose != math.MaxInt64 {
-		g.clock = max(g.clock, g.nextClose)
-		g.close(co, nowMS, r)
+	g.close(co, nowMS, r)
+	// A closing window opens the one above it, and that may end later.
+	for t := range g.tiers {
+		for slices.ContainsFunc(g.tiers[t], func(f *frame) bool { return !f.closed }) {
+			g.clock = max(g.clock, g.nextClose)
+			g.close(co, nowMS, r)
+		}
 	}
 	g.flush(co, nowMS, r)
 }
@@ -291,6 +297,7 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 			if end > watermark-size {
 				f.freeze(co, t)
 				keep = append(keep, f)
+				g.nextClose = min(g.nextClose, end+size+co.graces[t])
 				continue
 			}
 			co.freeAggs(f.aggs)

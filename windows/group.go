@@ -30,7 +30,7 @@ type Group struct {
 	tiers     [][]*frame // by tier, then by start, ascending
 	newest    int64      // newest event time, ms
 	clock     int64      // the watermark before grace, ms
-	nextClose int64      // the clock at which a window closes next
+	nextClose int64      // the clock at which a window closes, or is let go of, next
 	started   bool       // newest and clock mean something
 	evictable bool       // the largest tier let go of a frame since evict last ran
 
@@ -124,6 +124,12 @@ func (g *Group) reindex() {
 	}
 }
 
+// clip gives back what appending has set aside: groups live long and grow rarely.
+func (g *Group) clip() {
+	g.fps, g.refs, g.ends = slices.Clone(g.fps), slices.Clone(g.refs), slices.Clone(g.ends)
+	g.wanted, g.dict = slices.Clone(g.wanted), slices.Clone(g.dict)
+}
+
 // pair returns the group's index of a label pair, adding it if need be. Groups
 // have tens to hundreds of pairs and add a series rarely: a scan will do.
 func (g *Group) pair(l schemas.Label) uint16 {
@@ -209,11 +215,18 @@ func (g *Group) learn(delayMS int64) {
 // the replay goes on.
 func (g *Group) usualDelay() int64 { return slices.Max(g.delays[:]) }
 
-// DueMS is the wall time, ms, at which Advance would close a window, if nothing
-// more arrives; 0 if none is open.
+// TimeAt is the group's event time when the wall clock says nowMS: the wall clock
+// less the usual delay.
+func (g *Group) TimeAt(nowMS int64) int64 { return nowMS - g.usualDelay() }
+
+// WallAt is the wall time, ms, at which TimeAt reaches timeMS.
+func (g *Group) WallAt(timeMS int64) int64 { return timeMS + g.usualDelay() }
+
+// DueMS is the wall time, ms, at which Advance has something to do, if nothing more
+// arrives; 0 if no window is left.
 func (g *Group) DueMS() int64 {
 	if g.nextClose == math.MaxInt64 {
 		return 0
 	}
-	return g.nextClose + g.usualDelay()
+	return g.WallAt(g.nextClose)
 }

@@ -106,14 +106,7 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 		dst = binary.AppendUvarint(dst, uint64(a.rev))
 		dst = binary.AppendUvarint(dst, uint64(a.count))
 		dst = binary.AppendUvarint(dst, uint64(a.firstOff))
-		if a.count == 1 {
-			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
-			continue
-		}
-		dst = binary.AppendUvarint(dst, uint64(a.lastOff))
-		for _, v := range [5]float64{a.sum, a.min, a.max, a.first, a.last} {
-			dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(v))
-		}
+		dst = a.appendFloats(dst)
 	}
 	if t > 0 {
 		return dst
@@ -123,6 +116,87 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
 	return dst
+}
+
+// The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
+// first and last, and many a series is constant or rising. A byte says what is left out.
+const (
+	maxIsMin = 1 << iota
+	firstIsMin
+	firstIsMax
+	lastIsMin
+	lastIsMax
+	sumIsMin
+	lastAtFirst // lastOff is firstOff
+)
+
+func (a *agg) appendFloats(dst []byte) []byte {
+	same := func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) }
+	var flags byte
+	at := len(dst)
+	dst = append(dst, 0)
+	if a.lastOff == a.firstOff {
+		flags |= lastAtFirst
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(a.lastOff))
+	}
+	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.min))
+	if same(a.sum, a.min) {
+		flags |= sumIsMin
+	} else {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
+	}
+	if same(a.max, a.min) {
+		flags |= maxIsMin
+	} else {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.max))
+	}
+	switch {
+	case same(a.first, a.min):
+		flags |= firstIsMin
+	case same(a.first, a.max):
+		flags |= firstIsMax
+	default:
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.first))
+	}
+	switch {
+	case same(a.last, a.min):
+		flags |= lastIsMin
+	case same(a.last, a.max):
+		flags |= lastIsMax
+	default:
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.last))
+	}
+	dst[at] = flags
+	return dst
+}
+
+func (a *agg) readFloats(r *reader) {
+	flags := r.byte()
+	a.lastOff = a.firstOff
+	if flags&lastAtFirst == 0 {
+		a.lastOff = uint32(r.uvarint())
+	}
+	a.min = r.f64()
+	a.sum, a.max, a.first, a.last = a.min, a.min, a.min, a.min
+	if flags&sumIsMin == 0 {
+		a.sum = r.f64()
+	}
+	if flags&maxIsMin == 0 {
+		a.max = r.f64()
+	}
+	switch {
+	case flags&firstIsMax != 0:
+		a.first = a.max
+	case flags&firstIsMin == 0:
+		a.first = r.f64()
+	}
+	switch {
+	case flags&lastIsMax != 0:
+		a.last = a.max
+	case flags&lastIsMin == 0:
+		a.last = r.f64()
+	}
 }
 
 // reader reads a state; the first fault makes every later read return zero.
@@ -226,9 +300,11 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 				break
 			}
 			g.tiers[t] = append(g.tiers[t], f)
-			if !f.closed {
-				g.nextClose = min(g.nextClose, f.start+co.sizes[t]+co.graces[t])
+			at := f.start + co.sizes[t] + co.graces[t]
+			if f.closed {
+				at += co.sizes[t]
 			}
+			g.nextClose = min(g.nextClose, at)
 		}
 	}
 	if r.bad || len(r.b) > 0 {
@@ -303,13 +379,7 @@ func (f *frame) decodeBody(r *reader, t int) {
 		}
 		a := &f.aggs[i]
 		a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
-		if a.count == 1 {
-			v := r.f64()
-			a.lastOff, a.sum, a.min, a.max, a.first, a.last = a.firstOff, v, v, v, v, v
-			continue
-		}
-		a.lastOff = uint32(r.uvarint())
-		a.sum, a.min, a.max, a.first, a.last = r.f64(), r.f64(), r.f64(), r.f64(), r.f64()
+		a.readFloats(r)
 	}
 	if t > 0 {
 		return

@@ -1,0 +1,365 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/storage"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Record is a record of the input that was not applied before.
+type Record struct {
+	Value  []byte // valid during the call
+	Offset int64
+	TimeMS int64 // when it was produced, ms: the arrival time, the same in a replay
+}
+
+// Logic is the domain of a processor: what records and time do to the value of a
+// key. Its methods are called by one goroutine per partition and read no clock.
+type Logic[T any] interface {
+	// Open makes the partition's Local, before any value of it is decoded.
+	Open(p *Part[T]) any
+	// New makes the value of a key that has none.
+	New(p *Part[T], key string) *T
+	// Append encodes v after dst, and Decode reads it back; b may be kept.
+	Append(p *Part[T], dst []byte, v *T) []byte
+	Decode(p *Part[T], key string, b []byte) (*T, error)
+	// Apply applies a record to the value of its key.
+	Apply(p *Part[T], e *Entry[T], r Record)
+	// Tick is called when the value is due at nowMS; offset is the tick's.
+	Tick(p *Part[T], e *Entry[T], nowMS, offset int64)
+	// Due is the wall time, ms, at which Tick has something to do, 0 for never.
+	Due(v *T) int64
+	// Gone says that the value need not be kept.
+	Gone(v *T) bool
+}
+
+// Options of an Engine. All are required but Behind.
+type Options struct {
+	Brokers  []string
+	Group    string           // Goka's group; the table is Group + "-table"
+	Input    string           // the topic whose keys are the values'
+	Table    string           // Group + "-table"
+	Counts   map[string]int32 // partitions on record of every topic that is written, input and table too
+	Instance string           // static member id, unique in the group and stable over restarts
+	Store    *Store
+	Tick     time.Duration // how often the owner looks whether something is due
+	Flush    time.Duration // time between checkpoints
+	Behind   func() bool   // samples are held up upstream: write no ticks
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+}
+
+// Engine is one run of a processor.
+type Engine[T any] struct {
+	opts  Options
+	logic Logic[T]
+	log   *slog.Logger
+	gate  gate
+	prod  *producer
+	table [16]byte // id of the table's topic
+
+	mu    sync.RWMutex
+	parts map[int32]*Part[T]
+
+	fail  context.CancelCauseFunc
+	ready atomic.Bool
+
+	replays, badTicks, ticks, checkpoints prometheus.Counter
+	flushed                               prometheus.Counter
+}
+
+// New returns an Engine; Run runs it.
+func New[T any](opts Options, logic Logic[T]) *Engine[T] {
+	labels := prometheus.Labels{"group": opts.Group}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_writeback_" + name, Help: help, ConstLabels: labels})
+		if err := opts.Registry.Register(c); err != nil {
+			var already prometheus.AlreadyRegisteredError
+			if errors.As(err, &already) { // an engine ran before this one
+				return already.ExistingCollector.(prometheus.Counter)
+			}
+		}
+		return c
+	}
+	return &Engine[T]{opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{},
+		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
+		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
+		ticks:       counter("ticks_total", "Ticks appended to the input."),
+		checkpoints: counter("checkpoints_total", "Checkpoints that marked offsets."),
+		flushed:     counter("flushed_values_total", "Values written to the group table."),
+	}
+}
+
+// Ready says that every partition that this member owns has recovered and is being
+// processed. A member without a partition is ready.
+func (e *Engine[T]) Ready() bool { return e.ready.Load() && e.gate.session.Load() != nil }
+
+// Owned is how many partitions this member owns now.
+func (e *Engine[T]) Owned() int {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return len(e.parts)
+}
+
+// stopTime bounds the last checkpoint of a clean stop.
+const stopTime = 15 * time.Second
+
+// Run processes until ctx ends, then writes a last checkpoint and returns nil. It
+// returns an error when the broker is lost, a produce fails or a state does not
+// decode; then make a new Engine.
+func (e *Engine[T]) Run(ctx context.Context) error {
+	run, fail := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer fail(nil)
+	e.fail = fail
+	if err := e.open(ctx); err != nil {
+		return err
+	}
+	proc, err := e.processor()
+	if err != nil {
+		e.prod.client.Close()
+		return fmt.Errorf("%s: %w", e.opts.Group, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- proc.Run(run) }()
+	loop := make(chan struct{})
+	go func() {
+		defer close(loop)
+		e.loop(ctx, run, proc)
+	}()
+	select {
+	case <-loop: // ctx ended and the last checkpoint was tried, or the engine failed
+		fail(nil)
+		err = <-ended
+	case err = <-ended:
+		fail(nil)
+		<-loop
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("goka stopped by itself")
+		}
+	}
+	if cause := context.Cause(run); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.opts.Group, err)
+	}
+	return nil
+}
+
+// open makes the producer and learns the table's id.
+func (e *Engine[T]) open(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond),
+		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(1<<20),
+		kgo.RecordDeliveryTimeout(30*time.Second), kgo.MetadataMaxAge(30*time.Second))
+	if err != nil {
+		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)
+	}
+	e.prod = &producer{client: client, counts: e.opts.Counts, failed: func(err error) { e.fail(err) }}
+	tctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	topics, err := kadm.NewClient(client).ListTopics(tctx, e.opts.Table, e.opts.Input)
+	if err != nil {
+		client.Close()
+		return fmt.Errorf("%s: look up topics: %w", e.opts.Group, err)
+	}
+	for name, t := range topics {
+		if t.Err != nil {
+			client.Close()
+			return fmt.Errorf("%s: look up topic %s: %w", e.opts.Group, name, t.Err)
+		}
+		if n := int32(len(t.Partitions)); n != e.opts.Counts[name] {
+			client.Close()
+			return fmt.Errorf("%s: topic %s: %w: it has %d, %d are on record", e.opts.Group, name, ErrPartitions, n, e.opts.Counts[name])
+		}
+	}
+	e.table = [16]byte(topics[e.opts.Table].ID)
+	return nil
+}
+
+// ErrPartitions is wrapped by Run's error when a topic does not have the number of
+// partitions on record: somebody altered it.
+var ErrPartitions = errors.New("wrong number of partitions")
+
+// processor defines the Goka group: callbacks that hand over to the partition.
+func (e *Engine[T]) processor() (*goka.Processor, error) {
+	cfg := goka.DefaultConfig()
+	cfg.Version = sarama.V2_8_0_0
+	cfg.ClientID = e.opts.Group
+	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
+	cfg.Consumer.Group.InstanceId = e.opts.Instance
+	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
+	cfg.Consumer.Group.Heartbeat.Interval = time.Second
+	cfg.Consumer.Group.Rebalance.Retry.Backoff = 200 * time.Millisecond
+	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
+	cfg.Consumer.Fetch.Default = 64 << 10
+	cfg.Metadata.RefreshFrequency = 30 * time.Second
+	tmc := goka.NewTopicManagerConfig()
+	tmc.NoCreate = true
+	tmc.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // open has compared what matters
+
+	// A partition is looked up once per record; sessions change it rarely.
+	at := func(ctx goka.Context) *Part[T] {
+		e.mu.RLock()
+		p := e.parts[ctx.Partition()]
+		e.mu.RUnlock()
+		if p == nil {
+			ctx.Fail(fmt.Errorf("partition %d: no state", ctx.Partition()))
+		}
+		return p
+	}
+	graph := goka.DefineGroup(goka.Group(e.opts.Group),
+		goka.Input(goka.Stream(e.opts.Input), raw{}, func(ctx goka.Context, msg any) {
+			value, _ := msg.([]byte) // nil for a record without a value
+			at(ctx).record(ctx, value)
+		}),
+		goka.Persist(raw{}),
+		goka.Visitor("flush", func(ctx goka.Context, _ any) {
+			at(ctx).flush(ctx)
+			e.flushed.Inc()
+		}))
+	return goka.NewProcessor(e.opts.Brokers, graph,
+		goka.WithHasher(newMurmur2),
+		goka.WithLogger(gokaLog{e.log}),
+		goka.WithStorageBuilder(e.storage),
+		goka.WithNilHandling(goka.NilProcess),
+		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
+		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg))),
+		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
+	)
+}
+
+// storage builds what Goka keeps a partition of the table in.
+func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
+	ps, err := e.opts.Store.partition(topic, id, e.table, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return &Part[T]{Storage: ps, ID: id, eng: e, live: map[string]*Entry[T]{}}, nil
+}
+
+func (e *Engine[T]) addPart(p *Part[T]) {
+	e.mu.Lock()
+	e.parts[p.ID] = p
+	e.mu.Unlock()
+}
+
+func (e *Engine[T]) dropPart(p *Part[T]) {
+	e.mu.Lock()
+	if e.parts[p.ID] == p {
+		delete(e.parts, p.ID)
+	}
+	e.mu.Unlock()
+}
+
+func (e *Engine[T]) owned() []*Part[T] {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	ps := make([]*Part[T], 0, len(e.parts))
+	for _, p := range e.parts {
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// loop appends ticks and writes checkpoints until ctx or run ends.
+func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
+	either, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(run, stop)()
+	if proc.WaitForReadyContext(either) != nil || run.Err() != nil {
+		return
+	}
+	e.ready.Store(true)
+	t := time.NewTicker(e.opts.Tick)
+	defer t.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-run.Done():
+			return
+		case <-ctx.Done():
+			stop, cancel := context.WithTimeout(run, stopTime)
+			defer cancel()
+			if err := e.checkpoint(stop, proc); err != nil {
+				e.log.Warn("last checkpoint failed: the records since the one before will be applied again", "err", err)
+			}
+			return
+		case <-t.C:
+		}
+		e.appendTicks(time.Now().UnixMilli())
+		if time.Since(last) < e.opts.Flush {
+			continue
+		}
+		last = time.Now()
+		if err := e.checkpoint(run, proc); err != nil && !errors.Is(err, goka.ErrVisitAborted) && run.Err() == nil {
+			e.log.Warn("checkpoint", "err", err)
+		}
+	}
+}
+
+// appendTicks writes a tick to each partition in which something is due and whose
+// last tick has come back.
+func (e *Engine[T]) appendTicks(nowMS int64) {
+	if e.gate.session.Load() == nil || e.opts.Behind != nil && e.opts.Behind() {
+		return
+	}
+	for _, p := range e.owned() {
+		if d := p.dueMS.Load(); d == 0 || d > nowMS || !p.tickOut.CompareAndSwap(false, true) {
+			continue
+		}
+		e.ticks.Inc()
+		e.prod.produce(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: encodeTick(nowMS)}, func(error) {})
+	}
+}
+
+// checkpoint flushes what changed and marks the offsets up to which it is complete.
+func (e *Engine[T]) checkpoint(ctx context.Context, proc *goka.Processor) error {
+	s := e.gate.session.Load()
+	if s == nil {
+		return nil
+	}
+	parts := e.owned()
+	offsets := make([]int64, len(parts))
+	for i, p := range parts {
+		offsets[i] = p.next.Load()
+		p.noted = offsets[i]
+	}
+	if _, err := proc.VisitAllWithStats(ctx, "flush", nil); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	if err := e.prod.client.Flush(ctx); err != nil {
+		return fmt.Errorf("flush what was emitted: %w", err)
+	}
+	if e.gate.session.Load() != s || s.Context().Err() != nil {
+		return goka.ErrVisitAborted
+	}
+	for i, p := range parts {
+		if offsets[i] > 0 {
+			s.ConsumerGroupSession.MarkOffset(e.opts.Input, p.ID, offsets[i], "")
+		}
+	}
+	e.checkpoints.Inc()
+	return nil
+}
+
+// gokaLog passes on what Goka thinks worth telling, at debug level: it tells of every
+// rebalance several times.
+type gokaLog struct{ log *slog.Logger }
+
+func (l gokaLog) Print(a ...any)            { l.log.Debug(fmt.Sprint(a...)) }
+func (l gokaLog) Println(a ...any)          { l.log.Debug(fmt.Sprint(a...)) }
+func (l gokaLog) Printf(f string, a ...any) { l.log.Debug(fmt.Sprintf(f, a...)) }
