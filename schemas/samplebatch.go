@@ -58,13 +58,13 @@ func (b *SampleBatch) Decode(v []byte) error {
 	}
 	b.defs = w.section()
 	for len(w.b) > 0 {
-		s := Section{Origin: Origin{Epoch: w.u64(), Partition: int32(w.uvarint()), Offset: int64(w.uvarint())},
-			Chunk: uint32(w.uvarint()), Digest: w.u64(), From: len(b.Points)}
+		s := Section{Origin: Origin{Epoch: w.u64(), Partition: int32(w.uvarint32()), Offset: int64(w.uvarint())},
+			Chunk: w.uvarint32(), Digest: w.u64(), From: len(b.Points)}
 		var ts int64
 		k := w.count(10)
 		b.Points = slices.Grow(b.Points, k)
 		for range k {
-			p := Point{Series: uint32(w.uvarint())}
+			p := Point{Series: w.uvarint32()}
 			ts += w.varint()
 			p.TimeMS, p.Value = ts, w.f64()
 			if p.Series >= uint32(n) {
@@ -89,22 +89,9 @@ func (b *SampleBatch) Decode(v []byte) error {
 // the group does not know yet. The strings are copies. It returns an error when
 // the bytes are corrupt, the series is not valid, or its hash is not its fingerprint.
 func (b *SampleBatch) Series(i int) (Series, error) {
-	if b.labels == nil {
-		var err error
-		if b.labels, err = decodeDict(b.dict); err != nil {
-			return Series{}, fmt.Errorf("dictionary: %w", err)
-		}
-		w := wire{b: b.defs}
-		for range b.Fingerprints {
-			for k := w.count(1); k > 0; k-- {
-				w.uvarint()
-			}
-			b.ends = append(b.ends, len(b.defs)-len(w.b))
-		}
-		if w.err != nil {
-			b.labels = nil
-			b.ends = b.ends[:0]
-			return Series{}, fmt.Errorf("series definitions: %w", w.err)
+	if len(b.ends) == 0 {
+		if err := b.decodeDefs(); err != nil {
+			return Series{}, err
 		}
 	}
 	from := 0
@@ -122,6 +109,27 @@ func (b *SampleBatch) Series(i int) (Series, error) {
 		return s, fmt.Errorf("series %s: fingerprint %016x, its labels hash to %016x: %w", s, b.Fingerprints[i], h, ErrCorrupt)
 	}
 	return s, nil
+}
+
+// decodeDefs sets labels and ends, or neither.
+func (b *SampleBatch) decodeDefs() error {
+	labels, err := decodeDict(b.dict)
+	if err != nil {
+		return fmt.Errorf("dictionary: %w", err)
+	}
+	w := wire{b: b.defs}
+	for range b.Fingerprints {
+		for k := w.count(1); k > 0; k-- {
+			w.uvarint()
+		}
+		b.ends = append(b.ends, len(b.defs)-len(w.b))
+	}
+	if w.err != nil {
+		b.ends = b.ends[:0]
+		return fmt.Errorf("series definitions: %w", w.err)
+	}
+	b.labels = labels
+	return nil
 }
 
 // BatchBuilder makes the value of a samples record. The zero value is ready; one

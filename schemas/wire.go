@@ -36,6 +36,16 @@ func (w *wire) uvarint() uint64 {
 	return v
 }
 
+// uvarint32 reads a uvarint of at most 32 bits: a larger one must not come back as another.
+func (w *wire) uvarint32() uint32 {
+	v := w.uvarint()
+	if v > math.MaxUint32 {
+		w.fail("varint of more than 32 bits")
+		return 0
+	}
+	return uint32(v)
+}
+
 func (w *wire) varint() int64 {
 	u := w.uvarint()
 	return int64(u>>1) ^ -int64(u&1)

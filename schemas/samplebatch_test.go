@@ -1,0 +1,281 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+// content is what a batch says, apart from how.
+type content struct {
+	sections []section
+}
+
+type section struct {
+	origin  Origin
+	chunk   uint32
+	samples []Sample
+}
+
+// encode adds c to a builder, which must be empty.
+func (c content) encode(b *BatchBuilder) []byte {
+	for _, s := range c.sections {
+		b.Begin(s.origin, s.chunk)
+		for i := range s.samples {
+			b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
+		}
+	}
+	return b.AppendTo(nil)
+}
+
+// contentOf reads a decoded batch. It fails on what no builder writes.
+func contentOf(t *testing.T, b *SampleBatch) content {
+	t.Helper()
+	var c content
+	next := 0
+	for _, s := range b.Sections {
+		if s.From != next || s.To < s.From || s.To > len(b.Points) {
+			t.Fatalf("section %+v does not begin at %d or not end within %d", s, next, len(b.Points))
+		}
+		next = s.To
+		out := section{origin: s.Origin, chunk: s.Chunk}
+		for _, p := range b.Points[s.From:s.To] {
+			series, err := b.Series(int(p.Series))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.samples = append(out.samples, Sample{series, p.TimeMS, p.Value})
+		}
+		c.sections = append(c.sections, out)
+	}
+	if next != len(b.Points) {
+		t.Fatalf("%d points behind the last section", len(b.Points)-next)
+	}
+	return c
+}
+
+func goldenBatch() content {
+	cpu := Series{"cpu.usage", Labels{{"cpu", "0"}, {"host", "web01"}}}
+	mem := Series{"mem", Labels{{"host", "web01"}}}
+	return content{[]section{
+		{Origin{0xfedcba9876543210, 3, 1 << 40}, 0, []Sample{{cpu, 1_700_000_000_123, 42.5}, {mem, 1_700_000_000_100, math.Copysign(0, -1)}}},
+		{Origin{1, math.MaxInt32, math.MaxInt64}, 7, []Sample{{cpu, -1, math.MaxFloat64}}},
+	}}
+}
+
+// golden returns a file of testdata: bytes that were written once and must
+// decode for ever. WEIR_WRITE_GOLDEN writes files that are not there yet.
+func golden(t *testing.T, name string, now []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && os.Getenv("WEIR_WRITE_GOLDEN") != "" {
+		data, err = now, os.WriteFile(path, now, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestSampleBatchGolden(t *testing.T) {
+	now := goldenBatch().encode(new(BatchBuilder))
+	data := golden(t, "sample_batch_v1.golden", now)
+	var b SampleBatch
+	if err := b.Decode(data); err != nil {
+		t.Fatal(err)
+	}
+	if got := contentOf(t, &b); !reflect.DeepEqual(got, goldenBatch()) {
+		t.Errorf("the golden bytes mean %+v", got)
+	}
+	if math.Float64bits(b.Points[1].Value) != 1<<63 {
+		t.Error("minus zero lost its sign")
+	}
+	if !bytes.Equal(data, now) {
+		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", now, data)
+	}
+}
+
+// randomContent makes up to 5 sections of samples of up to 9 series.
+func randomContent(rng *rand.Rand) content {
+	names := []string{"m", "größe", "a b", "x=\"y\""}
+	var series []Series
+	for range 1 + rng.IntN(9) {
+		labels := map[string]string{}
+		for range rng.IntN(4) {
+			labels[names[rng.IntN(4)]] = names[rng.IntN(4)]
+		}
+		s := Series{Metric: names[rng.IntN(4)]}
+		if len(labels) > 0 {
+			s.Labels = NewLabels(labels)
+		}
+		series = append(series, s)
+	}
+	var c content
+	for range rng.IntN(6) {
+		s := section{origin: Origin{rng.Uint64(), int32(rng.Uint32() >> 1), int64(rng.Uint64() >> 1)}, chunk: rng.Uint32() >> rng.IntN(32)}
+		for range 1 + rng.IntN(30) {
+			v := math.Float64frombits(rng.Uint64())
+			if math.IsNaN(v) {
+				v = 0.1 // never equal to itself
+			}
+			s.samples = append(s.samples, Sample{series[rng.IntN(len(series))], int64(rng.Uint64()) >> rng.IntN(64), v})
+		}
+		c.sections = append(c.sections, s)
+	}
+	return c
+}
+
+func TestSampleBatchRoundTrip(t *testing.T) {
+	const seed = 11
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var builder BatchBuilder // used again and again, as route does
+	var b SampleBatch
+	for i := range 2000 {
+		want := randomContent(rng)
+		value := want.encode(&builder)
+		n := 0
+		for _, s := range want.sections {
+			n += len(s.samples)
+		}
+		if builder.Len() != n || builder.Size() < len(value) || builder.Size() > len(value)+200+4*n*5 {
+			t.Fatalf("seed %d, batch %d: Len %d, want %d; Size %d of %d bytes", seed, i, builder.Len(), n, builder.Size(), len(value))
+		}
+		builder.Reset()
+		if err := b.Decode(value); err != nil {
+			t.Fatalf("seed %d, batch %d: %v", seed, i, err)
+		}
+		if got := contentOf(t, &b); !reflect.DeepEqual(got, want) {
+			t.Fatalf("seed %d, batch %d:\n%+v\n%+v", seed, i, got, want)
+		}
+	}
+}
+
+func TestDigestIsOfTheSamplesAlone(t *testing.T) {
+	digest := func(c content, i int) uint64 {
+		var b SampleBatch
+		if err := b.Decode(c.encode(new(BatchBuilder))); err != nil {
+			t.Fatal(err)
+		}
+		return b.Sections[i].Digest
+	}
+	samples := goldenBatch().sections[0].samples
+	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, samples}}}, 0)
+	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, samples}}}, 1)
+	if alone != behind {
+		t.Errorf("the same samples have digest %x alone and %x behind others", alone, behind)
+	}
+	swapped := []Sample{samples[1], samples[0]}
+	later := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS + 1, samples[1].Value}}
+	other := []Sample{samples[0], {samples[0].Series, samples[1].TimeMS, samples[1].Value}}
+	for name, s := range map[string][]Sample{"swapped": swapped, "later": later, "other series": other, "fewer": samples[:1]} {
+		if digest(content{[]section{{Origin{1, 2, 3}, 0, s}}}, 0) == alone {
+			t.Errorf("%s samples have the same digest", name)
+		}
+	}
+}
+
+func TestSampleBatchRefuses(t *testing.T) {
+	value := goldenBatch().encode(new(BatchBuilder))
+	var b SampleBatch
+	if err := b.Decode(append([]byte{2}, value[1:]...)); !errors.Is(err, ErrVersion) {
+		t.Errorf("version 2: %v", err)
+	}
+	if err := b.Decode(nil); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("no bytes: %v", err)
+	}
+	// Any prefix that does not end between two sections is corrupt.
+	whole := 0
+	for i := 1; i < len(value); i++ {
+		if err := b.Decode(value[:i]); err == nil {
+			whole++
+		} else if !errors.Is(err, ErrCorrupt) {
+			t.Errorf("the first %d bytes: %v", i, err)
+		}
+	}
+	if whole != 2 {
+		t.Errorf("%d prefixes are taken, want 2: with none and with one of the two sections", whole)
+	}
+	head := func(fps int, rest ...byte) []byte { // an empty dictionary and so many fingerprints
+		v := append([]byte{1, 0, byte(fps)}, make([]byte, 8*fps)...)
+		return append(v, rest...)
+	}
+	for name, v := range map[string][]byte{
+		"count beyond the rest": {1, 0, 200, 1, 2, 3},
+		"series out of range":   append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 8), append([]byte{1, 1, 0}, make([]byte, 8)...)...)...)...),
+		"wide series index": append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 8),
+			append(append([]byte{1}, binary.AppendUvarint(nil, 1<<32)...), make([]byte, 12)...)...)...)...),
+	} {
+		if err := b.Decode(v); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSeriesOfACorruptDictionary asks twice: the first failure must not leave
+// half a dictionary behind.
+func TestSeriesOfACorruptDictionary(t *testing.T) {
+	fp := make([]byte, 8)
+	for name, value := range map[string][]byte{
+		"dictionary cut":   append(append([]byte{1, 4, 0, 1, 'm', 9, 1}, fp...), 2, 1, 0),
+		"definitions cut":  append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 1, 5),
+		"reference beyond": append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 2, 1, 1),
+		"wrong hash":       append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 2, 1, 0),
+	} {
+		var b SampleBatch
+		if err := b.Decode(value); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for range 2 {
+			if _, err := b.Series(0); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// FuzzSampleBatchDecode: no input panics or is taken for what it is not, and what
+// decodes whole encodes to bytes that mean the same.
+func FuzzSampleBatchDecode(f *testing.F) {
+	f.Add(goldenBatch().encode(new(BatchBuilder)))
+	rng := rand.New(rand.NewPCG(3, 0))
+	for range 5 {
+		f.Add(randomContent(rng).encode(new(BatchBuilder)))
+	}
+	f.Add([]byte{1, 4, 0, 1, 'm', 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		var b SampleBatch
+		if err := b.Decode(value); err != nil {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		if max := len(value); cap(b.Points) > max || cap(b.Fingerprints) > max || len(b.Sections) > max {
+			t.Fatalf("%d bytes became %d points, %d series and %d sections", len(value), cap(b.Points), cap(b.Fingerprints), len(b.Sections))
+		}
+		valid := true
+		for i := range b.Fingerprints {
+			_, err := b.Series(i)
+			valid = valid && err == nil
+		}
+		if !valid {
+			return
+		}
+		want := contentOf(t, &b)
+		again := want.encode(new(BatchBuilder))
+		var second SampleBatch
+		if err := second.Decode(again); err != nil {
+			t.Fatal(err)
+		}
+		if third := contentOf(t, &second).encode(new(BatchBuilder)); !bytes.Equal(third, again) {
+			t.Fatalf("%x encodes to %x and then to %x", value, again, third)
+		}
+	})
+}
