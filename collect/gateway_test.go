@@ -153,6 +153,7 @@ func (b *bed) untilHeld(n int64) {
 		if time.Now().After(deadline) {
 			b.t.Fatalf("%d bytes are held, want %d", held, n)
 		}
+		<-time.After(5 * time.Millisecond) // then look again
 	}
 }
 
@@ -221,7 +222,9 @@ func TestPartialWrite(t *testing.T) {
 
 func TestWriteJSON(t *testing.T) {
 	b := newBed(t, Default())
-	good := func(name string) string { return `{"metricName":"` + name + `","tags":{"host":"a"},"timestamp":1,"value":2}` }
+	good := func(name string) string {
+		return `{"metricName":"` + name + `","tags":{"host":"a"},"timestamp":1,"value":2}`
+	}
 	if status, _, _ := b.post("/api/v1/samples", good("a")+"\n["+good("b")+"]"); status != 204 {
 		t.Errorf("status %d, want 204", status)
 	}

@@ -1,0 +1,127 @@
+package collect
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+)
+
+// Sender takes an agent's samples somewhere. It makes one attempt.
+type Sender interface {
+	// Send returns nil when the samples are safe where they should be. An error that is
+	// a *RefusedError says that sending them again is of no use; after any other it is.
+	Send(ctx context.Context, samples []schemas.Sample) error
+}
+
+// RefusedError says that some or all of the samples were refused for good.
+type RefusedError struct {
+	Refused int // samples
+	Err     error
+}
+
+// Error gives the number and the cause.
+func (e *RefusedError) Error() string { return fmt.Sprintf("%d samples refused: %v", e.Refused, e.Err) }
+
+// Unwrap returns the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// LaterError says when to try again.
+type LaterError struct {
+	After time.Duration
+	Err   error
+}
+
+// Error gives the cause and the time.
+func (e *LaterError) Error() string { return fmt.Sprintf("%v (retry after %s)", e.Err, e.After) }
+
+// Unwrap returns the cause.
+func (e *LaterError) Unwrap() error { return e.Err }
+
+// Send publishes the samples: a Publisher is the Sender of an agent that runs in
+// the same process as the rest.
+func (p *Publisher) Send(ctx context.Context, samples []schemas.Sample) error {
+	return p.Publish(ctx, samples)
+}
+
+// httpTimeout bounds one request to a gateway; it answers 503 well before.
+const httpTimeout = 2 * time.Minute
+
+// GatewaySender sends samples to a gateway's POST /api/v1/samples.
+type GatewaySender struct {
+	url    string
+	client *http.Client
+}
+
+// NewGatewaySender returns a sender to the gateway whose address is base, such as
+// http://127.0.0.1:7070. The error quotes a base that is no http or https URL.
+func NewGatewaySender(base string) (*GatewaySender, error) {
+	u, err := url.Parse(base)
+	var parse *url.Error
+	if errors.As(err, &parse) {
+		return nil, fmt.Errorf("gateway: no URL: %w", parse.Err) // without the text, which may hold a password
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("gateway %q: must be http://host:port or https://host:port", u.Redacted())
+	}
+	return &GatewaySender{u.JoinPath("/api/v1/samples").String(), &http.Client{Timeout: httpTimeout}}, nil
+}
+
+// Send posts the samples in one body. 400 and 413 are a *RefusedError; an answer
+// with a Retry-After is a *LaterError.
+func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) error {
+	body := []byte{'['}
+	for i := range samples {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = appendJSON(body, &samples[i])
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url, bytes.NewReader(append(body, ']')))
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	r.Header.Set("Content-Type", formats.ContentTypeJSON)
+	resp, err := g.client.Do(r)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	err = errors.Join(fmt.Errorf("gateway: %s: %.200q", resp.Status, text), err)
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+		var answer refusal
+		if json.Unmarshal(text, &answer) != nil {
+			answer.Accepted = 0 // no gateway of ours
+		}
+		return &RefusedError{len(samples) - answer.Accepted, err}
+	}
+	if after, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
+		return &LaterError{after, err}
+	}
+	return err
+}
+
+// parseRetryAfter reads seconds or an HTTP date.
+func parseRetryAfter(text string, now time.Time) (time.Duration, bool) {
+	if s, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(s) * time.Second, true
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now)), true
+	}
+	return 0, false
+}
