@@ -1,0 +1,198 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/query/web"
+	"weir/schemas"
+	"weir/sinks"
+	"weir/windows"
+)
+
+const (
+	defaultLimit = 1000
+	maxLimit     = 10000
+	// storeTimeout ends a request that the store keeps waiting.
+	storeTimeout = 30 * time.Second
+	// maxPoints is how many windows of a series a tier may have in a range and
+	// still be chosen for it: about what a screen can show.
+	maxPoints = 1500
+)
+
+// Deps is what the API needs. All fields are required.
+type Deps struct {
+	Store sinks.TierStore
+	Live  *Live
+	Tiers []windows.Tier // ascending by size, at least one
+	// GroupLabels are the labels that name a series group, as route was configured.
+	GroupLabels []string
+	// Host is the name of this machine, whose series the page opens with.
+	Host       string
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+type api struct {
+	Deps
+	now      func() time.Time
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// New returns the handler of the page, the API and the live stream. It answers
+//
+//	GET /                    the page, and its files
+//	GET /metrics/{id}        the seed API, paged
+//	GET /api/v1/windows      the windows of one series
+//	GET /api/v1/series       the series, sorted
+//	GET /api/v1/alerts       the alerts and their states
+//	GET /api/v1/status       the tiers, this machine's name, the clock
+//	GET /live                server-sent events
+//
+// and 404 for the rest. It registers weir_query_* metrics and panics, as
+// prometheus.MustRegister does, when they are registered already.
+func New(d Deps) http.Handler { return newAPI(d, time.Now) }
+
+func newAPI(d Deps, now func() time.Time) http.Handler {
+	a := &api{
+		Deps: d,
+		now:  now,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_query_requests_total", Help: "Requests answered, by handler and status code.",
+		}, []string{"handler", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "weir_query_request_seconds", Help: "Time to answer a request, live streams excepted, s.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"handler"}),
+	}
+	d.Registerer.MustRegister(a.requests, a.seconds)
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics/{id}", a.answer("metrics", a.metrics))
+	mux.HandleFunc("GET /api/v1/windows", a.answer("windows", a.windowsOf))
+	mux.HandleFunc("GET /api/v1/series", a.answer("series", a.series))
+	mux.HandleFunc("GET /api/v1/alerts", a.answer("alerts", a.alerts))
+	mux.HandleFunc("GET /api/v1/status", a.answer("status", a.status))
+	mux.HandleFunc("GET /live", a.live)
+	mux.Handle("GET /", web.Handler())
+	return mux
+}
+
+// errorBody is the JSON of every refusal, Prometheus's own shape and the fault.
+type errorBody struct {
+	Status    string `json:"status"`    // "error"
+	ErrorType string `json:"errorType"` // bad_data, timeout, unavailable
+	Error     string `json:"error"`
+	Parameter string `json:"parameter,omitempty"`
+	Value     string `json:"value,omitempty"`
+	Bound     string `json:"bound,omitempty"`
+}
+
+// answer wraps a handler that returns what to encode, or why not. A fault becomes
+// 400; anything else is the store's, is logged, and is told without its text,
+// which may name machines.
+func (a *api) answer(name string, handle func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+		defer cancel()
+		body, err := handle(r.WithContext(ctx))
+		code := http.StatusOK
+		if err != nil {
+			code, body = a.refusal(r, err)
+		}
+		a.requests.WithLabelValues(name, strconv.Itoa(code)).Inc()
+		a.seconds.WithLabelValues(name).Observe(time.Since(began).Seconds())
+		writeJSON(w, code, body)
+	}
+}
+
+func (a *api) refusal(r *http.Request, err error) (code int, body errorBody) {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return http.StatusBadRequest, errorBody{
+			Status: "error", ErrorType: "bad_data", Error: f.Error(),
+			Parameter: f.Parameter, Value: f.Value, Bound: f.Bound,
+		}
+	case errors.Is(err, context.DeadlineExceeded):
+		code, body = http.StatusGatewayTimeout, errorBody{
+			Status: "error", ErrorType: "timeout",
+			Error: fmt.Sprintf("the store did not answer within %s; ask for a shorter range", storeTimeout),
+		}
+	default:
+		code, body = http.StatusServiceUnavailable, errorBody{
+			Status: "error", ErrorType: "unavailable", Error: "the store could not answer; weir's log says why",
+		}
+	}
+	if r.Context().Err() == nil || code == http.StatusGatewayTimeout {
+		a.Logger.Error("query failed", "path", r.URL.Path, "error", err)
+	}
+	return code, body
+}
+
+func writeJSON(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	// The status is sent: an error here is the client's connection, and nobody is
+	// left to tell.
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+// number is a float64 in JSON; a sum that overflowed to infinity is null.
+type number float64
+
+// MarshalJSON implements json.Marshaler.
+func (n number) MarshalJSON() ([]byte, error) {
+	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
+		return []byte("null"), nil
+	}
+	return json.Marshal(float64(n))
+}
+
+// chooseTier is the smallest tier that shows the range in at most maxPoints
+// windows and still keeps its beginning; the largest one if none does.
+func chooseTier(tiers []windows.Tier, fromMS, toMS, nowMS int64) (sizeMS int64) {
+	for _, t := range tiers {
+		if (toMS-fromMS)/t.Size.MS() <= maxPoints && fromMS >= nowMS-t.TTL.MS() {
+			return t.Size.MS()
+		}
+	}
+	return tiers[len(tiers)-1].Size.MS()
+}
+
+type statusBody struct {
+	Host  string       `json:"host"`
+	NowMS int64        `json:"now"`
+	Ready bool         `json:"ready"` // the alerts have been read from their topic
+	Tiers []tierStatus `json:"tiers"`
+}
+
+type tierStatus struct {
+	Tier   string `json:"tier"`
+	SizeMS int64  `json:"size"`
+	TTLMS  int64  `json:"ttl"`
+}
+
+func (a *api) status(r *http.Request) (any, error) {
+	if p := parseParams(r.URL.RawQuery); p.fault != nil {
+		return nil, p.fault
+	}
+	body := statusBody{Host: a.Host, NowMS: a.now().UnixMilli(), Ready: a.Live.Ready()}
+	for _, t := range a.Tiers {
+		body.Tiers = append(body.Tiers, tierStatus{schemas.TierName(t.Size.MS()), t.Size.MS(), t.TTL.MS()})
+	}
+	return body, nil
+}

@@ -1,0 +1,304 @@
+// weir's page: a series' tiers as they close, and the alerts. It asks the HTTP
+// API (docs/api.md) and follows /live; the selected series stands in the address.
+
+import {chips, duration, element, number, splitSeries, time} from './format.js';
+import {TierChart} from './chart.js';
+
+const $ = (id) => document.getElementById(id);
+const mostListed = 2000;  // series asked for at once
+const mostShown = 300;    // of them that are drawn as a list
+const retryAfter = 3000;  // ms
+
+const page = {
+  charts: [],        // one TierChart a tier
+  skew: 0,           // server clock minus ours, ms
+  host: '',
+  all: [],           // series of the list: {series, metric, labels}
+  more: false,       // the server has more than that
+  selected: '',      // canonical text
+  alerts: new Map(), // by fingerprint
+  stream: null,
+};
+
+const now = () => Date.now() + page.skew;
+
+async function ask(path, params) {
+  const query = new URLSearchParams(params).toString();
+  let answer;
+  try {
+    answer = await fetch(query ? `${path}?${query}` : path);
+  } catch {
+    throw new Error('weir does not answer');
+  }
+  const body = await answer.json().catch(() => null);
+  if (!answer.ok) throw new Error(body && body.error ? body.error : `weir answered ${answer.status}`);
+  if (body === null) throw new Error('weir gave an answer that is not JSON');
+  return body;
+}
+
+function problem(text) {
+  $('problem').textContent = text;
+  $('problem').hidden = text === '';
+}
+
+function connection(state, text) {
+  $('connection').dataset.state = state;
+  $('connection').lastElementChild.textContent = text;
+}
+
+// ---- series ----
+
+async function loadSeries(params = {}) {
+  const body = await ask('api/v1/series', {limit: mostListed, ...params});
+  page.all = body.series;
+  page.more = Boolean(body.after);
+  listSeries();
+}
+
+function listSeries() {
+  const terms = $('query').value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = page.all.filter((s) => {
+    const text = s.series.toLowerCase();
+    return terms.every((t) => text.includes(t) || text.includes(t.replace(':', '="')));
+  });
+  $('series').replaceChildren(...found.slice(0, mostShown).map((s) => {
+    const link = element('a');
+    link.href = `#series=${encodeURIComponent(s.series)}`;
+    if (s.series === page.selected) link.setAttribute('aria-current', 'true');
+    link.title = s.series;
+    link.append(element('b', '', s.metric));
+    const labels = Object.entries(s.labels).map(([n, v]) => `${n}=${v}`).join('  ');
+    if (labels) link.append(element('small', '', labels));
+    const li = element('li');
+    li.append(link);
+    return li;
+  }));
+  $('series-count').textContent = page.all.length ? `${found.length}${page.more ? '+' : ''}` : '';
+  let note = '';
+  if (page.all.length === 0 && terms.length === 0) note = 'No series yet. They appear here when their first window closes, some 12 seconds after the first sample. “weir agent” sends this machine’s own.';
+  else if (found.length === 0) note = page.more ? 'None of those loaded. Press Enter to ask weir for this metric or label:value.' : 'No series holds this text.';
+  else if (found.length > mostShown) note = `${found.length - mostShown} more: type to narrow the list.`;
+  else if (page.more) note = `Of the first ${mostListed} series. Press Enter to ask weir for a metric or label:value.`;
+  $('series-note').textContent = note;
+}
+
+// search asks the server when the list is not all there is: words are a metric's
+// whole name, label:value pairs are matched.
+function search() {
+  const params = {};
+  const terms = $('query').value.split(/\s+/).filter(Boolean);
+  const metric = terms.find((t) => !t.includes(':'));
+  const match = terms.filter((t) => t.includes(':'));
+  if (metric) params.metric = metric;
+  if (match.length) params.match = match.join(',');
+  loadSeries(params).then(() => problem(''), (e) => problem(`Series cannot be searched: ${e.message}.`));
+}
+
+// firstSeries is what a visitor without a link sees: this machine's CPU.
+async function firstSeries() {
+  if (page.host) {
+    const own = await ask('api/v1/series', {metric: 'cpu.usage', match: `host:${JSON.stringify(page.host)}`, limit: 50});
+    const simplest = own.series.sort((a, b) => a.series.length - b.series.length)[0];
+    if (simplest) return simplest.series;
+  }
+  const cpu = page.all.find((s) => s.metric === 'cpu.usage') || page.all[0];
+  return cpu ? cpu.series : '';
+}
+
+function hashSeries() {
+  const text = new URLSearchParams(location.hash.slice(1)).get('series');
+  return text || '';
+}
+
+function select(series) {
+  page.selected = series;
+  const {metric, labels} = splitSeries(series);
+  $('selected').textContent = metric || 'No series selected';
+  chips($('labels'), labels);
+  for (const a of $('series').querySelectorAll('a')) {
+    if (a.title === series) a.setAttribute('aria-current', 'true');
+    else a.removeAttribute('aria-current');
+  }
+  for (const c of page.charts) c.clear(series ? 'Loading…' : 'Select a series to see its windows.');
+  titlePage();
+  connect();
+}
+
+async function loadWindows() {
+  const series = page.selected;
+  if (!series) return;
+  await Promise.all(page.charts.map((chart) => loadTier(chart, series)));
+}
+
+async function loadTier(chart, series) {
+  try {
+    const windows = await ask('api/v1/windows', {series, tier: chart.tier.tier, ...chart.range(now())});
+    if (series !== page.selected) return; // another was selected meanwhile
+    chart.words = '';
+    chart.merge(windows);
+  } catch (e) {
+    if (series !== page.selected) return;
+    chart.words = `These windows cannot be read: ${e.message}.`;
+  }
+  chart.draw(now());
+}
+
+// ---- alerts ----
+
+async function loadAlerts() {
+  try {
+    const body = await ask('api/v1/alerts');
+    page.alerts = new Map(body.data.alerts.map((a) => [a.fingerprint, a]));
+    page.alertsProblem = '';
+  } catch (e) {
+    page.alertsProblem = `The alerts cannot be read: ${e.message}.`;
+  }
+  listAlerts();
+}
+
+const urgency = {firing: 0, pending: 1, resolved: 2};
+const since = (a) => Date.parse((a.state === 'resolved' && a.resolvedAt) || (a.state === 'firing' && a.firedAt) || a.activeAt);
+
+function listAlerts() {
+  const list = [...page.alerts.values()].sort((a, b) => urgency[a.state] - urgency[b.state] || since(b) - since(a));
+  const open = new Set([...$('alerts').querySelectorAll('details[open]')].map((d) => d.dataset.fingerprint));
+  $('alerts').replaceChildren(...list.map((a) => alertItem(a, open.has(a.fingerprint))));
+  const count = (state) => list.filter((a) => a.state === state).length;
+  const firing = count('firing'), pending = count('pending');
+  $('alerts-count').textContent = list.length ? `${firing} firing, ${pending} pending` : '';
+  $('alerts-note').textContent = page.alertsProblem || (list.length ? '' : 'Nothing is pending or firing, and nothing was resolved in the last hour.');
+  $('summary').textContent = firing ? `${firing} firing` : '';
+  $('summary').hidden = firing === 0;
+  titlePage();
+}
+
+function alertItem(a, open) {
+  const li = element('li', `alert ${a.state in urgency ? a.state : ''}`);
+  const head = element('div', 'alert-head');
+  head.append(element('span', 'state', a.state), element('b', '', a.labels.alertname || a.rule));
+  const value = element('span', 'value', number(parseFloat(a.value)));
+  value.title = 'value at the last window that was checked';
+  head.append(value);
+  const when = element('p', 'when');
+  const start = since(a);
+  when.append(document.createTextNode(`since ${time(start)}`), element('span', 'ago', ` · ${duration(now() - start)}`));
+  li.append(head, when);
+  const words = a.annotations.summary || a.annotations.description;
+  if (words) li.append(element('p', 'summary', words));
+  const labels = element('ul', 'chips');
+  chips(labels, Object.entries(a.labels).filter(([n]) => n !== 'alertname'));
+  li.append(labels);
+  if (a.history.length) {
+    const details = element('details');
+    details.dataset.fingerprint = a.fingerprint;
+    details.open = open;
+    const steps = element('ol');
+    for (const h of [...a.history].reverse()) {
+      const step = element('li');
+      step.append(element('span', '', time(Date.parse(h.at))), document.createTextNode(` ${h.from} → ${h.to}`));
+      if (h.reason) step.append(element('small', '', ` ${h.reason}`));
+      steps.append(step);
+    }
+    details.append(element('summary', '', 'History'), steps);
+    li.append(details);
+  }
+  return li;
+}
+
+function titlePage() {
+  const firing = [...page.alerts.values()].filter((a) => a.state === 'firing').length;
+  const {metric} = splitSeries(page.selected);
+  document.title = `${firing ? `(${firing}) ` : ''}${metric ? `${metric} · ` : ''}weir`;
+}
+
+// ---- live ----
+
+function connect() {
+  if (page.stream) page.stream.close();
+  const stream = new EventSource(page.selected ? `live?series=${encodeURIComponent(page.selected)}` : 'live');
+  page.stream = stream;
+  let opened = false;
+  stream.onopen = () => {
+    opened = true;
+    connection('live', 'live');
+    // What closed before the stream opened is read; both are merged by window.
+    loadWindows();
+    loadAlerts();
+  };
+  stream.onerror = () => {
+    if (stream !== page.stream) return;
+    connection('lost', 'not live, trying again');
+    if (!opened) loadWindows(); // weir may answer though it streams to no more readers
+    // The browser tries again by itself unless weir refused.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === page.stream && connect(), retryAfter);
+  };
+  stream.addEventListener('window', (e) => takeWindow(JSON.parse(e.data)));
+  stream.addEventListener('alert', (e) => takeAlert(JSON.parse(e.data)));
+}
+
+function takeWindow(w) {
+  const chart = page.charts.find((c) => c.tier.tier === w.tier);
+  if (!chart || w.series !== page.selected) return;
+  if (w.part) { // one part of several: the API merges them
+    setTimeout(loadTier, 2000, chart, w.series);
+    return;
+  }
+  chart.merge([w]);
+  chart.draw(now());
+}
+
+function takeAlert(a) {
+  if (a.state in urgency) page.alerts.set(a.fingerprint, a);
+  else page.alerts.delete(a.fingerprint);
+  listAlerts();
+}
+
+// ---- start ----
+
+async function start() {
+  try {
+    const status = await ask('api/v1/status');
+    page.skew = status.now - Date.now();
+    page.host = status.host;
+    $('host').textContent = status.host;
+    if (page.charts.length === 0) page.charts = status.tiers.map((t) => new TierChart($('charts'), t));
+    await loadSeries();
+    problem('');
+    select(hashSeries() || await firstSeries());
+  } catch (e) {
+    connection('lost', 'not connected');
+    problem(`${e.message[0].toUpperCase()}${e.message.slice(1)}. Trying again every ${retryAfter / 1000} seconds.`);
+    setTimeout(start, retryAfter);
+  }
+}
+
+// refresh keeps the list fresh, and finds the first series of an empty weir.
+async function refresh() {
+  if (document.hidden || page.charts.length === 0) return;
+  try {
+    if (!$('query').value) await loadSeries();
+    if (!page.selected && page.all.length) select(await firstSeries());
+    await loadAlerts();
+  } catch { /* the connection indicator says it */ }
+}
+
+$('query').addEventListener('input', () => {
+  if ($('query').value === '') search();
+  listSeries();
+});
+$('search').addEventListener('submit', (e) => {
+  e.preventDefault();
+  if (page.more) return search();
+  const first = $('series').querySelector('a');
+  if (first) first.click();
+});
+addEventListener('hashchange', () => {
+  const series = hashSeries();
+  if (series && series !== page.selected) select(series);
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => page.charts.forEach((c) => c.restyle(now())));
+setInterval(() => page.charts.forEach((c) => c.list && c.list.length && c.draw(now())), 5000);
+setInterval(() => page.all.length === 0 && refresh(), retryAfter);
+setInterval(refresh, 20000);
+setInterval(listAlerts, 5000);
+start();

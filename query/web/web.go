@@ -1,0 +1,67 @@
+// Package web is weir's page: one HTML file, one script, one style sheet and
+// uPlot 1.6.32 (uplot/, with its licence; from the npm package of that name),
+// embedded, so that it works on a machine without internet.
+//
+// Contract: no framework, no build step, no inline script or style, nothing from
+// another host; the Content-Security-Policy holds the page to that. Metric names, labels
+// and annotations are written as text and never as HTML.
+package web
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"net/http"
+	"path"
+)
+
+//go:embed index.html app.js chart.js format.js style.css uplot
+var files embed.FS
+
+// policy allows what the page is made of and nothing else. uPlot sets styles
+// through the object model, which needs no 'unsafe-inline'.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	"":      "text/plain; charset=utf-8", // the licence
+}
+
+// Handler serves the page at / and its files beside it, and 404 for other paths.
+// Browsers ask again each time and get 304 while the files are the same.
+func Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, name := range []string{"index.html", "app.js", "chart.js", "format.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
+		body, err := files.ReadFile(name)
+		if err != nil {
+			panic(err) // not in the binary: the embed line above misses it
+		}
+		sum := sha256.Sum256(body)
+		pattern := "GET /" + name
+		if name == "index.html" {
+			pattern = "GET /{$}"
+		}
+		mux.Handle(pattern, file(contentTypes[path.Ext(name)], `"`+hex.EncodeToString(sum[:8])+`"`, body))
+	}
+	return mux
+}
+
+func file(contentType, etag string, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", etag)
+		if r.Header.Get("If-None-Match") == etag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write(body) // an error is the client's connection
+	}
+}
