@@ -202,7 +202,7 @@ func DecodeState(b []byte) (*State, error) {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
 	d := &stateReader{rest: b[1:]}
-	st := &State{due: d.bounded("due", 0, maxEndMS)}
+	st := &State{due: d.bounded("due", -maxEndMS, maxEndMS)}
 	before := &labelSet{}
 	for n := d.count("label sets", 3); n > 0 && d.err == nil; n-- {
 		s := d.set(before)
@@ -330,13 +330,13 @@ func (d *stateReader) ring(r *ring, tierMS int64) {
 	}
 	r.span = int64(min(d.uvarint("span"), maxEndMS))
 	width, end := r.cols.len(), int64(0)
-	n := d.count("windows", 1)
+	n := d.count("windows", 9)
 	if n > 0 && width == 0 {
 		d.fail("%d windows without columns", n)
 		return
 	}
 	r.at = make([]slot, n)
-	r.vals = make([]float64, 0, min(n*width, len(d.rest)/8*width))
+	r.vals = make([]float64, 0, n*width)
 	for i := range r.at {
 		head := d.bytes("window", 1)[0]
 		if head > headKnown || head&headOneValue != 0 && width < 2 {

@@ -21,6 +21,9 @@ const (
 	maxExprBytes = 4096
 	maxExprNodes = 500
 	maxInputs    = 32
+	// maxSteps bounds the operations of one check. A chained comparison repeats
+	// its middle and let its value, so that nested ones double with each level.
+	maxSteps = 2000
 )
 
 // input is one number that an expression reads for each label set: a metric's
@@ -68,7 +71,25 @@ func compileExpr(text string, inputs *[]input) (*node, error) {
 	if !n.reads {
 		return nil, &exprError{0, "reads no metric"}
 	}
+	if n.steps(map[*node]int{}) > maxSteps {
+		return nil, errTooManySteps
+	}
 	return n, nil
+}
+
+var errTooManySteps = &exprError{0, fmt.Sprintf("takes more than %d operations", maxSteps)}
+
+// steps is how many nodes a check may visit, at most maxSteps+1.
+func (n *node) steps(known map[*node]int) int {
+	if n == nil {
+		return 0
+	}
+	steps, ok := known[n]
+	if !ok {
+		steps = min(maxSteps+1, 1+n.cond.steps(known)+n.a.steps(known)+n.b.steps(known))
+		known[n] = steps
+	}
+	return steps
 }
 
 // ruleSyntax keeps expr-lang's parser from taking our functions for its own
@@ -142,6 +163,7 @@ func fuseNames(text string) string {
 type lowering struct {
 	inputs *[]input
 	names  map[string]*node // of let
+	steps  int
 }
 
 func fault(n ast.Node, format string, args ...any) error {
@@ -149,6 +171,9 @@ func fault(n ast.Node, format string, args ...any) error {
 }
 
 func (c *lowering) lower(n ast.Node) (*node, error) {
+	if c.steps++; c.steps > maxSteps {
+		return nil, errTooManySteps
+	}
 	switch n := n.(type) {
 	case *ast.IntegerNode:
 		return &node{op: opConst, num: float64(n.Value)}, nil

@@ -7,6 +7,7 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/vm"
 )
 
@@ -22,13 +23,14 @@ func compileWhere(text string) (*vm.Program, error) {
 	if len(text) > maxExprBytes {
 		return nil, &exprError{0, fmt.Sprintf("is %d bytes, must be at most %d", len(text), maxExprBytes)}
 	}
-	check := &whereCheck{}
-	p, err := expr.Compile(text, expr.Env(whereEnv{}), expr.AsBool(), expr.DisableAllBuiltins(),
-		expr.EnableBuiltin("lower"), expr.EnableBuiltin("upper"), expr.EnableBuiltin("len"),
-		expr.MaxNodes(maxExprNodes), expr.Patch(check))
-	if check.err != nil {
-		return nil, check.err
+	if tree, err := parser.Parse(text); err == nil {
+		check := &whereCheck{}
+		if ast.Walk(&tree.Node, check); check.err != nil {
+			return nil, check.err
+		}
 	}
+	p, err := expr.Compile(text, expr.Env(whereEnv{}), expr.AsBool(), expr.DisableAllBuiltins(),
+		expr.EnableBuiltin("lower"), expr.EnableBuiltin("upper"), expr.EnableBuiltin("len"), expr.MaxNodes(maxExprNodes))
 	if err != nil {
 		var fe *file.Error
 		if !errors.As(err, &fe) {
@@ -39,15 +41,19 @@ func compileWhere(text string) (*vm.Program, error) {
 	return p, nil
 }
 
-// whereCheck refuses what could only fail while it runs.
+// whereCheck refuses what could fail while it runs, and chained comparisons:
+// their middle is in the tree twice, so that nested ones double all work with
+// each level. Those it also cuts, or its own walk would take as long.
 type whereCheck struct{ err error }
 
-func (c *whereCheck) Visit(n *ast.Node) {
-	if c.err != nil {
-		return
-	}
-	switch n := (*n).(type) {
+func (c *whereCheck) Visit(at *ast.Node) {
+	switch n := (*at).(type) {
 	case *ast.BinaryNode:
+		if chained(n) {
+			c.err = fault(n, "where has no chained comparisons: write a < b and b < c")
+			*at = &ast.NilNode{}
+			return
+		}
 		switch n.Operator {
 		case "matches":
 			if _, ok := n.Right.(*ast.StringNode); !ok {
@@ -67,6 +73,22 @@ func (c *whereCheck) Visit(n *ast.Node) {
 			c.err = fault(n, "unknown name $env")
 		}
 	}
+}
+
+// chained says whether n is the and of a < b < c, whose comparisons share b.
+func chained(n *ast.BinaryNode) bool {
+	left, ok := n.Left.(*ast.BinaryNode)
+	if !ok {
+		return false
+	}
+	right, ok := n.Right.(*ast.BinaryNode)
+	if !ok {
+		return false
+	}
+	if and, ok := left.Right.(*ast.BinaryNode); ok && left.Operator == "&&" {
+		left = and // a < b < c < d is (a < b and b < c) and c < d
+	}
+	return left.Right == right.Left
 }
 
 // runWhere says whether the rule applies to series with these labels.
