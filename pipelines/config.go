@@ -105,8 +105,7 @@ func checkAddress(d *conf.Doc, field, addr string) {
 }
 
 // Load reads the config file and the rule files that it names, or, for file "",
-// takes the defaults. The error is conf.Faults with every fault of all of them,
-// or says that the file cannot be read.
+// takes the defaults. The error is conf.Faults with every fault of all of them.
 func Load(file string) (*Config, *alerts.RuleSet, error) {
 	c := Default()
 	if file == "" {
@@ -115,7 +114,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config: %w", err)
+		return nil, nil, unreadable(file, err)
 	}
 	d := conf.Parse(file, text, &c)
 	c.validate(d)
@@ -163,7 +162,7 @@ func Check(files ...string) error {
 func check(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return conf.Faults{{File: file, Bound: "must be readable: " + reason(err)}}
+		return unreadable(file, err)
 	}
 	if !holdsRules(text) {
 		_, _, err = Load(file)
@@ -203,6 +202,10 @@ func joinFaults(a, b error) error {
 		return slices.Concat(first, second)
 	}
 	return errors.Join(a, b)
+}
+
+func unreadable(file string, err error) error {
+	return conf.Faults{{File: file, Bound: "must be readable: " + reason(err)}}
 }
 
 // reason is why a file could not be read, without its name, which stands beside it.

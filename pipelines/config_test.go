@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -146,4 +148,48 @@ func TestParseRoles(t *testing.T) {
 	if _, err := ParseRoles("route,windows"); err == nil || !strings.Contains(err.Error(), `role "windows": must be one of route, window,`) {
 		t.Error(err)
 	}
+}
+
+// TestDeployedConfig: deploy/weir.yaml names every field, with its default.
+func TestDeployedConfig(t *testing.T) {
+	const file = "../deploy/weir.yaml"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, rules, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rules.Len() == 0 {
+		t.Error("no rules")
+	}
+	c.Rules = nil
+	want := Default()
+	want.Brokers, want.CQL.Hosts = []string{}, []string{}
+	if !reflect.DeepEqual(*c, want) {
+		t.Errorf("differs from the defaults:\n got %+v\nwant %+v", *c, want)
+	}
+	for _, field := range fieldsOf(reflect.TypeFor[Config]()) {
+		if !regexp.MustCompile(`(?m)(^|[{ ])` + field + `:`).Match(text) {
+			t.Errorf("the field %s is not there", field)
+		}
+	}
+}
+
+// fieldsOf is the yaml names of a config's fields and of those below it.
+func fieldsOf(t reflect.Type) (names []string) {
+	switch t.Kind() {
+	case reflect.Slice, reflect.Pointer, reflect.Map:
+		return fieldsOf(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if name != "" && name != "-" {
+				names = append(names, name)
+			}
+			names = append(names, fieldsOf(t.Field(i).Type)...)
+		}
+	}
+	return names
 }

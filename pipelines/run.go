@@ -41,6 +41,7 @@ func (p *Process) Run(ctx context.Context) error {
 	health := &Health{}
 	p.reg = newRegistry()
 	keep := newSupervisor(p.Log, health, p.reg)
+	roles := p.roles(health)
 
 	var err error
 	if p.server, err = listen(p.Config.HTTP, p.reg, health, p.Log); err != nil {
@@ -62,26 +63,38 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	p.Log.Info("weir runs", "page", "http://"+p.server.addr+"/", "roles", p.Roles, "brokers", p.brokers, "data", p.Config.Data)
 
-	// From here on the order is that of a stop, backwards.
 	p.tiers = newTiers(p.Config, p.reg, p.Log)
 	defer p.tiers.close()
-	for _, r := range []struct {
-		name string
-		role build
-	}{
-		{"query", p.query},
-		{"notify", p.notify},
-		{"route", p.route},
-		{"gateway", p.gateway},
-	} {
-		if slices.Contains(p.Roles, r.name) {
-			defer keep.start(r.name, r.role)()
-		}
+	for _, r := range roles {
+		defer keep.start(r.name, r.health, r.build)()
 	}
 	go p.tellReady(ctx, health)
 	<-ctx.Done()
 	p.Log.Info("stopping")
 	return nil
+}
+
+// started is a role of this process and its part in readiness.
+type started struct {
+	name   string
+	health *roleHealth
+	build  build
+}
+
+// roles is those that run in this process, in the order that they are started.
+// They are stopped in the opposite order: the makers of samples first.
+func (p *Process) roles(health *Health) []started {
+	all := []started{
+		{name: "query", build: p.query},
+		{name: "notify", build: p.notify},
+		{name: "route", build: p.route},
+		{name: "gateway", build: p.gateway},
+	}
+	all = slices.DeleteFunc(all, func(s started) bool { return !slices.Contains(p.Roles, s.name) })
+	for i := range all {
+		all[i].health = health.add(all[i].name, "starting")
+	}
+	return all
 }
 
 // topicsEvery is the pause after brokers could not be reached.

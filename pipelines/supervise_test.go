@@ -44,7 +44,7 @@ func TestFailedRoleIsBuiltAnew(t *testing.T) {
 		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, reg)
 		var at []time.Duration
 		began := time.Now()
-		stop := s.start("window", func(reg prometheus.Registerer) (role, error) {
+		stop := s.start("window", s.health.add("window", "starting"), func(reg prometheus.Registerer) (role, error) {
 			at = append(at, time.Since(began))
 			if len(at) == 3 {
 				return role{}, errors.New("cannot be built")
@@ -96,7 +96,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
 		release := make(chan struct{})
-		stop := s.start("store", func(prometheus.Registerer) (role, error) {
+		stop := s.start("store", s.health.add("store", "starting"), func(prometheus.Registerer) (role, error) {
 			return role{func(context.Context) error { <-release; return nil }, ready}, nil
 		})
 		synctest.Wait()
@@ -113,7 +113,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 func TestStopDuringPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
-		stop := s.start("store", func(prometheus.Registerer) (role, error) { return role{}, errors.New("no") })
+		stop := s.start("store", s.health.add("store", "starting"), func(prometheus.Registerer) (role, error) { return role{}, errors.New("no") })
 		synctest.Wait()
 		if not := s.health.NotReady(); not["store"] != "failed, starting again: no" {
 			t.Error(not)

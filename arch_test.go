@@ -1,0 +1,248 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// sourceFile is a Go file of the project, by its path with slashes.
+type sourceFile struct {
+	path    string
+	folder  string // "" for the root
+	ast     *ast.File
+	imports []string
+	lines   int
+}
+
+func (f *sourceFile) test() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+// sources parses every Go file of the project.
+func sources(t *testing.T) []*sourceFile {
+	t.Helper()
+	var files []*sourceFile
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (name != "." && strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		f := &sourceFile{path: filepath.ToSlash(name), ast: parsed, lines: fset.File(parsed.Pos()).LineCount()}
+		if f.folder = path.Dir(f.path); f.folder == "." {
+			f.folder = ""
+		}
+		for _, i := range parsed.Imports {
+			p, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			f.imports = append(f.imports, p)
+		}
+		files = append(files, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("%d files: is this the project's root?", len(files))
+	}
+	return files
+}
+
+// layer orders the top folders: a package imports those below it, and those of
+// its own folder.
+var layer = map[string]int{
+	"schemas": 0,
+	"windows": 1, "alerts": 1,
+	"sinks": 2, "processors": 2, "collect": 2, "query": 2,
+	"pipelines": 3,
+	"":          4,
+}
+
+// beside are the imports between folders of one layer that are allowed.
+var beside = map[[2]string]bool{
+	{"processors", "sinks"}: true, // its interfaces
+	{"query", "sinks"}:      true,
+}
+
+func top(folder string) string {
+	first, _, _ := strings.Cut(folder, "/")
+	return first
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, f := range sources(t) {
+		from := top(f.folder)
+		if _, known := layer[from]; !known {
+			t.Errorf("%s: the folder %s has no layer", f.path, from)
+		}
+		for _, i := range f.imports {
+			inner, ours := strings.CutPrefix(i, "weir/")
+			if !ours {
+				continue
+			}
+			to := top(inner)
+			if from != to && layer[to] >= layer[from] && !beside[[2]string{from, to}] {
+				t.Errorf("%s imports %s: %s is not below %s", f.path, i, to, from)
+			}
+		}
+	}
+}
+
+// TestEachDependencyHasItsFolder: what a dependency does stays behind one package.
+func TestEachDependencyHasItsFolder(t *testing.T) {
+	homes := map[string][]string{
+		"github.com/lovoo/goka":             {"processors"},
+		"github.com/IBM/sarama":             {"processors"},
+		"github.com/scylladb/gocqlx":        {"sinks/scylla"},
+		"github.com/gocql/gocql":            {"sinks/scylla"},
+		"github.com/expr-lang/expr":         {"alerts"},
+		"github.com/twilio/twilio-go":       {"sinks/twilio"},
+		"github.com/PagerDuty/go-pagerduty": {"sinks/pagerduty"},
+		"github.com/cockroachdb/pebble":     {"processors/writeback", "sinks/embedded"},
+		"github.com/shirou/gopsutil":        {"collect"},
+		"github.com/alecthomas/kong":        {""},
+	}
+	used := map[string]bool{}
+	for _, f := range sources(t) {
+		for _, i := range f.imports {
+			for dependency, folders := range homes {
+				if i != dependency && !strings.HasPrefix(i, dependency+"/") {
+					continue
+				}
+				used[dependency] = true
+				if !slices.ContainsFunc(folders, func(home string) bool { return within(f.folder, home) }) {
+					t.Errorf("%s imports %s, which belongs to %v", f.path, i, folders)
+				}
+			}
+		}
+	}
+	for dependency := range homes {
+		if !used[dependency] {
+			t.Errorf("nothing imports %s", dependency)
+		}
+	}
+}
+
+// within says whether folder is home or below it; the root is only itself.
+func within(folder, home string) bool {
+	return folder == home || home != "" && strings.HasPrefix(folder, home+"/")
+}
+
+// TestKafkaStaysOutOfThePureCore: schemas, windows and alerts know no client; the
+// topics are made by schemas/topics. The fake broker is for the embedded default
+// and for tests.
+func TestKafkaStaysOutOfThePureCore(t *testing.T) {
+	const franz = "github.com/twmb/franz-go"
+	for _, f := range sources(t) {
+		for _, i := range f.imports {
+			switch {
+			case f.test():
+			case strings.HasPrefix(i, franz+"/pkg/kfake"):
+				if f.folder != "pipelines" {
+					t.Errorf("%s imports %s", f.path, i)
+				}
+			case f.folder == "schemas/topics":
+			case strings.HasPrefix(i, franz) && layer[top(f.folder)] < 2:
+				t.Errorf("%s imports %s", f.path, i)
+			}
+		}
+	}
+}
+
+// TestCoreIsPure: windows and alerts have no clock, goroutine or I/O.
+func TestCoreIsPure(t *testing.T) {
+	impure := []string{"os", "net", "io/fs", "path/filepath", "sync", "context", "log", "log/slog", "math/rand", "math/rand/v2", "database/sql"}
+	for _, f := range sources(t) {
+		if f.test() || f.folder != "windows" && f.folder != "alerts" {
+			continue
+		}
+		for _, i := range f.imports {
+			if slices.Contains(impure, i) || strings.HasPrefix(i, "net/") {
+				t.Errorf("%s imports %s", f.path, i)
+			}
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine", f.path)
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "After", "Sleep", "NewTimer", "NewTicker", "Tick", "AfterFunc"}, n.Sel.Name) {
+					t.Errorf("%s reads the clock: time.%s", f.path, n.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestEveryPackageSaysItsContract: doc.go, with the package's comment, alone.
+func TestEveryPackageSaysItsContract(t *testing.T) {
+	documented, folders := map[string]bool{}, map[string]bool{}
+	for _, f := range sources(t) {
+		if f.test() || f.folder == "" {
+			continue
+		}
+		folders[f.folder] = true
+		if path.Base(f.path) == "doc.go" {
+			documented[f.folder] = f.ast.Doc != nil && strings.HasPrefix(f.ast.Doc.Text(), "Package "+f.ast.Name.Name+" ")
+		} else if f.ast.Doc != nil {
+			t.Errorf("%s has a package comment: it belongs into doc.go", f.path)
+		}
+	}
+	for folder := range folders {
+		if !documented[folder] {
+			t.Errorf("%s has no doc.go with its contract", folder)
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	for _, f := range sources(t) {
+		if !f.test() && f.lines > 500 {
+			t.Errorf("%s has %d lines, at most 500: is there a second idea in it?", f.path, f.lines)
+		}
+	}
+}
+
+// TestNoFolderOfNoMeaning: names say what a package is about.
+func TestNoFolderOfNoMeaning(t *testing.T) {
+	for _, f := range sources(t) {
+		for part := range strings.SplitSeq(f.folder, "/") {
+			if slices.Contains([]string{"util", "utils", "common", "helpers", "misc", "base", "shared"}, part) {
+				t.Errorf("%s", f.path)
+			}
+		}
+	}
+}
+
+// TestNoDependencyIsReplaced: a replace in go.mod breaks go install weir@version.
+func TestNoDependencyIsReplaced(t *testing.T) {
+	b, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "replace") {
+			t.Error(line)
+		}
+	}
+}

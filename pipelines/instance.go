@@ -1,0 +1,35 @@
+package pipelines
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
+
+// instanceID is the name of this data folder's member in consumer groups. It is
+// kept, so that a process that was killed gets its partitions back at once instead
+// of waiting for its own old session to end (TRAPS 44). The folder is made if need be.
+func instanceID(data string) (string, error) {
+	if err := os.MkdirAll(data, 0o755); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	file := filepath.Join(data, "instance")
+	b, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	if instanceForm.Match(b) {
+		return string(b), nil
+	}
+	id := rand.Text()
+	if err := os.WriteFile(file, []byte(id), 0o644); err != nil {
+		return "", fmt.Errorf("data folder: %w", err)
+	}
+	return id, nil
+}
