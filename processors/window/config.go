@@ -1,0 +1,28 @@
+package window
+
+import (
+	"time"
+
+	"weir/schemas/conf"
+)
+
+// Config is the window section of the config.
+type Config struct {
+	Tick  conf.Duration `yaml:"tick"`  // how often idle windows are looked for
+	Flush conf.Duration `yaml:"flush"` // time between checkpoints: what a crash makes a successor apply again
+}
+
+// Default looks every 100 ms and checkpoints every 10 s.
+func Default() Config {
+	return Config{Tick: conf.Duration(100 * time.Millisecond), Flush: conf.Duration(10 * time.Second)}
+}
+
+// Validate reports every fault of the section at.
+func (c *Config) Validate(at string, d *conf.Doc) {
+	if c.Tick.Std() < 10*time.Millisecond || c.Tick.Std() > 10*time.Second {
+		d.Fail(at+".tick", c.Tick, "must be 10ms to 10s")
+	}
+	if c.Flush.Std() < 100*time.Millisecond || c.Flush.Std() > 10*time.Minute {
+		d.Fail(at+".flush", c.Flush, "must be 100ms to 10m")
+	}
+}

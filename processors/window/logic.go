@@ -1,0 +1,205 @@
+package window
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/windows"
+)
+
+// group is the value of a key: a series group.
+type group struct {
+	windows *windows.Group
+	rules   alerts.State
+}
+
+// local is what a partition's groups share.
+type local struct {
+	core  *windows.Core
+	eval  *alerts.Evaluator
+	batch schemas.SampleBatch
+	res   windows.Result
+	conds []schemas.Condition
+}
+
+// logic implements writeback.Logic.
+type logic struct {
+	windows windows.Config
+	rules   *alerts.RuleSet
+	log     *slog.Logger
+
+	samples    *prometheus.CounterVec // by result
+	closed     *prometheus.CounterVec // by kind
+	conditions prometheus.Counter
+	corrupt    prometheus.Counter
+	ruleFaults prometheus.Counter
+}
+
+func (l *logic) Open(*writeback.Part[group]) any {
+	return &local{core: windows.NewCore(&l.windows, 0, l.rules.Wants), eval: l.rules.NewEvaluator()}
+}
+
+func (l *logic) New(p *writeback.Part[group], _ string) *group {
+	return &group{windows: windows.NewGroup(p.Local.(*local).core)}
+}
+
+func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
+	rules := g.rules.Append(nil)
+	dst = binary.AppendUvarint(dst, uint64(len(rules)))
+	dst = append(dst, rules...)
+	return g.windows.AppendTo(p.Local.(*local).core, dst)
+}
+
+func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, error) {
+	n, k := binary.Uvarint(b)
+	if k <= 0 || n > uint64(len(b)-k) {
+		return nil, fmt.Errorf("rules of group %q: %w", key, schemas.ErrCorrupt)
+	}
+	st, err := alerts.DecodeState(b[k : k+int(n)])
+	if err != nil {
+		return nil, fmt.Errorf("rules of group %q: %w", key, err)
+	}
+	w, err := windows.DecodeGroup(p.Local.(*local).core, b[k+int(n):])
+	if err != nil {
+		return nil, fmt.Errorf("group %q: %w", key, err)
+	}
+	return &group{windows: w, rules: *st}, nil
+}
+
+func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+	loc := p.Local.(*local)
+	if err := loc.batch.Decode(r.Value); err != nil {
+		l.corrupt.Inc()
+		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
+		p.Deadletter(deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		return
+	}
+	loc.res.Reset()
+	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, true, &loc.res)
+	l.emit(p, e)
+	if len(loc.res.Refused) > 0 {
+		l.refuse(p, e.Key, r.Offset, loc.res.Refused)
+	}
+}
+
+func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS, _ int64) {
+	loc := p.Local.(*local)
+	loc.res.Reset()
+	e.V.windows.Advance(loc.core, nowMS, &loc.res)
+	l.emit(p, e)
+	if due := e.V.rules.DueMS(); due > 0 && due <= e.V.windows.TimeAt(nowMS) {
+		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, e.V.windows.TimeAt(nowMS), loc.conds[:0])
+		l.emitConditions(p, e)
+	}
+}
+
+func (l *logic) Due(g *group) int64 {
+	due := g.windows.DueMS()
+	if r := g.rules.DueMS(); r > 0 {
+		if r = g.windows.WallAt(r); due == 0 || r < due {
+			due = r
+		}
+	}
+	return due
+}
+
+func (l *logic) Gone(g *group) bool {
+	return g.windows.Series() == 0 && g.windows.DueMS() == 0 && g.rules.DueMS() == 0
+}
+
+// emit sends what closed, and checks the rules on it.
+func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {
+	loc := p.Local.(*local)
+	r := &loc.res
+	for _, v := range r.Values {
+		e.Emit(p, topics.Windows, []byte(e.Key), v)
+	}
+	for i := range r.Sets {
+		s := &r.Sets[i]
+		loc.conds = loc.eval.Closed(&e.V.rules, e.Key, s.TierMS, s.EndMS, s.Windows, loc.conds[:0])
+		l.emitConditions(p, e)
+	}
+	count := func(c *prometheus.CounterVec, label string, n int) {
+		if n > 0 {
+			c.WithLabelValues(label).Add(float64(n))
+		}
+	}
+	count(l.samples, "applied", r.Applied-r.Late)
+	count(l.samples, "late", r.Late)
+	count(l.samples, string(windows.Replayed), r.Replayed)
+	count(l.samples, string(windows.Duplicate), r.Duplicates)
+	count(l.closed, "closed", r.Closed)
+	count(l.closed, "revised", r.Revised)
+	count(l.closed, "late_partial", r.Partials)
+}
+
+func (l *logic) emitConditions(p *writeback.Part[group], e *writeback.Entry[group]) {
+	loc := p.Local.(*local)
+	for i := range loc.conds {
+		c := &loc.conds[i]
+		e.Emit(p, topics.Conditions, []byte(c.Fingerprint), schemas.EncodeDoc(c))
+		l.conditions.Inc()
+	}
+	if loc.eval.WhereErrors > 0 {
+		l.ruleFaults.Add(float64(loc.eval.WhereErrors))
+		l.log.Warn("a rule's where failed", "group", e.Key, "times", loc.eval.WhereErrors, "err", loc.eval.LastWhereError)
+		loc.eval.WhereErrors = 0
+	}
+}
+
+// refusedPerLetter bounds the samples in one dead letter.
+const refusedPerLetter = 1000
+
+// letterSample is a refused sample as the JSON that weir takes in: what was refused
+// can be sent again.
+type letterSample struct {
+	MetricName string            `json:"metricName"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Timestamp  int64             `json:"timestamp"`
+	Value      float64           `json:"value"`
+}
+
+// refuse counts refused samples and writes them to deadletter, by reason.
+func (l *logic) refuse(p *writeback.Part[group], key string, offset int64, refused []windows.Refused) {
+	by := map[windows.Reason][]letterSample{}
+	send := func(reason windows.Reason) {
+		b, err := json.Marshal(by[reason])
+		if err != nil { // values are finite: route refuses others
+			b = []byte(err.Error())
+		}
+		p.Deadletter(deadletter(p, key, offset, string(reason), b))
+		by[reason] = by[reason][:0]
+	}
+	for _, r := range refused {
+		l.samples.WithLabelValues(string(r.Reason)).Inc()
+		by[r.Reason] = append(by[r.Reason], letterSample{r.Series.Metric, r.Series.Labels.Map(), r.TimeMS, r.Value})
+		if len(by[r.Reason]) == refusedPerLetter {
+			send(r.Reason)
+		}
+	}
+	for reason, rest := range by {
+		if len(rest) > 0 {
+			send(reason)
+		}
+	}
+}
+
+func deadletter(p *writeback.Part[group], key string, offset int64, reason string, value []byte) *kgo.Record {
+	return &kgo.Record{Topic: topics.DeadLetter, Key: []byte(key), Value: value, Headers: []kgo.RecordHeader{
+		{Key: "weir.stage", Value: []byte("window")},
+		{Key: "weir.reason", Value: []byte(reason)},
+		{Key: "weir.topic", Value: []byte(topics.Samples)},
+		{Key: "weir.partition", Value: []byte(strconv.Itoa(int(p.ID)))},
+		{Key: "weir.offset", Value: []byte(strconv.FormatInt(offset, 10))},
+	}}
+}

@@ -1,0 +1,310 @@
+package window
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/conf"
+	"weir/schemas/topics"
+	"weir/windows"
+	"weir/windows/windowtest"
+)
+
+// bench is a broker with the topics, and what a test needs to feed and read it.
+type stage struct {
+	t       testing.TB
+	brokers []string
+	topics  topics.Config
+	client  *kgo.Client
+	rules   *alerts.RuleSet
+	log     *slog.Logger
+	flush   time.Duration
+	offsets map[string]int64 // next origin offset by group
+	seen    map[int32]int64  // next offset of windows to read
+	merged  windows.Merger
+	emitted int
+}
+
+func newStage(t testing.TB, rules string) *stage {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	s := &stage{t: t, brokers: c.ListenAddrs(), topics: topics.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		flush: 200 * time.Millisecond, offsets: map[string]int64{}, seen: map[int32]int64{}, merged: windows.Merger{}}
+	if os.Getenv("WEIR_TEST_LOG") != "" {
+		s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	s.topics.Shards, s.topics.AlertShards = 4, 2
+	s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.client.Close)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := topics.Ensure(ctx, kadm.NewClient(s.client), topics.All(s.topics)); err != nil {
+		t.Fatal(err)
+	}
+	wcfg := windows.Default()
+	s.rules, err = alerts.Load(alerts.LoadConfig{TiersMS: wcfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte(rules)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// start runs a processor on the state folder dir; stop ends it: cleanly with nil,
+// without a last checkpoint with an error.
+func (s *stage) start(dir string, behind func() bool) (stop func(error)) {
+	store, err := writeback.OpenStore(dir, s.log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cfg := Default()
+	cfg.Tick, cfg.Flush = conf.Duration(20*time.Millisecond), conf.Duration(s.flush)
+	p := New(cfg, Deps{Brokers: s.brokers, Windows: windows.Default(), Rules: s.rules, Topics: s.topics,
+		Instance: "test", Store: store, Behind: behind, Registry: prometheus.NewRegistry(), Log: s.log})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	s.until("the processor is ready", p.Ready)
+	return func(crash error) {
+		if crash != nil {
+			p.engine.Load().Crash(crash)
+		} else {
+			cancel()
+		}
+		err := <-done
+		cancel()
+		if crash == nil && err != nil {
+			s.t.Errorf("clean stop: %v", err)
+		}
+		if crash != nil && !errors.Is(err, crash) {
+			s.t.Errorf("crash: %v", err)
+		}
+		if err := store.Close(); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+func (s *stage) until(what string, ok func() bool) {
+	s.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited 60 s until %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// send produces samples as route does: one batch a group.
+func (s *stage) send(samples []schemas.Sample, atMS int64) {
+	builders := map[string]*schemas.BatchBuilder{}
+	var keys []string
+	for i := range samples {
+		key := schemas.GroupOf(samples[i].Series, schemas.GroupLabels)
+		b := builders[key]
+		if b == nil {
+			b = &schemas.BatchBuilder{}
+			b.Begin(schemas.Origin{Epoch: 1, Offset: s.offsets[key]}, 0)
+			s.offsets[key]++
+			builders[key] = b
+			keys = append(keys, key)
+		}
+		b.Add(&samples[i].Series, samples[i].Series.Hash(), samples[i].TimeMS, samples[i].Value)
+	}
+	for _, key := range keys {
+		r := &kgo.Record{Topic: topics.Samples, Key: []byte(key), Value: builders[key].AppendTo(nil),
+			Partition: schemas.Shard([]byte(key), s.topics.Shards), Timestamp: time.UnixMilli(atMS)}
+		s.client.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				s.t.Errorf("produce: %v", err)
+			}
+		})
+	}
+	if err := s.client.Flush(context.Background()); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// read adds what is new in topic to f.
+func (s *stage) read(topic string, f func(*kgo.Record)) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	adm := kadm.NewClient(s.client)
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	from := map[string]map[int32]kgo.Offset{topic: {}}
+	left := int64(0)
+	ends.Each(func(o kadm.ListedOffset) {
+		if at := s.seen[o.Partition]; o.Offset > at {
+			from[topic][o.Partition] = kgo.NewOffset().At(at)
+			left += o.Offset - at
+		}
+	})
+	if left == 0 {
+		return
+	}
+	c, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumePartitions(from))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer c.Close()
+	for left > 0 {
+		fs := c.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			s.t.Fatalf("read %s: %v, %d records left", topic, err, left)
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			left--
+			s.seen[r.Partition] = r.Offset + 1
+			f(r)
+		})
+	}
+}
+
+func (s *stage) readWindows() {
+	s.read(topics.Windows, func(r *kgo.Record) {
+		if want := schemas.Shard(r.Key, s.topics.Shards); r.Partition != want {
+			s.t.Fatalf("windows of %s in partition %d, not %d", r.Key, r.Partition, want)
+		}
+		b, err := schemas.DecodeWindowBatch(r.Value)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.emitted += len(b.Windows)
+		for _, w := range b.Windows {
+			s.merged.Add(w)
+		}
+	})
+}
+
+// complete reads windows until they equal the oracle's, and fails with the last
+// difference if they do not in time.
+func (s *stage) complete(samples []schemas.Sample) {
+	s.t.Helper()
+	wcfg := windows.Default()
+	want := windowtest.Oracle(samples, wcfg.TiersMS()...)
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		s.readWindows()
+		err := windowtest.Compare(s.merged.Windows(), want)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("after 60 s: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// hosts makes rounds of samples of n hosts, one a host, metric and step.
+func hosts(rnd *rand.Rand, n, metrics, rounds int, fromMS, stepMS int64) [][]schemas.Sample {
+	out := make([][]schemas.Sample, rounds)
+	for r := range out {
+		for h := range n {
+			for m := range metrics {
+				out[r] = append(out[r], schemas.Sample{Series: schemas.Series{Metric: "m" + strconv.Itoa(m),
+					Labels: schemas.NewLabels(map[string]string{"host": fmt.Sprintf("web%02d", h)})},
+					TimeMS: fromMS + int64(r)*stepMS + int64(rnd.IntN(900)), Value: rnd.Float64() * 100})
+			}
+		}
+	}
+	return out
+}
+
+func flatten(rounds [][]schemas.Sample) []schemas.Sample {
+	var all []schemas.Sample
+	for _, r := range rounds {
+		all = append(all, r...)
+	}
+	return all
+}
+
+var errCrash = errors.New("crash")
+
+// TestCrashes kills the processor without a checkpoint again and again while samples
+// come in, on its state folder and on an empty one, with the wall clock closing
+// windows early so that much is late: at the end every window is the oracle's.
+func TestCrashes(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("WEIR_SEED"); v != "" {
+		seed, _ = strconv.ParseUint(v, 10, 64)
+	}
+	t.Logf("seed %d (set WEIR_SEED to repeat)", seed)
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	s := newStage(t, "groups: []")
+	dir := t.TempDir()
+	now := time.Now().UnixMilli()
+	from := now - now%3600_000 - 3*3600_000
+	rounds := hosts(rnd, 10, 5, 240, from, 1000)
+	stop := s.start(dir, nil)
+	for i, r := range rounds {
+		// Arrival times jump ahead of the samples' now and then: the clock closes windows
+		// that later samples still belong to.
+		s.send(r, from+int64(i)*1000+int64(rnd.IntN(40_000)))
+		switch rnd.IntN(40) {
+		case 0:
+			stop(errCrash)
+			stop = s.start(dir, nil)
+		case 1:
+			stop(errCrash)
+			dir = t.TempDir()
+			stop = s.start(dir, nil)
+		case 2:
+			stop(nil)
+			stop = s.start(dir, nil)
+		}
+	}
+	// A last sample two hours on closes everything before it.
+	end := hosts(rnd, 10, 1, 1, from+2*3600_000+3600_000/2, 0)
+	s.send(end[0], end[0][0].TimeMS)
+	want := flatten(rounds)
+	wcfg := windows.Default()
+	oracle := windowtest.Oracle(want, wcfg.TiersMS()...)
+	deadline := time.Now().Add(60 * time.Second)
+	for {
+		s.readWindows()
+		got := s.merged.Windows()
+		n := 0
+		for _, w := range got { // the last sample's own windows may close by the wall clock
+			if w.StartMS < from+2*3600_000 {
+				got[n] = w
+				n++
+			}
+		}
+		err := windowtest.Compare(got[:n], oracle)
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after 60 s: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Logf("%d windows, %d emitted", len(oracle), s.emitted)
+	stop(nil)
+}
