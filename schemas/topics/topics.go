@@ -124,6 +124,10 @@ type Topic struct {
 	ArrivalTime bool
 }
 
+// DeadLetterPartitions is the least partition count of deadletter, which weir's own
+// producers use; it may have more.
+const DeadLetterPartitions = 1
+
 // deadLetterBytes lets a refused record of up to 16 MiB pass whole, 64 KiB of key
 // and headers and the batch's own overhead added.
 const deadLetterBytes = 16<<20 + 128<<10
@@ -145,7 +149,7 @@ func All(c Config) []Topic {
 		table(Topic{Name: Alerts, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),
 		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record",
-			Partitions: 1, Grows: true, Retention: c.Retention.DeadLetter, MaxRecordBytes: deadLetterBytes, ArrivalTime: true},
+			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter, MaxRecordBytes: deadLetterBytes, ArrivalTime: true},
 	}
 	for i := range all {
 		all[i].Replication = c.Replication
