@@ -129,7 +129,7 @@ func testEncoder(cfg Config) (*encoder, *tape) {
 	return newEncoder(cfg, 8, testEpoch, newCounters(prometheus.NewRegistry()), o), o
 }
 
-func counted(t *testing.T, c prometheus.Counter) float64 {
+func counted(t testing.TB, c prometheus.Counter) float64 {
 	t.Helper()
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {
@@ -399,15 +399,24 @@ func TestFailedFlushStops(t *testing.T) {
 
 func TestMemoryIsBounded(t *testing.T) {
 	e, _ := testEncoder(Default())
-	for i := range 4 {
-		var b strings.Builder
-		for k := range 80_000 { // each a group of its own
-			fmt.Fprintf(&b, "m%d_%d value=1 1\n", i, k)
-		}
-		encodeAll(t, e, jsonRecord(int64(i), b.String()))
+	var b strings.Builder
+	for k := range maxFree + 1000 { // each a group of its own
+		fmt.Fprintf(&b, "m%d value=1 1\n", k)
 	}
-	if len(e.known) > maxKnown+80_000 || len(e.groups) > maxKnown+80_000 || len(e.free) > maxFree || len(e.open) != 0 {
-		t.Errorf("keeps %d series, %d groups, %d builders, %d open batches", len(e.known), len(e.groups), len(e.free), len(e.open))
+	encodeAll(t, e, jsonRecord(1, b.String()))
+	if len(e.free) != maxFree || len(e.open) != 0 || len(e.known) != maxFree+1000 {
+		t.Errorf("keeps %d builders, %d open batches, %d series", len(e.free), len(e.open), len(e.known))
+	}
+	for i := len(e.known); i <= maxKnown; i++ {
+		e.known[seriesKey{n: i}] = &series{}
+	}
+	encodeAll(t, e, jsonRecord(2, "m0 value=1 1"))
+	if len(e.known) != 0 || len(e.groups) != 0 {
+		t.Errorf("keeps %d series and %d groups, although they were too many", len(e.known), len(e.groups))
+	}
+	encodeAll(t, e, big(3, "a", 2_000)) // one large batch
+	if len(e.free) >= maxFree {
+		t.Errorf("keeps the builder of a large batch")
 	}
 }
 

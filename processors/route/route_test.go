@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -433,20 +434,21 @@ func TestLatencyIsAFewMilliseconds(t *testing.T) {
 	st := newState()
 	b.feed(0, 1, 1)
 	b.settled(st)
-	best := time.Hour
-	for i := range 20 {
+	var took []time.Duration
+	for i := range 21 {
 		from := time.Now()
 		b.feed(1+i, 1, 1)
 		b.settled(st)
-		best = min(best, time.Since(from))
+		took = append(took, time.Since(from))
 	}
-	if best > 50*time.Millisecond {
-		t.Errorf("the fastest of 20 records took %v from its producer to its reader", best)
+	slices.Sort(took)
+	t.Logf("from producer to reader: median %v, longest %v", took[10], took[20])
+	if took[10] > 50*time.Millisecond {
+		t.Errorf("half of 21 records took more than %v from their producer to their reader", took[10])
 	}
 }
 
-// childBrokers in the environment makes the test binary a router, which
-// TestKill kills.
+// childBrokers in the environment makes the test binary a router, which TestKill kills.
 const childBrokers = "WEIR_ROUTE_TEST_BROKERS"
 
 func TestMain(m *testing.M) {
@@ -459,6 +461,13 @@ func TestMain(m *testing.M) {
 		log.Error("child ended", "err", err)
 		os.Exit(1)
 	}
+	if format := os.Getenv(benchFormat); format != "" {
+		if err := benchBroker(format); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -468,7 +477,7 @@ func TestKill(t *testing.T) {
 	b := newBed(t, 3)
 	st := newState()
 	next := 0
-	for round := range 8 {
+	for round := range 5 {
 		child := exec.CommandContext(t.Context(), os.Args[0])
 		child.Env = append(os.Environ(), childBrokers+"="+strings.Join(b.cluster.ListenAddrs(), ","))
 		child.Stderr = os.Stderr
@@ -501,5 +510,19 @@ func TestKill(t *testing.T) {
 	t.Logf("%d batches, %d sections came twice and were dropped", st.batches, st.replays)
 	if st.replays == 0 {
 		t.Error("no section came twice: the kills hit nothing")
+	}
+}
+
+// TestShardsAreKafkas compares with franz-go's default partitioner of keys, as
+// foreign producers use it.
+func TestShardsAreKafkas(t *testing.T) {
+	for _, shards := range []int32{1, 8, 96, 1000} {
+		p := kgo.StickyKeyPartitioner(nil).ForTopic(topics.Samples)
+		for i := range 500 {
+			key := []byte(strings.Repeat("x", i%17) + fmt.Sprint("host-", i))
+			if got, want := schemas.Shard(key, shards), p.Partition(&kgo.Record{Key: key}, int(shards)); got != int32(want) {
+				t.Fatalf("%s of %d: shard %d, Kafka's is %d", key, shards, got, want)
+			}
+		}
 	}
 }
