@@ -149,8 +149,8 @@ func (f *Fault) Error() string { return fmt.Sprintf("line %d: %s: %v", f.Line, f
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// reasonOf names the reason of a fault that Series.Validate found.
-func reasonOf(err error) Reason {
+// ReasonOf names the reason of a fault that Series.Validate found.
+func ReasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, schemas.ErrEmptyName):
 		return EmptyName

@@ -130,7 +130,7 @@ func TestLine(t *testing.T) {
 			`1: cpu{cpu="0",host="web01"} 1700000000000 1`)},
 		{"strings are skipped", "sys,host=a uptime_format=\" 0:32\",uptime=1i,x=\"\" 1000000", lines(`1: sys.uptime{host="a"} 1 1`, `1: skipped 2`)},
 		{"no time", "a value=1", lines(`1: a 1700000000123 1`)},
-		{"escapes", `a\ b\,c,t\=1=v\,2,u=\\\ x f\ g=1 1000000`, lines(`1: a b,c.f g{t=1="v,2",u="\\\\ x"} 1 1`)},
+		{"escapes", `a\ b\,c,t\=1=v\,2,u=\\\ x f\ g=1 1000000`, lines(`1: {"a b,c.f g","t=1"="v,2",u="\\\\ x"} 1 1`)},
 		{"before the epoch", "a value=1 -1", lines(`1: a -1 1`)},
 		{"comments and blank lines", "# c\n\n  \r\n a value=1 1000000\r\n  # d\n", lines(`4: a 1 1`)},
 		{"a string over two lines", "a s=\"x\ny\",f=1 1000000\nb value=2 2000000\n", lines(`1: a.f 1 1`, `1: skipped 1`, `3: b 2 2`)},

@@ -189,7 +189,7 @@ func (d *Decoder) name(s *scanner) string {
 		err = fmt.Errorf("metric: %w", schemas.ErrEmptyName)
 	}
 	if err != nil {
-		d.refuse(reasonOf(err), err)
+		d.refuse(ReasonOf(err), err)
 	}
 	return name
 }
@@ -238,7 +238,7 @@ func (d *Decoder) readTags(s *scanner) schemas.Labels {
 	s.members(func(key []byte, escaped bool) {
 		name, err := d.intern(key, escaped)
 		if err != nil {
-			note(reasonOf(err), fmt.Errorf("name of a tag: %w", err))
+			note(ReasonOf(err), fmt.Errorf("name of a tag: %w", err))
 		}
 		if c := s.peek(); c != '"' {
 			s.skip(0)
@@ -248,7 +248,7 @@ func (d *Decoder) readTags(s *scanner) schemas.Labels {
 		raw, escaped := s.text()
 		value, err := d.intern(raw, escaped)
 		if err != nil {
-			note(reasonOf(err), fmt.Errorf("value of tag %.100q: %w", key, err))
+			note(ReasonOf(err), fmt.Errorf("value of tag %.100q: %w", key, err))
 		}
 		d.tags = append(d.tags, schemas.Label{Name: name, Value: value})
 	})
@@ -257,7 +257,7 @@ func (d *Decoder) readTags(s *scanner) schemas.Labels {
 	}
 	labels, err := labelsOf(d.tags)
 	if err != nil {
-		note(reasonOf(err), err)
+		note(ReasonOf(err), err)
 	}
 	if fault != nil {
 		d.refuse(reason, fault)

@@ -243,7 +243,7 @@ func (d *Decoder) lineTags(dec *lineprotocol.Decoder, raw []byte) (schemas.Label
 	}
 	labels, err := labelsOf(d.tags)
 	if err != nil {
-		return nil, &Fault{Reason: reasonOf(err), Err: err}
+		return nil, &Fault{Reason: ReasonOf(err), Err: err}
 	}
 	d.lineLabels.put(key, labels)
 	return labels, nil

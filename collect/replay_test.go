@@ -1,0 +1,262 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"weir/schemas"
+	"weir/schemas/formats"
+)
+
+func recording(t *testing.T, text string, opts ReadOptions) *Recording {
+	t.Helper()
+	r, err := NewRecording(strings.NewReader(text), int64(len(text)), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// dumpRecording reads a recording to its end, and writes its samples and faults as text.
+func dumpRecording(t *testing.T, r *Recording) string {
+	t.Helper()
+	var out strings.Builder
+	for {
+		b, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range b.Samples {
+			if err := s.Series.Validate(); err != nil {
+				t.Error(err)
+			}
+			fmt.Fprintf(&out, "%s %d %v\n", s.Series, s.TimeMS, s.Value)
+		}
+		for _, f := range b.Faults {
+			fmt.Fprintf(&out, "line %d: %s\n", f.Line, f.Reason)
+		}
+	}
+	if read, total := r.Progress(); read != total {
+		t.Errorf("at the end, %d of %d bytes were read", read, total)
+	}
+	return out.String()
+}
+
+func TestRecordingFormats(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"CSV", "series,timestamp_ms,value\ncpu.usage{host=\"a\",cpu=\"0\"},1000,1.5\n\"cpu.usage{host=\"\"a\"\"}\",2000,-2\r\nup,3000,1",
+			"cpu.usage{cpu=\"0\",host=\"a\"} 1000 1.5\ncpu.usage{host=\"a\"} 2000 -2\nup 3000 1\n"},
+		{"CSV without a header", "up,1,1\nup,2,0\n", "up 1 1\nup 2 0\n"},
+		{"NAB", "timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14 14:35:00,0.134\n", "given 1392388200000 0.132\ngiven 1392388500000 0.134\n"},
+		{"other times", "timestamp,value\n2014-02-14T14:30:00.5Z,1\n7,2\n", "given 1392388200500 1\ngiven 7 2\n"},
+		{"bad rows", "series,timestamp_ms,value\nup,1,NaN\nup,1,1e999\nup,x,1\nup,253402300800000,1\n,1,1\na{b,1,1\nrow\nup,2,x\n\nup,9,9\n",
+			"up 9 9\nline 2: not_finite\nline 3: not_finite\nline 4: bad_timestamp\nline 5: bad_timestamp\nline 6: empty_name\nline 7: undecodable\nline 8: undecodable\nline 9: undecodable\n"},
+		{"JSON lines", "{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n{\"metricName\":\"a\",\"timestamp\":2}\n", "a 1 1\nline 2: missing_field\n"},
+		{"JSON array", " [{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]", "a 1 1\n"},
+		{"line protocol", "# c\ncpu,host=a usage=1,n=2 5\nbad\ncpu,host=a usage=3\n", "cpu.usage{host=\"a\"} 5 1\ncpu.n{host=\"a\"} 5 2\ncpu.usage{host=\"a\"} 77 3\nline 3: undecodable\n"},
+		{"nothing", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := recording(t, c.text, ReadOptions{Series: "given", Precision: formats.Millisecond, NowMS: 77})
+			if got := dumpRecording(t, r); got != c.want {
+				t.Errorf("got:\n%swant:\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOpenRecording(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "ec2_cpu.csv")
+	if err := os.WriteFile(name, []byte("timestamp,value\n1,1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := OpenRecording(name, ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := dumpRecording(t, r), "ec2_cpu 1 1\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := OpenRecording(name+"x", ReadOptions{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+	if _, err := NewRecording(iotest.ErrReader(io.ErrClosedPipe), 0, ReadOptions{}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("a file that cannot be read: %v", err)
+	}
+}
+
+// TestLongRecording is longer than a part, so that lines and faults are counted over several.
+func TestLongRecording(t *testing.T) {
+	const rows = 50_000
+	for _, row := range []func(i int) string{
+		func(i int) string { return fmt.Sprintf("up,%d,1\n", i) },
+		func(i int) string { return fmt.Sprintf("up value=1 %d\n", i) },
+	} {
+		var text strings.Builder
+		for i := range rows {
+			text.WriteString(row(i))
+		}
+		text.WriteString("bad\n")
+		r := recording(t, text.String(), ReadOptions{Precision: formats.Millisecond})
+		n, parts := int64(0), 0
+		var faults []formats.Fault
+		for {
+			b, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts++
+			for _, s := range b.Samples {
+				if s.TimeMS != n {
+					t.Fatalf("sample %d has time %d", n, s.TimeMS)
+				}
+				n++
+			}
+			faults = append(faults, b.Faults...)
+		}
+		if n != rows || parts < 2 || len(faults) != 1 || faults[0].Line != rows+1 {
+			t.Errorf("%d samples in %d parts, faults %v", n, parts, faults)
+		}
+	}
+	r := recording(t, "a value=1 1\n"+strings.Repeat("x", maxLineBytes+partBytes+1), ReadOptions{})
+	if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), "line 2:") {
+		t.Errorf("a line that is too long: %v", err)
+	}
+}
+
+// played is what was published, when: "2s: a@1000=1".
+func played(t *testing.T, p Replay, texts ...string) (published []string, state ReplayState, err error) {
+	t.Helper()
+	start := time.Now()
+	var recordings []*Recording
+	for _, text := range texts {
+		recordings = append(recordings, recording(t, text, ReadOptions{}))
+	}
+	state, err = p.Run(t.Context(), recordings, func(_ context.Context, samples []schemas.Sample) error {
+		for _, s := range samples {
+			published = append(published, fmt.Sprintf("%s: %s@%d=%v", time.Since(start), s.Series, s.TimeMS, s.Value))
+		}
+		return nil
+	}, func(ReplayState) {})
+	return published, state, err
+}
+
+func TestReplay(t *testing.T) {
+	const a, b = "a,1000,1\na,3000,2\na,2000,3\na,11000,4\n", "b,500,1\nb,3000,2\nbad\n"
+	for _, c := range []struct {
+		name   string
+		replay Replay
+		want   []string
+	}{
+		{"as recorded", Replay{Speed: 1}, []string{"0s: b@500=1", "500ms: a@1000=1", "2.5s: a@3000=2", "2.5s: a@2000=3", "2.5s: b@3000=2", "10.5s: a@11000=4"}},
+		{"ten times", Replay{Speed: 10}, []string{"0s: b@500=1", "50ms: a@1000=1", "250ms: a@3000=2", "250ms: a@2000=3", "250ms: b@3000=2", "1.05s: a@11000=4"}},
+		{"at once, shifted", Replay{ShiftMS: 100_000}, []string{"0s: b@100500=1", "0s: a@101000=1", "0s: a@103000=2", "0s: a@102000=3", "0s: b@103000=2", "0s: a@111000=4"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			got, state, err := played(t, c.replay, a, b)
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%s: %v\n got %q\nwant %q", c.name, err, got, c.want)
+			}
+			size := int64(len(a) + len(b))
+			if want := (ReplayState{size, size, 6, 1, 11_000 + c.replay.ShiftMS}); state != want {
+				t.Errorf("%s: state %+v, want %+v", c.name, state, want)
+			}
+		})
+	}
+}
+
+func TestReplayEndsEarly(t *testing.T) {
+	broken := errors.New("no broker")
+	published := 0
+	_, err := Replay{}.Run(t.Context(), []*Recording{recording(t, "a,1,1\n", ReadOptions{})},
+		func(context.Context, []schemas.Sample) error { return broken }, func(ReplayState) { published++ })
+	if !errors.Is(err, broken) || published != 0 {
+		t.Errorf("%v, %d times progress", err, published)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		state, err := Replay{Speed: 1}.Run(ctx, []*Recording{recording(t, "a,0,1\na,3600000,1\n", ReadOptions{})},
+			func(context.Context, []schemas.Sample) error { return nil }, func(ReplayState) {})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute || state.Published != 1 {
+			t.Errorf("%v after %s, %d published", err, time.Since(start), state.Published)
+		}
+	})
+}
+
+func TestSpan(t *testing.T) {
+	oldest, newest, err := Span(recording(t, "a,5,1\na,3,1\na,9,1\nbad\n", ReadOptions{}))
+	if err != nil || oldest != 3 || newest != 9 {
+		t.Errorf("%d to %d, %v", oldest, newest, err)
+	}
+	if _, _, err := Span(recording(t, "series,timestamp_ms,value\n", ReadOptions{})); !errors.Is(err, ErrNoSamples) {
+		t.Errorf("no samples: %v", err)
+	}
+}
+
+// TestPublishKeepsGroupsInOrder: a group's samples go into records of one key, in their order.
+func TestPublishKeepsGroupsInOrder(t *testing.T) {
+	b := newBed(t, Default())
+	var samples []schemas.Sample
+	for i := range 30_000 {
+		samples = append(samples, schemas.Sample{TimeMS: int64(i), Value: float64(i),
+			Series: schemas.Series{Metric: "m", Labels: schemas.Labels{{Name: "host", Value: fmt.Sprint("web", i%2)}}}})
+	}
+	if err := b.publish.Publish(t.Context(), samples); err != nil {
+		t.Fatal(err)
+	}
+	newest := map[string]int64{"web0": -1, "web1": -1}
+	n := 0
+	for _, r := range b.read(4) { // each of the two groups has a bit more than one record holds
+		d := formats.NewDecoder()
+		d.Reset(header(r, "content-type"), r.Value, 0)
+		for e := d.Next(); e != nil; e = d.Next() {
+			for _, s := range e.Samples {
+				if s.Series.Labels.Get("host") != string(r.Key) || s.TimeMS <= newest[string(r.Key)] {
+					t.Fatalf("key %s: %v after %d", r.Key, s, newest[string(r.Key)])
+				}
+				newest[string(r.Key)] = s.TimeMS
+				n++
+			}
+		}
+	}
+	if n != len(samples) {
+		t.Errorf("%d samples, want %d", n, len(samples))
+	}
+}
+
+// FuzzRecording: whatever a file holds, what comes out of it is valid, and each of
+// its lines is read once.
+func FuzzRecording(f *testing.F) {
+	f.Add([]byte("series,timestamp_ms,value\ncpu.usage{host=\"a\",cpu=\"0\"},1000,1.5\n\"a{b=\"\"c\"\"}\",2,NaN"))
+	f.Add([]byte("timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14T14:30:00Z,1"))
+	f.Add([]byte("cpu,host=a usage=1 1\nbad"))
+	f.Add([]byte(`[{"metricName":"a","timestamp":1,"value":1}]`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for line := range strings.Lines(dumpRecording(t, recording(t, string(text), ReadOptions{Series: "s"}))) {
+			if strings.HasSuffix(line, " NaN\n") || strings.HasSuffix(line, "Inf\n") {
+				t.Error(line)
+			}
+		}
+	})
+}
