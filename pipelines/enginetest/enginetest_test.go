@@ -4,10 +4,6 @@ package enginetest
 
 import (
 	"context"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -69,23 +65,5 @@ func TestEnginesCassandraKeepsItsData(t *testing.T) {
 	got := Rows[row](t, "SELECT JSON * FROM kept.rows")
 	if want := (row{`{x="a\\\"é"}`, 0.1, 1795257869001}); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
-	}
-}
-
-func TestEnginesPage(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(`<p>wait</p><script>setTimeout(() => {
-			document.querySelector("p").innerText = "done"; console.error("heard") }, 300)</script>`))
-	}))
-	defer srv.Close()
-	p := OpenPage(t, srv.URL)
-	p.Until(20*time.Second, `document.querySelector("p").innerText === "done"`)
-	if len(p.Errors) != 1 {
-		t.Errorf("errors %v, want one", p.Errors)
-	}
-	file := filepath.Join(t.TempDir(), "page.png")
-	p.Screenshot(file)
-	if png, err := os.ReadFile(file); err != nil || len(png) < 1000 || string(png[1:4]) != "PNG" {
-		t.Errorf("%d bytes, %v", len(png), err)
 	}
 }
