@@ -26,6 +26,9 @@ const (
 	quietFor = 3 * time.Second
 	// metadataAge is how soon a new partition is found.
 	metadataAge = 5 * time.Second
+	// fetchWait is how long a broker holds an empty fetch: a new partition is not
+	// fetched before it answers.
+	fetchWait = 500 * time.Millisecond
 	// errorEvery spaces the log lines of a fetch that keeps failing; all are counted.
 	errorEvery = 10 * time.Second
 )
@@ -108,6 +111,7 @@ func (l *Live) client(topic string, from kgo.Offset) (*kgo.Client, error) {
 		kgo.ConsumeStartOffset(from),
 		kgo.ConsumeResetOffset(from),
 		kgo.MetadataMaxAge(metadataAge),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(4 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -122,18 +126,22 @@ func (l *Live) followWindows(ctx context.Context, cl *kgo.Client) {
 	for ctx.Err() == nil {
 		fetches := cl.PollFetches(ctx)
 		l.reportErrors(fetches)
-		if !l.hub.wanted() {
-			continue
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			batch, err := schemas.DecodeWindowBatch(r.Value)
-			if err != nil {
-				l.refuse(r, err)
-				return
-			}
-			l.hub.windows(batch.Windows)
-		})
+		l.handWindows(fetches)
 	}
+}
+
+func (l *Live) handWindows(fetches kgo.Fetches) {
+	if !l.hub.wanted() {
+		return
+	}
+	fetches.EachRecord(func(r *kgo.Record) {
+		batch, err := schemas.DecodeWindowBatch(r.Value)
+		if err != nil {
+			l.refuse(r, err)
+			return
+		}
+		l.hub.windows(batch.Windows)
+	})
 }
 
 func (l *Live) followAlerts(ctx context.Context, cl *kgo.Client) {

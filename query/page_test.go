@@ -34,6 +34,10 @@ func TestPage(t *testing.T) {
 	for _, m := range []string{"disk.used_percent", "load1", "mem.used", "mem.used_percent", "net.bytes_recv", "net.bytes_sent"} {
 		others = append(others, mkSeries(t, m+`{host="web01",region="eu-north"}`))
 	}
+	fresh := mkSeries(t, `fresh.start{host="web01"}`)
+	for k := int64(3); k > 0; k-- {
+		store.add(mkWindow(fresh, 10*second, now-now%(10*second)-k*10*second, 20+float64(k)))
+	}
 	others = append(others, schemas.Series{Metric: "probe.duration", Labels: schemas.NewLabels(map[string]string{"host": "web01", "path": hostile})})
 	for i, s := range append(others, cpu) {
 		for _, tier := range []struct{ size, count int64 }{{10 * second, 240}, {minute, 200}, {hour, 90}} {
@@ -99,7 +103,7 @@ func TestPage(t *testing.T) {
 	if view.Selected != "cpu.usage" || !slices.Contains(view.Labels, "host=web01") {
 		t.Errorf("selected %q %q, want this machine's cpu.usage", view.Selected, view.Labels)
 	}
-	if want := len(others) + 1; view.Series != want {
+	if want := len(others) + 2; view.Series != want {
 		t.Errorf("%d series listed, want %d", view.Series, want)
 	}
 	var states []string
@@ -141,6 +145,15 @@ func TestPage(t *testing.T) {
 	if c := view.Charts[2]; c.Windows != 0 || c.Note == "" {
 		t.Errorf("chart without windows: %+v, want it said in words", c)
 	}
+
+	// Minutes after the first sample there is little to draw, and words for the rest.
+	if err := dark.Eval(ctx, "document.querySelector('#series a[title^=\"fresh.start\"]').click()", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := dark.Await(ctx, "document.querySelector('figure').dataset.windows == 3"); err != nil {
+		t.Fatal(err)
+	}
+	shot(dark, "fresh")
 
 	// The hostile series, selected by hand, is text everywhere.
 	if err := dark.Eval(ctx, "document.querySelector('#series a[title^=\"probe.duration\"]').click()", nil); err != nil {

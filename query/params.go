@@ -24,7 +24,9 @@ const (
 // fault is what is wrong with a request: the parameter, its value and the bound
 // that it broke.
 type fault struct {
-	Parameter, Value, Bound string
+	Parameter string `json:"parameter"`
+	Value     string `json:"value"`
+	Bound     string `json:"bound"`
 }
 
 func (f *fault) Error() string {
@@ -62,6 +64,8 @@ func parseParams(raw string, allowed ...string) *params {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		vs := values[name]
 		switch {
+		case name == "":
+			p.fail("query", raw, "holds a value without a parameter's name")
 		case !slices.Contains(allowed, name):
 			p.fail(name, vs[0], "is not a parameter of this address; it takes "+strings.Join(allowed, ", "))
 		case len(vs) > 1 && name != "tags" && name != "match":

@@ -88,14 +88,17 @@ func newAPI(d Deps, now func() time.Time) http.Handler {
 	return mux
 }
 
-// errorBody is the JSON of every refusal, Prometheus's own shape and the fault.
+// errorBody is the JSON of every refusal, in Prometheus's own shape.
 type errorBody struct {
 	Status    string `json:"status"`    // "error"
 	ErrorType string `json:"errorType"` // bad_data, timeout, unavailable
-	Error     string `json:"error"`
-	Parameter string `json:"parameter,omitempty"`
-	Value     string `json:"value,omitempty"`
-	Bound     string `json:"bound,omitempty"`
+	Message   string `json:"error"`
+}
+
+// faultBody is a refusal of bad_data.
+type faultBody struct {
+	errorBody
+	fault
 }
 
 // answer wraps a handler that returns what to encode, or why not. A fault becomes
@@ -117,22 +120,19 @@ func (a *api) answer(name string, handle func(*http.Request) (any, error)) http.
 	}
 }
 
-func (a *api) refusal(r *http.Request, err error) (code int, body errorBody) {
+func (a *api) refusal(r *http.Request, err error) (code int, body any) {
 	var f *fault
 	switch {
 	case errors.As(err, &f):
-		return http.StatusBadRequest, errorBody{
-			Status: "error", ErrorType: "bad_data", Error: f.Error(),
-			Parameter: f.Parameter, Value: f.Value, Bound: f.Bound,
-		}
+		return http.StatusBadRequest, faultBody{errorBody{Status: "error", ErrorType: "bad_data", Message: f.Error()}, *f}
 	case errors.Is(err, context.DeadlineExceeded):
 		code, body = http.StatusGatewayTimeout, errorBody{
 			Status: "error", ErrorType: "timeout",
-			Error: fmt.Sprintf("the store did not answer within %s; ask for a shorter range", storeTimeout),
+			Message: fmt.Sprintf("the store did not answer within %s; ask for a shorter range", storeTimeout),
 		}
 	default:
 		code, body = http.StatusServiceUnavailable, errorBody{
-			Status: "error", ErrorType: "unavailable", Error: "the store could not answer; weir's log says why",
+			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; weir's log says why",
 		}
 	}
 	if r.Context().Err() == nil || code == http.StatusGatewayTimeout {

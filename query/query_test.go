@@ -196,15 +196,15 @@ func TestCursorIsRefusedWhenChanged(t *testing.T) {
 
 func wantFault(t testing.TB, rec *httptest.ResponseRecorder, parameter, value string) {
 	t.Helper()
-	var body errorBody
+	var body faultBody
 	if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil || rec.Code != http.StatusBadRequest {
 		t.Fatalf("status %d, %s (%v), want 400 for %s", rec.Code, rec.Body, err, parameter)
 	}
 	if want := newFault(parameter, value, "").Value; body.Parameter != parameter || body.Value != want || body.Bound == "" || body.ErrorType != "bad_data" {
 		t.Errorf("fault %+v, want parameter %q, value %q and a bound", body, parameter, want)
 	}
-	if !strings.Contains(body.Error, parameter) || !strings.Contains(body.Error, body.Bound) {
-		t.Errorf("error %q does not name %q and %q", body.Error, parameter, body.Bound)
+	if !strings.Contains(body.Message, parameter) || !strings.Contains(body.Message, body.Bound) {
+		t.Errorf("error %q does not name %q and %q", body.Message, parameter, body.Bound)
 	}
 }
 
@@ -234,6 +234,7 @@ func TestFaultsNameTheParameter(t *testing.T) {
 		{"/metrics/m%7B%7D?tags=a:b", "tags", "a:b"},
 		{"/metrics/m?nextCursor=AAAA", "nextCursor", "AAAA"},
 		{"/metrics/m?a=%zz", "query", "a=%zz"},
+		{"/metrics/m?=1", "query", "=1"},
 		{"/api/v1/windows", "series", ""},
 		{"/api/v1/windows?series=m&tier=2h", "tier", "2h"},
 		{"/api/v1/windows?series=m&from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "from", "2026-01-02T00:00:00Z"},

@@ -202,7 +202,7 @@ func (a *api) live(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		a.requests.WithLabelValues("live", "503").Inc()
 		w.Header().Set("Retry-After", "5")
-		writeJSON(w, http.StatusServiceUnavailable, errorBody{Status: "error", ErrorType: "unavailable", Error: err.Error()})
+		writeJSON(w, http.StatusServiceUnavailable, errorBody{Status: "error", ErrorType: "unavailable", Message: err.Error()})
 		return
 	}
 	defer a.Live.hub.unsubscribe(s)
