@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type Publisher struct {
 // NewPublisher returns a publisher on a client of its own, made with opts
 // (kgo.SeedBrokers, and TLS and SASL if need be). The error is kgo's of bad options.
 func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
-	client, err := kgo.NewClient(append(opts,
+	client, err := kgo.NewClient(append(slices.Clip(opts),
 		kgo.MetadataMaxAge(5*time.Second), // partitions may be added to metrics at any time
 		kgo.RecordDeliveryTimeout(cfg.AckTimeout.Std()),
 		kgo.MaxBufferedRecords(1<<20),
@@ -53,7 +54,7 @@ func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 func (p *Publisher) Close() { p.client.Close() }
 
 // errNoAck is what waiting for Kafka ends with.
-var errNoAck = errors.New("Kafka did not acknowledge in time")
+var errNoAck = errors.New("no acknowledgement from Kafka in time")
 
 // produce starts writing the records, and calls done with the first error, or
 // nil, when the fate of each is known. It does not block: with its buffer full the error is kgo.ErrMaxBuffered.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/influxdata/line-protocol/v2/lineprotocol"
+
 	"weir/schemas"
 )
 
@@ -198,7 +200,8 @@ type Decoder struct {
 	jsonLabels, lineLabels cache[schemas.Labels]
 	jsonNames, lineNames   cache[string]
 
-	rescanned int // bytes of line protocol that were read more than once; see nextLine
+	run       *lineprotocol.Decoder // see lineDecoder
+	rescanned int                   // bytes of line protocol that were read more than once; see nextLine
 	scratch   []byte
 	tags      schemas.Labels
 }
@@ -251,7 +254,7 @@ func (d *Decoder) Next() *Entry {
 
 func (d *Decoder) reset(f Format, body []byte) {
 	d.format, d.body, d.refusal = f, body, nil
-	d.pos, d.line, d.array, d.rescanned = 0, 1, outside, 0
+	d.pos, d.line, d.array, d.run, d.rescanned = 0, 1, outside, nil, 0
 	d.entry.Number = 0
 }
 

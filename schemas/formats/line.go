@@ -33,6 +33,10 @@ func (d *Decoder) nextLine() *Entry {
 		}
 		first, length := splitLine(rest)
 		raw := bytes.TrimSuffix(rest[:length], []byte("\n"))
+		if len(raw) == 0 || len(raw) == 1 && raw[0] == '\r' {
+			d.advance(d.pos + length)
+			continue
+		}
 		d.start()
 		found, syntax := d.decodeLine(raw)
 		if !found {
@@ -103,11 +107,14 @@ func indexUnescaped(b []byte, c byte) int {
 // decodeLine reads one line into d.entry. found is false for a comment; syntax
 // says that the line was refused because it does not parse.
 func (d *Decoder) decodeLine(raw []byte) (found, syntax bool) {
-	dec := lineprotocol.NewDecoderWithBytes(raw)
+	dec := d.lineDecoder(raw)
 	if !dec.Next() {
 		return false, false
 	}
 	err := d.decodeFields(dec, raw)
+	if err != nil {
+		d.run = nil // it may stand anywhere
+	}
 	var fault *Fault
 	switch {
 	case err == nil:
@@ -124,6 +131,23 @@ func (d *Decoder) decodeLine(raw []byte) (found, syntax bool) {
 		d.refuse(Undecodable, bounded(err))
 	}
 	return true, true
+}
+
+// lineDecoder returns a decoder that stands before the line at d.pos.
+//
+// A line-protocol decoder cannot be reset, and making one for each line costs as
+// much as reading a short line. So lines share d.run, which goes on over the rest of the body, as
+// long as it is certain that its idea of where a line ends is ours: no comments,
+// no quotes, no faults. Empty lines both skip.
+func (d *Decoder) lineDecoder(raw []byte) *lineprotocol.Decoder {
+	if raw[0] == '#' || raw[0] == '\r' || bytes.IndexByte(raw, '"') >= 0 {
+		d.run = nil
+		return lineprotocol.NewDecoderWithBytes(raw)
+	}
+	if d.run == nil {
+		d.run = lineprotocol.NewDecoderWithBytes(d.body[d.pos:])
+	}
+	return d.run
 }
 
 // bounded returns err's text, cut to maxErrorBytes. The line number that
