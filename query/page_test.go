@@ -103,6 +103,10 @@ func TestPage(t *testing.T) {
 	if view.Selected != "cpu.usage" || !slices.Contains(view.Labels, "host=web01") {
 		t.Errorf("selected %q %q, want this machine's cpu.usage", view.Selected, view.Labels)
 	}
+	var address string
+	if err := page.Eval(ctx, "decodeURIComponent(location.hash)", &address); err != nil || address != "#series="+cpu.String() {
+		t.Errorf("address %q (%v) does not name the series", address, err)
+	}
 	if want := len(others) + 2; view.Series != want {
 		t.Errorf("%d series listed, want %d", view.Series, want)
 	}

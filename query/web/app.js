@@ -112,6 +112,7 @@ function hashSeries() {
 
 function select(series) {
   page.selected = series;
+  if (series && series !== hashSeries()) history.replaceState(null, '', `#series=${encodeURIComponent(series)}`);
   const {metric, labels} = splitSeries(series);
   $('selected').textContent = metric || 'No series selected';
   chips($('labels'), labels);
@@ -181,7 +182,9 @@ function alertItem(a, open) {
   head.append(value);
   const when = element('p', 'when');
   const start = since(a);
-  when.append(document.createTextNode(`since ${time(start)}`), element('span', 'ago', ` · ${duration(now() - start)}`));
+  const ago = element('span', 'ago', ` · ${duration(now() - start)}`);
+  ago.dataset.since = start;
+  when.append(document.createTextNode(`since ${time(start)}`), ago);
   li.append(head, when);
   const words = a.annotations.summary || a.annotations.description;
   if (words) li.append(element('p', 'summary', words));
@@ -276,7 +279,7 @@ async function start() {
 async function refresh() {
   if (document.hidden || page.charts.length === 0) return;
   try {
-    if (!$('query').value) await loadSeries();
+    if (!$('query').value && !$('series').contains(document.activeElement)) await loadSeries();
     if (!page.selected && page.all.length) select(await firstSeries());
     await loadAlerts();
   } catch { /* the connection indicator says it */ }
@@ -297,8 +300,10 @@ addEventListener('hashchange', () => {
   if (series && series !== page.selected) select(series);
 });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => page.charts.forEach((c) => c.restyle(now())));
-setInterval(() => page.charts.forEach((c) => c.list && c.list.length && c.draw(now())), 5000);
+setInterval(() => page.charts.forEach((c) => c.draw(now())), 5000);
 setInterval(() => page.all.length === 0 && refresh(), retryAfter);
 setInterval(refresh, 20000);
-setInterval(listAlerts, 5000);
+setInterval(() => { // in place: a new list would take the focus away
+  for (const ago of document.querySelectorAll('.ago')) ago.textContent = ` · ${duration(now() - Number(ago.dataset.since))}`;
+}, 5000);
 start();

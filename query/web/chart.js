@@ -88,8 +88,8 @@ export class TierChart {
   }
 
   emptyWords(now) {
-    const closes = Math.ceil(now / this.tier.size) * this.tier.size;
-    const wait = this.tier.size >= 60e3 ? ` The one that is open now closes at ${time(closes, false)}, in ${duration(closes - now)}.` : '';
+    const ends = (Math.floor(now / this.tier.size) + 1) * this.tier.size;
+    const wait = this.tier.size >= 60e3 ? ` The open one ends at ${time(ends, false)}, in ${duration(Math.max(1e3, ends - now))}.` : '';
     return `No ${this.title.textContent} in the last ${duration(mostWindows * this.tier.size)}.${wait}`;
   }
 
