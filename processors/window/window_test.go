@@ -26,7 +26,7 @@ import (
 	"weir/windows/windowtest"
 )
 
-// bench is a broker with the topics, and what a test needs to feed and read it.
+// stage is a broker with the topics, and what a test needs to feed and read it.
 type stage struct {
 	t       testing.TB
 	brokers []string
@@ -39,6 +39,8 @@ type stage struct {
 	seen    map[int32]int64  // next offset of windows to read
 	merged  windows.Merger
 	emitted int
+
+	registry *prometheus.Registry // of the running processor
 }
 
 func newStage(t testing.TB, rules string) *stage {
@@ -47,28 +49,50 @@ func newStage(t testing.TB, rules string) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	s := &stage{t: t, brokers: c.ListenAddrs(), topics: topics.Default(), log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	cfg := topics.Default()
+	cfg.Shards, cfg.AlertShards = 4, 2
+	s := newStageOn(t, c.ListenAddrs(), cfg, rules)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := topics.Ensure(ctx, kadm.NewClient(s.client), topics.All(cfg)); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newStageOn(t testing.TB, brokers []string, cfg topics.Config, rules string) *stage {
+	s := &stage{t: t, brokers: brokers, topics: cfg, log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		flush: 200 * time.Millisecond, offsets: map[string]int64{}, seen: map[int32]int64{}, merged: windows.Merger{}}
 	if os.Getenv("WEIR_TEST_LOG") != "" {
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	s.topics.Shards, s.topics.AlertShards = 4, 2
-	s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
+	var err error
+	if s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.client.Close)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := topics.Ensure(ctx, kadm.NewClient(s.client), topics.All(s.topics)); err != nil {
-		t.Fatal(err)
-	}
 	wcfg := windows.Default()
-	s.rules, err = alerts.Load(alerts.LoadConfig{TiersMS: wcfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte(rules)})
-	if err != nil {
+	if s.rules, err = alerts.Load(alerts.LoadConfig{TiersMS: wcfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte(rules)}); err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// counted is how many samples the running processor has counted or dropped.
+func (s *stage) counted() int64 {
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var n float64
+	for _, f := range families {
+		if f.GetName() == "weir_window_samples_total" {
+			for _, m := range f.GetMetric() {
+				n += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return int64(n)
 }
 
 // start runs a processor on the state folder dir; stop ends it: cleanly with nil,
@@ -78,10 +102,11 @@ func (s *stage) start(dir string, behind func() bool) (stop func(error)) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.registry = prometheus.NewRegistry()
 	cfg := Default()
 	cfg.Tick, cfg.Flush = conf.Duration(20*time.Millisecond), conf.Duration(s.flush)
 	p := New(cfg, Deps{Brokers: s.brokers, Windows: windows.Default(), Rules: s.rules, Topics: s.topics,
-		Instance: "test", Store: store, Behind: behind, Registry: prometheus.NewRegistry(), Log: s.log})
+		Instance: "test", Store: store, Behind: behind, Registry: s.registry, Log: s.log})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -260,13 +285,17 @@ func TestCrashes(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now().UnixMilli()
 	from := now - now%3600_000 - 3*3600_000
-	rounds := hosts(rnd, 10, 5, 240, from, 1000)
+	rounds := hosts(rnd, 10, 5, 150, from, 1000)
 	stop := s.start(dir, nil)
 	for i, r := range rounds {
 		// Arrival times jump ahead of the samples' now and then: the clock closes windows
 		// that later samples still belong to.
 		s.send(r, from+int64(i)*1000+int64(rnd.IntN(40_000)))
-		switch rnd.IntN(40) {
+		if rnd.IntN(6) == 0 { // let the clock close what was sent, so that what follows is late
+			before := s.emitted
+			s.until("windows are emitted", func() bool { s.readWindows(); return s.emitted > before })
+		}
+		switch rnd.IntN(30) {
 		case 0:
 			stop(errCrash)
 			stop = s.start(dir, nil)

@@ -158,11 +158,15 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 	return nil
 }
 
+// maxValueBytes bounds what is produced, the state of one key above all; schemas/topics
+// lets the topics take it.
+const maxValueBytes = 16 << 20
+
 // open makes the producer and learns the table's id.
 func (e *Engine[T]) open(ctx context.Context) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond),
-		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(1<<20),
+		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(maxValueBytes),
 		kgo.RecordDeliveryTimeout(30*time.Second), kgo.MetadataMaxAge(30*time.Second))
 	if err != nil {
 		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)

@@ -30,7 +30,8 @@ type emission struct {
 }
 
 // Emit sends a record with the key of the entry's choice, once or, after a crash,
-// more than once. The value must not change afterwards. Call it from Logic only.
+// more than once. A nil value deletes the key from a compacted topic. The value must
+// not change afterwards. Call it from Logic only.
 func (e *Entry[T]) Emit(p *Part[T], topic string, key, value []byte) {
 	m := &emission{topic: topic, key: key, value: value}
 	e.trim()
@@ -102,6 +103,9 @@ func decodeEntry[T any](p *Part[T], key string, b []byte) (*Entry[T], error) {
 				return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, schemas.ErrCorrupt)
 			}
 			f[i], b = b[n:n+int(l)], b[n+int(l):]
+		}
+		if len(f[2]) == 0 {
+			f[2] = nil
 		}
 		e.pending = append(e.pending, &emission{topic: string(f[0]), key: f[1], value: f[2]})
 	}

@@ -128,9 +128,10 @@ type Topic struct {
 // producers use; it may have more.
 const DeadLetterPartitions = 1
 
-// deadLetterBytes lets a refused record of up to 16 MiB pass whole, 64 KiB of key
-// and headers and the batch's own overhead added.
-const deadLetterBytes = 16<<20 + 128<<10
+// maxRecordBytes is the largest record of weir's topics: the state of a group of many
+// thousand series, or a producer's record of 10 MB, which must arrive to be refused.
+// 64 KiB of key and headers and the batch's own overhead are added to 16 MiB.
+const maxRecordBytes = 16<<20 + 128<<10
 
 // All is every topic that weir uses.
 func All(c Config) []Topic {
@@ -149,10 +150,11 @@ func All(c Config) []Topic {
 		table(Topic{Name: Alerts, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),
 		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record",
-			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter, MaxRecordBytes: deadLetterBytes, ArrivalTime: true},
+			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter, ArrivalTime: true},
 	}
 	for i := range all {
 		all[i].Replication = c.Replication
+		all[i].MaxRecordBytes = maxRecordBytes
 		if all[i].Cleanup == "" {
 			all[i].Cleanup = Delete
 		}
