@@ -16,6 +16,7 @@ import (
 	"weir/collect"
 	"weir/processors/notify"
 	"weir/processors/route"
+	"weir/processors/window"
 	"weir/schemas/conf"
 	"weir/schemas/topics"
 	"weir/sinks/receivers"
@@ -39,6 +40,7 @@ type Config struct {
 	Agent   collect.AgentConfig `yaml:"agent"`
 	Route   route.Config        `yaml:"route"`
 	Windows windows.Config      `yaml:"windows"`
+	Window  window.Config       `yaml:"window"`
 	CQL     scylla.Config       `yaml:"cql"`
 	Notify  Notify              `yaml:"notify"`
 	// Rules are the files with the alert rules, relative to this file.
@@ -64,6 +66,7 @@ func Default() Config {
 		Agent:   collect.DefaultAgent(),
 		Route:   route.Default(),
 		Windows: windows.Default(),
+		Window:  window.Default(),
 		CQL:     scylla.Default(),
 		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
 	}
@@ -78,6 +81,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Agent.Validate("agent", d)
 	c.Route.Validate("route", d)
 	c.Windows.Validate("windows", d)
+	c.Window.Validate("window", d)
 	c.CQL.Validate("cql", d)
 	c.Notify.Delivery.Validate("notify", d)
 	c.Notify.Receivers.Validate("notify.receivers", d)

@@ -1,22 +1,20 @@
 package pipelines
 
 import (
-	"bufio"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"strconv"
 	"strings"
 
+	"weir/collect"
 	"weir/schemas"
 	"weir/schemas/conf"
 	"weir/windows"
 )
-
-// maxLine bounds a line of CSV, in bytes: a series may have many long labels.
-const maxLine = 1 << 20
 
 // maxFaults bounds how many bad lines are told one by one.
 const maxFaults = 20
@@ -35,7 +33,7 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 	return c, d.Err()
 }
 
-// Fold runs the window code over samples as CSV, in any order, and writes the
+// Fold runs the window code over recorded samples, in any order, and writes the
 // windows as CSV once it was given all of them.
 type Fold struct {
 	fold   *windows.Fold
@@ -48,67 +46,45 @@ func NewFold(c windows.Config) *Fold {
 	return &Fold{fold: windows.NewFold(c, schemas.GroupLabels)}
 }
 
-// Read counts the samples of r, whose lines are series,timestamp_ms,value; a
-// header and empty lines are passed over. A bad line is kept for Err, with name
-// and line number, and the others still count. It returns an error when r cannot
-// be read, or has a line above 1 MiB.
+// Read counts the samples of r: CSV with the columns series,timestamp_ms,value, or
+// anything else that collect.Recording reads. A bad line is kept for Err, with
+// name and line number, and the others still count. It returns an error when r
+// cannot be read.
 func (f *Fold) Read(name string, r io.Reader) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		text := strings.TrimSpace(lines.Text())
-		if text == "" || n == 1 && strings.HasPrefix(text, "series,") {
-			continue
-		}
-		s, err := parseSample(text)
-		if err == nil {
-			err = f.fold.Add(s)
+	in, err := collect.NewRecording(r, 0, collect.ReadOptions{Series: seriesOf(name)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for {
+		batch, err := in.Next()
+		if err == io.EOF {
+			return nil
 		}
 		if err != nil {
-			f.fault(fmt.Errorf("%s:%d: %w", name, n, err))
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for _, fault := range batch.Faults {
+			f.fault(fmt.Errorf("%s:%d: %w", name, fault.Line, fault.Err))
+		}
+		for _, s := range batch.Samples {
+			if err := f.fold.Add(s); err != nil {
+				f.fault(fmt.Errorf("%s: %w", name, err))
+			}
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s:%d: %w", name, n+1, err)
-	}
-	return nil
+}
+
+// seriesOf is the series of a file's rows that name none: its name without folder
+// and extension.
+func seriesOf(file string) string {
+	base := filepath.Base(file)
+	return strings.TrimSuffix(base, filepath.Ext(base))
 }
 
 func (f *Fold) fault(err error) {
 	if f.faults++; f.faults <= maxFaults {
 		f.first = append(f.first, err)
 	}
-}
-
-// parseSample reads a line. The series, which has commas of its own, may be
-// quoted as CSV says, or not.
-func parseSample(line string) (s schemas.Sample, err error) {
-	rest, value, ok := cutLast(line)
-	name, at, ok2 := cutLast(rest)
-	if !ok || !ok2 {
-		return s, fmt.Errorf("%.100q: must be series,timestamp_ms,value", line)
-	}
-	if s.TimeMS, err = strconv.ParseInt(at, 10, 64); err != nil || s.TimeMS < 0 {
-		return s, fmt.Errorf("timestamp %.40q: must be a whole number of ms, at least 0", at)
-	}
-	if s.Value, err = strconv.ParseFloat(value, 64); err != nil || math.IsNaN(s.Value) || math.IsInf(s.Value, 0) {
-		return s, fmt.Errorf("value %.40q: must be a finite number", value)
-	}
-	if inner, ok := strings.CutPrefix(name, `"`); ok {
-		name = strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `""`, `"`)
-	}
-	s.Series, err = schemas.ParseSeries(name)
-	return s, err
-}
-
-func cutLast(line string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(line, ',')
-	if i < 0 {
-		return "", line, false
-	}
-	return strings.TrimSpace(line[:i]), strings.TrimSpace(line[i+1:]), true
 }
 
 // Write writes all windows, sorted by series, tier and start, below a header:

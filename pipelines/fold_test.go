@@ -59,8 +59,8 @@ func TestFoldRevises(t *testing.T) {
 }
 
 func TestFoldBadLines(t *testing.T) {
-	bad := []string{"a", "a,1", "a,x,1", "a,1.5,1", "a,-1,1", "a,1,NaN", "a,1,+Inf", "a,1,", ",1,1", `a{b},1,1`, `a{b="c",1,1`}
-	out, f := fold(t, 0, strings.Join(bad, "\n")+"\ngood,1,1\n")
+	bad := []string{"a", "a,x,1", "a,1.5,1", "a,1,NaN", "a,1,+Inf", "a,1,", ",1,1", `a{b},1,1`, `a{b="c",1,1`}
+	out, f := fold(t, 0, "good,1,1\n"+strings.Join(bad, "\n"))
 	if !strings.Contains(out, "good,10s,0,10000,1,1,") {
 		t.Error(out)
 	}
@@ -69,23 +69,24 @@ func TestFoldBadLines(t *testing.T) {
 		t.Errorf("%d of %d told: %v", len(told), len(bad), f.Err())
 	}
 	for i, line := range told {
-		if !strings.HasPrefix(line, fmt.Sprintf("in.csv:%d: ", i+1)) {
+		if !strings.HasPrefix(line, fmt.Sprintf("in.csv:%d: ", i+2)) {
 			t.Error(line)
 		}
 	}
 }
 
 func TestFoldTellsSomeBadLinesAndCountsAll(t *testing.T) {
-	_, f := fold(t, 0, strings.Repeat("bad\n", 1000))
+	_, f := fold(t, 0, "good,1,1\n"+strings.Repeat("bad\n", 1000))
 	if told := strings.Split(f.Err().Error(), "\n"); len(told) != maxFaults+1 || told[maxFaults] != "and 980 more bad lines" {
 		t.Error(f.Err())
 	}
 }
 
-func TestFoldLongLine(t *testing.T) {
-	f := NewFold(Default().Windows)
-	if err := f.Read("in.csv", strings.NewReader("a,1,1\n"+strings.Repeat("x", maxLine+1))); err == nil || !strings.HasPrefix(err.Error(), "in.csv:2: ") {
-		t.Error(err)
+// TestFoldNAB: rows without a series are those of the file's name.
+func TestFoldNAB(t *testing.T) {
+	out, f := fold(t, 0, "timestamp,value\n1970-01-01 00:00:01,2\n")
+	if f.Err() != nil || !strings.Contains(out, "in,10s,0,10000,1,2,2,2,2,2,0\n") {
+		t.Error(out, f.Err())
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"weir/collect"
 	"weir/processors/notify"
 	"weir/processors/route"
+	"weir/processors/window"
 	"weir/query"
 )
 
@@ -53,6 +54,39 @@ func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
 		return nil
 	}
 	return role{served(run, p.server.writes, mux), none}, nil
+}
+
+func (p *Process) agent(reg prometheus.Registerer) (role, error) {
+	machine, err := collect.NewMachine(p.Config.Agent.Host)
+	if err != nil {
+		return role{}, err
+	}
+	publisher, err := collect.NewPublisher(p.Config.Collect, p.client...)
+	if err != nil {
+		return role{}, err
+	}
+	a := collect.NewAgent(p.Config.Agent, machine.Read, publisher, reg, p.Log)
+	run := func(ctx context.Context) error {
+		defer publisher.Close()
+		return a.Run(ctx)
+	}
+	return role{run, none}, nil
+}
+
+func (p *Process) window(reg prometheus.Registerer) (role, error) {
+	lag, err := newRouteLag(p.client, p.Config.Route.Commit.Std())
+	if err != nil {
+		return role{}, err
+	}
+	w := window.New(p.Config.Window, window.Deps{
+		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
+		Instance: p.instance, Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
+	})
+	run := func(ctx context.Context) error {
+		defer lag.follow(ctx)()
+		return w.Run(ctx)
+	}
+	return role{run, unless(w.Ready, "recovering its windows")}, nil
 }
 
 // served runs a role, and has the slot answer with its handler as long as it runs.

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
+	"weir/processors/writeback"
 	"weir/schemas/topics"
 )
 
@@ -27,11 +28,13 @@ type Process struct {
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
 
-	reg     *prometheus.Registry
-	brokers []string
-	client  []kgo.Opt // how every client reaches the brokers
-	tiers   *tiers
-	server  *server
+	reg      *prometheus.Registry
+	brokers  []string
+	client   []kgo.Opt // how every client reaches the brokers
+	instance string
+	state    *writeback.Store // the local copy of the tables
+	tiers    *tiers
+	server   *server
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -49,6 +52,9 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	defer p.server.close()
 
+	if p.instance, err = instanceID(p.Config.Data); err != nil {
+		return err
+	}
 	if p.brokers = p.Config.Brokers; len(p.brokers) == 0 {
 		embedded, err := startBroker(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.Log)
 		if err != nil {
@@ -63,6 +69,10 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	p.Log.Info("weir runs", "page", "http://"+p.server.addr+"/", "roles", p.Roles, "brokers", p.brokers, "data", p.Config.Data)
 
+	if p.state, err = writeback.OpenStore(filepath.Join(p.Config.Data, "state"), p.Log); err != nil {
+		return err
+	}
+	defer closed(p.Log, "local state", p.state)
 	p.tiers = newTiers(p.Config, p.reg, p.Log)
 	defer p.tiers.close()
 	for _, r := range roles {
@@ -72,6 +82,13 @@ func (p *Process) Run(ctx context.Context) error {
 	<-ctx.Done()
 	p.Log.Info("stopping")
 	return nil
+}
+
+// closed closes what the process shares, when the roles have stopped.
+func closed(log *slog.Logger, what string, c io.Closer) {
+	if err := c.Close(); err != nil {
+		log.Error("not closed cleanly", "what", what, "error", err)
+	}
 }
 
 // started is a role of this process and its part in readiness.
@@ -87,8 +104,10 @@ func (p *Process) roles(health *Health) []started {
 	all := []started{
 		{name: "query", build: p.query},
 		{name: "notify", build: p.notify},
+		{name: "window", build: p.window},
 		{name: "route", build: p.route},
 		{name: "gateway", build: p.gateway},
+		{name: "agent", build: p.agent},
 	}
 	all = slices.DeleteFunc(all, func(s started) bool { return !slices.Contains(p.Roles, s.name) })
 	for i := range all {
