@@ -112,13 +112,12 @@ func (d *Decoder) decodeLine(raw []byte) (found, syntax bool) {
 		return false, false
 	}
 	err := d.decodeFields(dec, raw)
-	if err != nil {
-		d.run = nil // it may stand anywhere
+	if err == nil {
+		return true, false
 	}
+	d.run = nil // it may stand anywhere
 	var fault *Fault
 	switch {
-	case err == nil:
-		return true, false
 	case errors.As(err, &fault):
 		d.refuse(fault.Reason, fault.Err)
 		return true, false
