@@ -1,0 +1,158 @@
+package alert
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// life is the value of a key.
+type life struct {
+	alert *schemas.Alert // nil: there never was one, or it is forgotten
+	// seenMS is when the last condition that changed it arrived, wall clock, ms.
+	seenMS int64
+	// forgetMS is when it is forgotten, wall clock, ms; 0 while it is not over.
+	forgetMS int64
+}
+
+// logic implements writeback.Logic.
+type logic struct {
+	forgetMS int64
+	log      *slog.Logger
+
+	conditions  *prometheus.CounterVec // by result
+	transitions *prometheus.CounterVec // by state
+	refused     *prometheus.CounterVec // by reason
+	forgotten   prometheus.Counter
+}
+
+func (l *logic) Open(*writeback.Part[life]) any          { return nil }
+func (l *logic) New(*writeback.Part[life], string) *life { return &life{} }
+func (l *logic) Gone(v *life) bool                       { return v.alert == nil }
+func (l *logic) Decode(_ *writeback.Part[life], _ string, b []byte) (*life, error) {
+	return decodeLife(b)
+}
+
+// lifeVersion is the first byte of a value: its times follow as varints, then the
+// alert, if there is one, as in the topic alerts.
+const lifeVersion = 1
+
+func (l *logic) Append(_ *writeback.Part[life], dst []byte, v *life) []byte {
+	dst = binary.AppendVarint(append(dst, lifeVersion), v.seenMS)
+	dst = binary.AppendVarint(dst, v.forgetMS)
+	if v.alert != nil {
+		dst = append(dst, schemas.EncodeDoc(v.alert)...)
+	}
+	return dst
+}
+
+func decodeLife(b []byte) (*life, error) {
+	if len(b) == 0 || b[0] != lifeVersion {
+		return nil, fmt.Errorf("life of an alert: %w", schemas.ErrVersion)
+	}
+	v := &life{}
+	b = b[1:]
+	for _, ms := range []*int64{&v.seenMS, &v.forgetMS} {
+		n := 0
+		if *ms, n = binary.Varint(b); n <= 0 {
+			return nil, fmt.Errorf("life of an alert: %w", schemas.ErrCorrupt)
+		}
+		b = b[n:]
+	}
+	if len(b) == 0 {
+		return v, nil
+	}
+	var err error
+	v.alert, err = schemas.DecodeDoc[schemas.Alert](b)
+	return v, err
+}
+
+func (l *logic) Apply(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record) {
+	c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
+	if err != nil {
+		l.refuse(p, e.Key, r, "undecodable", err)
+		return
+	}
+	if c.Fingerprint != e.Key {
+		l.refuse(p, e.Key, r, "wrong_key", fmt.Errorf("fingerprint %q", c.Fingerprint))
+		return
+	}
+	next, changed := alerts.Step(e.V.alert, c)
+	if !changed {
+		l.conditions.WithLabelValues("none").Inc()
+		return
+	}
+	if moved(e.V.alert, next) {
+		l.conditions.WithLabelValues("transition").Inc()
+	} else {
+		l.conditions.WithLabelValues("update").Inc()
+	}
+	l.become(p, e, next, r.TimeMS)
+}
+
+// become makes next the alert, as of a wall time, and sends it if it says
+// something new.
+func (l *logic) become(p *writeback.Part[life], e *writeback.Entry[life], next *schemas.Alert, wallMS int64) {
+	before := e.V.alert
+	e.V.alert, e.V.seenMS, e.V.forgetMS = next, wallMS, 0
+	if next.State == schemas.Inactive || next.State == schemas.Resolved {
+		e.V.forgetMS = wallMS + l.forgetMS
+	}
+	if moved(before, next) {
+		l.transitions.WithLabelValues(string(next.State)).Inc()
+	} else if sameText(before, next) {
+		return
+	}
+	e.Emit(p, topics.Alerts, []byte(e.Key), schemas.EncodeDoc(next))
+}
+
+func moved(before, next *schemas.Alert) bool { return before == nil || before.Last != next.Last }
+
+// sameText says that two alerts show the same.
+func sameText(a, b *schemas.Alert) bool {
+	return a.Value == b.Value && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
+}
+
+// Due is when the alert is resolved by keep_firing_for, or forgotten.
+func (l *logic) Due(v *life) int64 {
+	if v.alert == nil {
+		return 0
+	}
+	if alerts.Due(v.alert) > 0 {
+		return v.seenMS + v.alert.KeepMS
+	}
+	return v.forgetMS
+}
+
+func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _ int64) {
+	due := alerts.Due(e.V.alert)
+	if next, changed := alerts.Expire(e.V.alert, due); due > 0 && changed {
+		l.become(p, e, next, nowMS)
+		return
+	}
+	*e.V = life{}
+	l.forgotten.Inc()
+	e.Emit(p, topics.Alerts, []byte(e.Key), nil)
+}
+
+func (l *logic) refuse(p *writeback.Part[life], key string, r writeback.Record, reason string, err error) {
+	l.refused.WithLabelValues(reason).Inc()
+	l.log.Warn("condition refused", "fingerprint", key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
+	p.Deadletter(&kgo.Record{Topic: topics.DeadLetter, Key: []byte(key), Value: append([]byte(nil), r.Value...), Headers: []kgo.RecordHeader{
+		{Key: "weir.stage", Value: []byte("alert")},
+		{Key: "weir.reason", Value: []byte(reason)},
+		{Key: "weir.topic", Value: []byte(topics.Conditions)},
+		{Key: "weir.partition", Value: []byte(strconv.Itoa(int(p.ID)))},
+		{Key: "weir.offset", Value: []byte(strconv.FormatInt(r.Offset, 10))},
+	}})
+}
