@@ -157,9 +157,14 @@ type instance struct {
 	ended  chan error
 }
 
-// run starts an instance. It is stopped, without an error, at the test's end at
-// the latest.
+// run starts an instance that drains quickly. It is stopped, without an error, at
+// the test's end at the latest.
 func (b *broker) run(t *testing.T, cfg Config, rs ...sinks.Receiver) *instance {
+	t.Helper()
+	return b.runDraining(t, 200*time.Millisecond, cfg, rs...)
+}
+
+func (b *broker) runDraining(t *testing.T, drain time.Duration, cfg Config, rs ...sinks.Receiver) *instance {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	level := slog.LevelError + 1
@@ -168,7 +173,7 @@ func (b *broker) run(t *testing.T, cfg Config, rs ...sinks.Receiver) *instance {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	i := &instance{Processor: New(cfg, b.opts, rs, prometheus.NewRegistry(), log), cancel: cancel, ended: make(chan error, 1)}
-	i.drain = 200 * time.Millisecond
+	i.drain = drain
 	go func() { i.ended <- i.Run(ctx) }()
 	t.Cleanup(func() { i.stop(t) })
 	return i

@@ -94,8 +94,7 @@ func (p *Processor) Run(ctx context.Context) error {
 		return fmt.Errorf("notify: %w", err)
 	}
 	err = p.poll(ctx)
-	p.giveUp(p.owned())
-	p.group.CloseAllowingRebalance()
+	p.group.CloseAllowingRebalance() // revokes what is owned
 	if err == nil && outer.Err() == nil {
 		err = context.Cause(ctx)
 	}

@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
-	"weir/schemas/conf"
 	"weir/schemas/topics"
 	"weir/sinks"
 	"weir/sinks/sinktest"
@@ -64,8 +62,8 @@ func TestEveryMatchingReceiverIsToldOnce(t *testing.T) {
 		if got := statuses(ds); got != "PENDING SUBMITTED" {
 			t.Errorf("%s: %s, want PENDING SUBMITTED", key, got)
 		}
-		if ds[0].Alert == nil || ds[1].Alert != nil {
-			t.Errorf("%s: alert %v in PENDING, %v in SUBMITTED, want it in PENDING only", key, ds[0].Alert, ds[1].Alert)
+		if ds[0].Alert == nil || len(ds[0].Alert.History) != 0 || ds[1].Alert != nil {
+			t.Errorf("%s: alert %v in PENDING, %v in SUBMITTED, want it in PENDING only, without its history", key, ds[0].Alert, ds[1].Alert)
 		}
 	}
 	if got := i.count("sms", "firing", submitted); got != 1 {
@@ -184,152 +182,6 @@ func (b *broker) committed(t *testing.T) (sum int64) {
 	return sum
 }
 
-func TestRetriesInOrder(t *testing.T) {
-	b := newBroker(t)
-	pd := sinktest.NewPagerDuty(t, routingKey)
-	pd.Script(sinktest.Refusal(500), sinktest.Throttle("1"), sinktest.Fault{Do: sinktest.Reset}, sinktest.Fault{Do: sinktest.AcceptLost})
-	i := b.run(t, quick(), toPagerDuty(pd))
-	a := alertNow(1, 0)
-	later := resolvedNow(a)
-	b.publish(t, a, later) // resolved while its trigger is retried
-	d := b.awaitStatus(t, later, "pd", schemas.DeliverySubmitted)
-	if len(d.Attempts) != 1 || !strings.HasPrefix(d.Attempts[0].Result, "202 accepted") {
-		t.Errorf("attempts of the resolve: %+v, want one", d.Attempts)
-	}
-	rs := pd.Requests()
-	var got []string
-	for j, r := range rs {
-		got = append(got, fmt.Sprint(r.Status, " ", r.Taken, " ", strings.Contains(string(r.Body), `"trigger"`)))
-		if j == 2 && r.At.Sub(rs[1].At) < time.Second {
-			t.Errorf("called again %v after a 429 that asks for 1s", r.At.Sub(rs[1].At))
-		}
-	}
-	want := []string{"500 false true", "429 false true", "0 false true", "0 true true", "202 true true", "202 true false"}
-	if !slices.Equal(got, want) {
-		t.Errorf("requests (status, taken, trigger)\n%q, want\n%q", got, want)
-	}
-	if pda := pd.Alerts()[a.DedupKey()]; pda.Open || pda.Opened != 1 {
-		t.Errorf("%+v, want opened once, and closed", pda)
-	}
-	history := b.ledger(t)[newDelivery(a, "pd").Key()]
-	if got := statuses(history); got != "PENDING PENDING PENDING PENDING PENDING SUBMITTED" {
-		t.Errorf("history %s, want PENDING at first and after each of 4 attempts, then SUBMITTED", got)
-	}
-	last := history[len(history)-1]
-	if len(last.Attempts) != 5 || !strings.Contains(last.Attempts[0].Result, "500") || !strings.Contains(last.Attempts[1].Result, "retry after 1s") {
-		t.Errorf("attempts %+v", last.Attempts)
-	}
-	i.stop(t)
-	checkViolations(t, pd)
-}
-
-func TestRefusedIsNotRetried(t *testing.T) {
-	b := newBroker(t)
-	sms := sinktest.NewTwilio(t, account, authToken)
-	sms.Script(sinktest.Refusal(http.StatusBadRequest))
-	i := b.run(t, quick(), toPhone(sms, phone))
-	bad, good := alertNow(1, 0), alertNow(2, 0)
-	b.publish(t, bad)
-	d := b.awaitStatus(t, bad, "sms/"+phone, schemas.DeliveryFailed)
-	b.publish(t, good)
-	b.awaitStatus(t, good, "sms/"+phone, schemas.DeliverySubmitted)
-	if len(d.Attempts) != 1 || !strings.Contains(d.Attempts[0].Result, "400") || len(sms.Requests()) != 2 {
-		t.Errorf("attempts %+v, %d requests, want one attempt with 400, 2 requests", d.Attempts, len(sms.Requests()))
-	}
-	i.stop(t)
-	if got := i.count("sms", "firing", failed); got != 1 {
-		t.Errorf("counted %v failed, want 1", got)
-	}
-}
-
-func TestGivesUpAfterMaxElapsed(t *testing.T) {
-	b := newBroker(t)
-	pd := sinktest.NewPagerDuty(t, routingKey)
-	pd.Script(slices.Repeat([]sinktest.Fault{sinktest.Refusal(503)}, 10_000)...)
-	cfg := quick()
-	cfg.Retry.MaxElapsed = conf.Duration(300 * time.Millisecond)
-	i := b.run(t, cfg, toPagerDuty(pd))
-	a := alertNow(1, 0)
-	b.publish(t, a)
-	d := b.awaitStatus(t, a, "pd", schemas.DeliveryFailed)
-	if len(d.Attempts) < 3 || len(d.Attempts) > maxAttempts {
-		t.Errorf("%d attempts in the ledger, want 3 to %d", len(d.Attempts), maxAttempts)
-	}
-	i.stop(t)
-	rs := pd.Requests()
-	if took := rs[len(rs)-1].At.Sub(rs[0].At); took > 400*time.Millisecond {
-		t.Errorf("tried for %v, max_elapsed is 300ms", took)
-	}
-}
-
-func TestRetryAfterBeyondMaxElapsedEndsIt(t *testing.T) {
-	b := newBroker(t)
-	pd := sinktest.NewPagerDuty(t, routingKey)
-	pd.Script(sinktest.Throttle("3600"))
-	b.run(t, quick(), toPagerDuty(pd))
-	a := alertNow(1, 0)
-	b.publish(t, a)
-	if d := b.awaitStatus(t, a, "pd", schemas.DeliveryFailed); len(d.Attempts) != 1 {
-		t.Errorf("attempts %+v, want one", d.Attempts)
-	}
-}
-
-func TestOneSlowReceiverHoldsUpNoOther(t *testing.T) {
-	b := newBroker(t)
-	pd, hook := sinktest.NewPagerDuty(t, routingKey), sinktest.NewWebhook(t, "")
-	hook.Script(slices.Repeat([]sinktest.Fault{{Do: sinktest.Hang}}, 100)...)
-	cfg := quick()
-	cfg.Queue, cfg.Concurrency = 3, 2
-	i := b.run(t, cfg, toPagerDuty(pd), toWebhook(hook))
-	for n := range 8 {
-		b.publish(t, alertNow(n, 0)) // one after the other: a burst would fill pd's queue too
-		eventually(t, fmt.Sprintf("alert %d is told to pd", n), func() bool { return len(pd.Alerts()) == n+1 && i.pendingOf("pd") == 0 })
-	}
-	hook.AwaitRequests(t, 2)
-	refused := 0
-	for n := range 8 {
-		if d := b.newest(t, alertOf(b, t, n), "hook"); d.Status == schemas.DeliveryFailed {
-			refused++
-			if !strings.Contains(d.Attempts[0].Result, "3 deliveries are pending") {
-				t.Errorf("refused as %q", d.Attempts[0].Result)
-			}
-		}
-	}
-	if refused != 5 || len(hook.Requests()) != 2 || i.pendingOf("hook") != 3 {
-		t.Errorf("%d refused, %d calls, %d pending: want 5 of 8, 2, 3", refused, len(hook.Requests()), i.pendingOf("hook"))
-	}
-	if got := i.count("hook", "firing", notSent); got != 5 {
-		t.Errorf("counted %v unsent, want 5", got)
-	}
-	i.stop(t)
-	if i.pendingOf("hook") != 0 {
-		t.Errorf("%d pending after the end, want 0", i.pendingOf("hook"))
-	}
-}
-
-func (i *instance) pendingOf(id string) int {
-	r := i.receivers[id]
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.pending
-}
-
-// alertOf reads back the alert that was published as number n.
-func alertOf(b *broker, t *testing.T, n int) *schemas.Alert {
-	t.Helper()
-	for _, r := range b.records(t, topics.Alerts) {
-		if string(r.Key) == fmt.Sprintf("%016x", n) {
-			a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return a
-		}
-	}
-	t.Fatalf("alert %d was not published", n)
-	return nil
-}
-
 func TestOldDataPagesNobody(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -431,18 +283,24 @@ func TestLedgerAtStart(t *testing.T) {
 		return a
 	}
 	fire := alertNow(1, time.Minute)
-	resolve := write(resolvedNow(fire), "pd", schemas.DeliveryPending) // written before its trigger: order is by time
-	write(fire, "pd", schemas.DeliveryPending)
+	resolve := sinktest.ResolvedAlert(fire, fire.Last.AtMS+1000)
+	again := sinktest.FiringAlert(fire.Fingerprint, fire.Last.AtMS+2000)
+	for _, a := range []*schemas.Alert{resolve, again, fire} { // in any order: time decides
+		write(a, "pd", schemas.DeliveryPending)
+	}
 	tooOld := write(alertNow(2, 24*time.Hour), "pd", schemas.DeliveryPending)
 	gone := write(alertNow(3, 0), "removed", schemas.DeliveryPending)
 	ancient := write(alertNow(4, 31*24*time.Hour), "pd", schemas.DeliverySubmitted)
 	b.produce(t, &kgo.Record{Topic: topics.NotificationLog, Key: []byte("rubbish"), Value: []byte("rubbish")})
 
 	i := b.run(t, quick(), toPagerDuty(pd))
-	b.awaitStatus(t, resolve, "pd", schemas.DeliverySubmitted)
-	events := pd.Events()
-	if len(events) != 2 || events[0].Action != "trigger" || events[1].Action != "resolve" {
-		t.Errorf("events %+v, want a trigger, then a resolve", events)
+	b.awaitStatus(t, again, "pd", schemas.DeliverySubmitted)
+	var actions []string
+	for _, e := range pd.Events() {
+		actions = append(actions, e.Action)
+	}
+	if want := []string{"trigger", "resolve", "trigger"}; !slices.Equal(actions, want) {
+		t.Errorf("events %q, want %q", actions, want)
 	}
 	if d := b.awaitStatus(t, tooOld, "pd", schemas.DeliveryFailed); !strings.Contains(d.Attempts[0].Result, "too old") {
 		t.Errorf("attempts %+v", d.Attempts)

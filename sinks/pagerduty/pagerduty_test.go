@@ -17,7 +17,7 @@ const key = "0123456789abcdef0123456789abcdef"
 func open(t *testing.T) (*sinktest.PagerDuty, *pagerduty.Notifier) {
 	mock := sinktest.NewPagerDuty(t, key)
 	return mock, pagerduty.New(pagerduty.Config{
-		RoutingKey: conf.NewSecret(key), URL: mock.URL, Timeout: conf.Duration(500 * time.Millisecond),
+		RoutingKey: conf.NewSecret(key), URL: mock.URL, Timeout: conf.Duration(time.Second),
 	})
 }
 

@@ -142,7 +142,7 @@ func (m *mock) Violations() []string {
 }
 
 func (m *mock) serve(w http.ResponseWriter, r *http.Request, rs rules) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 64<<20))
+	body, err := io.ReadAll(io.LimitReader(r.Body, 16<<20))
 	if err != nil {
 		return // the client broke off: there was no request
 	}

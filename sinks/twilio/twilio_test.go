@@ -21,7 +21,7 @@ const (
 func open(t *testing.T) (*sinktest.Twilio, *twilio.Notifier) {
 	mock := sinktest.NewTwilio(t, account, token)
 	return mock, twilio.New(twilio.Config{
-		AccountSID: account, AuthToken: conf.NewSecret(token), From: from, URL: mock.URL, Timeout: conf.Duration(500 * time.Millisecond),
+		AccountSID: account, AuthToken: conf.NewSecret(token), From: from, URL: mock.URL, Timeout: conf.Duration(time.Second),
 	}, to)
 }
 

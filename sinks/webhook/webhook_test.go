@@ -21,7 +21,7 @@ func TestConformance(t *testing.T) {
 	sinktest.RunHTTPNotifier(t, func(t *testing.T) sinktest.HTTPNotifierUnderTest {
 		mock := sinktest.NewWebhook(t, token)
 		n := webhook.New(webhook.Config{
-			URL: conf.NewSecret(mock.URL + "/hook"), BearerToken: conf.NewSecret(token), Timeout: conf.Duration(500 * time.Millisecond),
+			URL: conf.NewSecret(mock.URL + "/hook"), BearerToken: conf.NewSecret(token), Timeout: conf.Duration(time.Second),
 		})
 		texts := func() (all []string) {
 			for _, p := range mock.Payloads() {
