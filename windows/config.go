@@ -1,6 +1,7 @@
 package windows
 
 import (
+	"strconv"
 	"time"
 
 	"weir/schemas"
@@ -43,7 +44,7 @@ const (
 	maxSmallTier = time.Hour      // the smallest tier: a sample's offset is kept in 22 bits of ms
 	maxLargeTier = 24 * time.Hour // a window's offsets and counts are kept in 32 bits
 	minTier      = time.Second    //
-	maxSeriesCap = 1 << 16        // a series' index is kept in 16 bits
+	maxSeriesCap = 1<<16 - 1      // a series' index plus one is kept in 16 bits
 	maxTTL       = 3650 * 24 * time.Hour
 )
 
@@ -54,7 +55,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	var before Tier
 	for i, t := range c.Tiers {
-		field := at + ".tiers[" + string(rune('0'+i%10)) + "]"
+		field := at + ".tiers[" + strconv.Itoa(i) + "]"
 		size := t.Size.Std()
 		switch {
 		case size < minTier || size%time.Second != 0:
@@ -84,7 +85,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 		d.Fail(at+".max_future", c.MaxFuture, "must be at least 0s")
 	}
 	if c.MaxSeries < 1 || c.MaxSeries > maxSeriesCap {
-		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65536")
+		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65535")
 	}
 }
 

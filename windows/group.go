@@ -148,7 +148,7 @@ func (co *Core) wanted(metric string) bool { return co.wants != nil && co.wants(
 
 // room says whether one more series, s, fits the indexes.
 func (g *Group) room(co *Core, s schemas.Series) bool {
-	return len(g.fps) < min(co.maxSeries, maxSeriesCap-1) && len(g.dict)+len(s.Labels)+1 < maxSeriesCap
+	return len(g.fps) < co.maxSeries && len(g.dict)+len(s.Labels)+1 < maxSeriesCap
 }
 
 func (g *Group) seriesRefs(i int) []uint16 {

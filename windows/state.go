@@ -258,6 +258,10 @@ func (r *reader) count(size int) int {
 
 func (r *reader) text() string { return string(r.take(int(min(r.uvarint(), math.MaxInt32)))) }
 
+// maxFrames bounds the frames of a tier in a state: with a grace of at most the
+// tier's size a group has five.
+const maxFrames = 64
+
 // DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
 func DecodeGroup(co *Core, state []byte) (*Group, error) {
@@ -293,7 +297,11 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		return nil, err
 	}
 	for t := range g.tiers {
-		for n := r.count(3); n > 0; n-- {
+		n := r.count(3)
+		if n > maxFrames {
+			return nil, fmt.Errorf("%d frames in tier %d: %w", n, t, ErrState)
+		}
+		for ; n > 0; n-- {
 			f := g.decodeFrame(co, r, t)
 			if r.bad || len(g.tiers[t]) > 0 && g.tiers[t][len(g.tiers[t])-1].start >= f.start {
 				r.bad = true
@@ -315,7 +323,7 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 
 func (g *Group) decodeSeries(co *Core, r *reader) error {
 	n := r.count(10)
-	if n >= maxSeriesCap {
+	if n > maxSeriesCap {
 		return fmt.Errorf("%d series: %w", n, ErrState)
 	}
 	g.fps, g.ends, g.wanted = make([]uint64, 0, n), make([]uint32, 0, n), make([]bool, 0, n)

@@ -1,0 +1,114 @@
+package schemas
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+)
+
+func windowBatchSample() *WindowBatch {
+	cpu := Series{Metric: "cpu.usage", Labels: NewLabels(map[string]string{"host": "web01", "cpu": "0"})}
+	up := Series{Metric: "up", Labels: NewLabels(map[string]string{"host": "web01"})}
+	return &WindowBatch{EmitMS: 1_700_000_012_345, NewestMS: 1_700_000_012_001, Windows: []Window{
+		{Series: cpu, TierMS: 10_000, StartMS: 1_700_000_000_000, Count: 3, Sum: 6.5, Min: 1, Max: 3.5, First: 1, Last: 2,
+			FirstMS: 1_700_000_000_100, LastMS: 1_700_000_009_999},
+		{Series: up, TierMS: 10_000, StartMS: 1_700_000_000_000, Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1,
+			FirstMS: 1_700_000_000_100, LastMS: 1_700_000_000_100, Revision: 7},
+		{Series: up, TierMS: 3600_000, StartMS: 1_699_999_200_000, Part: NewPart(2, 41), Count: 1, Sum: math.Copysign(0, -1),
+			Min: math.Copysign(0, -1), Max: math.Copysign(0, -1), First: math.Copysign(0, -1), Last: math.Copysign(0, -1),
+			FirstMS: 1_699_999_200_000, LastMS: 1_699_999_200_000},
+		{Series: up, TierMS: 10_000, StartMS: -20_000, Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstMS: -20_000, LastMS: -10_001},
+	}}
+}
+
+func TestWindowBatchRoundTrip(t *testing.T) {
+	want := windowBatchSample()
+	got, err := DecodeWindowBatch(AppendWindowBatch(nil, want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("got  %+v\nwant %+v", got, want)
+	}
+	if !got.Windows[2].Late() || got.Windows[1].Late() {
+		t.Fatal("which part is late")
+	}
+}
+
+// TestWindowBatchGolden decodes bytes that were written by version 1 once and for all.
+func TestWindowBatchGolden(t *testing.T) {
+	file := filepath.Join("testdata", "windowbatch_v1.golden")
+	b := AppendWindowBatch(nil, windowBatchSample())
+	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) && os.Getenv("WEIR_WRITE_GOLDEN") != "" {
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeWindowBatch(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, windowBatchSample()) {
+		t.Fatalf("golden bytes decode to %+v", got)
+	}
+	if !bytes.Equal(golden, b) {
+		t.Fatal("version 1 is encoded otherwise than it was: give the new form a new version")
+	}
+}
+
+func TestWindowBatchFaults(t *testing.T) {
+	b := AppendWindowBatch(nil, windowBatchSample())
+	for n := 1; n < len(b); n++ {
+		if got, err := DecodeWindowBatch(b[:n]); err == nil && len(got.Windows) >= 4 {
+			t.Fatalf("%d of %d bytes decode to all windows", n, len(b))
+		} else if err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	if _, err := DecodeWindowBatch([]byte{9, 1, 2}); !errors.Is(err, ErrVersion) {
+		t.Fatalf("version 9: %v", err)
+	}
+}
+
+func FuzzWindowBatchDecode(f *testing.F) {
+	f.Add(AppendWindowBatch(nil, windowBatchSample()))
+	f.Add(AppendWindowBatch(nil, &WindowBatch{}))
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, v []byte) {
+		b, err := DecodeWindowBatch(v)
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+				t.Fatalf("unnamed error: %v", err)
+			}
+			return
+		}
+		if len(b.Windows) > len(v) {
+			t.Fatalf("%d windows out of %d bytes", len(b.Windows), len(v))
+		}
+	})
+}
+
+func TestMergeParts(t *testing.T) {
+	w := Window{Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstMS: 10, LastMS: 20}
+	w.MergeParts(&Window{Part: 1, Count: 1, Sum: 9, Min: 9, Max: 9, First: 9, Last: 9, FirstMS: 5, LastMS: 5})
+	want := Window{Count: 3, Sum: 12, Min: 1, Max: 9, First: 9, Last: 2, FirstMS: 5, LastMS: 20}
+	if !reflect.DeepEqual(w, want) {
+		t.Fatalf("%+v, want %+v", w, want)
+	}
+}
+
+func TestTierName(t *testing.T) {
+	for ms, want := range map[int64]string{10_000: "10s", 60_000: "1m", 3600_000: "1h", 90_000: "90s", 86_400_000: "1d", 1500: "1500ms"} {
+		if got := TierName(ms); got != want {
+			t.Errorf("TierName(%d) = %s, want %s", ms, got, want)
+		}
+	}
+}
