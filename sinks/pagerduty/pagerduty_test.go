@@ -14,16 +14,16 @@ import (
 
 const key = "0123456789abcdef0123456789abcdef"
 
-func open(t *testing.T) (*sinktest.PagerDuty, *pagerduty.Notifier) {
+func open(t *testing.T, timeout time.Duration) (*sinktest.PagerDuty, *pagerduty.Notifier) {
 	mock := sinktest.NewPagerDuty(t, key)
 	return mock, pagerduty.New(pagerduty.Config{
-		RoutingKey: conf.NewSecret(key), URL: mock.URL, Timeout: conf.Duration(time.Second),
+		RoutingKey: conf.NewSecret(key), URL: mock.URL, Timeout: conf.Duration(timeout),
 	})
 }
 
 func TestConformance(t *testing.T) {
-	sinktest.RunHTTPNotifier(t, func(t *testing.T) sinktest.HTTPNotifierUnderTest {
-		mock, n := open(t)
+	sinktest.RunHTTPNotifier(t, func(t *testing.T, timeout time.Duration) sinktest.HTTPNotifierUnderTest {
+		mock, n := open(t, timeout)
 		texts := func() (all []string) {
 			for _, e := range mock.Events() {
 				all = append(all, e.Payload.Summary)
@@ -38,7 +38,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestTriggerAndResolveAreOneAlert(t *testing.T) {
-	mock, n := open(t)
+	mock, n := open(t, 30*time.Second)
 	const fired = 1_795_249_566_123
 	alert := sinktest.FiringAlert("54f6a9ae5cbb11f9", fired)
 	resolved := sinktest.ResolvedAlert(alert, fired+60_000)
@@ -81,8 +81,22 @@ func TestTriggerAndResolveAreOneAlert(t *testing.T) {
 	}
 }
 
+// TestHugeLabelsAreLeftOut has more labels than an event may hold.
+func TestHugeLabelsAreLeftOut(t *testing.T) {
+	mock, n := open(t, 30*time.Second)
+	a := sinktest.FiringAlert("54f6a9ae5cbb11f9", 1_795_249_566_123)
+	a.Labels["big"] = strings.Repeat("\x01", 200<<10) // six bytes each in JSON
+	if _, err := n.Notify(t.Context(), sinktest.NotificationOf(a)); err != nil {
+		t.Fatal(err)
+	}
+	details := mock.Events()[0].Payload.Details
+	if details["truncated"] == nil || details["labels"] != nil || details["rule"] != "hosts/HighCPU" || len(mock.Violations()) > 0 {
+		t.Errorf("details %v, violations %q: want the rule and a note without the labels", details, mock.Violations())
+	}
+}
+
 func TestNot202IsNoSuccess(t *testing.T) {
-	mock, n := open(t)
+	mock, n := open(t, 30*time.Second)
 	for _, status := range []int{200, 201, 204} {
 		mock.Script(sinktest.Fault{Do: sinktest.Refuse, Status: status, Body: `{"status":"success"}`})
 		_, err := n.Notify(t.Context(), sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1)))

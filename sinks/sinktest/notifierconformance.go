@@ -26,7 +26,7 @@ type NotifierUnderTest struct {
 }
 
 // HTTPNotifierUnderTest is a notifier that talks to one of the mocks of this
-// package. Its calls take a second at most, or the suite is slow.
+// package.
 type HTTPNotifierUnderTest struct {
 	NotifierUnderTest
 	Mock ReceiverMock
@@ -107,7 +107,7 @@ func RunNotifier(t *testing.T, open func(*testing.T) NotifierUnderTest) {
 			n.Alert.Group = strings.Repeat(unit, 4096)
 			n.Alert.Annotations = map[string]string{"summary": "start " + strings.Repeat(unit, 20_000)}
 			n.Alert.Labels = map[string]string{"alertname": strings.Repeat(unit, 4096/len(unit))}
-			for i := range 60 {
+			for i := range 8 {
 				n.Alert.Labels[fmt.Sprintf("label%03d", i)] = strings.Repeat(unit, 4096/len(unit))
 			}
 			mustNotify(t, u, n)
@@ -153,7 +153,9 @@ func RunNotifier(t *testing.T, open func(*testing.T) NotifierUnderTest) {
 }
 
 // RunHTTPNotifier is RunNotifier and, beyond it, what makes an error retryable.
-func RunHTTPNotifier(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) {
+// openWith makes a fresh one that gives a call up after timeout.
+func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Duration) HTTPNotifierUnderTest) {
+	open := func(t *testing.T) HTTPNotifierUnderTest { return openWith(t, 30*time.Second) }
 	RunNotifier(t, func(t *testing.T) NotifierUnderTest {
 		u := open(t)
 		t.Cleanup(func() {
@@ -189,7 +191,7 @@ func RunHTTPNotifier(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) 
 		mustNotify(t, u.NotifierUnderTest, firing())
 	})
 	t.Run("time-out after accept", func(t *testing.T) {
-		u := open(t)
+		u := openWith(t, 300*time.Millisecond)
 		u.Mock.Script(Fault{Do: Hang})
 		if de := failOnce(t, u); !de.Retryable || de.Status != 0 {
 			t.Errorf("status %d, retryable %v, want 0, true", de.Status, de.Retryable)

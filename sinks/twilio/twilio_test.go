@@ -18,16 +18,16 @@ const (
 	to      = "+14155552671"
 )
 
-func open(t *testing.T) (*sinktest.Twilio, *twilio.Notifier) {
+func open(t *testing.T, timeout time.Duration) (*sinktest.Twilio, *twilio.Notifier) {
 	mock := sinktest.NewTwilio(t, account, token)
 	return mock, twilio.New(twilio.Config{
-		AccountSID: account, AuthToken: conf.NewSecret(token), From: from, URL: mock.URL, Timeout: conf.Duration(time.Second),
+		AccountSID: account, AuthToken: conf.NewSecret(token), From: from, URL: mock.URL, Timeout: conf.Duration(timeout),
 	}, to)
 }
 
 func TestConformance(t *testing.T) {
-	sinktest.RunHTTPNotifier(t, func(t *testing.T) sinktest.HTTPNotifierUnderTest {
-		mock, n := open(t)
+	sinktest.RunHTTPNotifier(t, func(t *testing.T, timeout time.Duration) sinktest.HTTPNotifierUnderTest {
+		mock, n := open(t, timeout)
 		texts := func() (all []string) {
 			for _, m := range mock.Messages() {
 				all = append(all, m.Body)
@@ -42,7 +42,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestMessage(t *testing.T) {
-	mock, n := open(t)
+	mock, n := open(t, 30*time.Second)
 	firing := sinktest.FiringAlert("54f6a9ae5cbb11f9", 1_795_249_566_123)
 	for _, a := range []*sinks.Notification{
 		sinktest.NotificationOf(firing), sinktest.NotificationOf(sinktest.ResolvedAlert(firing, 1_795_249_626_000)),
@@ -82,7 +82,7 @@ func TestLongTextKeepsTheLink(t *testing.T) {
 
 func TestNoMessageIsNoSuccess(t *testing.T) {
 	for status, body := range map[int]string{200: `{"sid":"SM1"}`, 201: `{}`, 202: "<html>welcome to our proxy</html>"} {
-		mock, n := open(t)
+		mock, n := open(t, 30*time.Second)
 		mock.Script(sinktest.Fault{Do: sinktest.Refuse, Status: status, Body: body})
 		if result, err := n.Notify(t.Context(), sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1))); err == nil {
 			t.Errorf("%d %s was taken for success: %q", status, body, result)

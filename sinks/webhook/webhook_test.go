@@ -18,10 +18,10 @@ import (
 const token = "t0k3n+with/odd=chars"
 
 func TestConformance(t *testing.T) {
-	sinktest.RunHTTPNotifier(t, func(t *testing.T) sinktest.HTTPNotifierUnderTest {
+	sinktest.RunHTTPNotifier(t, func(t *testing.T, timeout time.Duration) sinktest.HTTPNotifierUnderTest {
 		mock := sinktest.NewWebhook(t, token)
 		n := webhook.New(webhook.Config{
-			URL: conf.NewSecret(mock.URL + "/hook"), BearerToken: conf.NewSecret(token), Timeout: conf.Duration(time.Second),
+			URL: conf.NewSecret(mock.URL + "/hook"), BearerToken: conf.NewSecret(token), Timeout: conf.Duration(timeout),
 		})
 		texts := func() (all []string) {
 			for _, p := range mock.Payloads() {
