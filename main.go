@@ -19,6 +19,7 @@ import (
 
 	"weir/pipelines"
 	"weir/schemas/conf"
+	"weir/schemas/formats"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v0.1.0".
@@ -37,6 +38,8 @@ type cli struct {
 	LogFormat string     `help:"Form of the log, on standard error: text or json." enum:"text,json" default:"text"`
 
 	Run     runCommand     `cmd:"" help:"Run weir: all roles, or some."`
+	Agent   agentCommand   `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
+	Replay  replayCommand  `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
 	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
 	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -126,6 +129,51 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: os.Stdout, Log: log}
 	return p.Run(ctx)
+}
+
+// destination is where samples are sent.
+type destination struct {
+	To      string   `help:"Gateway that takes the samples." default:"http://${http}" placeholder:"URL"`
+	Brokers []string `help:"Kafka's brokers, instead of a gateway." placeholder:"HOST:PORT"`
+}
+
+func (d destination) pipeline() pipelines.Destination {
+	return pipelines.Destination{Gateway: d.To, Brokers: d.Brokers}
+}
+
+type agentCommand struct {
+	destination `embed:""`
+	Interval    conf.Duration `help:"How often the machine is read." default:"5s"`
+	Host        string        `help:"The label host; the machine's own name by default."`
+}
+
+// Run reads and sends until it is interrupted.
+func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
+	config := pipelines.Default().Agent
+	config.Interval, config.Host = c.Interval, c.Host
+	return pipelines.RunAgent(ctx, config, c.pipeline(), log)
+}
+
+type replayCommand struct {
+	destination `embed:""`
+	Speed       float64  `help:"How much faster than recorded: 1 as recorded; 0 as fast as it goes." default:"0"`
+	Now         bool     `help:"Shift the times so that the last sample is sent at its own time."`
+	Series      string   `help:"Series of CSV rows that name none; the file's name by default."`
+	Precision   string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
+	Files       []string `arg:"" help:"Recordings; several are merged by time."`
+}
+
+// Run sends the files and draws a bar on standard error.
+func (c *replayCommand) Run(ctx context.Context) error {
+	precision, err := formats.ParsePrecision(c.Precision)
+	if err != nil {
+		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
+	}
+	if !(c.Speed >= 0) {
+		return conf.Faults{{Field: "--speed", Value: fmt.Sprint(c.Speed), Bound: "must be at least 0"}}
+	}
+	r := pipelines.Replay{Files: c.Files, Series: c.Series, Precision: precision, Speed: c.Speed, Now: c.Now}
+	return r.Run(ctx, c.pipeline(), os.Stderr)
 }
 
 type foldCommand struct {

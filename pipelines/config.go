@@ -14,6 +14,7 @@ import (
 
 	"weir/alerts"
 	"weir/collect"
+	"weir/processors/alert"
 	"weir/processors/notify"
 	"weir/processors/route"
 	"weir/processors/window"
@@ -42,6 +43,7 @@ type Config struct {
 	Windows windows.Config      `yaml:"windows"`
 	Window  window.Config       `yaml:"window"`
 	CQL     scylla.Config       `yaml:"cql"`
+	Alert   alert.Config        `yaml:"alert"`
 	Notify  Notify              `yaml:"notify"`
 	// Rules are the files with the alert rules, relative to this file.
 	Rules []string `yaml:"rules"`
@@ -68,6 +70,7 @@ func Default() Config {
 		Windows: windows.Default(),
 		Window:  window.Default(),
 		CQL:     scylla.Default(),
+		Alert:   alert.Default(),
 		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
 	}
 }
@@ -83,6 +86,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Windows.Validate("windows", d)
 	c.Window.Validate("window", d)
 	c.CQL.Validate("cql", d)
+	c.Alert.Validate("alert", d)
 	c.Notify.Delivery.Validate("notify", d)
 	c.Notify.Receivers.Validate("notify.receivers", d)
 }

@@ -19,6 +19,9 @@ import (
 // maxFaults bounds how many bad lines are told one by one.
 const maxFaults = 20
 
+// maxFoldSeries is the limit of series of a group in a fold: the highest there is.
+const maxFoldSeries = 1<<16 - 1
+
 // FoldConfig makes the tiers of a fold, from smallest to largest, all with one
 // grace. The error is conf.Faults.
 func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, error) {
@@ -27,7 +30,7 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 	for _, size := range tiers {
 		c.Tiers = append(c.Tiers, windows.Tier{Size: size, Grace: grace, TTL: 3650 * conf.Day})
 	}
-	c.MaxSeries = 1 << 16
+	c.MaxSeries = maxFoldSeries
 	d := conf.Parse("", nil, &struct{}{})
 	c.Validate("fold", d)
 	return c, d.Err()
@@ -130,7 +133,7 @@ func (f *Fold) Err() error {
 		faults = append(faults, fmt.Errorf("and %d more bad lines", f.faults-maxFaults))
 	}
 	if f.fold.Refused > 0 {
-		faults = append(faults, fmt.Errorf("%d samples not counted: more than %d series in one group", f.fold.Refused, 1<<16))
+		faults = append(faults, fmt.Errorf("%d samples not counted: more than %d series in one group", f.fold.Refused, maxFoldSeries))
 	}
 	return errors.Join(faults...)
 }

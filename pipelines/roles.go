@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/collect"
+	"weir/processors/alert"
 	"weir/processors/notify"
 	"weir/processors/route"
 	"weir/processors/window"
@@ -87,6 +88,13 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		return w.Run(ctx)
 	}
 	return role{run, unless(w.Ready, "recovering its windows")}, nil
+}
+
+func (p *Process) alert(reg prometheus.Registerer) (role, error) {
+	a := alert.New(p.Config.Alert, alert.Deps{
+		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
+	})
+	return role{a.Run, unless(a.Ready, "recovering the alerts")}, nil
 }
 
 // served runs a role, and has the slot answer with its handler as long as it runs.

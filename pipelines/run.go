@@ -104,6 +104,7 @@ func (p *Process) roles(health *Health) []started {
 	all := []started{
 		{name: "query", build: p.query},
 		{name: "notify", build: p.notify},
+		{name: "alert", build: p.alert},
 		{name: "window", build: p.window},
 		{name: "route", build: p.route},
 		{name: "gateway", build: p.gateway},

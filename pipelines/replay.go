@@ -1,0 +1,177 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"weir/collect"
+	"weir/schemas"
+	"weir/schemas/formats"
+)
+
+// Replay publishes recorded files, as if their samples came now.
+type Replay struct {
+	Files     []string
+	Series    string            // of rows that name none; "": the file's name
+	Precision formats.Precision // of line protocol
+	// Speed is how much faster than recorded; 0 is as fast as it goes.
+	Speed float64
+	// Now shifts the samples so that the last of them is sent with the time at which
+	// it is sent.
+	Now bool
+}
+
+// Run sends the files' samples, merged by their time, and draws how far it came to
+// progress. It returns an error when a file cannot be read, the destination
+// takes no more, or rows or samples were refused, which are then counted.
+func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) error {
+	send, closeSender, err := to.open()
+	if err != nil {
+		return err
+	}
+	defer closeSender()
+	shift := int64(0)
+	if r.Now {
+		if shift, err = r.shiftMS(time.Now()); err != nil {
+			return err
+		}
+	}
+	recordings, closeAll, err := r.openAll()
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	bar := progressBar{out: progress, began: time.Now()}
+	delivery := delivery{send: send}
+	state, err := collect.Replay{Speed: r.Speed, ShiftMS: shift}.Run(ctx, recordings, delivery.publish, bar.draw)
+	bar.end(state)
+	if err != nil {
+		return err
+	}
+	return errors.Join(refusedRows(state.Refused), delivery.refusedError())
+}
+
+func refusedRows(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d rows could not be read", n)
+}
+
+func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err error) {
+	closeAll = func() {
+		for _, rec := range recordings {
+			_ = rec.Close() // it was only read
+		}
+	}
+	for _, name := range r.Files {
+		rec, err := collect.OpenRecording(name, collect.ReadOptions{
+			Series: r.Series, Precision: r.Precision, NowMS: time.Now().UnixMilli(),
+		})
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		recordings = append(recordings, rec)
+	}
+	return recordings, closeAll, nil
+}
+
+// shiftMS is what Now adds to timestamps, ms: the newest sample is sent after the
+// files' whole time, divided by the speed.
+func (r Replay) shiftMS(now time.Time) (int64, error) {
+	recordings, closeAll, err := r.openAll()
+	if err != nil {
+		return 0, err
+	}
+	defer closeAll()
+	oldest, newest := int64(0), int64(0)
+	for i, rec := range recordings {
+		from, to, err := collect.Span(rec)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", r.Files[i], err)
+		}
+		if i == 0 {
+			oldest, newest = from, to
+		}
+		oldest, newest = min(oldest, from), max(newest, to)
+	}
+	takes := 0.0
+	if r.Speed > 0 {
+		takes = float64(newest-oldest) / r.Speed
+	}
+	return now.UnixMilli() + int64(takes) - newest, nil
+}
+
+// delivery sends batches until they are taken, and counts what is refused for good.
+type delivery struct {
+	send    collect.Sender
+	refused int
+	first   error
+}
+
+func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error {
+	for {
+		err := d.send.Send(ctx, samples)
+		var refused *collect.RefusedError
+		var later *collect.LaterError
+		switch {
+		case errors.As(err, &refused):
+			if d.refused += refused.Refused; d.first == nil {
+				d.first = refused.Err
+			}
+			return nil
+		case !errors.As(err, &later):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(later.After):
+		}
+	}
+}
+
+func (d *delivery) refusedError() error {
+	if d.refused == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d samples refused, the first: %w", d.refused, d.first)
+}
+
+// progressBar draws one line again and again.
+type progressBar struct {
+	out   io.Writer
+	began time.Time
+	drawn time.Time
+}
+
+const (
+	barWidth = 30
+	barEvery = 100 * time.Millisecond
+)
+
+func (b *progressBar) draw(s collect.ReplayState) {
+	if now := time.Now(); now.Sub(b.drawn) >= barEvery {
+		b.drawn = now
+		fmt.Fprint(b.out, "\r"+b.line(s, now))
+	}
+}
+
+func (b *progressBar) end(s collect.ReplayState) {
+	fmt.Fprint(b.out, "\r"+b.line(s, time.Now())+"\n")
+}
+
+func (b *progressBar) line(s collect.ReplayState, now time.Time) string {
+	part := 1.0
+	if s.TotalBytes > 0 {
+		part = float64(s.ReadBytes) / float64(s.TotalBytes)
+	}
+	full := int(part * barWidth)
+	return fmt.Sprintf("[%s%s] %3.0f %%  %d samples  %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
+		100*part, s.Published, now.Sub(b.began).Round(100*time.Millisecond))
+}

@@ -1,0 +1,167 @@
+package pipelines
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"weir/collect"
+	"weir/schemas/conf"
+)
+
+// takenSample is a sample as a gateway gets it.
+type takenSample struct {
+	MetricName string
+	Tags       map[string]string
+	Timestamp  int64
+	Value      float64
+}
+
+// gatewayStub answers with the codes one after the other, then with 204, and keeps what
+// it took.
+type gatewayStub struct {
+	mu    sync.Mutex
+	codes []int
+	got   []takenSample
+}
+
+func (g *gatewayStub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.codes) > 0 {
+		code := g.codes[0]
+		g.codes = g.codes[1:]
+		if code == http.StatusTooManyRequests || code == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "0")
+		}
+		w.WriteHeader(code)
+		return
+	}
+	var samples []takenSample
+	if err := json.NewDecoder(r.Body).Decode(&samples); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	g.got = append(g.got, samples...)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (g *gatewayStub) taken() []takenSample {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.got
+}
+
+func startStub(t *testing.T, codes ...int) (*gatewayStub, Destination) {
+	t.Helper()
+	g := &gatewayStub{codes: codes}
+	s := httptest.NewServer(g)
+	t.Cleanup(s.Close)
+	return g, Destination{Gateway: s.URL}
+}
+
+func TestReplayMergesFilesAndWaitsForTheGateway(t *testing.T) {
+	dir := t.TempDir()
+	r := Replay{Files: []string{
+		write(t, dir, "a.csv", "series,timestamp_ms,value\na{host=\"x\"},1000,1\na{host=\"x\"},3000,3\n"),
+		write(t, dir, "b.csv", "timestamp,value\n1970-01-01 00:00:02,2\n"),
+	}}
+	g, to := startStub(t, http.StatusTooManyRequests, http.StatusServiceUnavailable)
+	var bar strings.Builder
+	if err := r.Run(t.Context(), to, &bar); err != nil {
+		t.Fatal(err)
+	}
+	got := g.taken()
+	if len(got) != 3 || got[0].Tags["host"] != "x" || got[1].MetricName != "b" || got[1].Timestamp != 2000 || got[2].Value != 3 {
+		t.Errorf("%+v", got)
+	}
+	if !strings.HasSuffix(bar.String(), "\n") || !strings.Contains(bar.String(), "] 100 %  3 samples") {
+		t.Errorf("%q", bar.String())
+	}
+}
+
+// TestReplayNow: the newest sample has the time of its sending.
+func TestReplayNow(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		speed float64
+		first time.Duration // how far the first sample is before the last
+	}{{0, time.Second}, {100, time.Second}} {
+		g, to := startStub(t)
+		r := Replay{Files: []string{write(t, dir, "a.csv", "a,1000,1\na,2000,1\n")}, Now: true, Speed: c.speed}
+		if err := r.Run(t.Context(), to, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		got := g.taken()
+		if len(got) != 2 || got[1].Timestamp-got[0].Timestamp != c.first.Milliseconds() {
+			t.Fatalf("%+v", got)
+		}
+		if age := time.Since(time.UnixMilli(got[1].Timestamp)); age < 0 || age > 5*time.Second {
+			t.Errorf("speed %v: the last sample is %v old", c.speed, age)
+		}
+	}
+}
+
+func TestReplayTellsWhatWasRefused(t *testing.T) {
+	dir := t.TempDir()
+	_, to := startStub(t, http.StatusBadRequest)
+	err := Replay{Files: []string{write(t, dir, "a.csv", "a,1000,1\na,x,1\na,2000,1\n")}}.Run(t.Context(), to, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "1 rows could not be read") || !strings.Contains(err.Error(), "2 samples refused, the first: gateway: 400") {
+		t.Error(err)
+	}
+}
+
+func TestReplayFaults(t *testing.T) {
+	dir := t.TempDir()
+	empty, good := write(t, dir, "empty.csv", ""), write(t, dir, "a.csv", "a,1000,1\n")
+	_, to := startStub(t, http.StatusNotFound)
+	for _, c := range []struct {
+		name string
+		r    Replay
+		to   Destination
+		want string
+	}{
+		{"missing file", Replay{Files: []string{dir + "/missing.csv"}}, to, "missing.csv"},
+		{"no samples", Replay{Files: []string{empty}, Now: true}, to, "no samples"},
+		{"no gateway", Replay{Files: []string{good}}, Destination{Gateway: "ftp://x"}, "ftp://x"},
+		{"another server", Replay{Files: []string{good}}, to, "404"},
+	} {
+		if err := c.r.Run(t.Context(), c.to, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestRunAgent(t *testing.T) {
+	g, to := startStub(t)
+	config := collect.DefaultAgent()
+	config.Interval, config.Host = conf.Duration(100*time.Millisecond), "test-host"
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- RunAgent(ctx, config, to, slog.New(slog.DiscardHandler)) }()
+	for ctx.Err() == nil {
+		if got := g.taken(); len(got) > 0 {
+			if got[0].MetricName != "up" || got[0].Tags["host"] != "test-host" {
+				t.Errorf("%+v", got[0])
+			}
+			break
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil || len(g.taken()) == 0 {
+		t.Errorf("%d samples, %v", len(g.taken()), err)
+	}
+	config.Interval = 0
+	if err := RunAgent(ctx, config, to, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "agent.interval") {
+		t.Error(err)
+	}
+}

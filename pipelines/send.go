@@ -1,0 +1,52 @@
+package pipelines
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/collect"
+	"weir/schemas/conf"
+)
+
+// Destination is where the commands agent and replay send samples: straight to the
+// topic metrics when brokers are named, else to a gateway.
+type Destination struct {
+	Gateway string // http://host:port
+	Brokers []string
+}
+
+// open returns the sender and what closes it. The error quotes what is wrong with
+// the destination.
+func (d Destination) open() (send collect.Sender, closeSender func(), err error) {
+	if len(d.Brokers) == 0 {
+		gateway, err := collect.NewGatewaySender(d.Gateway)
+		return gateway, func() {}, err
+	}
+	p, err := collect.NewPublisher(collect.Default(), kgo.SeedBrokers(d.Brokers...), kgo.ClientID("weir"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, p.Close, nil
+}
+
+// RunAgent reads this machine and sends what it read until ctx ends. It returns an
+// error when it cannot start: conf.Faults about the config, or about to.
+func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *slog.Logger) error {
+	d := conf.Parse("command line", nil, &struct{}{})
+	if c.Validate("agent", d); d.Err() != nil {
+		return d.Err()
+	}
+	machine, err := collect.NewMachine(c.Host)
+	if err != nil {
+		return err
+	}
+	send, closeSender, err := to.open()
+	if err != nil {
+		return err
+	}
+	defer closeSender()
+	log.Info("agent runs", "gateway", to.Gateway, "brokers", to.Brokers, "interval", c.Interval)
+	return collect.NewAgent(c, machine.Read, send, newRegistry(), log).Run(ctx)
+}
