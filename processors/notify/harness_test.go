@@ -235,13 +235,13 @@ func quick() Config {
 
 func toPagerDuty(mock *sinktest.PagerDuty) sinks.Receiver {
 	return sinks.Receiver{Name: "pd", Notifier: pagerduty.New(pagerduty.Config{
-		RoutingKey: conf.NewSecret(routingKey), URL: mock.URL, Timeout: conf.Duration(2 * time.Second),
+		RoutingKey: conf.NewSecret(routingKey), URL: mock.URL, Timeout: conf.Duration(30 * time.Second),
 	})}
 }
 
 func toPhone(mock *sinktest.Twilio, number string) sinks.Receiver {
 	return sinks.Receiver{Name: "sms", Target: number, Notifier: twilio.New(twilio.Config{
-		AccountSID: account, AuthToken: conf.NewSecret(authToken), From: "+15005550006", URL: mock.URL, Timeout: conf.Duration(2 * time.Second),
+		AccountSID: account, AuthToken: conf.NewSecret(authToken), From: "+15005550006", URL: mock.URL, Timeout: conf.Duration(30 * time.Second),
 	}, number)}
 }
 
