@@ -383,3 +383,31 @@ func TestRecordings(t *testing.T) {
 		}
 	}
 }
+
+// TestHostileBodies: bodies made so that each line asks for all that follow it to
+// be read again take time in proportion to their length. Quadratic, each of these
+// would take minutes.
+func TestHostileBodies(t *testing.T) {
+	const lines = 100_000
+	for name, body := range map[string]string{
+		"open quotes":         strings.Repeat(`m f=",g=\"x",h="`+"\n", lines),
+		"quotes never closed": strings.Repeat(`m f="\`+"\n", lines),
+		"open tags":           strings.Repeat(`{"tags":{"\"`+"\n", lines),
+		"open objects":        strings.Repeat(`{"tags":{`+"\n", lines),
+		"brackets":            strings.Repeat("[", lines),
+	} {
+		d := formats.NewDecoder()
+		d.Reset("", []byte(body), now)
+		length, entries := 0, 0
+		for e := d.Next(); e != nil; e = d.Next() {
+			if e.Fault == nil {
+				t.Errorf("%s: %q was accepted", name, e.Raw)
+			}
+			length += len(e.Raw)
+			entries++
+		}
+		if entries == 0 || length+entries < len(body)-1 {
+			t.Errorf("%s: %d entries have %d of %d bytes", name, entries, length, len(body))
+		}
+	}
+}

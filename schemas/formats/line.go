@@ -21,9 +21,10 @@ const maxErrorBytes = 200
 //
 // A quoted string may hold line feeds, so a quote that was left open in one line
 // takes the next ones with it up to the next quote. When what it took does not
-// parse, only the first line is refused, and reading goes on with the second. So
-// that a body made for it cannot have each line read as often as there are lines,
-// this ends when four times the body has been read again: then all of it is refused.
+// parse, or the quote is never closed, only the first line is refused, and reading
+// goes on with the second. So that a body made for it cannot have each line read as often as
+// there are lines, this ends when four times the body has been read in vain: from
+// then on every line is an entry.
 func (d *Decoder) nextLine() *Entry {
 	for d.pos < len(d.body) {
 		rest := bytes.TrimLeft(d.body[d.pos:], " ")
@@ -31,7 +32,15 @@ func (d *Decoder) nextLine() *Entry {
 		if len(rest) == 0 {
 			return nil
 		}
-		first, length := splitLine(rest)
+		first := firstLine(rest)
+		length, closed := first, true
+		if d.rescanned <= 4*len(d.body) {
+			length, closed = entryLength(rest, first)
+		}
+		if !closed {
+			d.rescanned += length
+			length = first
+		}
 		raw := bytes.TrimSuffix(rest[:length], []byte("\n"))
 		if len(raw) == 0 || len(raw) == 1 && raw[0] == '\r' {
 			d.advance(d.pos + length)
@@ -44,7 +53,7 @@ func (d *Decoder) nextLine() *Entry {
 			d.advance(d.pos + length)
 			continue
 		}
-		if syntax && first < length && d.rescanned <= 4*len(d.body) {
+		if syntax && first < length {
 			d.rescanned += length
 			length = first
 			raw = rest[:first-1]
@@ -54,25 +63,29 @@ func (d *Decoder) nextLine() *Entry {
 	return nil
 }
 
-// splitLine returns the length of the first line of b and that of the first
-// entry, both with their line feeds. The entry is longer than the line when a
-// quoted string field holds line feeds.
-func splitLine(b []byte) (line, entry int) {
-	line = bytes.IndexByte(b, '\n') + 1
-	if line == 0 {
-		line = len(b)
+// firstLine returns the length of the first line of b, with its line feed.
+func firstLine(b []byte) int {
+	if nl := bytes.IndexByte(b, '\n'); nl >= 0 {
+		return nl + 1
 	}
+	return len(b)
+}
+
+// entryLength returns the length of the entry at the start of b, with its line
+// feed. The entry is longer than the first line when a quoted string field holds
+// line feeds. closed is false when a quote is open to the end of b.
+func entryLength(b []byte, line int) (length int, closed bool) {
 	if bytes.IndexByte(b[:line], '"') < 0 || b[0] == '#' {
-		return line, line
+		return line, true
 	}
 	i := indexUnescaped(b[:line], ' ') // in measurement and tags quotes mean nothing
 	if i < 0 {
-		return line, line
+		return line, true
 	}
 	for ; i < len(b); i++ {
 		switch b[i] {
 		case '\n':
-			return line, i + 1
+			return i + 1, true
 		case '"':
 			if b[i-1] != '=' || b[i-2] == '\\' {
 				continue
@@ -83,11 +96,11 @@ func splitLine(b []byte) (line, entry int) {
 				}
 			}
 			if i >= len(b) {
-				return line, line // never closed
+				return len(b), false
 			}
 		}
 	}
-	return line, len(b)
+	return len(b), true
 }
 
 // indexUnescaped returns the place of the first c without a backslash before
