@@ -181,11 +181,13 @@ function xLabels(u, ticks, axis, space, step) {
   });
 }
 
-// yRange starts at zero when the values are near enough to it to be compared with it.
+// yRange starts at zero when the values are near enough to it to be compared with
+// it, and keeps values that hardly differ from looking like a storm.
 function yRange(lo, hi) {
   if (lo === null || hi === null) return [0, 1];
-  if (lo === hi) return lo === 0 ? [0, 1] : lo > 0 ? [0, lo * 1.5] : [lo * 1.5, 0];
-  const room = (hi - lo) * 0.08;
+  const size = Math.max(Math.abs(lo), Math.abs(hi));
+  if (size === 0) return [0, 1];
+  const room = Math.max((hi - lo) * 0.08, (size * 0.1 - (hi - lo)) / 2);
   if (lo >= 0 && lo < hi * 0.6) return [0, hi + room];
   if (hi <= 0 && hi > lo * 0.6) return [lo - room, 0];
   return [lo - room, hi + room];
