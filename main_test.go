@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -9,7 +10,16 @@ import (
 
 // TestMain lets the scripts of testdata/script run weir as a program.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){"weir": main, "stubborn": stubborn})
+}
+
+// stubborn is a program that does not stop when it is asked to.
+func stubborn() {
+	ctx, _ := interruptible()
+	fmt.Println("up")
+	<-ctx.Done()
+	fmt.Println("stopping")
+	select {}
 }
 
 // TestScripts runs testdata/script: the command line as its users see it.

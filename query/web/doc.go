@@ -1,0 +1,8 @@
+// Package web is weir's page: one HTML file, one script, one style sheet and
+// uPlot 1.6.32 (uplot/, with its licence; from the npm package of that name),
+// embedded, so that it works on a machine without internet.
+//
+// Contract: no framework, no build step, no inline script or style, nothing from
+// another host; the Content-Security-Policy holds the page to that. Metric names, labels
+// and annotations are written as text and never as HTML.
+package web
