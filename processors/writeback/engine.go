@@ -70,8 +70,9 @@ type Engine[T any] struct {
 	prod  *producer
 	table [16]byte // id of the table's topic
 
-	mu    sync.RWMutex
-	parts map[int32]*Part[T]
+	mu     sync.RWMutex
+	parts  map[int32]*Part[T]
+	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	fail  context.CancelCauseFunc
 	ready atomic.Bool
@@ -93,7 +94,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		}
 		return c
 	}
-	return &Engine[T]{opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{},
+	return &Engine[T]{opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
@@ -155,7 +156,23 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
+	e.leave()
 	return nil
+}
+
+// leave takes this member out of the group, so that the others need not wait until
+// its session ends: a static member does not leave by itself.
+func (e *Engine[T]) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))
+	if err == nil {
+		defer adm.Close()
+		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.Group).InstanceIDs(e.opts.Instance).Reason("clean stop"))
+	}
+	if err != nil {
+		e.log.Warn("could not leave the group: its partitions wait until the session ends", "err", err)
+	}
 }
 
 // maxValueBytes bounds what is produced, the state of one key above all; schemas/topics
@@ -205,8 +222,8 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
 	cfg.Consumer.Group.InstanceId = e.opts.Instance
 	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
-	cfg.Consumer.Group.Heartbeat.Interval = time.Second
-	cfg.Consumer.Group.Rebalance.Retry.Backoff = 200 * time.Millisecond
+	cfg.Consumer.Group.Heartbeat.Interval = 250 * time.Millisecond // how soon a rebalance is noticed
+	cfg.Consumer.Group.Rebalance.Retry.Backoff = 100 * time.Millisecond
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
 	cfg.Consumer.Fetch.Default = 64 << 10
 	cfg.Metadata.RefreshFrequency = 30 * time.Second
@@ -241,7 +258,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg))),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), e.dropParked)),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
 	)
 }
@@ -252,7 +269,19 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Part[T]{Storage: ps, ID: id, eng: e, live: map[string]*Entry[T]{}}, nil
+	p := &Part[T]{Storage: ps, ID: id, eng: e}
+	e.mu.Lock()
+	was := e.parked[id]
+	delete(e.parked, id)
+	e.mu.Unlock()
+	if was == nil {
+		p.live = map[string]*Entry[T]{}
+		return p, nil
+	}
+	p.kept, p.reload = true, map[string]struct{}{}
+	p.Local, p.live, p.heap, p.dirty = was.Local, was.live, was.heap, was.dirty
+	p.dueMS.Store(was.dueMS.Load())
+	return p, nil
 }
 
 func (e *Engine[T]) addPart(p *Part[T]) {
@@ -261,11 +290,21 @@ func (e *Engine[T]) addPart(p *Part[T]) {
 	e.mu.Unlock()
 }
 
-func (e *Engine[T]) dropPart(p *Part[T]) {
+// parkPart takes a partition out of use. Its goroutine has ended. One that was not
+// recovered is of no use to anybody.
+func (e *Engine[T]) parkPart(p *Part[T]) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.parts[p.ID] == p {
 		delete(e.parts, p.ID)
+		e.parked[p.ID] = p
 	}
+}
+
+// dropParked forgets the partitions that a rebalance gave to others.
+func (e *Engine[T]) dropParked() {
+	e.mu.Lock()
+	clear(e.parked)
 	e.mu.Unlock()
 }
 

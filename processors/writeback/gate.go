@@ -25,25 +25,28 @@ func (*session) MarkOffset(string, int32, int64, string) {}
 // MarkMessage does nothing: see checkpoint.
 func (*session) MarkMessage(*sarama.ConsumerMessage, string) {}
 
-func (g *gate) wrap(build goka.ConsumerGroupBuilder) goka.ConsumerGroupBuilder {
+// wrap returns a builder of gated consumer groups; ready is called when the partitions
+// of a session have been set up.
+func (g *gate) wrap(build goka.ConsumerGroupBuilder, ready func()) goka.ConsumerGroupBuilder {
 	return func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error) {
 		cg, err := build(brokers, group, clientID)
 		if err != nil {
 			return nil, err
 		}
-		return &gatedGroup{cg, g}, nil
+		return &gatedGroup{cg, g, ready}, nil
 	}
 }
 
 type gatedGroup struct {
 	sarama.ConsumerGroup
-	gate *gate
+	gate  *gate
+	ready func()
 }
 
 // Consume joins again after each rebalance until ctx ends or joining fails.
 func (c *gatedGroup) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	for {
-		err := c.ConsumerGroup.Consume(ctx, topics, &gatedHandler{ConsumerGroupHandler: h, gate: c.gate})
+		err := c.ConsumerGroup.Consume(ctx, topics, &gatedHandler{ConsumerGroupHandler: h, gate: c.gate, ready: c.ready})
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -52,8 +55,9 @@ func (c *gatedGroup) Consume(ctx context.Context, topics []string, h sarama.Cons
 
 type gatedHandler struct {
 	sarama.ConsumerGroupHandler
-	gate *gate
-	s    *session
+	gate  *gate
+	ready func()
+	s     *session
 }
 
 func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
@@ -61,6 +65,7 @@ func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	err := h.ConsumerGroupHandler.Setup(h.s)
 	if err == nil {
 		h.gate.session.Store(h.s)
+		h.ready()
 	}
 	return err
 }

@@ -19,10 +19,12 @@ type Part[T any] struct {
 	ID              int32
 	Local           any // Logic's own, from Open; used by the partition's goroutine only
 
-	eng     *Engine[T]
-	live    map[string]*Entry[T]
-	heap    dueHeap[T]
-	recover error
+	eng       *Engine[T]
+	live      map[string]*Entry[T]
+	heap      dueHeap[T]
+	kept      bool // live was kept over a rebalance
+	recovered bool
+	reload    map[string]struct{} // keys that recovery changed under a kept live
 
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
@@ -65,49 +67,105 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 // deadletter topic; a checkpoint waits until it is acknowledged.
 func (p *Part[T]) Deadletter(r *kgo.Record) { p.eng.prod.produce(r, func(error) {}) }
 
-// MarkRecovered is called by Goka when the table is complete: it decodes every value,
-// in order (lazily it costs 24 µs a key, TRAPS 45), and emits again what was pending.
+// Set is called by Goka, with what it reads from the changelog and with what flush
+// gives to SetValue.
+func (p *Part[T]) Set(key string, v []byte) error {
+	p.changed(key)
+	return p.Storage.Set(key, v)
+}
+
+// Delete is Set for a tombstone.
+func (p *Part[T]) Delete(key string) error {
+	p.changed(key)
+	return p.Storage.Delete(key)
+}
+
+func (p *Part[T]) changed(key string) {
+	if p.kept && !p.recovered {
+		p.reload[key] = struct{}{}
+	}
+}
+
+// MarkRecovered is called by Goka when the table is complete. Every value is decoded,
+// in order (lazily it costs 24 µs a key, TRAPS 45), and what was pending emitted again.
+// After a rebalance that gave the partition back, only the values that another owner
+// wrote in between are: the others are as this process left them, each at its own
+// offset, and the records since the last checkpoint that come again are skipped.
 func (p *Part[T]) MarkRecovered() error {
 	if err := p.Storage.MarkRecovered(); err != nil {
 		return err
 	}
 	start := time.Now()
+	decoded := 0
+	if p.kept {
+		for key := range p.reload {
+			v, err := p.Storage.Get(key)
+			if err != nil {
+				return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
+			}
+			delete(p.live, key) // an entry that stands in the heap or the dirty list is left to them
+			if v == nil {
+				continue
+			}
+			if err := p.decode(key, v); err != nil {
+				return err
+			}
+			decoded++
+		}
+	} else {
+		p.Local = p.eng.logic.Open(p)
+		if err := p.decodeAll(); err != nil {
+			return err
+		}
+		decoded = len(p.live)
+	}
+	p.recovered = true
+	p.eng.log.Info("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
+	p.eng.addPart(p)
+	return nil
+}
+
+func (p *Part[T]) decodeAll() error {
 	it, err := p.Storage.Iterator()
 	if err != nil {
-		return err
+		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}
 	defer it.Release()
-	p.Local = p.eng.logic.Open(p)
 	for it.Next() {
 		v, err := it.Value()
 		if err != nil {
 			return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 		}
-		key := string(it.Key())
-		e, err := decodeEntry(p, key, append([]byte(nil), v...))
-		if err != nil {
+		if err := p.decode(string(it.Key()), v); err != nil {
 			return err
-		}
-		p.live[key] = e
-		p.register(e)
-		if len(e.pending) > 0 {
-			p.touch(e)
-			for _, m := range e.pending {
-				p.send(m)
-			}
 		}
 	}
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}
-	p.eng.log.Info("partition recovered", "group", p.eng.opts.Group, "partition", p.ID, "keys", len(p.live), "took", time.Since(start).Round(time.Millisecond))
-	p.eng.addPart(p)
+	return nil
+}
+
+// decode makes the live entry of key from its stored form.
+func (p *Part[T]) decode(key string, v []byte) error {
+	e, err := decodeEntry(p, key, append([]byte(nil), v...))
+	if err != nil {
+		return err
+	}
+	p.live[key] = e
+	p.register(e)
+	if len(e.pending) > 0 {
+		p.touch(e)
+		for _, m := range e.pending {
+			p.send(m)
+		}
+	}
 	return nil
 }
 
 // Close is called by Goka when the partition is lost or the processor stops.
 func (p *Part[T]) Close() error {
-	p.eng.dropPart(p)
+	p.eng.parkPart(p)
 	return p.Storage.Close()
 }
 
@@ -205,7 +263,7 @@ func (p *Part[T]) tick(value []byte, off int64) {
 func (p *Part[T]) flush(ctx goka.Context) {
 	e := p.live[ctx.Key()]
 	if e == nil {
-		return
+		return // forgotten, or read anew, since it was put into the list
 	}
 	e.dirty.Store(false)
 	e.trim()
