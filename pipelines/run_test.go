@@ -1,0 +1,199 @@
+package pipelines
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/schemas/topics"
+)
+
+// process is weir with the defaults, on an address and in a folder of its own.
+func process(t *testing.T, brokers ...string) *Process {
+	t.Helper()
+	c := Default()
+	c.HTTP, c.Data, c.Brokers = freeAddress(t), t.TempDir(), brokers
+	return &Process{Config: &c, Rules: &alerts.RuleSet{}, Roles: []string{"route", "query"}, Out: io.Discard, Log: slog.New(slog.DiscardHandler)}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// await asks /readyz until the answer fits.
+func await(t *testing.T, p *Process, fits func(readiness) bool) {
+	t.Helper()
+	var last string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + p.Config.HTTP + "/readyz")
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		var r readiness
+		err = json.NewDecoder(resp.Body).Decode(&r)
+		resp.Body.Close()
+		if err == nil && fits(r) {
+			return
+		}
+		last = fmt.Sprint(resp.Status, r, err)
+	}
+	t.Fatalf("/readyz never fitted; at last: %s", last)
+}
+
+// TestRunSomeRoles: what other processes run is told from what does not answer.
+func TestRunSomeRoles(t *testing.T) {
+	p := process(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool { return r.Ready })
+	for path, want := range map[string]int{"/": 200, "/api/v1/alerts": 200, "/healthz": 200, "/metrics": 200} {
+		resp, err := http.Get("http://" + p.Config.HTTP + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+	resp, err := http.Post("http://"+p.Config.HTTP+"/write", "", strings.NewReader("cpu v=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "the role gateway does not run") {
+		t.Errorf("POST /write: %s %s", resp.Status, body)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := http.Get("http://" + p.Config.HTTP + "/healthz"); err == nil {
+		t.Error("still answers")
+	}
+}
+
+// TestRunWaitsForBrokers: weir may start before Kafka does, and stops while it waits.
+func TestRunWaitsForBrokers(t *testing.T) {
+	p := process(t, freeAddress(t))
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool {
+		return !r.Ready && r.NotReady["topics"] != "" && r.NotReady["route"] == "starting"
+	})
+	stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("did not stop")
+	}
+}
+
+func TestRunRefusesAnotherShape(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topics.Samples))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = process(t, c.ListenAddrs()...).Run(t.Context())
+	if !errors.Is(err, topics.ErrShape) || !strings.Contains(err.Error(), "topic samples: has 3 partitions, the config wants 8") {
+		t.Error(err)
+	}
+}
+
+func TestRunAddressTaken(t *testing.T) {
+	p := process(t)
+	ln, err := net.Listen("tcp", p.Config.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), p.Config.HTTP) {
+		t.Error(err)
+	}
+}
+
+// TestRunOutlivesTheBroker: every role is built anew when the broker was away.
+func TestRunOutlivesTheBroker(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, BrokerConfig{})
+	p := process(t, b.addrs()...)
+	p.Roles = Roles
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool { return r.Ready })
+	b.close()
+	await(t, p, func(r readiness) bool { return !r.Ready })
+	b = open(t, dir, BrokerConfig{})
+	defer b.close()
+	await(t, p, func(r readiness) bool { return r.Ready })
+
+	// The line works: a sample that goes in is routed.
+	post(t, p, "cpu,host=a v=1 1000000000")
+	awaitRecords(t, b, topics.Samples)
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func post(t *testing.T, p *Process, line string) {
+	t.Helper()
+	resp, err := http.Post("http://"+p.Config.HTTP+"/write", "", strings.NewReader(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Fatal(resp.Status)
+	}
+}
+
+// awaitRecords returns when the topic has a record.
+func awaitRecords(t *testing.T, b *broker, topic string) {
+	t.Helper()
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.addrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer adm.Close()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+		ends, err := adm.ListEndOffsets(t.Context(), topic)
+		if err != nil {
+			continue
+		}
+		n := int64(0)
+		ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+		if n > 0 {
+			return
+		}
+	}
+	t.Fatalf("no record in %s", topic)
+}
