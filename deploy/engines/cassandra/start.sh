@@ -5,7 +5,8 @@
 if pid=$(running_pid); then echo "cassandra: already up, pid $pid, in $RUN"; exit; fi
 java=$(find_java) || die "needs a Java 17 (set JAVA to its path)"
 fetch_jars
-mkdir -p "$RUN"/conf "$RUN"/logs
+rm -rf "$RUN/tmp" # of a life that was killed
+mkdir -p "$RUN/conf" "$RUN/logs" "$RUN/tmp"
 case $COMMITLOG_SYNC in
   batch) sync="commitlog_sync: batch" ;;
   group) sync=$'commitlog_sync: group\ncommitlog_sync_group_window: 10ms' ;;
@@ -71,5 +72,5 @@ CASSANDRA_CONF="$RUN/conf" launch "$CQL_PORT" "Starting listening for CQL client
   -Dlogback.configurationFile="$RUN/conf/logback.xml" -Dcassandra-foreground=yes \
   -Dcassandra.jmx.local.port="$JMX_PORT" -Dcom.sun.management.jmxremote.authenticate=false -Djava.rmi.server.hostname=127.0.0.1 \
   -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.superuser_setup_delay_ms=0 \
-  -Djava.awt.headless=true -Djna.tmpdir="$RUN" -Djava.net.preferIPv4Stack=true -Dio.netty.tryReflectionSetAccessible=true \
+  -Djava.awt.headless=true -Djava.io.tmpdir="$RUN/tmp" -Djna.tmpdir="$RUN/tmp" -Djava.net.preferIPv4Stack=true -Dio.netty.tryReflectionSetAccessible=true \
   -cp "$RUN/conf:$LIB/*" org.apache.cassandra.service.CassandraDaemon

@@ -5,7 +5,8 @@
 if pid=$(running_pid); then echo "kafka: already up, pid $pid, in $RUN"; exit; fi
 java=$(find_java) || die "needs a Java 17 (set JAVA to its path)"
 fetch_jars
-mkdir -p "$RUN"
+rm -rf "$RUN/tmp" # of a life that was killed
+mkdir -p "$RUN/tmp"
 cat > "$RUN/server.properties" <<P
 process.roles=broker,controller
 node.id=1
@@ -34,6 +35,7 @@ P
     --cluster-id AAAAAAAAAAAAAAAAAAAAAQ -c "$RUN/server.properties" > "$RUN/format.log" 2>&1 ||
   { cat "$RUN/format.log" >&2; die "could not format $RUN/data"; }
 launch "$KAFKA_PORT" "Kafka Server started" \
-  "$java" -Xms"$KAFKA_HEAP" -Xmx"$KAFKA_HEAP" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+  "$java" -Xms"$KAFKA_HEAP" -Xmx"$KAFKA_HEAP" -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError -XX:-UsePerfData \
+  -Djava.io.tmpdir="$RUN/tmp" \
   -Dorg.slf4j.simpleLogger.showDateTime=true -Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS \
   -cp "$LIB/*" kafka.Kafka "$RUN/server.properties"
