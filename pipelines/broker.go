@@ -22,8 +22,10 @@ type BrokerConfig struct {
 	// Port is where it listens, on 127.0.0.1; 0 takes a free one at the first start
 	// and keeps it, so that other programs find it again.
 	Port int `yaml:"port"`
-	// Fsync has every write reach the disk before it is acknowledged. Without it a
-	// crash of weir loses nothing, a loss of power the last seconds.
+	// Fsync has every write reach the disk before it is acknowledged. Without it, as
+	// with Kafka's own default, a crash of weir loses nothing and a loss of power the
+	// last seconds. With it a write takes 0.4 ms instead of 0.04 on a good disk, and
+	// writes wait for one another: too slow a disk holds up everything.
 	Fsync bool `yaml:"fsync"`
 }
 
