@@ -137,7 +137,7 @@ func (in *Intake) check(source string, w *schemas.Window, nowMS int64) (Row, uin
 		if err := w.Series.Validate(); err != nil {
 			return row, 0, err
 		}
-		if n := len(w.Series.Metric) + len(row.Text); n > MaxKeyBytes {
+		if n := len(w.Series.String()); n > MaxKeyBytes {
 			return row, 0, fmt.Errorf("series of %d bytes, at most %d: %.200q", n, MaxKeyBytes, w.Series.Metric)
 		}
 	}

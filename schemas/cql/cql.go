@@ -30,9 +30,11 @@ const IndexShards = 16
 // IndexShard is the shard of a series in the label index.
 func IndexShard(s schemas.Series) int8 { return int8(s.Hash() % IndexShards) }
 
-// LabelsText is the column series of the tables: the canonical text of the series
-// without its metric, {cpu="0",host="web01"}, or "" when it has no labels.
-func LabelsText(s schemas.Series) string { return s.String()[len(s.Metric):] }
+// LabelsText is the column series of the tables: the canonical text of the series'
+// labels alone, {cpu="0",host="web01"}, or "" when it has none.
+func LabelsText(s schemas.Series) string {
+	return schemas.Series{Metric: "m", Labels: s.Labels}.String()[len("m"):]
+}
 
 // Columns of the tables, in the order of the statements that create them.
 var (
@@ -140,9 +142,9 @@ func (s *Schema) labelIndex() string {
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s.%s (
   label text, value text, shard tinyint, name text, metric text,
   source text, labels frozen<map<text, text>>,
-  PRIMARY KEY ((label, value, shard), name, metric)
+  PRIMARY KEY ((label, value, shard), name)
 ) WITH default_time_to_live = %d AND gc_grace_seconds = %d
-  AND comment = 'series by label; name is metric and labels, shard is 0 to %d, label %s is the metric'`,
+  AND comment = 'series by label; name is the text of the series, shard is 0 to %d, label %s is the metric'`,
 		s.Keyspace, LabelIndex, int64(SeriesTTL(s.Tiers).Seconds()), gcGrace, IndexShards-1, MetricLabel)
 }
 

@@ -116,12 +116,14 @@ func TestOldestIsTheFirstNotExpired(t *testing.T) {
 }
 
 func TestLabelsText(t *testing.T) {
-	s := schemas.Series{Metric: "a.b{", Labels: schemas.NewLabels(map[string]string{"x": "1\n", "h": `"q"`})}
-	if got, want := LabelsText(s), `{h="\"q\"",x="1\n"}`; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-	if got := LabelsText(schemas.Series{Metric: "up"}); got != "" {
-		t.Errorf("without labels: %q, want an empty text", got)
+	for _, metric := range []string{"a.b", "a b{", "漢字 🚰"} {
+		s := schemas.Series{Metric: metric, Labels: schemas.NewLabels(map[string]string{"x": "1\n", "h": `"q"`})}
+		if got, want := LabelsText(s), `{h="\"q\"",x="1\n"}`; got != want {
+			t.Errorf("of %s: got %s, want %s", metric, got, want)
+		}
+		if got := LabelsText(schemas.Series{Metric: metric}); got != "" {
+			t.Errorf("of %s without labels: %q, want an empty text", metric, got)
+		}
 	}
 }
 

@@ -18,10 +18,11 @@
 // whole bucket has expired: up to a day after it in the 10s tier, a week in 1m, a
 // quarter in 1h.
 //
-// The index of series is a row each, and one for each of its labels:
+// The index of series is a row each, and one for each of its labels, the metric
+// (under the name __name__) included:
 //
-//	's' name metric        → source, labels, first and last
-//	'l' label value name metric
+//	's' name             → source, metric, labels, first and last
+//	'l' label value name
 //
-// where name is the series' whole text.
+// where name is the series' text.
 package embedded

@@ -20,19 +20,13 @@ const (
 // appendText appends s so that keys sort as texts do and no text is the beginning
 // of another: a NUL becomes 00 ff, and the text ends with 00 01.
 func appendText(dst []byte, s string) []byte {
-	dst = appendOpen(dst, s)
-	return append(dst, 0, 1)
-}
-
-// appendOpen is appendText without the end: the beginning of all texts that start with s.
-func appendOpen(dst []byte, s string) []byte {
 	for i := range len(s) {
 		dst = append(dst, s[i])
 		if s[i] == 0 {
 			dst = append(dst, 0xff)
 		}
 	}
-	return dst
+	return append(dst, 0, 1)
 }
 
 // appendInt appends n so that keys sort as numbers do, negative ones first.

@@ -11,16 +11,27 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"weir/schemas"
+	"weir/schemas/cql"
 	"weir/sinks"
 )
 
-func appendSeriesKey(dst []byte, s schemas.Series) []byte {
-	return appendText(appendText(append(dst, seriesKey), s.String()), s.Metric)
+func appendSeriesKey(dst []byte, name string) []byte {
+	return appendText(append(dst, seriesKey), name)
 }
 
-func appendLabelKey(dst []byte, l schemas.Label, s schemas.Series) []byte {
-	dst = appendText(appendText(append(dst, labelKey), l.Name), l.Value)
-	return appendText(appendText(dst, s.String()), s.Metric)
+// appendLabel appends the beginning of the keys of all series that have the label.
+func appendLabel(dst []byte, l schemas.Label) []byte {
+	return appendText(appendText(append(dst, labelKey), l.Name), l.Value)
+}
+
+// labelKeys are the keys by which a series is found.
+func labelKeys(s schemas.Series) [][]byte {
+	name := s.String()
+	keys := [][]byte{appendText(appendLabel(nil, schemas.Label{Name: cql.MetricLabel, Value: s.Metric}), name)}
+	for _, l := range s.Labels {
+		keys = append(keys, appendText(appendLabel(nil, l), name))
+	}
+	return keys
 }
 
 const seriesVersion = 1
@@ -94,7 +105,7 @@ func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
 	var key []byte
 	for i := range fresh {
 		info := fresh[i]
-		key = appendSeriesKey(key[:0], info.Series)
+		key = appendSeriesKey(key[:0], info.Series.String())
 		known, found, err := s.seriesAt(key)
 		if err != nil {
 			return err
@@ -105,8 +116,8 @@ func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
 		if err := series.Set(key, appendSeries(nil, &info), nil); err != nil {
 			return fmt.Errorf("embedded store: series %.200q: %w", info.Series.String(), err)
 		}
-		for _, l := range info.Series.Labels {
-			if err := series.Set(appendLabelKey(nil, l, info.Series), nil, nil); err != nil {
+		for _, label := range labelKeys(info.Series) {
+			if err := series.Set(label, nil, nil); err != nil {
 				return fmt.Errorf("embedded store: series %.200q: %w", info.Series.String(), err)
 			}
 		}
@@ -144,20 +155,14 @@ func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]
 	}
 	defer s.leave()
 	prefix := []byte{seriesKey}
-	label, byLabel := sinks.IndexLabel(match)
-	if metric == "" && byLabel {
-		prefix = appendText(appendText([]byte{labelKey}, label.Name), label.Value)
+	if label, ok := sinks.IndexLabel(match); metric != "" {
+		prefix = appendLabel(nil, schemas.Label{Name: cql.MetricLabel, Value: metric})
+	} else if ok {
+		prefix = appendLabel(nil, label)
 	}
 	lower, upper := prefix, after(prefix)
 	if afterName != "" {
 		lower = after(appendText(bytes.Clone(prefix), afterName))
-	}
-	withLabels := appendOpen(bytes.Clone(prefix), metric+"{")
-	if metric != "" {
-		upper = after(withLabels)
-		if first := appendOpen(bytes.Clone(prefix), metric); bytes.Compare(first, lower) > 0 {
-			lower = first
-		}
 	}
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
@@ -166,19 +171,14 @@ func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]
 	defer it.Close()
 	nowMS := s.now().UnixMilli()
 	var out []sinks.SeriesInfo
-	for ok := it.First(); ok && len(out) < limit; {
+	for ok := it.First(); ok && len(out) < limit; ok = it.Next() {
 		info, found, err := s.seriesAt(append([]byte{seriesKey}, it.Key()[len(prefix):]...))
 		if err != nil {
 			return nil, fmt.Errorf("list series: %w", err)
 		}
-		if found && metric != "" && info.Series.Metric != metric && bytes.Compare(it.Key(), withLabels) < 0 {
-			ok = it.SeekGE(withLabels) // metric.x sorts between metric and metric{…}
-			continue
-		}
-		if found && (metric == "" || info.Series.Metric == metric) && sinks.Matches(info.Series, match) && s.alive(&info, nowMS) {
+		if found && s.alive(&info, nowMS) && (metric == "" || info.Series.Metric == metric) && sinks.Matches(info.Series, match) {
 			out = append(out, info)
 		}
-		ok = it.Next()
 	}
 	if err := it.Error(); err != nil {
 		return nil, fmt.Errorf("list series: %w", err)

@@ -163,8 +163,8 @@ func TestSweepFreesWhatHasExpired(t *testing.T) {
 	write(t, s, "a", old)
 	write(t, s, "b", long)
 	before := keys(t, s)
-	if before != 6 { // two windows, each with its series and one label
-		t.Fatalf("%d keys, want 6", before)
+	if before != 8 { // two windows, each with its series, its metric and one label
+		t.Fatalf("%d keys, want 8", before)
 	}
 	sweep := func(want int, why string) {
 		t.Helper()
@@ -175,14 +175,14 @@ func TestSweepFreesWhatHasExpired(t *testing.T) {
 			t.Errorf("%s: %d keys, want %d", why, n, want)
 		}
 	}
-	sweep(6, "nothing has expired")
+	sweep(8, "nothing has expired")
 	c.forward(sinktest.Tiers[0].TTL)
 	if n := count(t, s, old); n != 0 {
 		t.Errorf("%d windows read after their time, want 0", n)
 	}
-	sweep(6, "the bucket is not over")
+	sweep(8, "the bucket is not over")
 	c.forward(24 * time.Hour)
-	sweep(5, "the bucket of the 10s window is over")
+	sweep(7, "the bucket of the 10s window is over")
 	if n := count(t, s, long); n != 1 {
 		t.Errorf("%d windows of 1h, want 1", n)
 	}
@@ -193,9 +193,9 @@ func TestSweepFreesWhatHasExpired(t *testing.T) {
 	if infos, err := s.ListSeries(t.Context(), "", nil, "", 10); err != nil || len(infos) != 1 || infos[0].Series.Metric != "fresh" {
 		t.Errorf("series after a year: %+v, %v, want fresh", infos, err)
 	}
-	sweep(4, "the series old and long are over, the bucket of 1h is not")
+	sweep(5, "the series old and long are over, the bucket of 1h is not")
 	c.forward(91 * 24 * time.Hour)
-	sweep(2, "the 10s and the 1h bucket are over")
+	sweep(3, "the 10s and the 1h bucket are over")
 	if n := sinktest.Counter(t, reg, "weir_embedded_reclaimed_total", "buckets"); n != 3 {
 		t.Errorf("%v buckets counted, want 3", n)
 	}

@@ -97,7 +97,7 @@ func (s *Store) sweepSeries(nowMS int64) error {
 	defer batch.Close()
 	deleted := 0
 	for _, d := range dead {
-		key := appendSeriesKey(nil, d.Series)
+		key := appendSeriesKey(nil, d.Series.String())
 		info, found, err := s.seriesAt(key)
 		if err != nil {
 			return err
@@ -108,8 +108,8 @@ func (s *Store) sweepSeries(nowMS int64) error {
 		if err := batch.Delete(key, nil); err != nil {
 			return err
 		}
-		for _, l := range d.Series.Labels {
-			if err := batch.Delete(appendLabelKey(nil, l, d.Series), nil); err != nil {
+		for _, label := range labelKeys(d.Series) {
+			if err := batch.Delete(label, nil); err != nil {
 				return err
 			}
 		}

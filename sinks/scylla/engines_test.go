@@ -49,7 +49,7 @@ func open(t *testing.T, host string, tiers []cql.Tier) (*Store, Config, *prometh
 func reopen(t *testing.T, cfg Config, tiers []cql.Tier) (*Store, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	s, err := Open(t.Context(), cfg, tiers, reg, slog.New(slog.DiscardHandler))
+	s, err := Open(t.Context(), cfg, tiers, reg, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,31 +126,49 @@ func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]
 	return out, nil
 }
 
-// listAll goes through the metrics by name. All series of a metric sort at or after its
-// name, so once limit of those found sort before the next metric's, they are the first.
+// listAll goes through the metrics in the order of the first text that a series of each
+// can have. Once limit of the series found sort before that of the next metric,
+// they are the first.
 func (s *Store) listAll(ctx context.Context, after string, limit int) ([]sinks.SeriesInfo, error) {
 	q := s.session.ContextQuery(ctx, s.text.metrics, nil).Bind(cql.MetricLabel)
 	q.PageSize(maxPage)
-	iter := q.Iter()
-	var out []sinks.SeriesInfo
+	var spans []span
 	var metric string
+	iter := q.Iter()
 	for iter.Scan(&metric) {
-		if len(out) >= limit && out[limit-1].Series.String() < metric {
+		if sp := spanOf(metric); sp.last > after {
+			spans = append(spans, sp)
+		}
+	}
+	if err := iter.Close(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(spans, func(a, b span) int { return strings.Compare(a.first, b.first) })
+	var out []sinks.SeriesInfo
+	for _, sp := range spans {
+		if len(out) >= limit && out[limit-1].Series.String() < sp.first {
 			break
 		}
-		if metric+"{\xff" <= after {
-			continue
-		}
-		more, err := s.listIndex(ctx, schemas.Label{Name: cql.MetricLabel, Value: metric}, nil, after, limit)
+		more, err := s.listIndex(ctx, schemas.Label{Name: cql.MetricLabel, Value: sp.metric}, nil, after, limit)
 		if err != nil {
-			iter.Close()
 			return nil, err
 		}
 		out = append(out, more...)
 		slices.SortFunc(out, func(a, b sinks.SeriesInfo) int { return strings.Compare(a.Series.String(), b.Series.String()) })
 		out = out[:min(len(out), limit)]
 	}
-	return out, iter.Close()
+	return out, nil
+}
+
+// span is between which texts all series of a metric lie.
+type span struct{ metric, first, last string }
+
+func spanOf(metric string) span {
+	bare := schemas.Series{Metric: metric}.String()
+	const label, value = "l", "v"
+	one := schemas.Series{Metric: metric, Labels: schemas.Labels{{Name: label, Value: value}}}.String()
+	labelled := strings.TrimSuffix(one, label+`="`+value+`"}`)
+	return span{metric, min(bare, labelled), max(bare, labelled+"\xff")}
 }
 
 // head is where the reading of one shard of the index stands.
@@ -191,7 +209,8 @@ func (s *Store) listIndex(ctx context.Context, l schemas.Label, match map[string
 			break
 		}
 		info := sinks.SeriesInfo{Series: schemas.Series{Metric: first.metric, Labels: schemas.NewLabels(first.labels)}, Source: first.source}
-		if sinks.Matches(info.Series, match) {
+		// A label may be called what the index calls the metric.
+		if sinks.Matches(info.Series, match) && (l.Name != cql.MetricLabel || info.Series.Metric == l.Value) {
 			out = append(out, info)
 		}
 		first.next()

@@ -368,21 +368,22 @@ func listing(k *kit) {
 	// cpu.x sorts between cpu and cpu{…}; cpuz after both.
 	a, b := k.series("cpu", "host", "a", "core", "0"), k.series("cpu", "host", "b", "core", "0")
 	c, d := k.series("cpu.x", "host", "a"), k.series("cpuz", "host", "b")
-	bare := schemas.Series{Metric: k.run + ".bare"}
+	bare := schemas.Series{Metric: strings.ReplaceAll(k.run, "-", ".") + ".bare"}
+	named := k.series("n", cql.MetricLabel, "cpu")
 	start := k.past(s10, time.Minute)
-	for _, s := range []schemas.Series{d, a, c, b, bare} {
+	for _, s := range []schemas.Series{d, a, c, b, bare, named} {
 		k.write(k.window(s, s10, start), k.window(s, m1, k.past(m1, 2*time.Minute)))
 	}
 	k.wantNames(k.list("cpu", nil, "", 10), a, b)
 	k.wantNames(k.list("cpu.x", nil, "", 10), c)
-	k.wantNames(k.list("", nil, "", 10), a, b, c, d)
+	k.wantNames(k.list("", nil, "", 10), a, b, c, d, named)
 	k.wantNames(k.list("", map[string]string{"host": "b"}, "", 10), b, d)
 	k.wantNames(k.list("cpu", map[string]string{"host": "b", "core": "0"}, "", 10), b)
 	k.wantNames(k.list("cpu", map[string]string{"host": "nobody"}, "", 10))
 	k.wantNames(k.list("cp", nil, "", 10))
 	k.wantNames(k.list("", nil, "", 0))
 	found, err := k.ListSeries(k.ctx, bare.Metric, nil, "", 10)
-	if err != nil || len(found) != 1 || found[0].Series.String() != bare.Metric {
+	if err != nil || len(found) != 1 || found[0].Series.Metric != bare.Metric {
 		k.Errorf("series without labels: %+v, %v", found, err)
 	}
 	all, err := k.ListSeries(k.ctx, "", nil, k.run, 1)

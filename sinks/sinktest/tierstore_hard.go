@@ -79,8 +79,8 @@ func thousand(k *kit) {
 		k.Errorf("%v counted as written, want 1000", n)
 	}
 	for i := 0; i < len(ws); i += 2 {
-		k.wantWindows(k.readAll(ws[i].Series, s10), ws[i])
-		k.wantWindows(k.readAll(ws[i].Series, m1), ws[i+1])
+		k.wantWindows(k.read(ws[i].Series, s10, ws[i].StartMS, ws[i].EndMS(), 10), ws[i])
+		k.wantWindows(k.read(ws[i].Series, m1, ws[i+1].StartMS, ws[i+1].EndMS(), 10), ws[i+1])
 	}
 	if names := k.list("m", nil, "", 1000); len(names) != 500 {
 		k.Errorf("%d series listed, want 500", len(names))
