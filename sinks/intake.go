@@ -165,5 +165,8 @@ func (in *Intake) Written(rows int, fresh []SeriesInfo, nowMS int64) {
 	}
 }
 
+// Refused counts rows that the database, asked for them, would not take.
+func (in *Intake) Refused(rows int) { in.windows.WithLabelValues("refused").Add(float64(rows)) }
+
 // Expired counts rows whose time to live ran out while they waited to be written.
 func (in *Intake) Expired(rows int) { in.windows.WithLabelValues("expired").Add(float64(rows)) }

@@ -1,6 +1,7 @@
 package cql
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,7 +61,7 @@ func (s *Schema) Check() error {
 		return err
 	}
 	if err := CheckReplication(s.Replication); err != nil {
-		return err
+		return fmt.Errorf("replication: %w", err)
 	}
 	return CheckTiers(s.Tiers)
 }
@@ -78,14 +79,14 @@ func CheckKeyspace(name string) error {
 // or number of replicas is out of bounds.
 func CheckReplication(replicas map[string]int) error {
 	if len(replicas) == 0 {
-		return fmt.Errorf("replication: must name a data centre, or replication_factor")
+		return errors.New("must name a data centre, or replication_factor")
 	}
 	for dc, n := range replicas {
 		if n < 1 || n > 100 {
-			return fmt.Errorf("replication of %q: %d: must be 1 to 100", dc, n)
+			return fmt.Errorf("%q: %d: must be 1 to 100", dc, n)
 		}
 		if dc == "" || strings.ContainsAny(dc, "'\\\n") {
-			return fmt.Errorf("replication: data centre %q: must not be empty nor hold a quote", dc)
+			return fmt.Errorf("data centre %q: must not be empty nor hold a quote", dc)
 		}
 	}
 	return nil

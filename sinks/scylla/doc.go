@@ -18,10 +18,11 @@
 //
 // Outages. The driver's retry policy tries one other host; beyond that every
 // request is tried again, with backoff, until it is acknowledged or the caller's
-// context ends, whatever the error: rows that the tables cannot take are refused
-// beforehand, so what is left is the cluster's state, not the row's. A
-// time-out means "maybe written", and is repeated with the same stamp. At most
-// Config.InFlight requests are under way; callers beyond that wait.
+// context ends. A time-out means "maybe written", and is repeated with the same
+// stamp. At most Config.InFlight requests are under way; callers beyond that wait.
+// Rows that the tables cannot take are refused beforehand; should the cluster
+// call a request invalid all the same, and its table be as it should, the row at
+// fault is found and refused too, so that it does not hold up all that follow.
 //
 // Durability is the cluster's: replication 3 with LOCAL_QUORUM, or on a single
 // node commitlog_sync batch or group. With periodic, a crash of the node loses

@@ -3,6 +3,7 @@
 package scylla
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"weir/schemas"
 	"weir/schemas/conf"
 	"weir/schemas/cql"
+	"weir/sinks"
 	"weir/sinks/sinktest"
 )
 
@@ -147,6 +149,58 @@ func TestOpenNamesTheHosts(t *testing.T) {
 		t.Error("no error")
 	} else if got := err.Error(); !strings.Contains(got, "127.0.0.1:1") {
 		t.Errorf("%s: does not name the host", got)
+	}
+}
+
+// A row that the intake should have refused, and the cluster does, takes no other with it.
+func TestRowThatTheClusterRefuses(t *testing.T) {
+	s, _, reg := open(t, address(t), sinktest.Tiers)
+	var rows []sinks.Row
+	for i := range 10 {
+		w := window(fmt.Sprint("m", i), recent())
+		rows = append(rows, sinks.Row{Window: &w, Tier: sinktest.Tiers[0], Text: cql.LabelsText(w.Series)})
+	}
+	rows[7].Text = "\xff"
+	c := chunksOf(rows)[0]
+	if err := s.writeChunk(t.Context(), "g", c); !errors.Is(err, sinks.ErrRefused) || !strings.Contains(err.Error(), `m7{`) {
+		t.Errorf("error %v, want %v that names m7", err, sinks.ErrRefused)
+	}
+	if len(c.rows) != 9 {
+		t.Errorf("%d rows left in the chunk, want the 9 that were written", len(c.rows))
+	}
+	if n := sinktest.Counter(t, reg, "weir_tierstore_windows_total", "refused"); n != 1 {
+		t.Errorf("%v counted as refused, want 1", n)
+	}
+	for i, r := range rows {
+		ws, err := s.ReadWindows(t.Context(), "g", r.Series, 10_000, 0, 1<<60, 10)
+		if want := 1; err != nil || i != 7 && len(ws) != want || i == 7 && len(ws) != 0 {
+			t.Errorf("row %d: %+v, %v", i, ws, err)
+		}
+	}
+}
+
+// A table that is not there is not the row's fault: it is waited for.
+func TestMissingTableIsWaitedFor(t *testing.T) {
+	s, cfg, reg := open(t, address(t), sinktest.Tiers)
+	if err := s.session.ExecStmt("DROP TABLE metrics_10s"); err != nil {
+		t.Fatal(err)
+	}
+	w := window("m", recent())
+	done := make(chan error, 1)
+	go func() {
+		done <- s.WriteWindows(t.Context(), &schemas.WindowBatch{Group: "g", Windows: []schemas.Window{w}})
+	}()
+	for deadline := time.Now().Add(20 * time.Second); sinktest.Counter(t, reg, "weir_scylla_retries_total", "") < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no retries while the table is away")
+		}
+	}
+	reopen(t, cfg, sinktest.Tiers)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if ws, err := s.ReadWindows(t.Context(), "g", w.Series, 10_000, 0, 1<<60, 10); err != nil || len(ws) != 1 {
+		t.Errorf("%+v, %v", ws, err)
 	}
 }
 

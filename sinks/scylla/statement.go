@@ -12,11 +12,14 @@ type statements struct {
 	write, read                        map[int64]string // by tier, ms; write: then ttl in s, stamp in µs
 	series, labelIndex, labelValue     string
 	seriesOf, seriesAt, index, metrics string
+	columns                            map[string][]string // by table
 }
 
 func statementsOf(tiers []cql.Tier) statements {
-	st := statements{write: map[int64]string{}, read: map[int64]string{}}
+	st := statements{write: map[int64]string{}, read: map[int64]string{}, columns: map[string][]string{
+		cql.SeriesTable: cql.SeriesColumns, cql.LabelIndex: cql.LabelIndexColumns, cql.LabelValues: cql.LabelValuesColumns}}
 	for _, t := range tiers {
+		st.columns[t.Table()] = cql.TierColumns
 		// TTL and Timestamp named: with a constant TTL qb drops the timestamp (TRAPS 22).
 		st.write[t.SizeMS], _ = qb.Insert(t.Table()).Columns(cql.TierColumns...).TTLNamed("ttl").TimestampNamed("stamp").ToCql()
 		st.read[t.SizeMS], _ = qb.Select(t.Table()).Columns(cql.TierColumns[4:]...).

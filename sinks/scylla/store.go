@@ -29,10 +29,11 @@ const (
 
 // Store is a sinks.TierStore on a cluster.
 type Store struct {
-	session gocqlx.Session
-	in      *sinks.Intake
-	text    statements
-	log     *slog.Logger
+	session  gocqlx.Session
+	keyspace string
+	in       *sinks.Intake
+	text     statements
+	log      *slog.Logger
 
 	slots   chan struct{} // one for each request under way
 	indexMu stripes       // by source: held while rows about series are read and written again
@@ -68,7 +69,7 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 	if err != nil {
 		return nil, fmt.Errorf("cql at %s: %w", strings.Join(cfg.Hosts, ", "), err)
 	}
-	s := &Store{session: session, log: log, text: statementsOf(tiers), slots: make(chan struct{}, cfg.InFlight), indexMu: newStripes()}
+	s := &Store{session: session, keyspace: cfg.Keyspace, log: log, text: statementsOf(tiers), slots: make(chan struct{}, cfg.InFlight), indexMu: newStripes()}
 	s.metrics.retries = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "weir_scylla_retries_total", Help: "Writes that failed and are tried again."})
 	s.metrics.requests = prometheus.NewHistogram(prometheus.HistogramOpts{

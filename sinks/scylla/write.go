@@ -2,9 +2,11 @@ package scylla
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,10 +66,11 @@ func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error 
 	nowMS := time.Now().UnixMilli()
 	rows, fresh, refused := s.in.Sort(b, nowMS)
 	chunks := chunksOf(rows)
-	if err := each(len(chunks), func(i int) error { return s.writeChunk(ctx, b.Group, chunks[i]) }); err != nil {
-		return err
+	err := each(len(chunks), func(i int) error { return s.writeChunk(ctx, b.Group, chunks[i]) })
+	if err == nil || errors.Is(err, sinks.ErrRefused) {
+		err = worst(err, s.index(ctx, b.Group, fresh))
 	}
-	if err := s.index(ctx, b.Group, fresh); err != nil {
+	if err != nil && !errors.Is(err, sinks.ErrRefused) {
 		return err
 	}
 	written := 0
@@ -75,12 +78,42 @@ func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error 
 		written += len(c.rows)
 	}
 	s.in.Written(written, fresh, nowMS)
-	return refused
+	return worst(refused, err)
 }
 
-// writeChunk writes a batch until it is acknowledged. Rows that expire meanwhile
-// leave the chunk: a TTL of 0 would keep them for ever.
+// worst is the error that has to be told: one that a later try may change before one
+// that it will not, the first of equals.
+func worst(a, b error) error {
+	if a == nil || b != nil && errors.Is(a, sinks.ErrRefused) && !errors.Is(b, sinks.ErrRefused) {
+		return b
+	}
+	return a
+}
+
+// writeChunk writes a batch until it is acknowledged, and leaves in it the rows that
+// were. When the cluster refuses it, the halves are tried, so that one row does not
+// take others with it.
 func (s *Store) writeChunk(ctx context.Context, source string, c *chunk) error {
+	err := s.writeBatch(ctx, source, c)
+	if !errors.Is(err, sinks.ErrRefused) {
+		return err
+	}
+	if len(c.rows) == 1 {
+		s.in.Refused(1)
+		err = fmt.Errorf("%.200q of %.100q: %w", c.rows[0].Series.String(), source, err)
+		c.rows = nil
+		return err
+	}
+	half := len(c.rows) / 2
+	a, b := chunk{c.tier, c.bucket, c.rows[:half:half]}, chunk{c.tier, c.bucket, c.rows[half:]}
+	err = worst(s.writeChunk(ctx, source, &a), s.writeChunk(ctx, source, &b))
+	c.rows = append(a.rows, b.rows...)
+	return err
+}
+
+// writeBatch writes a batch until it is acknowledged or refused. Rows that expire
+// meanwhile leave the chunk: a TTL of 0 would keep them for ever.
+func (s *Store) writeBatch(ctx context.Context, source string, c *chunk) error {
 	return s.persist(ctx, c.tier.Table(), func() error {
 		nowMS := time.Now().UnixMilli()
 		batch := s.session.NewBatch(gocql.UnloggedBatch).WithContext(ctx)
@@ -115,13 +148,14 @@ const (
 )
 
 // persist tries until it succeeds or ctx ends, in which case the error wraps ctx's
-// and tells the last one. It holds a slot while it tries, and none while it waits.
-func (s *Store) persist(ctx context.Context, what string, try func() error) error {
+// and tells the last one, or until the cluster refuses what is written to the table:
+// sinks.ErrRefused. It holds a slot while it tries, and none while it waits.
+func (s *Store) persist(ctx context.Context, table string, try func() error) error {
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
-			return fmt.Errorf("write %s: %w", what, ctx.Err())
+			return fmt.Errorf("write %s: %w", table, ctx.Err())
 		}
 		begin := time.Now()
 		err := try()
@@ -132,15 +166,34 @@ func (s *Store) persist(ctx context.Context, what string, try func() error) erro
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("write %s: %w; last error: %v", what, ctx.Err(), err)
+			return fmt.Errorf("write %s: %w; last error: %v", table, ctx.Err(), err)
+		}
+		if s.refused(ctx, table, err) {
+			return fmt.Errorf("write %s: %w: %w", table, sinks.ErrRefused, err)
 		}
 		s.metrics.retries.Inc()
-		s.outage.failed(s.log, what, err)
+		s.outage.failed(s.log, table, err)
 		select {
 		case <-time.After(delay/2 + rand.N(delay/2)):
 		case <-ctx.Done():
 		}
 	}
+}
+
+// refused says whether err is the cluster's judgement on the values: it calls the
+// request invalid, although the table is there and has all columns. An invalid
+// request on account of the schema is tried again, as somebody will mend that.
+func (s *Store) refused(ctx context.Context, table string, err error) bool {
+	var answer gocql.RequestError
+	if !errors.As(err, &answer) || answer.Code() != gocql.ErrCodeInvalid {
+		return false
+	}
+	var have []string
+	q := s.session.ContextQuery(ctx, "SELECT column_name FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?", nil)
+	if err := q.Bind(s.keyspace, table).SelectRelease(&have); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(s.text.columns[table], func(name string) bool { return !slices.Contains(have, name) })
 }
 
 // outage logs a line when writes begin to fail, one a minute while they do, and one
@@ -152,7 +205,7 @@ type outage struct {
 	tries  int
 }
 
-func (o *outage) failed(log *slog.Logger, what string, err error) {
+func (o *outage) failed(log *slog.Logger, table string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
@@ -162,7 +215,7 @@ func (o *outage) failed(log *slog.Logger, what string, err error) {
 	o.tries++
 	if now.Sub(o.logged) >= time.Minute {
 		o.logged = now
-		log.Warn("cql write failed, trying again until it works", "table", what, "err", err, "failed_tries", o.tries, "since", o.since)
+		log.Warn("cql write failed, trying again until it works", "table", table, "err", err, "failed_tries", o.tries, "since", o.since)
 	}
 }
 
