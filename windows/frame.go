@@ -161,7 +161,6 @@ type Core struct {
 	spare map[int][][]agg // by length
 	held  int             // aggs in spare
 
-	batch  schemas.SampleBatch
 	index  []int32 // batch series → group series, or a refusal
 	order  []ordered
 	late   map[lateKey]*agg

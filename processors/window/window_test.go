@@ -226,26 +226,6 @@ func (s *stage) readWindows() {
 	})
 }
 
-// complete reads windows until they equal the oracle's, and fails with the last
-// difference if they do not in time.
-func (s *stage) complete(samples []schemas.Sample) {
-	s.t.Helper()
-	wcfg := windows.Default()
-	want := windowtest.Oracle(samples, wcfg.TiersMS()...)
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		s.readWindows()
-		err := windowtest.Compare(s.merged.Windows(), want)
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("after 60 s: %v", err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // hosts makes rounds of samples of n hosts, one a host, metric and step.
 func hosts(rnd *rand.Rand, n, metrics, rounds int, fromMS, stepMS int64) [][]schemas.Sample {
 	out := make([][]schemas.Sample, rounds)
