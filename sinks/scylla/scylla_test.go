@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gocql/gocql"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/schemas"
@@ -174,6 +175,29 @@ func TestWorstErrorIsTheOneToTryAgain(t *testing.T) {
 	} {
 		if got := worst(c.a, c.b); got != c.want {
 			t.Errorf("of %v and %v: %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+// answered is an error as the driver's fork has it, wrapped errors included.
+type answered struct {
+	Message string
+	Code    int
+}
+
+func (a answered) Error() string { return a.Message }
+func (a answered) GetCode() int  { return a.Code }
+
+func TestCodeOf(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{fmt.Errorf("query: %w", answered{"String didn't validate.", gocql.ErrCodeInvalid}), gocql.ErrCodeInvalid},
+		{&gocql.RequestErrUnavailable{}, 0}, {gocql.ErrNoConnections, 0}, {context.Canceled, 0}, {nil, 0},
+	} {
+		if got := codeOf(c.err); got != c.want {
+			t.Errorf("%v: code %#x, want %#x", c.err, got, c.want)
 		}
 	}
 }

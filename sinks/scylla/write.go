@@ -184,8 +184,7 @@ func (s *Store) persist(ctx context.Context, table string, try func() error) err
 // request invalid, although the table is there and has all columns. An invalid
 // request on account of the schema is tried again, as somebody will mend that.
 func (s *Store) refused(ctx context.Context, table string, err error) bool {
-	var answer gocql.RequestError
-	if !errors.As(err, &answer) || answer.Code() != gocql.ErrCodeInvalid {
+	if codeOf(err) != gocql.ErrCodeInvalid {
 		return false
 	}
 	var have []string
@@ -194,6 +193,23 @@ func (s *Store) refused(ctx context.Context, table string, err error) bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.text.columns[table], func(name string) bool { return !slices.Contains(have, name) })
+}
+
+// codeOf is the protocol's code of an error that a node answered with, else 0. Most
+// errors of ScyllaDB's fork of the driver (1.19) are no RequestError of its own.
+func codeOf(err error) int {
+	var answer gocql.RequestError
+	if errors.As(err, &answer) {
+		return answer.Code()
+	}
+	var forked interface {
+		error
+		GetCode() int
+	}
+	if errors.As(err, &forked) {
+		return forked.GetCode()
+	}
+	return 0
 }
 
 // outage logs a line when writes begin to fail, one a minute while they do, and one
