@@ -55,6 +55,9 @@ func run(args []string) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"http": pipelines.DefaultHTTP},
 	)
+	if len(args) == 1 && args[0] == "help" {
+		args = []string{"--help"}
+	}
 	command, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "weir: %v\nSee weir --help.\n", err)
