@@ -68,7 +68,8 @@ type Engine[T any] struct {
 	log   *slog.Logger
 	gate  gate
 	prod  *producer
-	table [16]byte // id of the table's topic
+	table [16]byte                                              // id of the table's topic
+	local func(topic string, id int32) (storage.Storage, error) // opens a partition of the local store
 
 	mu     sync.RWMutex
 	parts  map[int32]*Part[T]
@@ -188,7 +189,10 @@ func (e *Engine[T]) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)
 	}
-	e.prod = &producer{client: client, counts: e.opts.Counts, failed: func(err error) { e.fail(err) }}
+	e.local = func(topic string, id int32) (storage.Storage, error) {
+		return e.opts.Store.partition(topic, id, e.table, time.Now())
+	}
+	e.prod = &producer{client: client, out: client.Produce, counts: e.opts.Counts, failed: func(err error) { e.fail(err) }}
 	tctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	topics, err := kadm.NewClient(client).ListTopics(tctx, e.opts.Table, e.opts.Input)
@@ -258,14 +262,14 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), e.dropParked)),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered})),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
 	)
 }
 
 // storage builds what Goka keeps a partition of the table in.
 func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
-	ps, err := e.opts.Store.partition(topic, id, e.table, time.Now())
+	ps, err := e.local(topic, id)
 	if err != nil {
 		return nil, err
 	}
@@ -290,23 +294,62 @@ func (e *Engine[T]) addPart(p *Part[T]) {
 	e.mu.Unlock()
 }
 
-// parkPart takes a partition out of use. Its goroutine has ended. One that was not
-// recovered is of no use to anybody.
+// parkPart takes a partition out of use. Its goroutine has ended. Goka calls
+// MarkRecovered, too, when a session ends in the middle of a recovery: such a
+// partition is not kept.
 func (e *Engine[T]) parkPart(p *Part[T]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.parts[p.ID] == p {
 		delete(e.parts, p.ID)
-		e.parked[p.ID] = p
+		if p.complete {
+			e.parked[p.ID] = p
+		}
 	}
 }
 
-// dropParked forgets the partitions that a rebalance gave to others.
-func (e *Engine[T]) dropParked() {
+// tableEnds returns the end offset of each partition of the table.
+func (e *Engine[T]) tableEnds(ctx context.Context) (map[int32]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	listed, err := kadm.NewClient(e.prod.client).ListEndOffsets(ctx, e.opts.Table)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the end of %s: %w", e.opts.Table, err)
+	}
+	ends := map[int32]int64{}
+	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
+	return ends, nil
+}
+
+// recovered is called when a session is alive and Goka says that its partitions have
+// recovered: at least to ends, or something stopped the reading of the table, which
+// Goka takes for the end of it.
+func (e *Engine[T]) recovered(ends map[int32]int64) error {
+	for _, p := range e.owned() {
+		if at, err := p.GetOffset(-1); err != nil || at < ends[p.ID]-1 {
+			return fmt.Errorf("partition %d: %w: read to %d of %d, %v", p.ID, ErrRecovery, at+1, ends[p.ID], err)
+		}
+	}
+	e.setUp()
+	return nil
+}
+
+// setUp marks the partitions as complete, and forgets those that the rebalance gave
+// to others.
+func (e *Engine[T]) setUp() {
 	e.mu.Lock()
+	for _, p := range e.parts {
+		p.complete = true
+	}
 	clear(e.parked)
 	e.mu.Unlock()
 }
+
+// ErrRecovery is wrapped by Run's error when the table was not read to its end.
+var ErrRecovery = errors.New("recovery is not complete")
 
 func (e *Engine[T]) owned() []*Part[T] {
 	e.mu.RLock()
@@ -357,9 +400,12 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 // appendTicks writes a tick to each partition in which something is due and whose
 // last tick has come back.
 func (e *Engine[T]) appendTicks(nowMS int64) {
-	if e.gate.session.Load() == nil || e.opts.Behind != nil && e.opts.Behind() {
-		return
+	if e.gate.session.Load() != nil && (e.opts.Behind == nil || !e.opts.Behind()) {
+		e.tickParts(nowMS)
 	}
+}
+
+func (e *Engine[T]) tickParts(nowMS int64) {
 	for _, p := range e.owned() {
 		if d := p.dueMS.Load(); d == 0 || d > nowMS || !p.tickOut.CompareAndSwap(false, true) {
 			continue

@@ -25,28 +25,34 @@ func (*session) MarkOffset(string, int32, int64, string) {}
 // MarkMessage does nothing: see checkpoint.
 func (*session) MarkMessage(*sarama.ConsumerMessage, string) {}
 
-// wrap returns a builder of gated consumer groups; ready is called when the partitions
-// of a session have been set up.
-func (g *gate) wrap(build goka.ConsumerGroupBuilder, ready func()) goka.ConsumerGroupBuilder {
+// hooks are what the engine does around the setup of a session: ends returns where the
+// table's partitions end before it, ready is called after it, while the session lives.
+type hooks struct {
+	ends  func(context.Context) (map[int32]int64, error)
+	ready func(ends map[int32]int64) error
+}
+
+// wrap returns a builder of gated consumer groups.
+func (g *gate) wrap(build goka.ConsumerGroupBuilder, h hooks) goka.ConsumerGroupBuilder {
 	return func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error) {
 		cg, err := build(brokers, group, clientID)
 		if err != nil {
 			return nil, err
 		}
-		return &gatedGroup{cg, g, ready}, nil
+		return &gatedGroup{cg, g, h}, nil
 	}
 }
 
 type gatedGroup struct {
 	sarama.ConsumerGroup
-	gate  *gate
-	ready func()
+	gate *gate
+	hooks
 }
 
 // Consume joins again after each rebalance until ctx ends or joining fails.
 func (c *gatedGroup) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	for {
-		err := c.ConsumerGroup.Consume(ctx, topics, &gatedHandler{ConsumerGroupHandler: h, gate: c.gate, ready: c.ready})
+		err := c.ConsumerGroup.Consume(ctx, topics, &gatedHandler{ConsumerGroupHandler: h, gate: c.gate, hooks: c.hooks})
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -55,19 +61,28 @@ func (c *gatedGroup) Consume(ctx context.Context, topics []string, h sarama.Cons
 
 type gatedHandler struct {
 	sarama.ConsumerGroupHandler
-	gate  *gate
-	ready func()
-	s     *session
+	hooks
+	gate *gate
+	s    *session
 }
 
 func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	h.s = &session{s}
-	err := h.ConsumerGroupHandler.Setup(h.s)
-	if err == nil {
-		h.gate.session.Store(h.s)
-		h.ready()
+	ends, err := h.ends(s.Context())
+	if err != nil {
+		return err
 	}
-	return err
+	if err := h.ConsumerGroupHandler.Setup(h.s); err != nil {
+		return err
+	}
+	if s.Context().Err() != nil {
+		return nil // the next session recovers
+	}
+	if err := h.ready(ends); err != nil {
+		return err
+	}
+	h.gate.session.Store(h.s)
+	return nil
 }
 
 func (h *gatedHandler) Cleanup(sarama.ConsumerGroupSession) error {

@@ -24,6 +24,7 @@ type Part[T any] struct {
 	heap      dueHeap[T]
 	kept      bool // live was kept over a rebalance
 	recovered bool
+	complete  bool                // recovered in a session that was alive to the end of it; under Engine.mu
 	reload    map[string]struct{} // keys that recovery changed under a kept live
 
 	next    atomic.Int64 // offset of the next record to apply
