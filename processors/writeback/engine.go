@@ -309,8 +309,9 @@ func (e *Engine[T]) parkPart(p *Part[T]) {
 }
 
 // tableEnds returns the end offset of each partition of the table.
-func (e *Engine[T]) tableEnds(ctx context.Context) (map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
+	// Not under the session's context: that it ends here is no error.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	listed, err := kadm.NewClient(e.prod.client).ListEndOffsets(ctx, e.opts.Table)
 	if err == nil {

@@ -28,7 +28,7 @@ func (*session) MarkMessage(*sarama.ConsumerMessage, string) {}
 // hooks are what the engine does around the setup of a session: ends returns where the
 // table's partitions end before it, ready is called after it, while the session lives.
 type hooks struct {
-	ends  func(context.Context) (map[int32]int64, error)
+	ends  func() (map[int32]int64, error)
 	ready func(ends map[int32]int64) error
 }
 
@@ -68,7 +68,7 @@ type gatedHandler struct {
 
 func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	h.s = &session{s}
-	ends, err := h.ends(s.Context())
+	ends, err := h.ends()
 	if err != nil {
 		return err
 	}
