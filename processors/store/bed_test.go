@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/sinks"
+)
+
+// flaky is a TierStore that holds what it is told to hold.
+type flaky struct {
+	sinks.TierStore // nothing else is called
+
+	mu      sync.Mutex
+	holds   func(group string) bool
+	fault   func(group string) error
+	changed chan struct{}  // closed when holds changes
+	calls   int            // under way
+	most    int            // most calls under way at once
+	written map[string]int // acknowledged, by group
+}
+
+func newFlaky() *flaky {
+	return &flaky{holds: nothing, fault: func(string) error { return nil }, changed: make(chan struct{}), written: map[string]int{}}
+}
+
+func nothing(string) bool    { return false }
+func everything(string) bool { return true }
+
+// hold makes calls for these groups wait until the next hold lets them go.
+func (f *flaky) hold(groups func(group string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds = groups
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *flaky) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	defer func() { f.calls-- }()
+	f.most = max(f.most, f.calls)
+	for f.holds(b.Group) {
+		changed := f.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+			f.mu.Lock()
+		case <-ctx.Done():
+			f.mu.Lock()
+			return ctx.Err()
+		}
+	}
+	if err := f.fault(b.Group); err != nil {
+		return err
+	}
+	f.written[b.Group]++
+	return nil
+}
+
+func (f *flaky) look(see func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	see()
+}
+
+// bed is a broker with the topics, and what tests do with it.
+type bed struct {
+	*testing.T
+	cluster *kfake.Cluster
+	client  *kgo.Client
+	admin   *kadm.Client
+	store   *flaky
+	fed     int
+}
+
+func newBed(t *testing.T, partitions int32) *bed {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.SeedTopics(partitions, topics.Windows), kfake.SeedTopics(1, topics.DeadLetter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &bed{T: t, cluster: cluster, client: client, admin: kadm.NewClient(client), store: newFlaky()}
+}
+
+// eventually polls until the condition holds, for at most 10 s.
+func (b *bed) eventually(what string, holds func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+func name(i int) string { return fmt.Sprintf("g%05d", i) }
+
+// value is a windows record's.
+func value() []byte {
+	return schemas.AppendWindowBatch(nil, &schemas.WindowBatch{EmitMS: 1, NewestMS: 1, Windows: []schemas.Window{{
+		Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: 10_000, Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1,
+		FirstMS: 10_000, LastMS: 10_000}}})
+}
+
+func (b *bed) produce(rs ...*kgo.Record) {
+	b.Helper()
+	if err := b.client.ProduceSync(b.Context(), rs...).FirstErr(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// feed produces n records with keys that go on counting, in turn to each partition.
+func (b *bed) feed(n int, partitions int32) {
+	b.Helper()
+	var rs []*kgo.Record
+	for range n {
+		rs = append(rs, &kgo.Record{Topic: topics.Windows, Partition: int32(b.fed) % partitions, Key: []byte(name(b.fed)), Value: value()})
+		b.fed++
+	}
+	b.produce(rs...)
+}
+
+// run is a processor that runs.
+type run struct {
+	*Processor
+	reg    *prometheus.Registry
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// start starts a processor with a short session, so that tests see who is kicked out.
+func (b *bed) start(cfg Config, drain time.Duration) *run {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &run{reg: prometheus.NewRegistry(), cancel: cancel, done: make(chan error, 1)}
+	r.Processor = New(cfg, []kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(50 * time.Millisecond)},
+		b.store, r.reg, slog.New(slog.DiscardHandler))
+	r.drain = drain
+	go func() { r.done <- r.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		b.store.hold(nothing)
+	})
+	return r
+}
+
+func (b *bed) stop(r *run) {
+	b.Helper()
+	r.cancel()
+	if err := b.ended(r); err != nil {
+		b.Fatalf("Run: %v", err)
+	}
+}
+
+func (b *bed) ended(r *run) error {
+	b.Helper()
+	select {
+	case err := <-r.done:
+		return err
+	case <-time.After(10 * time.Second):
+		b.Fatal("Run does not end")
+		return nil
+	}
+}
+
+// committed is the sum of the group's committed offsets.
+func (b *bed) committed() (sum int64) {
+	b.Helper()
+	offsets, err := b.admin.FetchOffsets(b.Context(), Group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it is there once it has a member
+		b.Fatal(err)
+	}
+	offsets.Each(func(o kadm.OffsetResponse) {
+		if o.Err == nil && o.At > 0 {
+			sum += o.At
+		}
+	})
+	return sum
+}
+
+// writtenAll says whether every record that was fed is written.
+func (b *bed) writtenAll() (all bool) {
+	b.store.look(func() { all = len(b.store.written) == b.fed })
+	return all
+}

@@ -1,0 +1,51 @@
+package store
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The reasons for which a record goes to deadletter.
+const (
+	undecodable = "undecodable"
+	refused     = "refused"
+)
+
+// metrics are the processor's own. What is read again after a restart counts again.
+type metrics struct {
+	records     prometheus.Counter
+	windows     prometheus.Counter
+	deadletters *prometheus.CounterVec // by reason
+	truncated   prometheus.Counter
+	inFlight    prometheus.Gauge
+	seconds     prometheus.Histogram
+	lag         *prometheus.GaugeVec // by partition
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		records: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_store_records_total",
+			Help: "Records of the windows topic whose windows the tier store acknowledged."}),
+		windows: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_store_windows_total",
+			Help: "Windows of those records. See weir_tierstore_windows_total for what became of them."}),
+		deadletters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_store_deadletters_total",
+			Help: "Records that went to deadletter, by reason."}, []string{"reason"}),
+		truncated: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_store_deadletter_truncated_total",
+			Help: "Records that were cut to fit into the deadletter topic."}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_store_in_flight_records",
+			Help: "Records that were read and cannot be committed yet."}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_store_write_seconds",
+			Help:    "From reading a record to the acknowledgement of its windows, in seconds.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_store_lag_records",
+			Help: "Records of a partition of windows behind the last that was read, when it was last read."}, []string{"partition"}),
+	}
+	for _, reason := range []string{undecodable, refused} {
+		m.deadletters.WithLabelValues(reason)
+	}
+	reg.MustRegister(m.records, m.windows, m.deadletters, m.truncated, m.inFlight, m.seconds, m.lag)
+	return m
+}
+
+func partitionLabel(p int32) string { return strconv.Itoa(int(p)) }
