@@ -17,6 +17,7 @@ import (
 	"weir/processors/alert"
 	"weir/processors/notify"
 	"weir/processors/route"
+	"weir/processors/store"
 	"weir/processors/window"
 	"weir/schemas/conf"
 	"weir/schemas/topics"
@@ -42,6 +43,7 @@ type Config struct {
 	Route   route.Config        `yaml:"route"`
 	Windows windows.Config      `yaml:"windows"`
 	Window  window.Config       `yaml:"window"`
+	Store   store.Config        `yaml:"store"`
 	CQL     scylla.Config       `yaml:"cql"`
 	Alert   alert.Config        `yaml:"alert"`
 	Notify  Notify              `yaml:"notify"`
@@ -69,6 +71,7 @@ func Default() Config {
 		Route:   route.Default(),
 		Windows: windows.Default(),
 		Window:  window.Default(),
+		Store:   store.Default(),
 		CQL:     scylla.Default(),
 		Alert:   alert.Default(),
 		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
@@ -85,6 +88,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Route.Validate("route", d)
 	c.Windows.Validate("windows", d)
 	c.Window.Validate("window", d)
+	c.Store.Validate("store", d)
 	c.CQL.Validate("cql", d)
 	c.Alert.Validate("alert", d)
 	c.Notify.Delivery.Validate("notify", d)

@@ -11,6 +11,7 @@ import (
 	"weir/processors/alert"
 	"weir/processors/notify"
 	"weir/processors/route"
+	"weir/processors/store"
 	"weir/processors/window"
 	"weir/query"
 )
@@ -19,24 +20,33 @@ import (
 // process shares. A role is built again after it failed.
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
-	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.client...)
+	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.member...)
 	return role{r.Run, unless(r.Ready, "joining its group")}, nil
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
 	to := p.Config.Notify.Receivers.Build(p.Out, p.Log)
-	n := notify.New(p.Config.Notify.Delivery, p.client, to, reg, p.Log)
+	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
 	return role{n.Run, none}, nil
 }
 
+func (p *Process) store(reg prometheus.Registerer) (role, error) {
+	tiers, err := p.tiers.open()
+	if err != nil {
+		return role{}, err
+	}
+	s := store.New(p.Config.Store, p.member, tiers, reg, p.Log)
+	return role{s.Run, unless(s.Ready, "joining its group")}, nil
+}
+
 func (p *Process) query(reg prometheus.Registerer) (role, error) {
-	store, err := p.tiers.open()
+	tiers, err := p.tiers.open()
 	if err != nil {
 		return role{}, err
 	}
 	live := query.NewLive(p.client, reg, p.Log)
 	page := query.New(query.Deps{
-		Store: store, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
+		Store: tiers, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
 		Host: p.host(), Registerer: reg, Logger: p.Log,
 	})
 	return role{served(live.Run, p.server.pages, page), unless(live.Ready, "reading the alerts")}, nil

@@ -31,6 +31,7 @@ type Process struct {
 	reg      *prometheus.Registry
 	brokers  []string
 	client   []kgo.Opt // how every client reaches the brokers
+	member   []kgo.Opt // the same for members of consumer groups
 	instance string
 	state    *writeback.Store // the local copy of the tables
 	tiers    *tiers
@@ -64,6 +65,7 @@ func (p *Process) Run(ctx context.Context) error {
 		p.brokers = embedded.addrs()
 	}
 	p.client = []kgo.Opt{kgo.SeedBrokers(p.brokers...), kgo.ClientID("weir")}
+	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance))
 	if err := p.ensureTopics(ctx, health); err != nil {
 		return err
 	}
@@ -103,6 +105,7 @@ type started struct {
 func (p *Process) roles(health *Health) []started {
 	all := []started{
 		{name: "query", build: p.query},
+		{name: "store", build: p.store},
 		{name: "notify", build: p.notify},
 		{name: "alert", build: p.alert},
 		{name: "window", build: p.window},
