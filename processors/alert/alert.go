@@ -65,8 +65,21 @@ func (p *Processor) Ready() bool {
 // Run processes until ctx ends; see writeback.Engine.Run. It may be called again
 // after it returned.
 func (p *Processor) Run(ctx context.Context) error {
+	e := writeback.New(p.options(), p.logic)
+	p.engine.Store(e)
+	defer p.engine.Store(nil)
+	return e.Run(ctx)
+}
+
+// Drive returns the processor for a caller that stands in for Goka, the broker and
+// the clock.
+func (p *Processor) Drive(h writeback.Host) writeback.Driven {
+	return writeback.Drive(p.options(), p.logic, h)
+}
+
+func (p *Processor) options() writeback.Options {
 	d := &p.deps
-	e := writeback.New(writeback.Options{
+	return writeback.Options{
 		Brokers: d.Brokers, Group: topics.AlertGroup, Input: topics.Conditions, Table: topics.AlertTable,
 		Counts: map[string]int32{
 			topics.Conditions: d.Topics.AlertShards, topics.AlertTable: d.Topics.AlertShards,
@@ -74,8 +87,5 @@ func (p *Processor) Run(ctx context.Context) error {
 		},
 		Instance: d.Instance, Store: d.Store, Tick: p.cfg.Tick.Std(), Flush: p.cfg.Flush.Std(),
 		Registry: d.Registry, Log: d.Log,
-	}, p.logic)
-	p.engine.Store(e)
-	defer p.engine.Store(nil)
-	return e.Run(ctx)
+	}
 }

@@ -17,6 +17,7 @@ import (
 // the live count.
 type producer struct {
 	client *kgo.Client
+	out    func(context.Context, *kgo.Record, func(*kgo.Record, error)) // the client's Produce
 	counts map[string]int32
 	failed func(error)
 }
@@ -63,7 +64,7 @@ func (p *producer) produce(r *kgo.Record, done func(error)) {
 	if r.Key != nil {
 		r.Partition = schemas.Shard(r.Key, n)
 	}
-	p.client.Produce(context.Background(), r, func(_ *kgo.Record, err error) {
+	p.out(context.Background(), r, func(_ *kgo.Record, err error) {
 		if err != nil {
 			err = fmt.Errorf("produce to %s/%d: %w", r.Topic, r.Partition, err)
 			p.failed(err)

@@ -128,7 +128,7 @@ type partStore struct {
 	s                       *Store
 	id                      [16]byte
 	prefix, meta, data, end []byte
-	offset                  atomic.Int64 // of the last changelog record that is here, -1 none
+	offset                  tableOffset
 }
 
 func (p *partStore) key(k string) []byte { return append(bytes.Clone(p.data), k...) }
@@ -146,29 +146,40 @@ func (p *partStore) Delete(k string) error        { return p.s.db.Delete(p.key(k
 func (p *partStore) MarkRecovered() error         { return p.save() }
 
 func (p *partStore) GetOffset(def int64) (int64, error) {
-	if o := p.offset.Load(); o >= 0 {
-		return o, nil
-	}
-	return def, nil
+	return p.offset.get(def)
 }
 
 // SetOffset keeps the offset in memory, and on disk every 1,000: a stale one only
 // means that a little more of the changelog is read again. Pebble's log keeps order,
 // so the offset on disk is never ahead of the values.
 func (p *partStore) SetOffset(o int64) error {
-	for {
-		old := p.offset.Load()
-		if o <= old {
-			return nil
-		}
-		if p.offset.CompareAndSwap(old, o) {
-			break
-		}
-	}
-	if o%1000 == 0 {
+	if p.offset.advance(o) && o%1000 == 0 {
 		return p.save()
 	}
 	return nil
+}
+
+// tableOffset is that of the last changelog record that is here, -1 for none.
+type tableOffset struct{ atomic.Int64 }
+
+func (t *tableOffset) get(def int64) (int64, error) {
+	if o := t.Load(); o >= 0 {
+		return o, nil
+	}
+	return def, nil
+}
+
+// advance sets the offset to o, unless that is not newer.
+func (t *tableOffset) advance(o int64) bool {
+	for {
+		old := t.Load()
+		if o <= old {
+			return false
+		}
+		if t.CompareAndSwap(old, o) {
+			return true
+		}
+	}
 }
 
 func (p *partStore) save() error {

@@ -1,0 +1,292 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/storage"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Driven is an Engine without Goka, a broker and a clock: the caller stands in for
+// them, one step at a time and from one goroutine. It is what the simulation runs
+// (pipelines/simulation), so that it tries the very code that Run runs. The order of
+// steps is the caller's: for each partition Open, Load, Recovered, then Record and
+// checkpoints, then Close.
+type Driven interface {
+	// Open sets up a partition and returns the offset of the changelog from which on
+	// it is to be loaded.
+	Open(partition int32) (from int64, err error)
+	// Load takes a record of the changelog.
+	Load(partition int32, r *kgo.Record) error
+	// Recovered is called when all of the changelog is loaded.
+	Recovered(partition int32) error
+	// Joined is called when all partitions of a session are open: what a rebalance
+	// took away is forgotten.
+	Joined()
+	// Record processes a record of the input.
+	Record(partition int32, r *kgo.Record)
+	// Ticks appends a tick to each partition in which something is due at nowMS.
+	Ticks(nowMS int64)
+	// Begin begins a checkpoint of a partition and returns the offset that may be
+	// committed when it is done.
+	Begin(partition int32) int64
+	// Flush writes back the next changed value; false says that there was none.
+	Flush(partition int32) bool
+	// Abort ends a checkpoint that Flush has not come to the end of.
+	Abort(partition int32)
+	// Close is what a rebalance or a stop does.
+	Close(partition int32) error
+	// Failed is the error that ends Run, or nil.
+	Failed() error
+}
+
+// Host is what a Driven writes to.
+type Host struct {
+	// Produce takes a record, with its partition set, and calls done, with its offset
+	// set or with an error, now or later or never.
+	Produce func(r *kgo.Record, done func(*kgo.Record, error))
+	Local   *Local
+}
+
+// Drive returns an Engine for the caller to run. Of opts, Brokers, Instance, Store,
+// Tick and Flush are not used.
+func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
+	d := &driven[T]{e: New(opts, logic), visits: map[int32]storage.Iterator{}}
+	d.e.fail = func(err error) {
+		if d.failed == nil {
+			d.failed = err
+		}
+	}
+	d.e.prod = &producer{counts: opts.Counts, failed: func(err error) { d.e.fail(err) },
+		out: func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }}
+	d.e.local = func(_ string, id int32) (storage.Storage, error) { return h.Local.open(id), nil }
+	d.opened = map[int32]*Part[T]{}
+	return d
+}
+
+type driven[T any] struct {
+	e      *Engine[T]
+	opened map[int32]*Part[T]
+	visits map[int32]storage.Iterator // of the checkpoints under way
+	failed error
+}
+
+func (d *driven[T]) Failed() error { return d.failed }
+func (d *driven[T]) Joined()       { d.e.setUp() }
+
+func (d *driven[T]) Open(id int32) (int64, error) {
+	st, err := d.e.storage(d.e.opts.Table, id)
+	if err != nil {
+		return 0, err
+	}
+	d.opened[id] = st.(*Part[T])
+	offset, err := st.GetOffset(-1)
+	return offset + 1, err
+}
+
+func (d *driven[T]) Load(id int32, r *kgo.Record) error {
+	p := d.opened[id]
+	if err := goka.DefaultUpdate(nil, p, string(r.Key), r.Value); err != nil {
+		return err
+	}
+	return p.SetOffset(r.Offset)
+}
+
+func (d *driven[T]) Recovered(id int32) error { return d.opened[id].MarkRecovered() }
+
+func (d *driven[T]) Record(id int32, r *kgo.Record) {
+	d.opened[id].record(&driveContext{d: d, key: string(r.Key), offset: r.Offset, at: r.Timestamp}, r.Value)
+}
+
+func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
+
+func (d *driven[T]) Begin(id int32) int64 {
+	d.Abort(id)
+	p := d.opened[id]
+	p.noted = p.next.Load()
+	d.visits[id], _ = p.Iterator()
+	return p.noted
+}
+
+func (d *driven[T]) Flush(id int32) bool {
+	it := d.visits[id]
+	if it == nil {
+		return false
+	}
+	if !it.Next() {
+		d.Abort(id)
+		return false
+	}
+	p := d.opened[id]
+	p.flush(&driveContext{d: d, p: p, key: string(it.Key())})
+	return true
+}
+
+func (d *driven[T]) Abort(id int32) {
+	if it := d.visits[id]; it != nil {
+		it.Release()
+		delete(d.visits, id)
+	}
+}
+
+func (d *driven[T]) Close(id int32) error {
+	d.Abort(id)
+	p := d.opened[id]
+	delete(d.opened, id)
+	return p.Close()
+}
+
+type gokaContext = goka.Context // its name must not be that of a method
+
+// driveContext is as much of a goka.Context as Part asks for. SetValue and Delete do
+// what Goka's do, in that order: the local store, the changelog, and when that has
+// the record, the local store's offset.
+type driveContext struct {
+	gokaContext
+	d interface {
+		emit(key string, value []byte) *goka.Promise
+	}
+	p      storage.Storage
+	key    string
+	offset int64
+	at     time.Time
+}
+
+func (c *driveContext) Key() string          { return c.key }
+func (c *driveContext) Offset() int64        { return c.offset }
+func (c *driveContext) Timestamp() time.Time { return c.at }
+
+func (c *driveContext) SetValue(value any, _ ...goka.ContextOption) {
+	v := value.([]byte)
+	_ = c.p.Set(c.key, v) // of a Local: it cannot fail
+	c.d.emit(c.key, v).ThenWithMessage(func(m *sarama.ProducerMessage, err error) {
+		if err == nil && m != nil && m.Offset != 0 {
+			_ = c.p.SetOffset(m.Offset)
+		}
+	})
+}
+
+func (c *driveContext) Delete(...goka.ContextOption) {
+	_ = c.p.Delete(c.key)
+	c.d.emit(c.key, nil)
+}
+
+func (d *driven[T]) emit(key string, value []byte) *goka.Promise {
+	return d.e.prod.Emit(d.e.opts.Table, key, value)
+}
+
+// Local is a local store in memory, with the life of a disk: it outlives its process,
+// and a crash may take the last writes.
+type Local struct {
+	parts map[int32]*localPart
+	undo  []func() // of the writes since Sync
+}
+
+type localPart struct {
+	values map[string][]byte
+	offset int64
+}
+
+// NewLocal returns an empty store.
+func NewLocal() *Local { return &Local{parts: map[int32]*localPart{}} }
+
+// Sync makes all writes so far safe.
+func (l *Local) Sync() { l.undo = nil }
+
+// Crash takes back the last n writes since Sync, or all of them.
+func (l *Local) Crash(n int) {
+	for ; n > 0 && len(l.undo) > 0; n-- {
+		l.undo[len(l.undo)-1]()
+		l.undo = l.undo[:len(l.undo)-1]
+	}
+	l.undo = nil
+}
+
+func (l *Local) open(id int32) *localTable {
+	p := l.parts[id]
+	if p == nil {
+		p = &localPart{map[string][]byte{}, -1}
+		l.parts[id] = p
+	}
+	t := &localTable{l: l, p: p}
+	t.offset.Store(p.offset)
+	return t
+}
+
+// localTable is partStore on a Local.
+type localTable struct {
+	l      *Local
+	p      *localPart
+	offset tableOffset
+}
+
+var errNoRange = errors.New("a Local has no ranges")
+
+func (t *localTable) Open() error                      { return nil }
+func (t *localTable) Close() error                     { return t.save() }
+func (t *localTable) Has(key string) (bool, error)     { return t.p.values[key] != nil, nil }
+func (t *localTable) Get(key string) ([]byte, error)   { return t.p.values[key], nil }
+func (t *localTable) MarkRecovered() error             { return t.save() }
+func (t *localTable) Delete(key string) error          { return t.write(key, nil) }
+func (t *localTable) Set(key string, v []byte) error   { return t.write(key, slices.Clone(v)) }
+func (t *localTable) GetOffset(d int64) (int64, error) { return t.offset.get(d) }
+
+func (t *localTable) write(key string, v []byte) error {
+	old, had := t.p.values[key]
+	t.l.undo = append(t.l.undo, func() {
+		delete(t.p.values, key)
+		if had {
+			t.p.values[key] = old
+		}
+	})
+	delete(t.p.values, key)
+	if v != nil {
+		t.p.values[key] = v
+	}
+	return nil
+}
+
+// SetOffset saves the offset more often than partStore does, as a Local is small.
+func (t *localTable) SetOffset(o int64) error {
+	if t.offset.advance(o) && o%8 == 0 {
+		return t.save()
+	}
+	return nil
+}
+
+func (t *localTable) save() error {
+	old := t.p.offset
+	t.l.undo = append(t.l.undo, func() { t.p.offset = old })
+	t.p.offset = t.offset.Load()
+	return nil
+}
+
+func (t *localTable) Iterator() (storage.Iterator, error) {
+	it := &localIter{values: t.p.values, at: -1}
+	for k := range t.p.values {
+		it.keys = append(it.keys, k)
+	}
+	slices.SortFunc(it.keys, strings.Compare)
+	return it, nil
+}
+
+func (t *localTable) IteratorWithRange(_, _ []byte) (storage.Iterator, error) { return nil, errNoRange }
+
+type localIter struct {
+	values map[string][]byte
+	keys   []string
+	at     int
+}
+
+func (i *localIter) Next() bool             { i.at++; return i.at < len(i.keys) }
+func (i *localIter) Err() error             { return nil }
+func (i *localIter) Key() []byte            { return []byte(i.keys[i.at]) }
+func (i *localIter) Value() ([]byte, error) { return i.values[i.keys[i.at]], nil }
+func (i *localIter) Release()               {}
+func (i *localIter) Seek([]byte) bool       { return false }
