@@ -30,9 +30,8 @@ bench: ## Go benchmark lines: compare two runs with benchstat
 	go test -run '^$$' -bench . -benchmem -count=$(RUNS) ./...
 
 .PHONY: bench-peers
-bench-peers: ## not there yet
-	@echo "bench-peers: not there yet. It will run the same samples through VictoriaMetrics' streamaggr and Kafka Streams." >&2
-	@exit 1
+bench-peers: ## the same samples through weir, VictoriaMetrics' streamaggr and Kafka Streams
+	deploy/bench-peers/run.sh
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME
