@@ -135,9 +135,10 @@ func TestRebalanceDuringAnOutage(t *testing.T) {
 	b := newBed(t, 4)
 	b.store.hold(everything)
 	b.feed(400, 4)
-	first := b.start(quick(), 100*time.Millisecond)
+	all := Config{InFlight: 400, Commit: quick().Commit} // of every partition some, and no slot is free
+	first := b.start(all, 100*time.Millisecond)
 	b.eventually("the first has its hands full", func() (ok bool) {
-		b.store.look(func() { ok = b.store.calls == 20 })
+		b.store.look(func() { ok = b.store.calls == 400 })
 		return ok
 	})
 	second := b.start(quick(), 100*time.Millisecond)
