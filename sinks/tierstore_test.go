@@ -1,0 +1,103 @@
+package sinks
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"weir/schemas"
+	"weir/schemas/cql"
+)
+
+func TestIndexLabelIsTheOneThatFewShare(t *testing.T) {
+	for _, c := range []struct {
+		match map[string]string
+		want  string
+	}{
+		{map[string]string{"env": "prod", "host": "web01", "a": "b"}, "host"},
+		{map[string]string{"instance": "i", "host": "web01"}, "instance"},
+		{map[string]string{"env": "prod", "dc": "x"}, "dc"},
+		{map[string]string{"host": "", "env": "prod"}, "env"},
+		{map[string]string{"host": ""}, ""},
+		{nil, ""},
+	} {
+		l, ok := IndexLabel(c.match)
+		if l.Name != c.want || l.Value != c.match[c.want] || ok != (c.want != "") {
+			t.Errorf("%v: %+v, %v, want %q", c.match, l, ok, c.want)
+		}
+	}
+}
+
+// What the intake remembers of series is bounded, whatever number comes by.
+func TestIndexedIsBounded(t *testing.T) {
+	x := newIndexed(time.Hour)
+	const n = 3*maxIndexed + 1
+	for key := range uint64(n) {
+		x.add("source", key, 1000)
+	}
+	if got := len(x.now) + len(x.old); got > 2*maxIndexed {
+		t.Errorf("%d series remembered, want at most %d", got, 2*maxIndexed)
+	}
+	if x.due(n-1, 1000) {
+		t.Error("the last is due again at once")
+	}
+	if !x.due(0, 1000) {
+		t.Error("the first, long forgotten, is not due")
+	}
+}
+
+func TestIndexedIsDueAgainWithinTheRenewal(t *testing.T) {
+	x := newIndexed(time.Hour)
+	const hour = 3_600_000
+	moments := map[int64]bool{}
+	for i := range uint64(100) {
+		x.add(fmt.Sprint("source", i), i, 1000)
+		at := int64(1000)
+		for ; !x.due(i, at); at += hour / 60 {
+		}
+		if at < 1000+hour/2 || at > 1000+hour+hour/60 {
+			t.Errorf("due after %d ms, want half an hour to an hour", at-1000)
+		}
+		moments[at] = true
+	}
+	if len(moments) < 10 {
+		t.Errorf("100 sources are due at %d moments, want them spread", len(moments))
+	}
+}
+
+// A record of thousands of bad windows makes one error of bounded length.
+func TestRefusalIsShort(t *testing.T) {
+	in, err := NewIntake([]cql.Tier{{SizeMS: 10_000, TTL: time.Hour}}, time.Hour, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &schemas.WindowBatch{Group: strings.Repeat("g", 50_000)}
+	for range 5000 {
+		b.Windows = append(b.Windows, schemas.Window{Series: schemas.Series{Metric: strings.Repeat("m", 5000)}, TierMS: 10_000, StartMS: 1_000_000_000})
+	}
+	rows, fresh, err := in.Sort(b, 1_000_000_000)
+	if len(rows) != 0 || len(fresh) != 0 || !errors.Is(err, ErrRefused) || !errors.Is(err, schemas.ErrTooLong) || len(err.Error()) > 1000 {
+		t.Errorf("%d rows, %d series, an error of %d bytes: %.300v", len(rows), len(fresh), len(fmt.Sprint(err)), err)
+	}
+	if !strings.Contains(err.Error(), "5000 windows") {
+		t.Errorf("%.300v: does not say how many", err)
+	}
+}
+
+func TestNewIntakeChecks(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	if _, err := NewIntake([]cql.Tier{{SizeMS: 10_000}}, time.Hour, reg); err == nil {
+		t.Error("a tier without ttl: no error")
+	}
+	ok := []cql.Tier{{SizeMS: 10_000, TTL: time.Hour}}
+	if _, err := NewIntake(ok, time.Hour, reg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewIntake(ok, time.Hour, reg); err == nil {
+		t.Error("a second intake on one registry: no error")
+	}
+}
