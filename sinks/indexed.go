@@ -15,13 +15,14 @@ import (
 type indexed struct {
 	mu       sync.Mutex
 	renewMS  int64
+	limit    int // of a generation
 	now, old map[uint64]int64 // key to when it is due, ms
 }
 
 const maxIndexed = 1 << 20
 
 func newIndexed(renew time.Duration) *indexed {
-	return &indexed{renewMS: max(renew.Milliseconds(), 1), now: map[uint64]int64{}}
+	return &indexed{renewMS: max(renew.Milliseconds(), 1), limit: maxIndexed, now: map[uint64]int64{}}
 }
 
 // indexKey identifies a series of a source. Two of 10 million share one with a
@@ -48,7 +49,7 @@ func (x *indexed) due(key uint64, nowMS int64) bool {
 func (x *indexed) add(source string, key uint64, nowMS int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.now) >= maxIndexed {
+	if len(x.now) >= x.limit {
 		x.now, x.old = map[uint64]int64{}, x.now
 	}
 	x.now[key] = nowMS + x.renewMS/2 + int64(xxhash.Sum64String(source)>>1)%(x.renewMS/2+1)
