@@ -15,7 +15,7 @@ import (
 type indexed struct {
 	mu       sync.Mutex
 	renewMS  int64
-	limit    int // of a generation
+	limit    int              // of a generation
 	now, old map[uint64]int64 // key to when it is due, ms
 }
 
