@@ -73,6 +73,8 @@ type Engine[T any] struct {
 
 	mu     sync.RWMutex
 	parts  map[int32]*Part[T]
+	opened map[int32]*Part[T] // being recovered
+	ends   map[int32]int64    // where the table ended when the recovery began
 	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	fail  context.CancelCauseFunc
@@ -95,7 +97,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		}
 		return c
 	}
-	return &Engine[T]{opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{},
+	return &Engine[T]{opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
@@ -107,6 +109,51 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 // Ready says that every partition that this member owns has recovered and is being
 // processed. A member without a partition is ready.
 func (e *Engine[T]) Ready() bool { return e.ready.Load() && e.gate.session.Load() != nil }
+
+// Recovering says how much of the table has been read by the partitions that are
+// being recovered: their number, and records read and to be read in all.
+func (e *Engine[T]) Recovering() (partitions int, read, of int64) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for id, p := range e.opened {
+		at, err := p.GetOffset(-1)
+		if err == nil {
+			read += at + 1
+		}
+		of += e.ends[id]
+	}
+	return len(e.opened), read, max(of, read)
+}
+
+// Waiting is what stands between this member and being Ready, in words, or "".
+func (e *Engine[T]) Waiting() string {
+	if e.Ready() {
+		return ""
+	}
+	if n, read, of := e.Recovering(); n > 0 {
+		return fmt.Sprintf("recovering %d partitions: %d of %d records read", n, read, of)
+	}
+	return "joining the group"
+}
+
+// tellEvery is the time between two log lines about a recovery.
+const tellEvery = 2 * time.Second
+
+// tellRecovery logs how a recovery goes until ctx ends.
+func (e *Engine[T]) tellRecovery(ctx context.Context) {
+	t := time.NewTicker(tellEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if n, read, of := e.Recovering(); n > 0 {
+			e.log.Info("recovering", "partitions", n, "read", read, "of", of, "percent", 100*read/max(of, 1))
+		}
+	}
+}
 
 // Owned is how many partitions this member owns now.
 func (e *Engine[T]) Owned() int {
@@ -133,6 +180,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
+	go e.tellRecovery(run)
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})
@@ -277,6 +325,7 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	e.mu.Lock()
 	was := e.parked[id]
 	delete(e.parked, id)
+	e.opened[id] = p
 	e.mu.Unlock()
 	if was == nil {
 		p.live = map[string]*Entry[T]{}
@@ -291,6 +340,7 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 func (e *Engine[T]) addPart(p *Part[T]) {
 	e.mu.Lock()
 	e.parts[p.ID] = p
+	delete(e.opened, p.ID)
 	e.mu.Unlock()
 }
 
@@ -300,6 +350,9 @@ func (e *Engine[T]) addPart(p *Part[T]) {
 func (e *Engine[T]) parkPart(p *Part[T]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.opened[p.ID] == p {
+		delete(e.opened, p.ID)
+	}
 	if e.parts[p.ID] == p {
 		delete(e.parts, p.ID)
 		if p.complete {
@@ -322,6 +375,9 @@ func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
 	}
 	ends := map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
+	e.mu.Lock()
+	e.ends = ends
+	e.mu.Unlock()
 	return ends, nil
 }
 
@@ -335,6 +391,13 @@ func (e *Engine[T]) recovered(ends map[int32]int64) error {
 		}
 	}
 	e.setUp()
+	e.mu.RLock()
+	keys := 0
+	for _, p := range e.parts {
+		keys += len(p.live)
+	}
+	e.log.Info("recovered", "partitions", len(e.parts), "keys", keys)
+	e.mu.RUnlock()
 	return nil
 }
 
