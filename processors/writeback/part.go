@@ -104,7 +104,10 @@ func (p *Part[T]) MarkRecovered() error {
 			if err != nil {
 				return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 			}
-			delete(p.live, key) // an entry that stands in the heap or the dirty list is left to them
+			if old := p.live[key]; old != nil {
+				old.due = 0 // what stands of it in the heap is void, as in the dirty list
+			}
+			delete(p.live, key)
 			if v == nil {
 				continue
 			}
@@ -121,7 +124,7 @@ func (p *Part[T]) MarkRecovered() error {
 		decoded = len(p.live)
 	}
 	p.recovered = true
-	p.eng.log.Info("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
+	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
 	p.eng.addPart(p)
 	return nil
 }
