@@ -158,7 +158,11 @@ func (c *Config) ruleConfig() alerts.LoadConfig {
 	if w.Validate("", d); d.Err() != nil {
 		w = windows.Default()
 	}
-	return alerts.LoadConfig{TiersMS: w.TiersMS()}
+	rules := alerts.LoadConfig{TiersMS: w.TiersMS()}
+	for _, t := range w.Tiers {
+		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
+	}
+	return rules
 }
 
 // Check returns every fault of the files, each a config or rules, as conf.Faults,
