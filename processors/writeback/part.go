@@ -30,7 +30,7 @@ type Part[T any] struct {
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
 	tickOut atomic.Bool  // a tick was appended and has not come back
-	noted   int64        // next, as the running checkpoint noted it
+	marked  atomic.Int64 // next, as the last checkpoint marked it
 
 	mu    sync.Mutex
 	dirty []*Entry[T]
@@ -272,13 +272,14 @@ func (p *Part[T]) flush(ctx goka.Context) {
 	e.dirty.Store(false)
 	e.trim()
 	// A key is forgotten only when no record that it has applied can be replayed.
-	if len(e.pending) == 0 && e.offset < p.noted && p.eng.logic.Gone(e.V) {
+	gone := p.eng.logic.Gone(e.V)
+	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
 		delete(p.live, e.Key)
 		ctx.Delete()
 		return
 	}
 	ctx.SetValue(e.encode(p, nil))
-	if len(e.pending) > 0 { // once more when they are acknowledged
+	if gone || len(e.pending) > 0 { // once more when they are acknowledged
 		p.touch(e)
 	}
 }
