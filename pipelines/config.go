@@ -129,6 +129,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 		return nil, nil, unreadable(file, err)
 	}
 	d := conf.Parse(file, text, &c)
+	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
 	c.validate(d)
 	var files []alerts.File
 	for i, name := range c.Rules {
