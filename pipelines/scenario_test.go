@@ -109,6 +109,18 @@ func post(t testing.TB, base string, samples []schemas.Sample, size int) {
 
 func postOne(t testing.TB, base string, samples []schemas.Sample) {
 	t.Helper()
+	resp, err := http.Post(base+"/api/v1/samples", "application/json", bytes.NewReader(encode(samples)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNoContent {
+		t.Fatalf("POST /api/v1/samples: %s: %s", resp.Status, answer)
+	}
+}
+
+// encode is samples as a JSON array of the seed API's objects.
+func encode(samples []schemas.Sample) []byte {
 	type sample struct {
 		Metric string            `json:"metricName"`
 		Tags   map[string]string `json:"tags"`
@@ -121,16 +133,9 @@ func postOne(t testing.TB, base string, samples []schemas.Sample) {
 	}
 	b, err := json.Marshal(body)
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // a NaN in the test's own data
 	}
-	resp, err := http.Post(base+"/api/v1/samples", "application/json", bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNoContent {
-		t.Fatalf("POST /api/v1/samples: %s: %s", resp.Status, answer)
-	}
+	return b
 }
 
 // closeAll sends each file's series a sample of now: it brings the series groups'
