@@ -198,7 +198,16 @@ func (g *Group) frameAt(co *Core, t int, start int64) *frame {
 	}
 	f := &frame{start: start, aggs: co.newAggs(len(g.fps))}
 	g.tiers[t] = slices.Insert(fs, i, f)
-	g.nextClose = min(g.nextClose, start+co.sizes[t]+co.graces[t])
+	// A state that is decoded knows no more than its frames: what nextClose is must
+	// follow from them. One made for a late sample is closed, and let go of a window
+	// later; one that closes as soon as it is made, see handOn, close looks at next.
+	next := start + co.sizes[t] + co.graces[t]
+	if next <= g.clock {
+		next += co.sizes[t]
+	}
+	if next > g.clock {
+		g.nextClose = min(g.nextClose, next)
+	}
 	return f
 }
 

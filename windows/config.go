@@ -18,7 +18,7 @@ type Tier struct {
 // Config is the windows section of the config.
 type Config struct {
 	Tiers     []Tier        `yaml:"tiers"`
-	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock by more: refused
+	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock, or the group, by more: refused
 	MaxFuture conf.Duration `yaml:"max_future"` // newer than the wall clock by more: refused
 
 	// Series beyond the first two are collapsed (see limits.go), beyond the third refused.

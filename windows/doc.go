@@ -22,6 +22,10 @@
 //   - A sample with the series, time and value of one already in its window of the
 //     smallest tier counts once, while that window is open or still kept. A whole
 //     section that repeats one of the last 32 of its group is dropped too.
+//   - A group that has no window left must be remembered until Group.ForgetMS. What it
+//     may have counted, the one that takes its place refuses as too old.
+//   - A group that is decoded goes on as the one that was encoded would have, to the
+//     byte of what it emits: a replay after a crash must not make other rows.
 //   - Every sample that Apply does not count is counted in Result: Refused by its
 //     reason, Replayed or Duplicates.
 //   - Series beyond the group's limits are collapsed into overflow series with exact

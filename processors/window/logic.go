@@ -21,6 +21,7 @@ import (
 type group struct {
 	windows *windows.Group
 	rules   alerts.State
+	samples uint32 // that came since watch last looked
 }
 
 // local is what a partition's groups share.
@@ -30,23 +31,26 @@ type local struct {
 	batch schemas.SampleBatch
 	res   windows.Result
 	conds []schemas.Condition
+	watch watch
 }
 
 // logic implements writeback.Logic.
 type logic struct {
-	windows windows.Config
+	windows windows.Config // of one partition: its share of the series
 	rules   *alerts.RuleSet
 	log     *slog.Logger
 
 	samples    *prometheus.CounterVec // by result
 	closed     *prometheus.CounterVec // by kind
+	overflow   *prometheus.CounterVec // by limit
 	conditions prometheus.Counter
 	corrupt    prometheus.Counter
 	ruleFaults prometheus.Counter
 }
 
 func (l *logic) Open(*writeback.Part[group]) any {
-	return &local{core: windows.NewCore(&l.windows, 0, l.rules.Wants), eval: l.rules.NewEvaluator()}
+	return &local{core: windows.NewCore(&l.windows, 0, l.rules.Wants), eval: l.rules.NewEvaluator(),
+		watch: watch{named: map[string]*schemas.Source{}}}
 }
 
 func (l *logic) New(p *writeback.Part[group], _ string) *group {
@@ -87,8 +91,28 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	loc.res.Reset()
 	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, true, &loc.res)
 	l.emit(p, e)
+	e.V.samples += uint32(len(loc.batch.Points))
+	loc.watch.records++
+	if loc.res.OverSeries+loc.res.OverMetric > 0 {
+		l.collapsed(loc, e.Key, r.TimeMS)
+	}
 	if len(loc.res.Refused) > 0 {
 		l.refuse(p, e.Key, r.Offset, loc.res.Refused)
+		loc.watch.refused(e.Key, loc.res.Refused, r.TimeMS)
+	}
+	loc.watch.look(p, r.TimeMS)
+}
+
+// collapsed counts samples that were counted in overflow series.
+func (l *logic) collapsed(loc *local, key string, nowMS int64) {
+	for _, c := range []struct {
+		reason windows.Reason
+		n      int
+	}{{windows.SeriesLimit, loc.res.OverSeries}, {windows.MetricLimit, loc.res.OverMetric}} {
+		if c.n > 0 {
+			l.overflow.WithLabelValues(string(c.reason)).Add(float64(c.n))
+			loc.watch.collapsed(key, c.reason, c.n, nowMS)
+		}
 	}
 }
 
@@ -101,6 +125,10 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, e.V.windows.TimeAt(nowMS), loc.conds[:0])
 		l.emitConditions(p, e)
 	}
+	loc.watch.look(p, nowMS)
+	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
+		e.V.windows = windows.NewGroup(loc.core)
+	}
 }
 
 func (l *logic) Due(g *group) int64 {
@@ -110,11 +138,14 @@ func (l *logic) Due(g *group) int64 {
 			due = r
 		}
 	}
+	if due == 0 {
+		due = g.windows.ForgetMS(l.windows.KeepMS())
+	}
 	return due
 }
 
 func (l *logic) Gone(g *group) bool {
-	return g.windows.Series() == 0 && g.windows.DueMS() == 0 && g.rules.DueMS() == 0
+	return g.windows.Fresh() && g.rules.DueMS() == 0
 }
 
 // emit sends what closed, and checks the rules on it.
