@@ -117,6 +117,18 @@ func (e *Engine[T]) Owned() int {
 	return len(e.parts)
 }
 
+// Locals is Logic's own of every partition that this member owns now. It is still used by
+// the partitions' goroutines: only what is safe to share may be.
+func (e *Engine[T]) Locals() []any {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make([]any, 0, len(e.parts))
+	for _, p := range e.parts {
+		all = append(all, p.Local)
+	}
+	return all
+}
+
 // stopTime bounds the last checkpoint of a clean stop.
 const stopTime = 15 * time.Second
 

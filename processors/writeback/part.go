@@ -64,6 +64,9 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 	}
 }
 
+// Value returns the live value of key, or nil if it has none, from the partition's goroutine.
+func (p *Part[T]) Value(key string) *Entry[T] { return p.live[key] }
+
 // Deadletter sends a refused record, or what stands for refused samples, to the
 // deadletter topic; a checkpoint waits until it is acknowledged.
 func (p *Part[T]) Deadletter(r *kgo.Record) { p.eng.prod.produce(r, func(error) {}) }
