@@ -85,7 +85,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	if err := loc.batch.Decode(r.Value); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		p.Deadletter(deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		e.Deadletter(p, deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
 		return
 	}
 	loc.res.Reset()
@@ -97,7 +97,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 		l.collapsed(loc, e.Key, r.TimeMS)
 	}
 	if len(loc.res.Refused) > 0 {
-		l.refuse(p, e.Key, r.Offset, loc.res.Refused)
+		l.refuse(p, e, r.Offset, loc.res.Refused)
 		loc.watch.refused(e.Key, loc.res.Refused, r.TimeMS)
 	}
 	loc.watch.look(p, r.TimeMS)
@@ -201,14 +201,14 @@ type letterSample struct {
 }
 
 // refuse counts refused samples and writes them to deadletter, by reason.
-func (l *logic) refuse(p *writeback.Part[group], key string, offset int64, refused []windows.Refused) {
+func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offset int64, refused []windows.Refused) {
 	by := map[windows.Reason][]letterSample{}
 	send := func(reason windows.Reason) {
 		b, err := json.Marshal(by[reason])
 		if err != nil { // values are finite: route refuses others
 			b = []byte(err.Error())
 		}
-		p.Deadletter(deadletter(p, key, offset, string(reason), b))
+		e.Deadletter(p, deadletter(p, e.Key, offset, string(reason), b))
 		by[reason] = by[reason][:0]
 	}
 	for _, r := range refused {
