@@ -41,6 +41,7 @@ type cli struct {
 	Agent   agentCommand   `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
 	Replay  replayCommand  `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
 	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
+	Top     topCommand     `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
 	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -217,6 +218,20 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 	}
 	defer f.Close()
 	return read(name, f)
+}
+
+type topCommand struct {
+	URL  []string `help:"Processes to ask; each knows the partitions that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	By   string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
+	Rows int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
+}
+
+// Run prints the tables.
+func (c *topCommand) Run(ctx context.Context) error {
+	if c.Rows < 1 || c.Rows > 1000 {
+		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
+	}
+	return pipelines.Top{URLs: c.URL, By: c.By, Rows: c.Rows}.Run(ctx, os.Stdout)
 }
 
 type checkCommand struct {
