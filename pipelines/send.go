@@ -3,6 +3,7 @@ package pipelines
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -17,6 +18,10 @@ type Destination struct {
 	Brokers []string
 }
 
+// ackWithin outlasts a restart of the brokers: nobody waits for an answer here, and
+// what is given up and sent again may be written twice.
+const ackWithin = 5 * time.Minute
+
 // open returns the sender and what closes it. The error quotes what is wrong with
 // the destination.
 func (d Destination) open() (send collect.Sender, closeSender func(), err error) {
@@ -24,7 +29,9 @@ func (d Destination) open() (send collect.Sender, closeSender func(), err error)
 		gateway, err := collect.NewGatewaySender(d.Gateway)
 		return gateway, func() {}, err
 	}
-	p, err := collect.NewPublisher(collect.Default(), kgo.SeedBrokers(d.Brokers...), kgo.ClientID("weir"))
+	c := collect.Default()
+	c.AckTimeout = conf.Duration(ackWithin)
+	p, err := collect.NewPublisher(c, kgo.SeedBrokers(d.Brokers...), kgo.ClientID("weir"))
 	if err != nil {
 		return nil, nil, err
 	}
