@@ -27,7 +27,7 @@ stress: ## the tests again and again, in another order each time
 
 .PHONY: bench
 bench: ## Go benchmark lines: compare two runs with benchstat
-	go test -run '^$$' -bench . -benchmem -count=$(RUNS) ./...
+	go test -run '^$$' -bench . -benchmem -count=$(RUNS) -timeout 90m ./...
 
 .PHONY: bench-peers
 bench-peers: ## the same samples through weir, VictoriaMetrics' streamaggr and Kafka Streams
