@@ -234,10 +234,10 @@ type lateKey struct {
 	idx   int32
 }
 
-// lateRepeat says whether the batch at hand has had this late sample already. The
-// window that would know it is gone.
-func (co *Core) lateRepeat(idx int, p *ordered) bool {
-	k := lateSample{idx, p.ts, math.Float64bits(p.v)}
+// lateRepeat says whether the batch at hand has had this late sample already, of the
+// series with fingerprint fp. The window that would know it is gone.
+func (co *Core) lateRepeat(fp uint64, p *ordered) bool {
+	k := lateSample{fp, p.ts, math.Float64bits(p.v)}
 	if _, ok := co.lateSeen[k]; ok {
 		return true
 	}
@@ -247,7 +247,7 @@ func (co *Core) lateRepeat(idx int, p *ordered) bool {
 
 // lateSample names a sample of a batch.
 type lateSample struct {
-	idx  int
+	fp   uint64 // as it was sent, not that of an overflow series
 	ts   int64
 	bits uint64
 }
@@ -299,7 +299,7 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 				continue
 			}
 		}
-		if t == 0 && co.lateRepeat(idx, p) {
+		if t == 0 && co.lateRepeat(b.Fingerprints[p.series], p) {
 			r.drop(Duplicate, 1)
 			return
 		}

@@ -2,6 +2,7 @@ package windows
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
@@ -94,6 +95,7 @@ func (f *Fold) Windows() ([]schemas.Window, error) {
 type Merger map[mergeKey]map[int64]schemas.Window
 
 type mergeKey struct {
+	metric string // of series
 	series string
 	tierMS int64
 	start  int64
@@ -116,7 +118,7 @@ func (m Merger) AddValues(values [][]byte) error {
 
 // Add adds a window; adding it again changes nothing.
 func (m Merger) Add(w schemas.Window) {
-	k := mergeKey{w.Series.String(), w.TierMS, w.StartMS}
+	k := mergeKey{w.Series.Metric, w.Series.String(), w.TierMS, w.StartMS}
 	parts := m[k]
 	if parts == nil {
 		parts = map[int64]schemas.Window{}
@@ -131,7 +133,12 @@ func (m Merger) Add(w schemas.Window) {
 // is 0, their Revision the highest of the parts.
 func (m Merger) Windows() []schemas.Window {
 	all := make([]schemas.Window, 0, len(m))
-	for _, parts := range m {
+	keys := slices.Collect(maps.Keys(m))
+	slices.SortFunc(keys, func(a, b mergeKey) int {
+		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.series, b.series), cmp.Compare(a.tierMS, b.tierMS), cmp.Compare(a.start, b.start))
+	})
+	for _, k := range keys {
+		parts := m[k]
 		ids := make([]int64, 0, len(parts))
 		for id := range parts {
 			ids = append(ids, id)
@@ -146,11 +153,5 @@ func (m Merger) Windows() []schemas.Window {
 		w.Part = 0
 		all = append(all, w)
 	}
-	slices.SortFunc(all, func(a, b schemas.Window) int {
-		if c := cmp.Compare(a.Series.Metric, b.Series.Metric); c != 0 {
-			return c
-		}
-		return cmp.Or(cmp.Compare(a.Series.String(), b.Series.String()), cmp.Compare(a.TierMS, b.TierMS), cmp.Compare(a.StartMS, b.StartMS))
-	})
 	return all
 }
