@@ -36,7 +36,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 	if !g.started {
 		g.floor = nowMS - co.maxAge
 	}
-	co.order = co.order[:0]
+	co.order, co.fullMetric = co.order[:0], ""
 	known := len(g.fps)
 	sorted := true
 	newTS, newestBefore := int64(math.MaxInt64), g.newest

@@ -148,3 +148,43 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// BenchmarkOverflow measures a source that sends a new path with each sample when its
+// metric is full: every sample of it is looked up, named and counted in the overflow series.
+func BenchmarkOverflow(b *testing.B) {
+	cfg := Default()
+	co := NewCore(&cfg, 0, nil)
+	g := NewGroup(co)
+	var r Result
+	var sb schemas.SampleBatch
+	n, ts := 0, int64(1_700_000_000_000)
+	round := func() {
+		var bb schemas.BatchBuilder
+		bb.Begin(schemas.Origin{Epoch: 1, Offset: int64(n)}, 0)
+		for range perGroup {
+			s := schemas.Series{Metric: "http.requests", Labels: schemas.Labels{
+				{Name: "host", Value: "web-00001"}, {Name: "path", Value: "/user/" + strconv.Itoa(n)}, {Name: "region", Value: "eu-west-1"}}}
+			bb.Add(&s, s.Hash(), ts, float64(n))
+			n++
+		}
+		if err := sb.Decode(bb.AppendTo(nil)); err != nil {
+			b.Fatal(err)
+		}
+		ts += 10
+	}
+	for n < 2*cfg.MaxSeriesPerMetric {
+		round()
+		r.Reset()
+		g.Apply(co, &sb, int64(n), ts, true, &r)
+	}
+	used, samples := 0.0, 0
+	for b.Loop() {
+		round()
+		r.Reset()
+		c := cpu()
+		g.Apply(co, &sb, int64(n), ts, true, &r)
+		used += cpu() - c
+		samples += r.OverMetric
+	}
+	b.ReportMetric(float64(samples)/used, "samples/cpu-s")
+}

@@ -170,14 +170,15 @@ type Core struct {
 	spare map[int][][]agg // by length
 	held  int             // aggs in spare
 
-	index    []int32 // batch series → group series, or an idx… constant
-	order    []ordered
-	late     map[lateKey]*agg
-	lates    []lateKey
-	lateSeen map[lateSample]struct{}
-	dict     []int32 // group pair → builder reference + 1
-	series   []int32 // group series → builder series + 1
-	blob     []byte
+	index      []int32 // batch series → group series, or an idx… constant
+	fullMetric string  // a metric that has its limit of series; none is forgotten while a batch is applied
+	order      []ordered
+	late       map[lateKey]*agg
+	lates      []lateKey
+	lateSeen   map[lateSample]struct{}
+	dict       []int32 // group pair → builder reference + 1
+	series     []int32 // group series → builder series + 1
+	blob       []byte
 }
 
 // NewCore makes a Core for a valid config. generation becomes part of every

@@ -160,10 +160,13 @@ func (g *Group) over(co *Core, s schemas.Series) int32 {
 	switch {
 	case own >= co.maxSeries, len(g.fps) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
 		return idxSeriesLimit
-	case own >= co.maxPerMetric && g.ofMetric(s.Metric) >= co.maxPerMetric:
-		return idxMetricLimit
+	case own < co.maxPerMetric:
+		return idxUnknown
+	case s.Metric != co.fullMetric && g.ofMetric(s.Metric) < co.maxPerMetric:
+		return idxUnknown
 	}
-	return idxUnknown
+	co.fullMetric = s.Metric
+	return idxMetricLimit
 }
 
 // maxWithOverflow bounds the series of a group, those included that stand for others.
