@@ -31,6 +31,7 @@ type Part[T any] struct {
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
 	tickOut atomic.Bool  // a tick was appended and has not come back
 	noted   int64        // next, as the running checkpoint noted it
+	keys    atomic.Int64 // len(live)
 
 	mu    sync.Mutex
 	dirty []*Entry[T]
@@ -63,6 +64,9 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 		f(e)
 	}
 }
+
+// Keys is how many live values there are; safe for concurrent use.
+func (p *Part[T]) Keys() int64 { return p.keys.Load() }
 
 // Deadletter sends a refused record, or what stands for refused samples, to the
 // deadletter topic; a checkpoint waits until it is acknowledged.
@@ -122,6 +126,7 @@ func (p *Part[T]) MarkRecovered() error {
 	}
 	p.recovered = true
 	p.eng.log.Info("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
+	p.keys.Store(int64(len(p.live)))
 	p.eng.addPart(p)
 	return nil
 }
@@ -176,6 +181,7 @@ func (p *Part[T]) entry(key string) *Entry[T] {
 	if e == nil {
 		e = &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1}
 		p.live[key] = e
+		p.keys.Store(int64(len(p.live)))
 	}
 	return e
 }
@@ -271,6 +277,7 @@ func (p *Part[T]) flush(ctx goka.Context) {
 	// A key is forgotten only when no record that it has applied can be replayed.
 	if len(e.pending) == 0 && e.offset < p.noted && p.eng.logic.Gone(e.V) {
 		delete(p.live, e.Key)
+		p.keys.Store(int64(len(p.live)))
 		ctx.Delete()
 		return
 	}
