@@ -10,11 +10,13 @@ import (
 
 	"weir/alerts"
 	"weir/processors/writeback"
+	"weir/schemas"
 	"weir/schemas/topics"
 	"weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Behind.
+// Deps are what the processor needs besides its config. All are required but Behind,
+// Generation and Generations.
 type Deps struct {
 	Brokers  []string
 	Windows  windows.Config
@@ -25,6 +27,11 @@ type Deps struct {
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+
+	// Generation of samples that is processed; nil is the first, of Topics.Shards shards.
+	Generation *schemas.Generation
+	// Generations is the record of all, as it is now; nil: there is one.
+	Generations func() *schemas.Generations
 }
 
 // Processor is the window processor.
@@ -37,7 +44,10 @@ type Processor struct {
 
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
-	l := &logic{windows: d.Windows, rules: d.Rules, log: d.Log,
+	if d.Generation == nil {
+		d.Generation = schemas.FirstGeneration(d.Topics.Shards).Newest()
+	}
+	l := &logic{windows: d.Windows, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them."}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
@@ -83,13 +93,36 @@ func (p *Processor) Drive(h writeback.Host) writeback.Driven {
 
 func (p *Processor) options() writeback.Options {
 	d := &p.deps
+	g := d.Generation
 	return writeback.Options{
-		Brokers: d.Brokers, Group: topics.WindowGroup, Input: topics.Samples, Table: topics.WindowTable,
+		Brokers: d.Brokers, Group: topics.WindowGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
 		Counts: map[string]int32{
-			topics.Samples: d.Topics.Shards, topics.WindowTable: d.Topics.Shards, topics.Windows: d.Topics.Shards,
+			topics.SamplesOf(g.Gen): g.Shards, topics.WindowTableOf(g.Gen): g.Shards, topics.Windows: d.Topics.Shards,
 			topics.Conditions: d.Topics.AlertShards, topics.DeadLetter: 1,
 		},
+		More:     d.shardsOf,
 		Instance: d.Instance, Store: d.Store, Tick: p.cfg.Tick.Std(), Flush: p.cfg.Flush.Std(),
 		Behind: d.Behind, Registry: d.Registry, Log: d.Log,
 	}
+}
+
+// next returns what tells the generation after d's own, or nil.
+func (d *Deps) next() func() *schemas.Generation {
+	all, own := d.Generations, d.Generation.Gen
+	if all == nil {
+		return func() *schemas.Generation { return nil }
+	}
+	return func() *schemas.Generation { return all().After(own) }
+}
+
+// shardsOf is the partitions on record of the samples topic of a generation.
+func (d *Deps) shardsOf(topic string) (int32, bool) {
+	if d.Generations != nil {
+		for _, g := range d.Generations().List {
+			if topics.SamplesOf(g.Gen) == topic {
+				return g.Shards, true
+			}
+		}
+	}
+	return 0, false
 }
