@@ -14,7 +14,8 @@ const (
 	Planned  GenerationState = "planned"  // takes samples from FromMS on, which may not have come yet
 	Active   GenerationState = "active"   // takes the samples of now
 	Draining GenerationState = "draining" // takes only samples from before the next one's FromMS
-	Retired  GenerationState = "retired"  // holds nothing and takes nothing
+	Closed   GenerationState = "closed"   // takes nothing any more, but something may be on its way
+	Retired  GenerationState = "retired"  // holds nothing and is not processed
 )
 
 // Generation is one set of shards: a samples topic, a window table and a Goka group.
@@ -54,10 +55,10 @@ func (g *Generations) Validate() error {
 			fault = "from_ms " + strconv.FormatInt(n.FromMS, 10) + " out of order"
 		case n.Shards < 1:
 			fault = "shards " + strconv.Itoa(int(n.Shards)) + " below 1"
-		case n.State != Planned && n.State != Active && n.State != Draining && n.State != Retired:
+		case n.State != Planned && n.State != Active && n.State != Draining && n.State != Closed && n.State != Retired:
 			fault = "state " + strconv.Quote(string(n.State))
-		case n.State == Retired && i == len(g.List)-1:
-			fault = "retired, and the newest"
+		case (n.State == Closed || n.State == Retired) && i == len(g.List)-1:
+			fault = string(n.State) + ", and the newest"
 		}
 		if fault != "" {
 			return fmt.Errorf("generation %d: %s: %w", n.Gen, fault, ErrCorrupt)
@@ -69,8 +70,19 @@ func (g *Generations) Validate() error {
 // maxGeneration keeps NewPart's upper bits positive.
 const maxGeneration = 1<<23 - 1
 
-// Live is the generations that are not retired, oldest first, at least one. The first
-// of them takes the samples of those that are gone, too.
+// Open is the generations that take samples, oldest first, at least one. The first of
+// them takes those of the generations that are gone, too.
+func (g *Generations) Open() []Generation {
+	var open []Generation
+	for _, n := range g.List {
+		if n.State != Closed && n.State != Retired {
+			open = append(open, n)
+		}
+	}
+	return open
+}
+
+// Live is the generations that are processed, oldest first, at least one.
 func (g *Generations) Live() []Generation {
 	var live []Generation
 	for _, n := range g.List {

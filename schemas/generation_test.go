@@ -35,6 +35,10 @@ func TestGenerationsLive(t *testing.T) {
 	if live := g.Live(); len(live) != 2 || live[0].Gen != 1 || live[1].Gen != 2 {
 		t.Error(live)
 	}
+	g.List[1].State = Closed
+	if open, live := g.Open(), g.Live(); len(open) != 1 || open[0].Gen != 2 || len(live) != 2 {
+		t.Error(open, live)
+	}
 	if n := g.After(0); n == nil || n.Gen != 1 {
 		t.Error(n)
 	}

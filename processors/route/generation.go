@@ -20,7 +20,7 @@ type generation struct {
 
 func generationsOf(g *schemas.Generations) []generation {
 	var gens []generation
-	for _, n := range g.Live() {
+	for _, n := range g.Open() {
 		gens = append(gens, generation{topics.SamplesOf(n.Gen), n.Shards, n.FromMS})
 	}
 	return gens

@@ -249,7 +249,7 @@ func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32)
 // few partitions.
 func (r *Router) inspect(ctx context.Context, admin *kadm.Client, gens *schemas.Generations) (kadm.TopicID, error) {
 	names := []string{topics.Metrics}
-	for _, g := range gens.Live() {
+	for _, g := range gens.Open() {
 		names = append(names, topics.SamplesOf(g.Gen))
 	}
 	list, err := admin.ListTopics(ctx, names...)
@@ -261,7 +261,7 @@ func (r *Router) inspect(ctx context.Context, admin *kadm.Client, gens *schemas.
 			return kadm.TopicID{}, fmt.Errorf("topic %s: %w", t.Topic, t.Err)
 		}
 	}
-	for _, g := range gens.Live() {
+	for _, g := range gens.Open() {
 		name := topics.SamplesOf(g.Gen)
 		if n := len(list[name].Partitions); n < int(g.Shards) {
 			return kadm.TopicID{}, fmt.Errorf("topic %s has %d partitions, must have at least the %d shards on record", name, n, g.Shards)
