@@ -56,7 +56,7 @@ func (a *All) Ready() bool {
 
 const (
 	followEvery = time.Second     // how soon a new generation is seen
-	reportEvery = 5 * time.Second // how often shards are reported
+	reportEvery = 2 * time.Second // how often shards are reported
 )
 
 // Run processes until ctx ends; see Processor.Run. It returns the first error of
