@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,17 +38,18 @@ type reshardBed struct {
 	config  *Config
 	rules   *alerts.RuleSet
 
-	mu   sync.Mutex
-	sent []schemas.Sample
+	sent        []schemas.Sample
+	dead, falls atomic.Bool // what becomes of two hosts
 }
 
-// The host flat is above both limits at all times; between is above high at first,
-// and then between recover and high, where it keeps firing; calm is below.
+// The host flat is above the limit at all times; between is above it at first, then
+// between recover and it, where it goes on firing, and falls when the cut is over; dead
+// is above it and falls silent just before the cut; calm is below.
 const reshardRules = `groups:
 - name: t
   rules:
-  - {alert: high, expr: 'load > 80', recover: 'load < 50'}
-  - {alert: average, expr: 'avg(load, "4s") > 80'}
+  - {alert: high, expr: 'load > 80', recover: 'load < 50', no_data: 8s}
+  - {alert: average, expr: 'avg(load, "4s") > 80', no_data: 8s}
 `
 
 func newReshardBed(t *testing.T, shards int32) *reshardBed {
@@ -115,13 +117,21 @@ func (b *reshardBed) feed(stop <-chan struct{}, done *sync.WaitGroup) {
 				b.sent = append(b.sent, schemas.Sample{Series: schemas.Series{Metric: "load", Labels: schemas.NewLabels(map[string]string{"host": host})}, TimeMS: now, Value: v})
 				lines = append(lines, fmt.Sprintf(`{"metricName":"load","tags":{"host":%q},"timestamp":%d,"value":%s}`, host, now, strconv.FormatFloat(v, 'g', -1, 64)))
 			}
-			b.mu.Lock()
 			add("flat", 90)
-			add("between", map[bool]float64{true: 90, false: 60}[time.Since(began) < 2*time.Second])
+			switch {
+			case time.Since(began) < 2*time.Second:
+				add("between", 90)
+			case b.falls.Load():
+				add("between", 10)
+			default:
+				add("between", 60)
+			}
+			if !b.dead.Load() {
+				add("dead", 90)
+			}
 			for i := range 20 {
 				add("calm"+strconv.Itoa(i), 1+rand.Float64())
 			}
-			b.mu.Unlock()
 			for _, l := range lines {
 				b.client.Produce(context.Background(), &kgo.Record{Topic: topics.Metrics, Value: []byte(l), Key: []byte(strconv.Itoa(n))}, func(_ *kgo.Record, err error) {
 					if err != nil {
@@ -231,7 +241,7 @@ func TestReshardUnderLoad(t *testing.T) {
 			defer b.run()()
 			stop, fed := make(chan struct{}), &sync.WaitGroup{}
 			b.feed(stop, fed)
-			for deadline := time.Now().Add(20 * time.Second); len(b.alerts()) < 4 && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(20 * time.Second); len(b.alerts()) < 6 && time.Now().Before(deadline); {
 				<-time.After(50 * time.Millisecond)
 			}
 			var out bytes.Buffer
@@ -258,6 +268,7 @@ func TestReshardUnderLoad(t *testing.T) {
 			if err := b.reshard(c.to+1).Run(ctx, &out, io.Discard); err == nil || !strings.Contains(err.Error(), "is under way") {
 				t.Errorf("another: %v", err)
 			}
+			b.dead.Store(true)
 			defer b.run()() // a second process joins, between plan and cut
 			var far bytes.Buffer
 			if err := b.reshard(c.to).Run(ctx, &out, &far); err != nil {
@@ -278,15 +289,22 @@ func TestReshardUnderLoad(t *testing.T) {
 					t.Errorf("no %q in\n%s", want, table.String())
 				}
 			}
-			told := b.alerts() // before the end of the samples ends the alerts, too
+			b.falls.Store(true)
+			want := fmt.Sprint(map[string]string{"high flat": "firing ", "average flat": "firing ",
+				"high between": "firing resolved ", "average between": "firing resolved ",
+				"high dead": "firing resolved ", "average dead": "firing resolved "})
+			told := ""
+			for deadline := time.Now().Add(20 * time.Second); told != want && time.Now().Before(deadline); {
+				<-time.After(50 * time.Millisecond)
+				told = fmt.Sprint(b.alerts())
+			}
+			if told != want {
+				t.Errorf("alerts\n%s, want\n%s", told, want)
+			}
 			close(stop)
 			fed.Wait()
 			if gens := b.exact(); !gens[0] || !gens[1] {
 				t.Errorf("windows of generations %v", gens)
-			}
-			want := map[string]string{"high flat": "firing ", "average flat": "firing ", "high between": "firing ", "average between": "firing resolved "}
-			if fmt.Sprint(told) != fmt.Sprint(want) {
-				t.Errorf("alerts\n%v, want\n%v", told, want)
 			}
 			t.Logf("%d samples\n%s", len(b.sent), out.String()+table.String())
 		})
