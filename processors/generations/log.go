@@ -111,12 +111,20 @@ func decode(b []byte) (*schemas.Generations, error) {
 // ErrChanged is wrapped by Write when somebody else wrote in between.
 var ErrChanged = errors.New("somebody else changed the generations at this moment")
 
-// Write makes list the record. It returns an error when it is not valid, was not
-// written, or is not what stands there afterwards (ErrChanged).
+// Write makes list, made from Current, the record. It returns an error when it is not
+// valid or was not written, and ErrChanged when another record stood there before or
+// stands there afterwards.
 func (l *Log) Write(ctx context.Context, list []schemas.Generation) error {
-	g := &schemas.Generations{Version: l.Current().Version + 1, List: list}
+	was := l.Current().Version
+	g := &schemas.Generations{Version: was + 1, List: list}
 	if err := g.Validate(); err != nil {
 		return err
+	}
+	if err := l.Refresh(ctx); err != nil {
+		return err
+	}
+	if now := l.Current().Version; now != was {
+		return fmt.Errorf("version %d is %d: %w", was, now, ErrChanged)
 	}
 	r := &kgo.Record{Topic: topics.Generations, Key: []byte(recordKey), Value: schemas.EncodeDoc(g)}
 	if err := l.client.ProduceSync(ctx, r).FirstErr(); err != nil {

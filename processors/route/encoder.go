@@ -46,16 +46,16 @@ type output interface {
 
 // encoder turns records of metrics into batches of samples.
 type encoder struct {
-	cfg    Config
-	gens   []generation // oldest first, at least one
-	epoch  uint64
-	out    output
-	count  *counters
+	cfg   Config
+	gens  []generation // oldest first, at least one
+	epoch uint64
+	out   output
+	count *counters
 
 	dec    *formats.Decoder
 	known  map[seriesKey]*series
 	groups map[string][]*group // of a key, one for each of gens
-	open   []*group // those with a batch, in the order of their first sample
+	open   []*group            // those with a batch, in the order of their first sample
 	free   []*schemas.BatchBuilder
 	held   int    // about the bytes in open batches and in the arena
 	arena  []byte // values that were sent in this round
