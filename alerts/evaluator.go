@@ -128,7 +128,7 @@ func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas
 		}
 		for i := range set.bound {
 			if b := &set.bound[i]; b.last.truth == yes {
-				st.dueBy(b.silentMS())
+				st.dueBy(b.deadlineMS())
 			}
 		}
 	}
@@ -178,7 +178,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	}
 	b.last = outcome{truth: t, held: held, endMS: end, revision: revision}
 	if t == yes {
-		st.dueBy(b.silentMS())
+		st.dueBy(b.deadlineMS())
 	}
 	c := e.condition(set, b.rule, group, value, t == yes)
 	c.EndMS, c.Revision, c.Reason = end, revision, why
@@ -190,6 +190,9 @@ func (b *binding) silentMS() int64 {
 	tier := b.rule.tierMS
 	return (b.last.endMS + b.rule.noDataMS + tier - 1) / tier * tier
 }
+
+// deadlineMS is when no window of that end can close any more, ms.
+func (b *binding) deadlineMS() int64 { return b.silentMS() + b.rule.graceMS }
 
 func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
 	b.last = outcome{truth: no, endMS: b.silentMS()}
@@ -250,16 +253,18 @@ func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.
 			if b.last.truth != yes {
 				continue
 			}
-			if silent := b.silentMS(); silent <= nowMS {
+			if deadline := b.deadlineMS(); deadline <= nowMS {
 				out = e.endSilent(set, b, group, out)
 			} else {
 				active = true
-				st.dueBy(silent)
+				st.dueBy(deadline)
 			}
 		}
-		forget := set.newest() + set.keepMS
-		if active || forget > nowMS {
-			st.dueBy(max(forget, nowMS+1))
+		if forget := set.newest() + set.keepMS; forget > nowMS {
+			st.dueBy(forget)
+			return false
+		}
+		if active {
 			return false
 		}
 		delete(st.byHash, set.hash)

@@ -22,6 +22,9 @@ type File struct {
 // LoadConfig is what rules are checked against.
 type LoadConfig struct {
 	TiersMS []int64 // the windows' lengths, ms, smallest first; at least one
+	// GracesMS says for each tier how long after its end, ms, a window closes: until
+	// then nothing is known to be missing. Tiers without one close at their end.
+	GracesMS []int64
 }
 
 // fileYAML is a rules file, in Prometheus's shape.
@@ -54,7 +57,7 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if len(cfg.TiersMS) == 0 {
 		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
 	}
-	l := &loader{tiersMS: cfg.TiersMS, seen: map[string]string{}}
+	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, seen: map[string]string{}}
 	var faults conf.Faults
 	for _, f := range files {
 		var fs conf.Faults
@@ -71,9 +74,10 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 }
 
 type loader struct {
-	tiersMS []int64
-	rules   []*rule
-	seen    map[string]string // where each rule was defined, by name
+	tiersMS  []int64
+	gracesMS []int64
+	rules    []*rule
+	seen     map[string]string // where each rule was defined, by name
 
 	doc   *conf.Doc // of the file at hand
 	file  string
@@ -207,6 +211,9 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 		r.noDataMS = defaultNoDataMS(r.tierMS)
 	case y.NoData > 0 && r.noDataMS < least:
 		l.doc.Fail(at+".no_data", y.NoData, "must be at least two windows of the rule's tier, "+msText(least))
+	}
+	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.gracesMS) {
+		r.graceMS = l.gracesMS[i]
 	}
 	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
 }

@@ -35,6 +35,7 @@ type rule struct {
 	recover  *node       // nil: the alert ends when expr is false
 	where    *vm.Program // nil: all series
 	tierMS   int64
+	graceMS  int64
 	forMS    int64
 	keepMS   int64
 	noDataMS int64

@@ -129,6 +129,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 		return nil, nil, unreadable(file, err)
 	}
 	d := conf.Parse(file, text, &c)
+	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
 	c.validate(d)
 	var files []alerts.File
 	for i, name := range c.Rules {
@@ -158,7 +159,11 @@ func (c *Config) ruleConfig() alerts.LoadConfig {
 	if w.Validate("", d); d.Err() != nil {
 		w = windows.Default()
 	}
-	return alerts.LoadConfig{TiersMS: w.TiersMS()}
+	rules := alerts.LoadConfig{TiersMS: w.TiersMS()}
+	for _, t := range w.Tiers {
+		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
+	}
+	return rules
 }
 
 // Check returns every fault of the files, each a config or rules, as conf.Faults,

@@ -42,6 +42,7 @@ func TestLoad(t *testing.T) {
 http: ":8080"
 shards: 4
 windows: {max_age: 2d}
+route: {group_labels: [rack]}
 notify:
   max_age: 30m
   receivers:
@@ -53,7 +54,7 @@ rules: [r.yaml]
 		t.Fatal(err)
 	}
 	if c.HTTP != ":8080" || c.Topics.Shards != 4 || c.Windows.MaxAge != 2*conf.Day || len(c.Windows.Tiers) != 3 ||
-		c.Notify.Delivery.MaxAge.String() != "30m" || c.Notify.Receivers[0].Name != "c" || c.Data != "data" || rules.Len() != 1 {
+		c.Windows.GroupLabels[0] != "rack" || c.Notify.Delivery.MaxAge.String() != "30m" || c.Notify.Receivers[0].Name != "c" || c.Data != "data" || rules.Len() != 1 {
 		t.Errorf("%+v, %d rules", c, rules.Len())
 	}
 }

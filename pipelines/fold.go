@@ -30,7 +30,7 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 	for _, size := range tiers {
 		c.Tiers = append(c.Tiers, windows.Tier{Size: size, Grace: grace, TTL: 3650 * conf.Day})
 	}
-	c.MaxSeries = maxFoldSeries
+	c.MaxSeries, c.MaxSeriesPerMetric = maxFoldSeries, maxFoldSeries
 	d := conf.Parse("", nil, &struct{}{})
 	c.Validate("fold", d)
 	return c, d.Err()

@@ -102,7 +102,7 @@ func changes(ws []schemas.Window, threshold float64) []change {
 	return all
 }
 
-// nabRules is the rules file for all files.
+// nabRules is the rules file for all files, and for the scenario's probe.
 func nabRules() string {
 	var b strings.Builder
 	b.WriteString("groups:\n- name: nab\n  rules:\n")
@@ -110,6 +110,7 @@ func nabRules() string {
 		fmt.Fprintf(&b, "  - alert: high_%s\n    expr: avg(%s, \"1h\") > %v\n    tier: 1h\n    labels: {severity: page}\n"+
 			"    annotations: {summary: \"high {{ .Labels.alertname }}\"}\n", f.name, f.name, f.threshold)
 	}
+	b.WriteString("  - {alert: probe, expr: probe > 0, labels: {severity: page}}\n")
 	return b.String()
 }
 

@@ -241,7 +241,9 @@ func (w *resharding) until(ctx context.Context, done func() (ok bool, far string
 }
 
 // drained returns when nothing of the generation is left: route has handed on all that
-// was there, its group has read all of its samples, and no shard holds a series group.
+// was there, its group has read all of its samples, and no shard holds a window. Groups
+// may be remembered for longer: a late sample then makes a late partial in the next
+// generation, as it would have in this one.
 func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 	handed, err := w.adm.ListEndOffsets(ctx, topics.Metrics)
 	if err != nil {
@@ -264,16 +266,16 @@ func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 		if err == nil {
 			reports, err = generations.Reports(ctx, w.client...)
 		}
-		groups, silent := int64(0), 0
+		open, silent := int64(0), 0
 		for shard := range g.Shards {
 			rep, ok := reports[(&schemas.ShardReport{Gen: g.Gen, Shard: shard}).Key()]
 			if !ok || rep.AtMS <= routed.UnixMilli() {
 				silent++
 			}
-			groups += rep.Groups
+			open += rep.Open
 		}
-		return err == nil && behind == 0 && groups == 0 && silent == 0,
-			waiting(err, fmt.Sprintf("generation %d drains: %d records behind, %d series groups open, %d of %d shards not heard of", g.Gen, behind, groups, silent, g.Shards))
+		return err == nil && behind == 0 && open == 0 && silent == 0,
+			waiting(err, fmt.Sprintf("generation %d drains: %d records behind, %d series groups open, %d of %d shards not heard of", g.Gen, behind, open, silent, g.Shards))
 	})
 }
 

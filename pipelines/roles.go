@@ -97,14 +97,14 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{run, unless(w.Ready, "recovering its windows")}, nil
+	return role{run, w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 	})
-	return role{a.Run, unless(a.Ready, "recovering the alerts")}, nil
+	return role{a.Run, a.Waiting}, nil
 }
 
 // served runs a role, and has the slot answer with its handler as long as it runs.

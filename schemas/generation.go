@@ -114,6 +114,7 @@ type ShardReport struct {
 	Owner     string  `json:"owner"` // the process' instance id
 	AtMS      int64   `json:"at_ms"` // wall clock, ms
 	Groups    int64   `json:"groups"`
+	Open      int64   `json:"open"` // groups that hold a window, or something that rules wait for
 	Series    int64   `json:"series"`
 	PerSecond float64 `json:"per_second"` // samples, since the report before
 }

@@ -10,16 +10,15 @@ import (
 
 // ordered is a point that is to be applied, in order of time.
 type ordered struct {
-	ts  int64
-	v   float64
-	idx int32
+	ts     int64
+	v      float64
+	idx    int32  // of the group's series, or, at most idxCollapsed, of an overflow series
+	series uint32 // in the batch
 }
 
-const (
-	idxUnknown = -1 - iota
-	idxLimit
-	idxBad
-)
+func (p *ordered) point() schemas.Point {
+	return schemas.Point{TimeMS: p.ts, Value: p.v, Series: p.series}
+}
 
 // Apply counts the samples of a batch, once each. offset is the offset of its
 // record in the samples topic, and names the late partials it makes; nowMS is the
@@ -30,6 +29,12 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 	co.index = slices.Grow(co.index[:0], len(b.Fingerprints))[:len(b.Fingerprints)]
 	for i, fp := range b.Fingerprints {
 		co.index[i] = int32(g.find(fp)) // -1 is idxUnknown: defined when a sample asks
+	}
+	if g.overflows > 0 {
+		g.indexOverflow(co)
+	}
+	if !g.started {
+		g.floor = nowMS - co.maxAge
 	}
 	co.order = co.order[:0]
 	known := len(g.fps)
@@ -43,17 +48,17 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 		}
 		for _, p := range b.Points[s.From:s.To] {
 			idx := co.index[p.Series]
-			if idx < 0 {
-				if idx = g.resolve(co, b, p, nowMS, r); idx < 0 {
+			if idx < 0 && idx > idxCollapsed {
+				if idx = g.resolve(co, b, p, nowMS, r); idx < 0 && idx > idxCollapsed {
 					continue
 				}
 			}
 			if p.TimeMS > nowMS+co.maxFuture {
-				r.refuse(g.seriesAt(int(idx)), p, TooNew, nil)
+				g.refuse(b, p, idx, TooNew, r)
 				continue
 			}
-			if g.started && p.TimeMS < g.clock-co.maxAge {
-				r.refuse(g.seriesAt(int(idx)), p, TooOld, nil)
+			if p.TimeMS < g.floor || g.started && p.TimeMS < g.clock-co.maxAge {
+				g.refuse(b, p, idx, TooOld, r)
 				continue
 			}
 			if n := len(co.order); n > 0 && p.TimeMS < co.order[n-1].ts {
@@ -62,7 +67,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 			if p.TimeMS < newTS && (!g.started || p.TimeMS > newestBefore) {
 				newTS = p.TimeMS
 			}
-			co.order = append(co.order, ordered{p.TimeMS, p.Value, idx})
+			co.order = append(co.order, ordered{p.TimeMS, p.Value, idx, p.Series})
 		}
 	}
 	if len(g.fps) > known {
@@ -77,43 +82,45 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 	if live && newTS != math.MaxInt64 {
 		g.learn(nowMS - newTS)
 	}
-	g.applyOrdered(co, offset, nowMS, r)
+	g.applyOrdered(co, b, offset, nowMS, r)
 }
 
-// resolve defines the series of p, or says why its samples are refused.
+// resolve defines the series of p, or finds what it is collapsed into, or refuses p.
 func (g *Group) resolve(co *Core, b *schemas.SampleBatch, p schemas.Point, nowMS int64, r *Result) int32 {
-	idx := &co.index[p.Series]
+	idx := co.index[p.Series]
 	s, err := b.Series(int(p.Series))
-	if *idx == idxUnknown {
-		switch {
-		case err != nil:
-			*idx = idxBad
-		case !g.room(co, s):
-			*idx = idxLimit
-		case p.TimeMS > nowMS+co.maxFuture:
-			r.refuse(s, p, TooNew, nil)
-			return idxUnknown
-		default:
-			*idx = int32(g.addSeries(s, b.Fingerprints[p.Series], co.wanted(s.Metric)))
-			return *idx
-		}
-	}
-	if *idx == idxBad {
+	if err != nil {
 		r.refuse(schemas.Series{}, p, BadSeries, err)
-	} else {
-		r.refuse(s, p, SeriesLimit, nil)
+		return idx
 	}
-	return *idx
+	if idx == idxUnknown {
+		idx = g.define(co, s, b.Fingerprints[p.Series], p.TimeMS, nowMS)
+	}
+	switch idx {
+	case idxSeriesLimit:
+		r.refuse(s, p, SeriesLimit, nil)
+	case idxMetricLimit:
+		r.refuse(s, p, MetricLimit, nil)
+	case idxTotalLimit: // of this sample; the next may be late enough
+		r.refuse(s, p, TotalLimit, nil)
+		return idxUnknown
+	case idxTooNew: // the same
+		r.refuse(s, p, TooNew, nil)
+		return idxUnknown
+	}
+	co.index[p.Series] = idx
+	return idx
 }
 
-func (g *Group) applyOrdered(co *Core, offset, nowMS int64, r *Result) {
+func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
 	size0 := co.sizes[0]
 	if !g.started {
 		g.started = true
 		g.newest = co.order[0].ts
 		g.clock = g.newest
 	}
-	var f *frame // the open frame of the smallest tier that the last sample fell into
+	var f *frame    // the open frame of the smallest tier that the last sample fell into
+	n, room := 0, 0 // samples counted in f since it was found, and how many may be
 	for i := range co.order {
 		p := &co.order[i]
 		if p.ts > g.newest {
@@ -121,29 +128,52 @@ func (g *Group) applyOrdered(co *Core, offset, nowMS int64, r *Result) {
 			if p.ts > g.clock {
 				g.clock = p.ts
 				if g.clock >= g.nextClose {
+					f.counted(n, r)
+					f, n = nil, 0
 					g.close(co, nowMS, r)
-					f = nil
 				}
 			}
 		}
 		if f == nil || p.ts < f.start || p.ts >= f.start+size0 {
-			f = g.open(co, 0, p.ts)
-			if f == nil {
-				g.addLate(co, p, offset, r)
+			f.counted(n, r)
+			n = 0
+			if f = g.open(co, 0, p.ts); f == nil {
+				g.addLate(co, b, p, r)
 				continue
 			}
+			room = int(co.maxSamples) - int(f.samples)
 		}
 		off := uint32(p.ts - f.start)
-		if !f.addOnce(f.at(int(p.idx), len(g.fps)), int(p.idx), off, p.v) {
+		if n >= room {
+			g.refuse(b, p.point(), p.idx, RateLimit, r)
+			continue
+		}
+		if p.idx < 0 {
+			i, _ := collapsed(p.idx)
+			if !f.addCollapsed(f.at(i, len(g.fps)), off, p.v, b.Fingerprints[p.series]) {
+				r.drop(Duplicate, 1)
+				continue
+			}
+			r.countCollapsed(p.idx)
+		} else if !f.addOnce(f.at(int(p.idx), len(g.fps)), int(p.idx), off, p.v) {
 			r.drop(Duplicate, 1)
 			continue
 		}
-		r.Applied++
+		n++
 	}
+	f.counted(n, r)
 	g.emitRevised(co, nowMS, r)
 	g.emitLate(co, offset, nowMS, r)
 	g.flush(co, nowMS, r)
 	g.evict(co)
+}
+
+// counted notes that n samples more were counted in f, if there is one.
+func (f *frame) counted(n int, r *Result) {
+	if f != nil {
+		f.samples += uint32(n)
+		r.Applied += n
+	}
 }
 
 // open returns the open frame of tier t that holds ts, making it if need be, or nil
@@ -168,7 +198,16 @@ func (g *Group) frameAt(co *Core, t int, start int64) *frame {
 	}
 	f := &frame{start: start, aggs: co.newAggs(len(g.fps))}
 	g.tiers[t] = slices.Insert(fs, i, f)
-	g.nextClose = min(g.nextClose, start+co.sizes[t]+co.graces[t])
+	// A state that is decoded knows no more than its frames: what nextClose is must
+	// follow from them. One made for a late sample is closed, and let go of a window
+	// later; one that closes as soon as it is made, see handOn, close looks at next.
+	next := start + co.sizes[t] + co.graces[t]
+	if next <= g.clock {
+		next += co.sizes[t]
+	}
+	if next > g.clock {
+		g.nextClose = min(g.nextClose, next)
+	}
 	return f
 }
 
@@ -192,28 +231,38 @@ type lateKey struct {
 // that window if it is still kept, else it makes a late partial; and then, tier by
 // tier, the same for the larger windows, up to the first that is open, which hands
 // it on by itself when it closes.
-func (g *Group) addLate(co *Core, p *ordered, offset int64, r *Result) {
+func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result) {
+	idx := int(p.idx)
+	if p.idx < 0 {
+		idx, _ = collapsed(p.idx)
+	}
 	for t, size := range co.sizes {
 		start := floor(p.ts, size)
 		off := uint32(p.ts - start)
 		end := start + size
 		watermark := g.clock - co.graces[t]
 		if end > watermark { // open
-			g.frameAt(co, t, start).at(int(p.idx), len(g.fps)).add(off, p.v)
+			g.frameAt(co, t, start).at(idx, len(g.fps)).add(off, p.v)
 			break
 		}
 		if end > watermark-size { // kept
 			f := g.frameAt(co, t, start)
 			f.closed = true
 			f.thaw(co, t, len(g.fps))
-			a := f.at(int(p.idx), len(g.fps))
+			a := f.at(idx, len(g.fps))
 			if a.rev < math.MaxUint16 {
 				known := a.count > 0
-				if t > 0 {
+				switch {
+				case t > 0:
 					a.add(off, p.v)
-				} else if !f.addOnce(a, int(p.idx), off, p.v) {
+				case f.samples >= co.maxSamples:
+					g.refuse(b, p.point(), p.idx, RateLimit, r)
+					return
+				case p.idx >= 0 && !f.addOnce(a, idx, off, p.v), p.idx < 0 && !f.addCollapsed(a, off, p.v, b.Fingerprints[p.series]):
 					r.drop(Duplicate, 1)
 					return
+				default:
+					f.samples++
 				}
 				if !a.dirty {
 					if known {
@@ -225,7 +274,7 @@ func (g *Group) addLate(co *Core, p *ordered, offset int64, r *Result) {
 				continue
 			}
 		}
-		k := lateKey{start, int32(t), p.idx}
+		k := lateKey{start, int32(t), int32(idx)}
 		a := co.late[k]
 		if a == nil {
 			a = new(agg)
@@ -234,6 +283,7 @@ func (g *Group) addLate(co *Core, p *ordered, offset int64, r *Result) {
 		}
 		a.add(off, p.v)
 	}
+	r.countCollapsed(p.idx)
 	r.Applied++
 	r.Late++
 }

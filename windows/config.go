@@ -18,9 +18,19 @@ type Tier struct {
 // Config is the windows section of the config.
 type Config struct {
 	Tiers     []Tier        `yaml:"tiers"`
-	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock by more: refused
+	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock, or the group, by more: refused
 	MaxFuture conf.Duration `yaml:"max_future"` // newer than the wall clock by more: refused
-	MaxSeries int           `yaml:"max_series"` // series of one group; samples of further ones are refused
+
+	// Series beyond the first two are collapsed (see limits.go), beyond the third refused.
+	MaxSeries          int `yaml:"max_series"`            // series of one group
+	MaxSeriesPerMetric int `yaml:"max_series_per_metric"` // of them, series of one metric
+	MaxSeriesTotal     int `yaml:"max_series_total"`      // series of all groups of a Core: of a partition
+	// MaxRate is samples a second of one group, by event time: as many times the length
+	// of the smallest tier are counted in one of its windows, the others refused.
+	MaxRate int `yaml:"max_rate"`
+	// GroupLabels are the labels that name a group, as route was configured: an
+	// overflow series keeps the value of the first that it has.
+	GroupLabels []string `yaml:"-"`
 }
 
 // Default is three tiers of 10s, 1m and 1h, kept 7, 30 and 365 days.
@@ -32,9 +42,13 @@ func Default() Config {
 			{Size: conf.Duration(time.Minute), Grace: conf.Duration(10 * time.Second), TTL: conf.Duration(30 * day)},
 			{Size: conf.Duration(time.Hour), Grace: conf.Duration(time.Minute), TTL: conf.Duration(365 * day)},
 		},
-		MaxAge:    conf.Duration(day),
-		MaxFuture: conf.Duration(time.Minute),
-		MaxSeries: 5000,
+		MaxAge:             conf.Duration(day),
+		MaxFuture:          conf.Duration(time.Minute),
+		MaxSeries:          5000,
+		MaxSeriesPerMetric: 2000,
+		MaxSeriesTotal:     10_000_000,
+		MaxRate:            20_000,
+		GroupLabels:        schemas.GroupLabels,
 	}
 }
 
@@ -46,6 +60,8 @@ const (
 	minTier      = time.Second    //
 	maxSeriesCap = 1<<16 - 1      // a series' index plus one is kept in 16 bits
 	maxTTL       = 3650 * 24 * time.Hour
+	maxTotal     = 1_000_000_000
+	maxRate      = 1_000_000 // times an hour is less than 2^32
 )
 
 // Validate reports every fault of the section at.
@@ -87,6 +103,25 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.MaxSeries < 1 || c.MaxSeries > maxSeriesCap {
 		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65535")
 	}
+	if c.MaxSeriesPerMetric < 1 || c.MaxSeriesPerMetric > maxSeriesCap {
+		d.Fail(at+".max_series_per_metric", c.MaxSeriesPerMetric, "must be 1 to 65535")
+	}
+	if c.MaxSeriesTotal < 1 || c.MaxSeriesTotal > maxTotal {
+		d.Fail(at+".max_series_total", c.MaxSeriesTotal, "must be 1 to 1000000000")
+	}
+	if c.MaxRate < 1 || c.MaxRate > maxRate {
+		d.Fail(at+".max_rate", c.MaxRate, "must be 1 to 1000000 samples a second")
+	}
+}
+
+// clockSkew is by how much the clocks of weir's machines may differ.
+const clockSkew = time.Hour
+
+// KeepMS is how long after its clock, in wall time, a group is remembered, ms: for as
+// long as a sample may come that belongs into one of its windows.
+func (c *Config) KeepMS() int64 {
+	largest := c.Tiers[len(c.Tiers)-1]
+	return c.MaxAge.MS() + largest.Size.MS() + largest.Grace.MS() + clockSkew.Milliseconds()
 }
 
 // TiersMS are the tiers' lengths in ms, smallest first.
@@ -106,7 +141,10 @@ type Reason string
 const (
 	TooOld      Reason = "too_old"      // beyond max_age
 	TooNew      Reason = "future"       // beyond max_future
-	SeriesLimit Reason = "series_limit" // beyond max_series
+	SeriesLimit Reason = "series_limit" // beyond max_series, and not to be collapsed
+	MetricLimit Reason = "metric_limit" // beyond max_series_per_metric, and not to be collapsed
+	TotalLimit  Reason = "total_limit"  // beyond max_series_total
+	RateLimit   Reason = "rate_limit"   // beyond max_rate
 	BadSeries   Reason = "bad_series"   // its definition does not decode
 )
 

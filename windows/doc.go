@@ -22,8 +22,19 @@
 //   - A sample with the series, time and value of one already in its window of the
 //     smallest tier counts once, while that window is open or still kept. A whole
 //     section that repeats one of the last 32 of its group is dropped too.
-//   - Every sample that Apply does not count is counted in Result.Refused or
-//     Result.Dropped by its reason.
+//   - A group that has no window left must be remembered until Group.ForgetMS. What it
+//     may have counted, the one that takes its place refuses as too old.
+//   - A group that is decoded goes on as the one that was encoded would have, to the
+//     byte of what it emits: a replay after a crash must not make other rows.
+//   - Every sample that Apply does not count is counted in Result: Refused by its
+//     reason, Replayed or Duplicates.
+//   - Series beyond the group's limits are collapsed into overflow series with exact
+//     totals (Overflow). Which they are, and which samples are beyond the rate, depends
+//     on the order of arrival, and on the group's state alone: a replay decides the same.
+//     The rate is counted in event time, so that a backlog does not exceed it. The limit
+//     of series in all depends on the whole Core, so a series that it refused begins with
+//     a window of the largest tier. A repeat of a sample whose series was collapsed, and has just got
+//     a place of its own, is not known as one.
 //
 // # Memory
 //
@@ -31,5 +42,6 @@
 // bytes a series, taken from and given back to the Core. A series costs two frames
 // a tier (the open and the kept one), its labels as 16-bit references into the
 // group's dictionary of interned pairs, and 8 bytes for each sample of the smallest
-// tier's frames (to know repeats). BenchmarkState measures it.
+// tier's frames (to know repeats), some 20 if its series is collapsed. So max_rate
+// bounds what a group costs as max_series does. BenchmarkState measures it.
 package windows

@@ -22,7 +22,7 @@ type Fold struct {
 	seen        map[point]struct{} // a file's samples fit in memory, so repeats are known however far apart
 
 	// Duplicates counts samples that were dropped as repeats, Refused those beyond
-	// the limit of series.
+	// the limits of series that could not be collapsed.
 	Duplicates, Refused int
 }
 
@@ -35,11 +35,12 @@ type point struct {
 // farFuture is a wall clock, ms, that no sample is newer than.
 const farFuture = math.MaxInt64 / 4
 
-// NewFold returns an empty Fold. Of c, which must be valid, MaxAge and MaxFuture
-// are ignored.
+// NewFold returns an empty Fold. Of c, which must be valid, MaxAge, MaxFuture,
+// MaxSeriesTotal and MaxRate are ignored.
 func NewFold(c Config, groupLabels []string) *Fold {
+	c.GroupLabels = groupLabels
 	core := NewCore(&c, 0, nil)
-	core.maxAge = farFuture
+	core.maxAge, core.maxTotal, core.maxSamples = 2*farFuture, math.MaxInt, math.MaxUint32
 	return &Fold{core: core, groupLabels: groupLabels, groups: map[string]*Group{}, merged: Merger{}, seen: map[point]struct{}{}}
 }
 

@@ -74,16 +74,18 @@ func (a *agg) values() schemas.Values {
 // group's list of series. A closed frame is frozen: its aggs are encoded in blob, a
 // quarter of the size when each window holds one sample, until a late sample comes.
 type frame struct {
-	start  int64
-	closed bool
-	dirty  int // aggs revised since the close
-	aggs   []agg
-	blob   []byte
+	start   int64
+	closed  bool
+	samples uint32 // in the smallest tier: how many were counted
+	dirty   int    // aggs revised since the close
+	aggs    []agg
+	blob    []byte
 
 	// The smallest tier's frames know the samples of series that have more than one
 	// (8 bytes each), to tell repeats. seen is made when repeats are asked for often.
 	keys []uint64
 	seen map[uint64]struct{}
+	over map[uint64]struct{} // the samples of overflow series; see addCollapsed
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
@@ -155,13 +157,20 @@ type Core struct {
 	maxAge        int64
 	maxFuture     int64
 	maxSeries     int
+	maxPerMetric  int
+	maxTotal      int
+	maxSamples    uint32 // of one window of the smallest tier, in one group
+	groupLabels   []string
 	generation    int
 	wants         func(metric string) bool
+
+	total     int   // series of all groups
+	fullUntil int64 // event time, ms, before which there are no new series
 
 	spare map[int][][]agg // by length
 	held  int             // aggs in spare
 
-	index  []int32 // batch series → group series, or a refusal
+	index  []int32 // batch series → group series, or an idx… constant
 	order  []ordered
 	late   map[lateKey]*agg
 	lates  []lateKey
@@ -173,8 +182,9 @@ type Core struct {
 // NewCore makes a Core for a valid config. generation becomes part of every
 // window; wants says whether a rule reads a metric, nil for none.
 func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
-	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, generation: generation,
-		wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}}
+	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
+		maxTotal: c.MaxSeriesTotal, maxSamples: uint32(int64(c.MaxRate) * c.Tiers[0].Size.MS() / 1000), groupLabels: c.GroupLabels,
+		generation: generation, wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}}
 	for _, t := range c.Tiers {
 		co.sizes = append(co.sizes, t.Size.MS())
 		co.graces = append(co.graces, t.Grace.MS())
@@ -214,7 +224,7 @@ func (f *frame) freeze(co *Core, t int) {
 	co.blob = f.appendBody(co.blob[:0], t)
 	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
 	co.freeAggs(f.aggs)
-	f.aggs, f.keys, f.seen = nil, nil, nil
+	f.aggs, f.keys, f.seen, f.over = nil, nil, nil, nil
 }
 
 // thaw undoes freeze, for a group of n series. The blob is the frame's own or was

@@ -15,11 +15,13 @@ import (
 func FuzzDecodeGroup(f *testing.F) {
 	cfg := Default()
 	rnd := rand.New(rand.NewPCG(1, 1))
-	for range 5 {
+	for n := range 6 {
+		cfg := cfg
+		cfg.MaxSeriesPerMetric = 1 + n/3 // with and without overflow series
 		co := NewCore(&cfg, 0, nil)
 		g := NewGroup(co)
 		var r Result
-		for i, s := range trace(rnd, testSeries(5), 200) {
+		for i, s := range trace(rnd, testSeries(10), 200) {
 			var b schemas.BatchBuilder
 			b.Begin(schemas.Origin{Epoch: 1, Offset: int64(i)}, 0)
 			b.Add(&s.Series, s.Series.Hash(), s.TimeMS, s.Value)
@@ -81,6 +83,16 @@ func TestConfig(t *testing.T) {
 		{"max_series: 0", "windows.max_series: \"0\": must be 1 to 65535"},
 		{"max_series: 65536", "must be 1 to 65535"},
 		{"max_series: 65535", ""},
+		{"max_series_per_metric: 0", "windows.max_series_per_metric: \"0\": must be 1 to 65535"},
+		{"max_series_per_metric: 65536", "must be 1 to 65535"},
+		{"max_series_per_metric: 65535", ""},
+		{"max_series_total: 0", "windows.max_series_total: \"0\": must be 1 to 1000000000"},
+		{"max_series_total: 1000000001", "must be 1 to 1000000000"},
+		{"max_series_total: 1000000000", ""},
+		{"max_rate: 0", "windows.max_rate: \"0\": must be 1 to 1000000 samples a second"},
+		{"max_rate: 1000001", "must be 1 to 1000000"},
+		{"max_rate: 1000000", ""},
+		{"group_labels: [a]", "windows"},
 	} {
 		into := struct {
 			Windows Config `yaml:"windows"`

@@ -20,19 +20,21 @@ const delaysKept = 8
 type Group struct {
 	// Series: fps[i] is the fingerprint of series i, refs[ends[i-1]:ends[i]] its
 	// metric and labels as indexes into dict, table an open-addressing index.
-	fps    []uint64
-	refs   []uint16
-	ends   []uint32
-	wanted []bool // a rule reads the series' metric
-	dict   []unique.Handle[schemas.Label]
-	table  []uint16 // index+1 by fingerprint, 0 empty; len a power of two
+	fps   []uint64
+	refs  []uint16
+	ends  []uint32
+	marks []mark
+	dict  []unique.Handle[schemas.Label]
+	table []uint16 // index+1 by fingerprint, 0 empty; len a power of two
 
 	tiers     [][]*frame // by tier, then by start, ascending
 	newest    int64      // newest event time, ms
 	clock     int64      // the watermark before grace, ms
 	nextClose int64      // the clock at which a window closes, or is let go of, next
 	started   bool       // newest and clock mean something
+	floor     int64      // event time, ms, below which a life before this one may have counted
 	evictable bool       // the largest tier let go of a frame since evict last ran
+	overflows uint16     // series that stand for others
 
 	delays  [delaysKept]int64 // how late the last batches were that brought something new, ms
 	delayAt uint8
@@ -95,7 +97,7 @@ func (g *Group) insert(i int) {
 }
 
 // addSeries appends a series and returns its index. The group has room for it.
-func (g *Group) addSeries(s schemas.Series, fp uint64, wanted bool) int {
+func (g *Group) addSeries(s schemas.Series, fp uint64, m mark) int {
 	i := len(g.fps)
 	g.fps = append(g.fps, fp)
 	g.refs = append(g.refs, g.pair(schemas.Label{Value: s.Metric}))
@@ -103,7 +105,10 @@ func (g *Group) addSeries(s schemas.Series, fp uint64, wanted bool) int {
 		g.refs = append(g.refs, g.pair(l))
 	}
 	g.ends = append(g.ends, uint32(len(g.refs)))
-	g.wanted = append(g.wanted, wanted)
+	g.marks = append(g.marks, m)
+	if m&overflow != 0 {
+		g.overflows++
+	}
 	if len(g.fps)*4 > len(g.table)*3 {
 		g.reindex()
 	} else {
@@ -127,7 +132,7 @@ func (g *Group) reindex() {
 // clip gives back what appending has set aside: groups live long and grow rarely.
 func (g *Group) clip() {
 	g.fps, g.refs, g.ends = slices.Clone(g.fps), slices.Clone(g.refs), slices.Clone(g.ends)
-	g.wanted, g.dict = slices.Clone(g.wanted), slices.Clone(g.dict)
+	g.marks, g.dict = slices.Clone(g.marks), slices.Clone(g.dict)
 }
 
 // pair returns the group's index of a label pair, adding it if need be. Groups
@@ -141,14 +146,6 @@ func (g *Group) pair(l schemas.Label) uint16 {
 	}
 	g.dict = append(g.dict, h)
 	return uint16(len(g.dict) - 1)
-}
-
-// wanted says whether a rule reads the metric.
-func (co *Core) wanted(metric string) bool { return co.wants != nil && co.wants(metric) }
-
-// room says whether one more series, s, fits the indexes.
-func (g *Group) room(co *Core, s schemas.Series) bool {
-	return len(g.fps) < co.maxSeries && len(g.dict)+len(s.Labels)+1 < maxSeriesCap
 }
 
 func (g *Group) seriesRefs(i int) []uint16 {
@@ -219,6 +216,10 @@ func (g *Group) usualDelay() int64 { return slices.Max(g.delays[:]) }
 // less the usual delay.
 func (g *Group) TimeAt(nowMS int64) int64 { return nowMS - g.usualDelay() }
 
+// DelayMS is the usual delay, ms: at least how late the samples of the last batches
+// arrived that brought something new; below 0, they were ahead of the clock.
+func (g *Group) DelayMS() int64 { return g.usualDelay() }
+
 // WallAt is the wall time, ms, at which TimeAt reaches timeMS.
 func (g *Group) WallAt(timeMS int64) int64 { return timeMS + g.usualDelay() }
 
@@ -230,3 +231,22 @@ func (g *Group) DueMS() int64 {
 	}
 	return g.WallAt(g.nextClose)
 }
+
+// ForgetMS is the wall time, ms, from which on a group without a window may be
+// forgotten, 0 while it has some or never had a sample. Until then its clock is needed:
+// a group that knows no clock takes the window of an old sample for a new one, which
+// would replace the row of the window that closed before. What is older than a group
+// that was forgotten is refused by the one that takes its place: keepMS must be
+// Config.KeepMS.
+func (g *Group) ForgetMS(keepMS int64) int64 {
+	switch {
+	case !g.started && g.floor == 0, len(g.fps) > 0 && g.started, g.nextClose != math.MaxInt64:
+		return 0
+	case !g.started: // every sample was refused
+		return g.floor + keepMS
+	}
+	return g.WallAt(g.clock) + keepMS
+}
+
+// Fresh says that the group is as NewGroup made it.
+func (g *Group) Fresh() bool { return !g.started && g.floor == 0 }

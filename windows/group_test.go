@@ -133,6 +133,9 @@ func TestExact(t *testing.T) {
 				if again := g2.AppendTo(fresh, nil); string(again) != string(st) {
 					t.Fatalf("round %d: state does not survive a round trip", round)
 				}
+				if g2.DueMS() != g.DueMS() { // or a replay closes windows at other times
+					t.Fatalf("round %d: due at %d, and at %d after a round trip", round, g.DueMS(), g2.DueMS())
+				}
 				co, g = fresh, g2
 			}
 		}
@@ -190,5 +193,52 @@ func TestRepeatsCountOnce(t *testing.T) {
 func TestConfigBounds(t *testing.T) {
 	if got := fmt.Sprint(NewCore(&Config{Tiers: Default().Tiers}, 0, nil).sizes); got != "[10000 60000 3600000]" {
 		t.Fatal(got)
+	}
+}
+
+// TestForgotten: a group that is empty is remembered until no sample may come any more
+// that belongs into one of its windows, and the one that takes its place refuses them.
+func TestForgotten(t *testing.T) {
+	cfg := Default()
+	co := NewCore(&cfg, 0, nil)
+	const start = int64(1_700_006_400_000)
+	apply := func(g *Group, offset, timeMS, nowMS int64) *Result {
+		var b schemas.BatchBuilder
+		b.Begin(schemas.Origin{Epoch: 1, Offset: offset}, 0)
+		s := testSeries(1)[0]
+		b.Add(&s, s.Hash(), timeMS, float64(offset))
+		var sb schemas.SampleBatch
+		if err := sb.Decode(b.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		var r Result
+		g.Apply(co, &sb, offset, nowMS, true, &r)
+		return &r
+	}
+	g := NewGroup(co)
+	if !g.Fresh() || g.ForgetMS(cfg.KeepMS()) != 0 {
+		t.Error("a new group is not fresh")
+	}
+	apply(g, 1, start, start)
+	if g.Fresh() || g.ForgetMS(cfg.KeepMS()) != 0 {
+		t.Error("a group with a window is to be forgotten")
+	}
+	var r Result
+	for range 3 { // closed, let go of tier by tier
+		g.Advance(co, start+3*3600_000, &r)
+	}
+	forget := g.ForgetMS(cfg.KeepMS())
+	if least := g.ClockMS() + cfg.MaxAge.MS(); forget < least {
+		t.Fatalf("forgotten at %d, but until %d a sample may come for its windows", forget, least)
+	}
+	if r := apply(g, 2, start+1000, start+4*3600_000); r.Applied != 1 || r.Partials == 0 {
+		t.Errorf("a late sample of a group without windows: %+v", r)
+	}
+	after := NewGroup(co)
+	if r := apply(after, 2, start+1000, forget); len(r.Refused) != 1 || r.Refused[0].Reason != TooOld {
+		t.Errorf("a sample older than the group that was forgotten: %+v", r)
+	}
+	if at := after.ForgetMS(cfg.KeepMS()); after.Fresh() || at <= forget {
+		t.Errorf("a group that refused all is forgotten at %d, now is %d", at, forget)
 	}
 }

@@ -1,8 +1,5 @@
 package windows
 
-// DelayMS is the delay, ms, at which the group's samples usually arrive.
-func (g *Group) DelayMS() int64 { return g.usualDelay() }
-
 // InheritDelay has a group that got no samples yet take over the usual delay, ms, that
 // its predecessor in another generation has learnt.
 func (g *Group) InheritDelay(ms int64) {

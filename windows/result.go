@@ -19,6 +19,8 @@ type Result struct {
 	Partials   int // late partials emitted
 	Replayed   int // samples dropped: their origin was applied before
 	Duplicates int // samples dropped: same series, time and value, or same section
+	OverSeries int // of Applied, samples counted in an overflow series, beyond max_series …
+	OverMetric int // … or beyond max_series_per_metric
 
 	builder schemas.WindowBuilder
 }
@@ -113,7 +115,7 @@ func (g *Group) emitFrame(co *Core, t int, f *frame, nowMS int64, r *Result) {
 		}
 		g.emit(co, i, a, r)
 		r.Closed++
-		if g.wanted[i] {
+		if g.marks[i]&wanted != 0 {
 			set = append(set, g.window(i, a, size, f.start, part))
 		}
 	}
@@ -145,7 +147,7 @@ func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 				} else {
 					r.Closed++
 				}
-				if g.wanted[i] {
+				if g.marks[i]&wanted != 0 {
 					set = append(set, g.window(i, a, size, f.start, part))
 				}
 			}
@@ -189,7 +191,9 @@ func (g *Group) evict(co *Core) {
 			f.thaw(co, t, len(g.fps))
 		}
 	}
+	before := len(g.fps)
 	g.forget()
+	co.total -= before - len(g.fps)
 	for t, fs := range g.tiers {
 		for _, f := range fs {
 			if f.closed {
@@ -216,10 +220,10 @@ func (g *Group) forget() {
 		return
 	}
 	old := *g
-	g.fps, g.refs, g.ends, g.wanted, g.dict, g.table = nil, nil, nil, nil, nil, nil
+	g.fps, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
 	for i, n := range to {
 		if n > 0 {
-			g.addSeries(old.seriesAt(i), old.fps[i], old.wanted[i])
+			g.addSeries(old.seriesAt(i), old.fps[i], old.marks[i])
 		}
 	}
 	for _, fs := range g.tiers {

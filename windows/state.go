@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"unique"
@@ -34,6 +35,7 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	}
 	dst = binary.AppendVarint(dst, g.newest)
 	dst = binary.AppendVarint(dst, g.clock-g.newest)
+	dst = binary.AppendVarint(dst, g.floor)
 	dst = append(dst, g.delayAt, g.recentN)
 	for _, d := range g.delays {
 		dst = binary.AppendVarint(dst, d)
@@ -113,6 +115,13 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(f.keys)))
 	for _, k := range f.keys {
+		dst = binary.LittleEndian.AppendUint64(dst, k)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
+	if len(f.over) == 0 {
+		return dst
+	}
+	for _, k := range slices.Sorted(maps.Keys(f.over)) {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
 	return dst
@@ -280,6 +289,7 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	g.started = r.byte() == 1
 	g.newest = r.varint()
 	g.clock = g.newest + r.varint()
+	g.floor = r.varint()
 	g.delayAt, g.recentN = r.byte()%delaysKept, r.byte()%recentDigests
 	for i := range g.delays {
 		g.delays[i] = r.varint()
@@ -290,11 +300,17 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	for n := r.count(11); n > 0; n-- {
 		g.origins = append(g.origins, originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint()), chunk: uint32(r.uvarint())})
 	}
+	over := false // some label has the value of overflow series
 	for n := r.count(2); n > 0; n-- {
-		g.dict = append(g.dict, unique.Make(schemas.Label{Name: r.text(), Value: r.text()}))
+		l := schemas.Label{Name: r.text(), Value: r.text()}
+		over = over || l.Value == Overflow
+		g.dict = append(g.dict, unique.Make(l))
 	}
 	if err := g.decodeSeries(co, r); err != nil {
 		return nil, err
+	}
+	if over {
+		g.markOverflow(co)
 	}
 	for t := range g.tiers {
 		n := r.count(3)
@@ -318,6 +334,7 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	if r.bad || len(r.b) > 0 {
 		return nil, fmt.Errorf("group state of %d bytes: %w", len(state), ErrState)
 	}
+	co.total += len(g.fps)
 	return g, nil
 }
 
@@ -326,7 +343,7 @@ func (g *Group) decodeSeries(co *Core, r *reader) error {
 	if n > maxSeriesCap {
 		return fmt.Errorf("%d series: %w", n, ErrState)
 	}
-	g.fps, g.ends, g.wanted = make([]uint64, 0, n), make([]uint32, 0, n), make([]bool, 0, n)
+	g.fps, g.ends, g.marks = make([]uint64, 0, n), make([]uint32, 0, n), make([]mark, 0, n)
 	for range n {
 		g.fps = append(g.fps, r.u64())
 		k := r.count(1)
@@ -345,7 +362,7 @@ func (g *Group) decodeSeries(co *Core, r *reader) error {
 			g.refs = append(g.refs, uint16(ref))
 		}
 		g.ends = append(g.ends, uint32(len(g.refs)))
-		g.wanted = append(g.wanted, co.wanted(g.dict[metric].Value().Value))
+		g.marks = append(g.marks, co.wanted(g.dict[metric].Value().Value))
 	}
 	g.refs = slices.Clip(g.refs)
 	g.reindex()
@@ -379,6 +396,7 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 // the group has series.
 func (f *frame) decodeBody(r *reader, t int) {
 	i := 0
+	f.samples = 0
 	for n := r.count(11); n > 0; n-- {
 		i += int(min(r.uvarint(), maxSeriesCap))
 		if i >= len(f.aggs) {
@@ -388,6 +406,7 @@ func (f *frame) decodeBody(r *reader, t int) {
 		a := &f.aggs[i]
 		a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
 		a.readFloats(r)
+		f.samples += a.count
 	}
 	if t > 0 {
 		return
@@ -397,6 +416,12 @@ func (f *frame) decodeBody(r *reader, t int) {
 		f.keys[j] = r.u64()
 		if int(f.keys[j]>>48) >= len(f.aggs) {
 			r.bad = true
+		}
+	}
+	if n := r.count(8); n > 0 {
+		f.over = make(map[uint64]struct{}, n)
+		for range n {
+			f.over[r.u64()] = struct{}{}
 		}
 	}
 }

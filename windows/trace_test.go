@@ -6,18 +6,21 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"weir/schemas"
+	"weir/schemas/conf"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the traces print into their files")
 
 // TestTraces runs the files of testdata/*.trace: lines of
 //
-//	add [at=TIME] NAME TIME=VALUE …    one batch of samples of a series; at is its arrival
+//	limit NAME=N …                     config fields, before the first sample: the limits of series and rate
+//	add [at=TIME] NAME TIME=VALUE …    one batch of samples of a series of web01, such as a or a{path="/"}; at is its arrival
 //	repeat                             the last batch again, same origin
 //	resend                             the last batch again, from another partition
 //	advance TIME                       the wall clock, read from the log
@@ -111,6 +114,17 @@ func (tr *tracer) run(cmd string) []string {
 	f := strings.Fields(cmd)
 	var r Result
 	switch f[0] {
+	case "limit":
+		text := "windows: {" + strings.ReplaceAll(strings.Join(f[1:], ", "), "=", ": ") + "}"
+		into := struct {
+			Windows Config `yaml:"windows"`
+		}{Default()}
+		d := conf.Parse("trace", []byte(text), &into)
+		if into.Windows.Validate("windows", d); d.Err() != nil {
+			tr.t.Fatal(d.Err())
+		}
+		tr.co = NewCore(&into.Windows, 0, nil)
+		tr.g = NewGroup(tr.co)
 	case "add":
 		var b schemas.BatchBuilder
 		b.Begin(schemas.Origin{Epoch: 1, Offset: tr.offset}, 0)
@@ -121,8 +135,13 @@ func (tr *tracer) run(cmd string) []string {
 			switch {
 			case key == "at":
 				arrival = tr.time(v)
-			case !ok:
-				s = schemas.Series{Metric: a, Labels: schemas.Labels{{Name: "host", Value: "web01"}}}
+			case !ok || strings.Contains(key, "{"):
+				var err error
+				if s, err = schemas.ParseSeries(a); err != nil {
+					tr.t.Fatal(err)
+				}
+				s.Labels = append(s.Labels, schemas.Label{Name: "host", Value: "web01"})
+				s.Labels.Sort()
 			default:
 				val, err := strconv.ParseFloat(v, 64)
 				if err != nil {
@@ -174,6 +193,12 @@ func (tr *tracer) apply(r *Result) {
 	tr.offset++
 }
 
+// traceName is a series' text without its host.
+func traceName(s schemas.Series) string {
+	s.Labels = slices.DeleteFunc(slices.Clone(s.Labels), func(l schemas.Label) bool { return l.Name == "host" })
+	return s.String()
+}
+
 func (tr *tracer) print(r *Result) []string {
 	var out []string
 	for _, v := range r.Values {
@@ -182,7 +207,7 @@ func (tr *tracer) print(r *Result) []string {
 			tr.t.Fatal(err)
 		}
 		for _, w := range b.Windows {
-			line := fmt.Sprintf("%s %s +%s %d %g %g %g %g %g r%d", w.Series.Metric, schemas.TierName(w.TierMS),
+			line := fmt.Sprintf("%s %s +%s %d %g %g %g %g %g r%d", traceName(w.Series), schemas.TierName(w.TierMS),
 				schemas.TierName(max(w.StartMS-traceEpoch, 0)), w.Count, w.Sum, w.Min, w.Max, w.First, w.Last, w.Revision)
 			if w.Late() {
 				line += " late"
@@ -191,7 +216,13 @@ func (tr *tracer) print(r *Result) []string {
 		}
 	}
 	for _, x := range r.Refused {
-		out = append(out, fmt.Sprintf("refused %s %g: %s", x.Series.Metric, x.Value, x.Reason))
+		out = append(out, fmt.Sprintf("refused %s %g: %s", traceName(x.Series), x.Value, x.Reason))
+	}
+	if r.OverSeries > 0 {
+		out = append(out, fmt.Sprintf("%d beyond max_series", r.OverSeries))
+	}
+	if r.OverMetric > 0 {
+		out = append(out, fmt.Sprintf("%d beyond max_series_per_metric", r.OverMetric))
 	}
 	if r.Replayed > 0 {
 		out = append(out, fmt.Sprintf("%d replayed", r.Replayed))

@@ -41,6 +41,9 @@ running_pid() {
   echo "$pid"
 }
 
+# alive PID: it runs, or is on its way out and may still hold its ports and files. A zombie is not alive.
+alive() { grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2> /dev/null; }
+
 answers() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 
 # launch PORT LOGLINE COMMAND… starts the engine in a session of its own (a Ctrl-C at the terminal
@@ -48,6 +51,8 @@ answers() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 launch() {
   local port=$1 line=$2 pid
   shift 2
+  # The last thread of a life that was killed closes its socket a moment later than the process is gone.
+  for _ in $(seq 1 30); do answers "$port" || break; sleep 0.1; done
   answers "$port" && die "port $port is taken by another process"
   [ -e "$RUN/out.log" ] && mv "$RUN/out.log" "$RUN/out.log.1"
   setsid "$@" > "$RUN/out.log" 2>&1 < /dev/null &
@@ -71,11 +76,11 @@ stop() {
   local pid
   if pid=$(running_pid); then
     kill "-$1" "$pid" 2> /dev/null || true
-    for _ in $(seq 1 300); do running_pid > /dev/null || break; sleep 0.1; done
-    if running_pid > /dev/null; then
+    for _ in $(seq 1 300); do alive "$pid" || break; sleep 0.1; done
+    if alive "$pid"; then
       echo "$NAME: pid $pid did not end within 30 s: killed" >&2
       kill -KILL "$pid" 2> /dev/null || true
-      for _ in $(seq 1 50); do running_pid > /dev/null || break; sleep 0.1; done
+      for _ in $(seq 1 100); do alive "$pid" || break; sleep 0.1; done
     fi
   fi
   rm -f "$RUN/pid"

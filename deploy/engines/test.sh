@@ -56,9 +56,10 @@ status=0
 go test -tags engines -count=1 -p 1 -timeout 20m -v -run "^($tests)\$" "$@" $packages 2>&1 |
   tee "$tmp/go-test.log" | grep --line-buffered -v '^=== ' || status=${PIPESTATUS[0]}
 if [ "$status" != 0 ]; then
-  for log in "$KAFKA_RUN" "$CASSANDRA_RUN"; do
-    printf '\nthe end of %s:\n' "$log/out.log"
-    tail -n 40 "$log/out.log" || true
+  for log in "$KAFKA_RUN"/out.log* "$CASSANDRA_RUN"/out.log*; do
+    printf '\nthe last warnings of %s, and its end:\n' "$log"
+    grep -E ' (WARN|ERROR) ' "$log" | tail -n 10 | cut -c 1-300 || true
+    tail -n 5 "$log" | cut -c 1-300
   done
   echo
   grep -E '^(--- FAIL|panic:|FAIL|ok)' "$tmp/go-test.log" || true

@@ -62,6 +62,14 @@ func (p *Processor) Ready() bool {
 	return e != nil && e.Ready()
 }
 
+// Waiting is what the processor waits for before it is ready, in words, or "".
+func (p *Processor) Waiting() string {
+	if e := p.engine.Load(); e != nil {
+		return e.Waiting()
+	}
+	return "starting"
+}
+
 // Run processes until ctx ends; see writeback.Engine.Run. It may be called again
 // after it returned.
 func (p *Processor) Run(ctx context.Context) error {

@@ -80,11 +80,11 @@ func decodeLife(b []byte) (*life, error) {
 func (l *logic) Apply(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record) {
 	c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
 	if err != nil {
-		l.refuse(p, e.Key, r, "undecodable", err)
+		l.refuse(p, e, r, "undecodable", err)
 		return
 	}
 	if c.Fingerprint != e.Key {
-		l.refuse(p, e.Key, r, "wrong_key", fmt.Errorf("fingerprint %q", c.Fingerprint))
+		l.refuse(p, e, r, "wrong_key", fmt.Errorf("fingerprint %q", c.Fingerprint))
 		return
 	}
 	next, changed := alerts.Step(e.V.alert, c)
@@ -145,10 +145,10 @@ func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _
 	e.Emit(p, topics.Alerts, []byte(e.Key), nil)
 }
 
-func (l *logic) refuse(p *writeback.Part[life], key string, r writeback.Record, reason string, err error) {
+func (l *logic) refuse(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record, reason string, err error) {
 	l.refused.WithLabelValues(reason).Inc()
-	l.log.Warn("condition refused", "fingerprint", key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
-	p.Deadletter(&kgo.Record{Topic: topics.DeadLetter, Key: []byte(key), Value: append([]byte(nil), r.Value...), Headers: []kgo.RecordHeader{
+	l.log.Warn("condition refused", "fingerprint", e.Key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
+	e.Deadletter(p, &kgo.Record{Topic: topics.DeadLetter, Key: []byte(e.Key), Value: r.Value, Headers: []kgo.RecordHeader{
 		{Key: "weir.stage", Value: []byte("alert")},
 		{Key: "weir.reason", Value: []byte(reason)},
 		{Key: "weir.topic", Value: []byte(topics.Conditions)},

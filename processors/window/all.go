@@ -42,16 +42,19 @@ func NewAll(cfg Config, d Deps, client []kgo.Opt) *All {
 	return &All{cfg: cfg, deps: d, client: client, running: map[int]*member{}}
 }
 
-// Ready says that the partitions of this process have recovered, in all generations.
-func (a *All) Ready() bool {
+// Waiting is what a generation waits for before it is ready, in words, or "".
+func (a *All) Waiting() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, m := range a.running {
-		if !m.Ready() {
-			return false
+		if why := m.Waiting(); why != "" {
+			return why
 		}
 	}
-	return len(a.running) > 0
+	if len(a.running) == 0 {
+		return "reading the generations"
+	}
+	return ""
 }
 
 const (
@@ -157,14 +160,18 @@ func (a *All) reports(now time.Time) []schemas.ShardReport {
 		}
 		e.Each(func(p *writeback.Part[group]) {
 			loc := p.Local.(*local)
-			n, before := loc.load.samples.Load(), m.seen[p.ID]
+			n, before := loc.count.Load(), m.seen[p.ID]
 			m.seen[p.ID] = sampled{now, n}
 			rate := 0.0
 			if took := now.Sub(before.at).Seconds(); !before.at.IsZero() && n >= before.n && took > 0 {
 				rate = float64(n-before.n) / took
 			}
+			series := 0
+			if r := loc.watch.report.Load(); r != nil {
+				series = r.series
+			}
 			reports = append(reports, schemas.ShardReport{Gen: gen, Shard: p.ID, Owner: a.deps.Instance, AtMS: now.UnixMilli(),
-				Groups: p.Keys(), Series: loc.load.series.Load(), PerSecond: rate})
+				Groups: p.Keys(), Open: loc.open.Load(), Series: int64(series), PerSecond: rate})
 		})
 	}
 	return reports

@@ -65,7 +65,7 @@ func serve(l load) error {
 		return err
 	}
 	groups := l.series / l.perGroup
-	start := time.Now().Truncate(time.Hour).Add(-10 * time.Hour).UnixMilli()
+	start := time.Now().Truncate(time.Hour).UnixMilli() - int64(l.rounds)*l.stepMS
 	var failed error
 	for r := range l.rounds {
 		for g := range groups {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"sync/atomic"
 
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -156,22 +155,18 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 	e.V.windows.InheritDelay(h.delayMS)
 }
 
-// shardLoad is what a partition's owner reports of it; written by the partition's goroutine.
-type shardLoad struct {
-	samples, series atomic.Int64
-	countedMS       int64
-}
-
-// recountMS is how often the series of a partition are counted, ms.
-const recountMS = 5000
-
-func (l *shardLoad) note(p *writeback.Part[group], samples int, nowMS int64) {
-	l.samples.Add(int64(samples))
-	if nowMS-l.countedMS < recountMS {
+// note counts the groups that hold a window, or something that rules wait for: a
+// generation without any has drained. A group that is read anew in a rebalance may be
+// counted twice until the processor starts again.
+func (loc *local) note(g *group) {
+	busy := g.windows.DueMS() != 0 || g.rules.DueMS() != 0
+	if busy == g.busy {
 		return
 	}
-	l.countedMS = nowMS
-	n := int64(0)
-	p.Values(func(e *writeback.Entry[group]) { n += int64(e.V.windows.Series()) })
-	l.series.Store(n)
+	g.busy = busy
+	if busy {
+		loc.open.Add(1)
+	} else {
+		loc.open.Add(-1)
+	}
 }

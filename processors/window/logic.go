@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,6 +23,8 @@ type group struct {
 	windows *windows.Group
 	rules   alerts.State
 	passed
+	busy    bool // counted in local.open
+	samples uint32 // that came since watch last looked
 }
 
 // local is what a partition's groups share.
@@ -31,12 +34,14 @@ type local struct {
 	batch schemas.SampleBatch
 	res   windows.Result
 	conds []schemas.Condition
-	load  shardLoad
+	count atomic.Int64 // samples that came
+	open  atomic.Int64 // groups with windows, or rules that wait
+	watch watch
 }
 
 // logic implements writeback.Logic.
 type logic struct {
-	windows windows.Config
+	windows windows.Config // of one partition: its share of the series
 	rules   *alerts.RuleSet
 	log     *slog.Logger
 	gen     int                        // of samples
@@ -44,13 +49,15 @@ type logic struct {
 
 	samples    *prometheus.CounterVec // by result
 	closed     *prometheus.CounterVec // by kind
+	overflow   *prometheus.CounterVec // by limit
 	conditions prometheus.Counter
 	corrupt    prometheus.Counter
 	ruleFaults prometheus.Counter
 }
 
 func (l *logic) Open(*writeback.Part[group]) any {
-	return &local{core: windows.NewCore(&l.windows, l.gen, l.rules.Wants), eval: l.rules.NewEvaluator()}
+	return &local{core: windows.NewCore(&l.windows, l.gen, l.rules.Wants), eval: l.rules.NewEvaluator(),
+		watch: watch{named: map[string]*schemas.Source{}}}
 }
 
 func (l *logic) New(p *writeback.Part[group], _ string) *group {
@@ -79,11 +86,14 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 	if err != nil {
 		return nil, fmt.Errorf("group %q: %w", key, err)
 	}
-	return &group{windows: w, rules: *st, passed: done}, nil
+	g := &group{windows: w, rules: *st, passed: done}
+	p.Local.(*local).note(g)
+	return g, nil
 }
 
 func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
 	loc := p.Local.(*local)
+	defer loc.note(e.V)
 	if isHandover(r.Value) {
 		l.inherit(p, e, r)
 		return
@@ -91,20 +101,41 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	if err := loc.batch.Decode(r.Value); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		p.Deadletter(l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		e.Deadletter(p, l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
 		return
 	}
 	loc.res.Reset()
 	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, true, &loc.res)
 	l.emit(p, e)
-	loc.load.note(p, len(loc.batch.Points), r.TimeMS)
+	loc.count.Add(int64(len(loc.batch.Points)))
+	e.V.samples += uint32(len(loc.batch.Points))
+	loc.watch.records++
+	if loc.res.OverSeries+loc.res.OverMetric > 0 {
+		l.collapsed(loc, e.Key, r.TimeMS)
+	}
 	if len(loc.res.Refused) > 0 {
-		l.refuse(p, e.Key, r.Offset, loc.res.Refused)
+		l.refuse(p, e, r.Offset, loc.res.Refused)
+		loc.watch.refused(e.Key, loc.res.Refused, r.TimeMS)
+	}
+	loc.watch.look(p, r.TimeMS)
+}
+
+// collapsed counts samples that were counted in overflow series.
+func (l *logic) collapsed(loc *local, key string, nowMS int64) {
+	for _, c := range []struct {
+		reason windows.Reason
+		n      int
+	}{{windows.SeriesLimit, loc.res.OverSeries}, {windows.MetricLimit, loc.res.OverMetric}} {
+		if c.n > 0 {
+			l.overflow.WithLabelValues(string(c.reason)).Add(float64(c.n))
+			loc.watch.collapsed(key, c.reason, c.n, nowMS)
+		}
 	}
 }
 
 func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS, _ int64) {
 	loc := p.Local.(*local)
+	defer loc.note(e.V)
 	loc.res.Reset()
 	e.V.windows.Advance(loc.core, nowMS, &loc.res)
 	l.emit(p, e)
@@ -114,6 +145,10 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 		l.emitConditions(p, e)
 	}
 	l.handOver(p, e, nowMS)
+	loc.watch.look(p, nowMS)
+	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
+		e.V.windows = windows.NewGroup(loc.core)
+	}
 }
 
 func (l *logic) Due(g *group) int64 {
@@ -123,11 +158,14 @@ func (l *logic) Due(g *group) int64 {
 			due = r
 		}
 	}
+	if due == 0 {
+		due = g.windows.ForgetMS(l.windows.KeepMS())
+	}
 	return due
 }
 
 func (l *logic) Gone(g *group) bool {
-	return g.windows.Series() == 0 && g.windows.DueMS() == 0 && g.rules.DueMS() == 0
+	return g.windows.Fresh() && g.rules.DueMS() == 0
 }
 
 // emit sends what closed, and checks the rules on it.
@@ -186,14 +224,14 @@ type letterSample struct {
 }
 
 // refuse counts refused samples and writes them to deadletter, by reason.
-func (l *logic) refuse(p *writeback.Part[group], key string, offset int64, refused []windows.Refused) {
+func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offset int64, refused []windows.Refused) {
 	by := map[windows.Reason][]letterSample{}
 	send := func(reason windows.Reason) {
 		b, err := json.Marshal(by[reason])
 		if err != nil { // values are finite: route refuses others
 			b = []byte(err.Error())
 		}
-		p.Deadletter(l.deadletter(p, key, offset, string(reason), b))
+		e.Deadletter(p, l.deadletter(p, e.Key, offset, string(reason), b))
 		by[reason] = by[reason][:0]
 	}
 	for _, r := range refused {

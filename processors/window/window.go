@@ -47,18 +47,25 @@ func New(cfg Config, d Deps) *Processor {
 	if d.Generation == nil {
 		d.Generation = schemas.FirstGeneration(d.Topics.Shards).Newest()
 	}
-	l := &logic{windows: d.Windows, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
+	share := d.Windows
+	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
+	l := &logic{windows: share, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them."}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
 			Help: "Windows emitted: closed, revised by late samples, or late partials."}, []string{"kind"}),
+		overflow: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_overflow_samples_total",
+			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond."}, []string{"limit"}),
 		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted."}),
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
 	}
-	l.samples, l.closed = register(d.Registry, l.samples), register(d.Registry, l.closed)
+	l.samples, l.closed, l.overflow = register(d.Registry, l.samples), register(d.Registry, l.closed), register(d.Registry, l.overflow)
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
-	return &Processor{cfg: cfg, deps: d, logic: l}
+	p := &Processor{cfg: cfg, deps: d, logic: l}
+	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
+		Help: "Series that the partitions of this process have, as last counted."}, func() float64 { return float64(p.series()) }))
+	return p
 }
 
 // register registers c, or returns the collector of a Processor that ran before.
@@ -74,6 +81,14 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 func (p *Processor) Ready() bool {
 	e := p.engine.Load()
 	return e != nil && e.Ready()
+}
+
+// Waiting is what the processor waits for before it is ready, in words, or "".
+func (p *Processor) Waiting() string {
+	if e := p.engine.Load(); e != nil {
+		return e.Waiting()
+	}
+	return "starting"
 }
 
 // Run processes until ctx ends; see writeback.Engine.Run. It may be called again

@@ -38,6 +38,8 @@ type Driven interface {
 	Begin(partition int32) int64
 	// Flush writes back the next changed value; false says that there was none.
 	Flush(partition int32) bool
+	// Marked is called when the offset that Begin returned is committed.
+	Marked(partition int32, offset int64)
 	// Abort ends a checkpoint that Flush has not come to the end of.
 	Abort(partition int32)
 	// Close is what a rebalance or a stop does.
@@ -109,9 +111,9 @@ func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
 func (d *driven[T]) Begin(id int32) int64 {
 	d.Abort(id)
 	p := d.opened[id]
-	p.noted = p.next.Load()
+	next := p.next.Load()
 	d.visits[id], _ = p.Iterator()
-	return p.noted
+	return next
 }
 
 func (d *driven[T]) Flush(id int32) bool {
@@ -127,6 +129,8 @@ func (d *driven[T]) Flush(id int32) bool {
 	p.flush(&driveContext{d: d, p: p, key: string(it.Key())})
 	return true
 }
+
+func (d *driven[T]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
 
 func (d *driven[T]) Abort(id int32) {
 	if it := d.visits[id]; it != nil {

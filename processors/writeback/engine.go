@@ -75,6 +75,8 @@ type Engine[T any] struct {
 
 	mu     sync.RWMutex
 	parts  map[int32]*Part[T]
+	opened map[int32]*Part[T] // being recovered
+	ends   map[int32]int64    // where the table ended when the recovery began
 	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	fail  context.CancelCauseFunc
@@ -98,7 +100,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		}
 		return c
 	}
-	return &Engine[T]{altered: newAltered(opts.Registry), opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{},
+	return &Engine[T]{altered: newAltered(opts.Registry), opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
@@ -116,6 +118,18 @@ func (e *Engine[T]) Owned() int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return len(e.parts)
+}
+
+// Locals is Logic's own of every partition that this member owns now. It is still used by
+// the partitions' goroutines: only what is safe to share may be.
+func (e *Engine[T]) Locals() []any {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make([]any, 0, len(e.parts))
+	for _, p := range e.parts {
+		all = append(all, p.Local)
+	}
+	return all
 }
 
 // stopTime bounds the last checkpoint of a clean stop.
@@ -136,6 +150,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
+	go e.tellRecovery(run)
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})
@@ -266,91 +281,6 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	)
 }
 
-// storage builds what Goka keeps a partition of the table in.
-func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
-	ps, err := e.local(topic, id)
-	if err != nil {
-		return nil, err
-	}
-	p := &Part[T]{Storage: ps, ID: id, eng: e}
-	e.mu.Lock()
-	was := e.parked[id]
-	delete(e.parked, id)
-	e.mu.Unlock()
-	if was == nil {
-		p.live = map[string]*Entry[T]{}
-		return p, nil
-	}
-	p.kept, p.reload = true, map[string]struct{}{}
-	p.Local, p.live, p.heap, p.dirty = was.Local, was.live, was.heap, was.dirty
-	p.dueMS.Store(was.dueMS.Load())
-	return p, nil
-}
-
-func (e *Engine[T]) addPart(p *Part[T]) {
-	e.mu.Lock()
-	e.parts[p.ID] = p
-	e.mu.Unlock()
-}
-
-// parkPart takes a partition out of use. Its goroutine has ended. Goka calls
-// MarkRecovered, too, when a session ends in the middle of a recovery: such a
-// partition is not kept.
-func (e *Engine[T]) parkPart(p *Part[T]) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.parts[p.ID] == p {
-		delete(e.parts, p.ID)
-		if p.complete {
-			e.parked[p.ID] = p
-		}
-	}
-}
-
-// tableEnds returns the end offset of each partition of the table.
-func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
-	// Not under the session's context: that it ends here is no error.
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	listed, err := kadm.NewClient(e.prod.client).ListEndOffsets(ctx, e.opts.Table)
-	if err == nil {
-		err = listed.Error()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the end of %s: %w", e.opts.Table, err)
-	}
-	ends := map[int32]int64{}
-	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
-	return ends, nil
-}
-
-// recovered is called when a session is alive and Goka says that its partitions have
-// recovered: at least to ends, or something stopped the reading of the table, which
-// Goka takes for the end of it.
-func (e *Engine[T]) recovered(ends map[int32]int64) error {
-	for _, p := range e.owned() {
-		if at, err := p.GetOffset(-1); err != nil || at < ends[p.ID]-1 {
-			return fmt.Errorf("partition %d: %w: read to %d of %d, %v", p.ID, ErrRecovery, at+1, ends[p.ID], err)
-		}
-	}
-	e.setUp()
-	return nil
-}
-
-// setUp marks the partitions as complete, and forgets those that the rebalance gave
-// to others.
-func (e *Engine[T]) setUp() {
-	e.mu.Lock()
-	for _, p := range e.parts {
-		p.complete = true
-	}
-	clear(e.parked)
-	e.mu.Unlock()
-}
-
-// ErrRecovery is wrapped by Run's error when the table was not read to its end.
-var ErrRecovery = errors.New("recovery is not complete")
-
 func (e *Engine[T]) owned() []*Part[T] {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -425,7 +355,6 @@ func (e *Engine[T]) checkpoint(ctx context.Context, proc *goka.Processor) error 
 	offsets := make([]int64, len(parts))
 	for i, p := range parts {
 		offsets[i] = p.next.Load()
-		p.noted = offsets[i]
 	}
 	if _, err := proc.VisitAllWithStats(ctx, "flush", nil); err != nil {
 		return fmt.Errorf("flush: %w", err)
@@ -440,6 +369,10 @@ func (e *Engine[T]) checkpoint(ctx context.Context, proc *goka.Processor) error 
 		if offsets[i] > 0 {
 			s.ConsumerGroupSession.MarkOffset(e.opts.Input, p.ID, offsets[i], "")
 		}
+	}
+	s.Commit()
+	for i, p := range parts {
+		p.marked.Store(offsets[i])
 	}
 	e.checkpoints.Inc()
 	return nil

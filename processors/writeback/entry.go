@@ -1,6 +1,7 @@
 package writeback
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync/atomic"
@@ -26,6 +27,7 @@ type Entry[T any] struct {
 type emission struct {
 	topic      string
 	key, value []byte
+	headers    []kgo.RecordHeader
 	acked      atomic.Bool
 }
 
@@ -33,7 +35,16 @@ type emission struct {
 // more than once. A nil value deletes the key from a compacted topic. The value must
 // not change afterwards. Call it from Logic only.
 func (e *Entry[T]) Emit(p *Part[T], topic string, key, value []byte) {
-	m := &emission{topic: topic, key: key, value: value}
+	e.emit(p, &emission{topic: topic, key: key, value: value})
+}
+
+// Deadletter is Emit for a refused record, or what stands for refused samples. r may
+// be used again.
+func (e *Entry[T]) Deadletter(p *Part[T], r *kgo.Record) {
+	e.emit(p, &emission{topic: r.Topic, key: r.Key, value: bytes.Clone(r.Value), headers: r.Headers})
+}
+
+func (e *Entry[T]) emit(p *Part[T], m *emission) {
 	e.trim()
 	e.pending = append(e.pending, m)
 	p.touch(e)
@@ -54,14 +65,15 @@ func (e *Entry[T]) trim() {
 }
 
 func (p *Part[T]) send(m *emission) {
-	p.eng.prod.produce(&kgo.Record{Topic: m.topic, Key: m.key, Value: m.value}, func(err error) {
+	p.eng.prod.produce(&kgo.Record{Topic: m.topic, Key: m.key, Value: m.value, Headers: m.headers}, func(err error) {
 		if err == nil {
 			m.acked.Store(true)
 		}
 	})
 }
 
-const entryVersion = 1
+// entryVersion 2 has headers; 1, which is still read, had none.
+const entryVersion = 2
 
 // encode appends the stored form: version, last offset, what is not acknowledged
 // yet, and Logic's value.
@@ -71,48 +83,87 @@ func (e *Entry[T]) encode(p *Part[T], dst []byte) []byte {
 	dst = binary.AppendVarint(dst, e.offset)
 	dst = binary.AppendUvarint(dst, uint64(len(e.pending)))
 	for _, m := range e.pending {
-		for _, b := range [3][]byte{[]byte(m.topic), m.key, m.value} {
-			dst = binary.AppendUvarint(dst, uint64(len(b)))
-			dst = append(dst, b...)
+		dst = appendBytes(appendBytes(appendBytes(dst, []byte(m.topic)), m.key), m.value)
+		dst = binary.AppendUvarint(dst, uint64(len(m.headers)))
+		for _, h := range m.headers {
+			dst = appendBytes(appendBytes(dst, []byte(h.Key)), h.Value)
 		}
 	}
 	return p.eng.logic.Append(p, dst, e.V)
 }
 
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
 func decodeEntry[T any](p *Part[T], key string, b []byte) (*Entry[T], error) {
+	fault := func(err error) error {
+		return fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, err)
+	}
 	e := &Entry[T]{Key: key}
-	if len(b) == 0 || b[0] != entryVersion {
-		return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, schemas.ErrVersion)
+	if len(b) == 0 || b[0] < 1 || b[0] > entryVersion {
+		return nil, fault(schemas.ErrVersion)
 	}
-	b = b[1:]
-	off, n := binary.Varint(b)
-	if n <= 0 {
-		return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, schemas.ErrCorrupt)
-	}
-	e.offset, b = off, b[n:]
-	k, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, schemas.ErrCorrupt)
-	}
-	b = b[n:]
-	for ; k > 0; k-- {
-		var f [3][]byte
-		for i := range f {
-			l, n := binary.Uvarint(b)
-			if n <= 0 || l > uint64(len(b)-n) {
-				return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, schemas.ErrCorrupt)
-			}
-			f[i], b = b[n:n+int(l)], b[n+int(l):]
+	version, r := b[0], entryReader{b: b[1:]}
+	e.offset = r.varint()
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		m := &emission{topic: string(r.bytes()), key: r.bytes(), value: r.bytes()}
+		if len(m.value) == 0 {
+			m.value = nil
 		}
-		if len(f[2]) == 0 {
-			f[2] = nil
+		headers := uint64(0)
+		if version >= 2 {
+			headers = r.uvarint()
 		}
-		e.pending = append(e.pending, &emission{topic: string(f[0]), key: f[1], value: f[2]})
+		for ; headers > 0 && !r.bad; headers-- {
+			m.headers = append(m.headers, kgo.RecordHeader{Key: string(r.bytes()), Value: r.bytes()})
+		}
+		e.pending = append(e.pending, m)
 	}
-	v, err := p.eng.logic.Decode(p, key, b)
+	if r.bad {
+		return nil, fault(schemas.ErrCorrupt)
+	}
+	v, err := p.eng.logic.Decode(p, key, r.b)
 	if err != nil {
-		return nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, err)
+		return nil, fault(err)
 	}
 	e.V = v
 	return e, nil
+}
+
+// entryReader reads a stored form; after the first fault it returns nothing.
+type entryReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *entryReader) skip(n int) {
+	if n <= 0 {
+		r.b, r.bad = nil, true
+		return
+	}
+	r.b = r.b[n:]
+}
+
+func (r *entryReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	r.skip(n)
+	return v
+}
+
+func (r *entryReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	r.skip(n)
+	return v
+}
+
+func (r *entryReader) bytes() []byte {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.b, r.bad = nil, true
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
 }

@@ -30,8 +30,8 @@ type Part[T any] struct {
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
 	tickOut atomic.Bool  // a tick was appended and has not come back
-	noted   int64        // next, as the running checkpoint noted it
 	keys    atomic.Int64 // len(live)
+	marked  atomic.Int64 // next, as the last checkpoint marked it
 
 	mu    sync.Mutex
 	dirty []*Entry[T]
@@ -67,6 +67,9 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 
 // Keys is how many live values there are; safe for concurrent use.
 func (p *Part[T]) Keys() int64 { return p.keys.Load() }
+
+// Value returns the live value of key, or nil if it has none, from the partition's goroutine.
+func (p *Part[T]) Value(key string) *Entry[T] { return p.live[key] }
 
 // Deadletter sends a refused record, or what stands for refused samples, to the
 // deadletter topic; a checkpoint waits until it is acknowledged.
@@ -108,7 +111,10 @@ func (p *Part[T]) MarkRecovered() error {
 			if err != nil {
 				return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 			}
-			delete(p.live, key) // an entry that stands in the heap or the dirty list is left to them
+			if old := p.live[key]; old != nil {
+				old.due = 0 // what stands of it in the heap is void, as in the dirty list
+			}
+			delete(p.live, key)
 			if v == nil {
 				continue
 			}
@@ -125,7 +131,7 @@ func (p *Part[T]) MarkRecovered() error {
 		decoded = len(p.live)
 	}
 	p.recovered = true
-	p.eng.log.Info("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
+	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
 	p.keys.Store(int64(len(p.live)))
 	p.eng.addPart(p)
 	return nil
@@ -275,14 +281,15 @@ func (p *Part[T]) flush(ctx goka.Context) {
 	e.dirty.Store(false)
 	e.trim()
 	// A key is forgotten only when no record that it has applied can be replayed.
-	if len(e.pending) == 0 && e.offset < p.noted && p.eng.logic.Gone(e.V) {
+	gone := p.eng.logic.Gone(e.V)
+	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
 		delete(p.live, e.Key)
 		p.keys.Store(int64(len(p.live)))
 		ctx.Delete()
 		return
 	}
 	ctx.SetValue(e.encode(p, nil))
-	if len(e.pending) > 0 { // once more when they are acknowledged
+	if gone || len(e.pending) > 0 { // once more when they are acknowledged
 		p.touch(e)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash"
+	"sync/atomic"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
@@ -21,6 +22,7 @@ type producer struct {
 	counts map[string]int32
 	more   func(topic string) (int32, bool) // or nil: asked for topics that counts does not have
 	failed func(error)
+	first  atomic.Pointer[error] // after which nothing is sent
 }
 
 // Emit implements goka.Producer.
@@ -52,16 +54,21 @@ func (p *producer) Close() error {
 	return err
 }
 
-// send produces a record whose partition is already set, or follows from its key.
-// An error ends the Engine.
+// produce produces a record whose partition is already set, or follows from its key.
+// An error ends the Engine, and until it has ended nothing more is sent: a record must
+// not overtake one that failed, as its readers take what is older for a replay.
 func (p *producer) produce(r *kgo.Record, done func(error)) {
+	if err := p.first.Load(); err != nil {
+		done(*err)
+		return
+	}
 	n, ok := p.counts[r.Topic]
 	if !ok && p.more != nil {
 		n, ok = p.more(r.Topic)
 	}
 	if !ok {
 		err := fmt.Errorf("topic %s: number of partitions not given", r.Topic)
-		p.failed(err)
+		p.fail(err)
 		done(err)
 		return
 	}
@@ -71,10 +78,15 @@ func (p *producer) produce(r *kgo.Record, done func(error)) {
 	p.out(context.Background(), r, func(_ *kgo.Record, err error) {
 		if err != nil {
 			err = fmt.Errorf("produce to %s/%d: %w", r.Topic, r.Partition, err)
-			p.failed(err)
+			p.fail(err)
 		}
 		done(err)
 	})
+}
+
+func (p *producer) fail(err error) {
+	p.first.CompareAndSwap(nil, &err)
+	p.failed(err)
 }
 
 // murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka asks for (TRAPS 1).

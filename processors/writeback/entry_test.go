@@ -1,0 +1,92 @@
+package writeback
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io"
+	"log/slog"
+	"reflect"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+)
+
+// drivenCounter is an engine whose broker acknowledges nothing.
+func drivenCounter(t *testing.T) (*Engine[counter], *Part[counter], *[]*kgo.Record) {
+	t.Helper()
+	sent := &[]*kgo.Record{}
+	d := Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1, "dead": 1},
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: nil}, Host{Local: NewLocal(),
+		Produce: func(r *kgo.Record, _ func(*kgo.Record, error)) { *sent = append(*sent, r) }}).(*driven[counter])
+	if _, err := d.Open(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Recovered(0); err != nil {
+		t.Fatal(err)
+	}
+	return d.e, d.opened[0], sent
+}
+
+// TestStoredForm: what was not acknowledged is in the stored form, dead letters with
+// their headers, and tombstones stay tombstones; version 1, without headers, is read.
+func TestStoredForm(t *testing.T) {
+	_, p, sent := drivenCounter(t)
+	e := p.entry("k")
+	e.offset = 7
+	e.V.n, e.V.sum = 3, 5
+	e.Emit(p, outTopic, []byte("k"), []byte("v"))
+	e.Emit(p, outTopic, []byte("k"), nil)
+	e.Deadletter(p, &kgo.Record{Topic: "dead", Key: []byte("k"), Value: []byte("bad"), Headers: []kgo.RecordHeader{{Key: "why", Value: []byte("too bad")}}})
+	before := *sent
+	*sent = nil
+	back, err := decodeEntry(p, "k", e.encode(p, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back.offset != 7 || *back.V != *e.V {
+		t.Errorf("offset %d, value %+v", back.offset, back.V)
+	}
+	for _, m := range back.pending {
+		p.send(m)
+	}
+	for i, r := range *sent {
+		if w := before[i]; r.Topic != w.Topic || string(r.Key) != string(w.Key) || string(r.Value) != string(w.Value) ||
+			(r.Value == nil) != (w.Value == nil) || !reflect.DeepEqual(r.Headers, w.Headers) {
+			t.Errorf("sent again: %+v, want %+v", r, w)
+		}
+	}
+	if len(*sent) != 3 {
+		t.Errorf("%d records sent again, want 3", len(*sent))
+	}
+
+	v1, _ := hex.DecodeString("010e01" + "036f7574" + "016b" + "0176" + "0000000000000003" + "0000000000000005" + "0000000000000000")
+	if back, err = decodeEntry(p, "k", v1); err != nil || back.offset != 7 || len(back.pending) != 1 || string(back.pending[0].value) != "v" || back.V.n != 3 {
+		t.Errorf("version 1: %+v, %v", back, err)
+	}
+	for n := range v1 {
+		if _, err := decodeEntry(p, "k", v1[:n]); !errors.Is(err, schemas.ErrCorrupt) && !errors.Is(err, schemas.ErrVersion) {
+			t.Errorf("%d bytes of %d: %v", n, len(v1), err)
+		}
+	}
+}
+
+// TestNothingOvertakesWhatFailed: after the first failed produce nothing is sent.
+func TestNothingOvertakesWhatFailed(t *testing.T) {
+	var dones []func(*kgo.Record, error)
+	p := &producer{counts: map[string]int32{outTopic: 1}, failed: func(error) {},
+		out: func(_ context.Context, _ *kgo.Record, done func(*kgo.Record, error)) { dones = append(dones, done) }}
+	var errs []error
+	produce := func() { p.produce(&kgo.Record{Topic: outTopic, Key: []byte("k")}, func(err error) { errs = append(errs, err) }) }
+	produce()
+	timeout := errors.New("timed out")
+	dones[0](nil, timeout)
+	produce()
+	if len(dones) != 1 || len(errs) != 2 || !errors.Is(errs[1], timeout) {
+		t.Errorf("%d records sent, told %v", len(dones), errs)
+	}
+}

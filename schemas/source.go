@@ -1,0 +1,51 @@
+package schemas
+
+import "cmp"
+
+// Source is what weir knows of a source, which is a series group, at one moment: what
+// it sends, and what is wrong with it.
+type Source struct {
+	Source           string  `json:"source"` // the series group's key
+	SamplesPerSecond float64 `json:"samplesPerSecond"`
+	Series           int     `json:"series"`
+	// LargestMetric has the most series of the source, LargestSeries of them.
+	LargestMetric string `json:"largestMetric"`
+	LargestSeries int    `json:"largestSeries"`
+	// DelayMS is how late its samples usually are, ms; below 0, they are ahead of weir's clock.
+	DelayMS int64 `json:"delay"`
+	// AheadMS is how far the furthest sample that was refused as a future one was ahead
+	// of weir's clock, ms.
+	AheadMS int64 `json:"ahead,omitempty"`
+	// Collapsed counts samples that were counted in overflow series, by the limit that
+	// they were beyond; Refused counts those that were not counted, by reason. Both since
+	// weir started, or since the source was last quiet for an hour.
+	Collapsed map[string]int64 `json:"collapsed,omitempty"`
+	Refused   map[string]int64 `json:"refused,omitempty"`
+	FirstMS   int64            `json:"first,omitempty"` // when that was first, and last, the case, ms
+	LastMS    int64            `json:"last,omitempty"`
+	// Clock is FastClock or SlowClock if the source's clock seems to be wrong, or "".
+	Clock string `json:"clock,omitempty"`
+}
+
+// What may be wrong with a source's clock.
+const (
+	FastClock = "fast"
+	SlowClock = "slow" // or its samples are held up on their way
+)
+
+// Named says that something is wrong with the source.
+func (s *Source) Named() bool { return len(s.Collapsed) > 0 || len(s.Refused) > 0 || s.Clock != "" }
+
+// SourceOrders are the orders of sources, by name, the first of interest first: by
+// samples a second, by series, and by when something was last wrong.
+var SourceOrders = map[string]func(a, b Source) int{
+	"rate": func(a, b Source) int {
+		return cmp.Or(cmp.Compare(b.SamplesPerSecond, a.SamplesPerSecond), cmp.Compare(a.Source, b.Source))
+	},
+	"series": func(a, b Source) int {
+		return cmp.Or(cmp.Compare(b.Series, a.Series), cmp.Compare(a.Source, b.Source))
+	},
+	"named": func(a, b Source) int {
+		return cmp.Or(cmp.Compare(b.LastMS, a.LastMS), cmp.Compare(a.Source, b.Source))
+	},
+}

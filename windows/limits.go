@@ -1,0 +1,265 @@
+package windows
+
+import (
+	"math"
+	"slices"
+	"unique"
+
+	"weir/schemas"
+)
+
+// Overflow is the value of every label of an overflow series but the one that names
+// its group. Series beyond max_series and max_series_per_metric are collapsed: their
+// samples are counted in the overflow series of their metric, which has the same label
+// names. Count, sum, min and max of the metric over all series of the group stay exact;
+// first and last of an overflow series are the first and last of any of the collapsed.
+//
+// Which series are collapsed depends on the group's state alone, so that a replay
+// collapses the same. A series without a label to collapse, and overflow series beyond
+// maxOverflow, are refused. A collapsed series becomes one of its own when another is
+// forgotten (see evict).
+const Overflow = "__overflow__"
+
+const (
+	maxOverflow  = 256  // overflow series of a group, beyond max_series
+	overflowDict = 1024 // label pairs of a group that only overflow series may take
+)
+
+// mark is what a group remembers of a series beside its name.
+type mark uint8
+
+const (
+	wanted   mark = 1 << iota // a rule reads the metric
+	overflow                  // it is an overflow series, by its name
+)
+
+// What stands for the index of a series in Core.index. The first is also what find
+// returns for a series that it does not know.
+const (
+	idxUnknown = -1 - iota
+	idxSeriesLimit
+	idxMetricLimit
+	idxTotalLimit
+	idxTooNew
+	idxCollapsed // and below: an overflow series, see collapse
+)
+
+// Why a sample is counted in an overflow series.
+const (
+	overNamed  = iota // it was sent under that name
+	overSeries        // beyond max_series
+	overMetric        // beyond max_series_per_metric
+)
+
+// collapse is what stands for overflow series i, and collapsed reads it.
+func collapse(i int, why int32) int32 { return idxCollapsed - (int32(i)<<2 | why) }
+
+func collapsed(idx int32) (i int, why int32) {
+	v := idxCollapsed - idx
+	return int(v >> 2), v & 3
+}
+
+// wanted marks the series of a metric that a rule reads.
+func (co *Core) wanted(metric string) mark {
+	if co.wants != nil && co.wants(metric) {
+		return wanted
+	}
+	return 0
+}
+
+// overflowOf is the series that s is collapsed into: s itself if it is one already
+// or has nothing to collapse.
+func (co *Core) overflowOf(s schemas.Series) schemas.Series {
+	keep := -1
+	for _, name := range co.groupLabels {
+		if keep = slices.IndexFunc(s.Labels, func(l schemas.Label) bool { return l.Name == name }); keep >= 0 {
+			break
+		}
+	}
+	if keep < 0 {
+		return s // the only series of its group
+	}
+	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
+	for i := range o.Labels {
+		if i != keep {
+			o.Labels[i].Value = Overflow
+		}
+	}
+	return o
+}
+
+// overflowMark marks a series by its name.
+func (co *Core) overflowMark(s schemas.Series) mark {
+	has := slices.ContainsFunc(s.Labels, func(l schemas.Label) bool { return l.Value == Overflow })
+	if has && slices.Equal(co.overflowOf(s).Labels, s.Labels) {
+		return overflow
+	}
+	return 0
+}
+
+// markOverflow marks the overflow series of a decoded group.
+func (g *Group) markOverflow(co *Core) {
+	for i := range g.marks {
+		if m := co.overflowMark(g.seriesAt(i)); m != 0 {
+			g.marks[i] |= m
+			g.overflows++
+		}
+	}
+}
+
+// indexOverflow notes which series of a batch were sent under the name of an
+// overflow series: they share its windows with what is collapsed.
+func (g *Group) indexOverflow(co *Core) {
+	for k, i := range co.index {
+		if i >= 0 && g.marks[i]&overflow != 0 {
+			co.index[k] = collapse(int(i), overNamed)
+		}
+	}
+}
+
+// define makes a series that the group does not know and returns its index, or
+// that of the overflow series that it is collapsed into, or why there is neither.
+// timeMS is of its first sample.
+func (g *Group) define(co *Core, s schemas.Series, fp uint64, timeMS, nowMS int64) int32 {
+	m, why := co.overflowMark(s), int32(overNamed)
+	if refusal := g.over(co, s); refusal != idxUnknown {
+		o := co.overflowOf(s)
+		if slices.Equal(o.Labels, s.Labels) {
+			return refusal
+		}
+		why = overSeries
+		if refusal == idxMetricLimit {
+			why = overMetric
+		}
+		s, fp, m = o, o.Hash(), overflow
+		if i := g.find(fp); i >= 0 {
+			return collapse(i, why)
+		}
+		if len(g.fps) >= co.maxWithOverflow() || len(g.dict)+len(s.Labels)+1 >= maxSeriesCap {
+			return refusal
+		}
+	}
+	switch {
+	case timeMS > nowMS+co.maxFuture:
+		return idxTooNew
+	case co.full(timeMS):
+		return idxTotalLimit
+	}
+	i := g.addSeries(s, fp, m|co.wanted(s.Metric))
+	co.total++
+	if m&overflow != 0 {
+		return collapse(i, why)
+	}
+	return int32(i)
+}
+
+// over says which limit of the group one more series, s, would exceed; idxUnknown
+// for none.
+func (g *Group) over(co *Core, s schemas.Series) int32 {
+	own := len(g.fps) - int(g.overflows)
+	switch {
+	case own >= co.maxSeries, len(g.fps) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
+		return idxSeriesLimit
+	case own >= co.maxPerMetric && g.ofMetric(s.Metric) >= co.maxPerMetric:
+		return idxMetricLimit
+	}
+	return idxUnknown
+}
+
+// maxWithOverflow bounds the series of a group, those included that stand for others.
+func (co *Core) maxWithOverflow() int { return min(co.maxSeries+maxOverflow, maxSeriesCap) }
+
+// ofMetric counts the series of a metric, without its overflow series.
+func (g *Group) ofMetric(metric string) (n int) {
+	at := slices.Index(g.dict, unique.Make(schemas.Label{Value: metric}))
+	from := uint32(0)
+	for i, end := range g.ends {
+		if int(g.refs[from]) == at && g.marks[i]&overflow == 0 {
+			n++
+		}
+		from = end
+	}
+	return n
+}
+
+// LargestMetric is the metric with the most series, and how many it has; "" of an
+// empty group.
+func (g *Group) LargestMetric() (metric string, series int) {
+	counts := make([]int, len(g.dict))
+	largest := 0
+	for i := range g.ends {
+		ref := int(g.seriesRefs(i)[0])
+		if counts[ref]++; counts[ref] > counts[largest] {
+			largest = ref
+		}
+	}
+	if len(counts) == 0 {
+		return "", 0
+	}
+	return g.dict[largest].Value().Value, counts[largest]
+}
+
+// full says that there are no new series at that event time, ms. It is the one limit
+// that depends on more than the group's own state, so a replay after a crash may
+// decide otherwise. So that the same window is never made twice of different samples,
+// a Core that was full takes new series again only from the next window of the largest
+// tier on.
+func (co *Core) full(timeMS int64) bool {
+	if co.total >= co.maxTotal {
+		largest := co.sizes[len(co.sizes)-1]
+		co.fullUntil = max(co.fullUntil, floor(timeMS, largest)+largest)
+	}
+	return timeMS < co.fullUntil
+}
+
+// Series is how many series the groups have that were decoded or fed with this Core,
+// as far as SetSeries was told of those that are no more.
+func (co *Core) Series() int { return co.total }
+
+// SetSeries says how many series there are, after groups were thrown away.
+func (co *Core) SetSeries(n int) { co.total = n }
+
+// addCollapsed adds a sample of a series with fingerprint fp to a, the aggregate of
+// its overflow series in a frame of the smallest tier, unless it is there already.
+// What tells a repeat is 64 bits of hash: many series may have a sample at one time.
+func (f *frame) addCollapsed(a *agg, off uint32, v float64, fp uint64) bool {
+	h := (fp ^ uint64(off)) * 0x9e3779b97f4a7c15
+	h = (h ^ h>>32 ^ math.Float64bits(v)) * 0xd6e8feb86659fd93
+	h ^= h >> 32
+	if _, ok := f.over[h]; ok {
+		return false
+	}
+	if f.over == nil {
+		f.over = map[uint64]struct{}{}
+	}
+	f.over[h] = struct{}{}
+	a.add(off, v)
+	return true
+}
+
+// refuse refuses a sample of the series at idx, under the name that it was sent with.
+func (g *Group) refuse(b *schemas.SampleBatch, p schemas.Point, idx int32, reason Reason, r *Result) {
+	if idx >= 0 {
+		r.refuse(g.seriesAt(int(idx)), p, reason, nil)
+		return
+	}
+	s, err := b.Series(int(p.Series))
+	if err != nil { // of an overflow series that is known by its fingerprint alone
+		i, _ := collapsed(idx)
+		s = g.seriesAt(i)
+	}
+	r.refuse(s, p, reason, nil)
+}
+
+// countCollapsed counts a sample that was counted in an overflow series.
+func (r *Result) countCollapsed(idx int32) {
+	if idx >= 0 {
+		return
+	}
+	switch _, why := collapsed(idx); why {
+	case overSeries:
+		r.OverSeries++
+	case overMetric:
+		r.OverMetric++
+	}
+}
