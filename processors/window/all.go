@@ -57,6 +57,17 @@ func (a *All) Waiting() string {
 	return ""
 }
 
+// Sources is Processor.Sources of all generations: a source that moves from one to
+// the next stands in both for a while.
+func (a *All) Sources(nowMS int64) (all []schemas.Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		all = append(all, m.Sources(nowMS)...)
+	}
+	return all
+}
+
 const (
 	followEvery = time.Second     // how soon a new generation is seen
 	reportEvery = 2 * time.Second // how often shards are reported

@@ -23,7 +23,7 @@ type group struct {
 	windows *windows.Group
 	rules   alerts.State
 	passed
-	busy    bool // counted in local.open
+	busy    bool   // counted in local.open
 	samples uint32 // that came since watch last looked
 }
 

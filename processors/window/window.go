@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,7 +65,8 @@ func New(cfg Config, d Deps) *Processor {
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
-		Help: "Series that the partitions of this process have, as last counted."}, func() float64 { return float64(p.series()) }))
+		Help:        "Series that the partitions of this process have, as last counted.",
+		ConstLabels: prometheus.Labels{"generation": strconv.Itoa(d.Generation.Gen)}}, func() float64 { return float64(p.series()) }))
 	return p
 }
 
