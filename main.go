@@ -41,6 +41,7 @@ type cli struct {
 	Agent   agentCommand   `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
 	Replay  replayCommand  `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
 	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
+	Top     topCommand     `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
 	Reshard reshardCommand `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
 	Shards  shardsCommand  `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
 	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
@@ -221,58 +222,18 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 	return read(name, f)
 }
 
-// cluster is which brokers a command is about.
-type cluster struct {
-	Config  string   `help:"Config file; without it, the defaults." short:"c" placeholder:"FILE"`
-	Brokers []string `help:"Kafka's brokers; those of the config by default." placeholder:"HOST:PORT"`
+type topCommand struct {
+	URL  []string `help:"Processes to ask; each knows the partitions that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	By   string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
+	Rows int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
 }
 
-func (c *cluster) load() (*pipelines.Config, error) {
-	config, _, err := pipelines.Load(c.Config)
-	if err != nil {
-		return nil, err
+// Run prints the tables.
+func (c *topCommand) Run(ctx context.Context) error {
+	if c.Rows < 1 || c.Rows > 1000 {
+		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
 	}
-	if err := config.Override(pipelines.Overrides{Brokers: c.Brokers}); err != nil {
-		return nil, err
-	}
-	if len(config.Brokers) == 0 {
-		return nil, conf.Faults{{Field: "--brokers", Bound: "must name Kafka's brokers, or --config a file that does"}}
-	}
-	return config, nil
-}
-
-type reshardCommand struct {
-	cluster `embed:""`
-	Shards  int32 `help:"How many shards there are to be, 1 to 10000." required:""`
-	Now     bool  `help:"Cut at the next minute instead of the end of a largest window: larger windows are kept in two parts, which readers merge."`
-	DryRun  bool  `help:"Only say what would be done."`
-}
-
-// Run reshards, or goes on with what it began, until the old shards are empty.
-func (c *reshardCommand) Run(ctx context.Context) error {
-	if c.Shards < 1 || c.Shards > 10_000 {
-		return conf.Faults{{Field: "--shards", Value: fmt.Sprint(c.Shards), Bound: "must be 1 to 10000"}}
-	}
-	config, err := c.load()
-	if err != nil {
-		return err
-	}
-	r := pipelines.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
-	return r.Run(ctx, os.Stdout, os.Stderr)
-}
-
-type shardsCommand struct {
-	cluster `embed:""`
-	Most    float64 `help:"What one shard can carry, samples per second: warned of at 70 %." default:"50000"`
-}
-
-// Run prints the shards.
-func (c *shardsCommand) Run(ctx context.Context) error {
-	config, err := c.load()
-	if err != nil {
-		return err
-	}
-	return pipelines.Shards{Config: config, Most: c.Most}.Run(ctx, os.Stdout)
+	return pipelines.Top{URLs: c.URL, By: c.By, Rows: c.Rows}.Run(ctx, os.Stdout)
 }
 
 type checkCommand struct {

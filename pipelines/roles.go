@@ -97,7 +97,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{run, w.Waiting}, nil
+	return role{served(run, p.server.top, query.Top(w.Sources, time.Now)), w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {

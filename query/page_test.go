@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +69,10 @@ func TestPage(t *testing.T) {
 	handler := New(Deps{
 		Store: store, Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01", Registerer: reg, Logger: log,
 	})
-	server := httptest.NewServer(handler)
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.Handle("GET /api/v1/top", Top(func(nowMS int64) []schemas.Source { return pageSources(nowMS) }, time.Now))
+	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(live.hub.close) // before the server, which waits for its streams
 
@@ -119,6 +124,16 @@ func TestPage(t *testing.T) {
 	}
 	if got := view.Alerts[0].Value; got != "91.25" {
 		t.Errorf("value of high_cpu %q, want 91.25", got)
+	}
+
+	// Sources beyond a limit are named, and the others are not.
+	var named []string
+	if err := page.Eval(ctx, "[...document.querySelectorAll('#limits:not([hidden]) .source')].map((s) => s.innerText)", &named); err != nil {
+		t.Fatal(err)
+	}
+	if len(named) != 4 || !strings.HasPrefix(named[1], "web07") || !strings.Contains(named[1], "7 samples beyond max_series_per_metric: counted as __overflow__") ||
+		!strings.Contains(named[1], "2,001 of its 2,310 series are of http.requests") {
+		t.Errorf("limits: %q", named)
 	}
 
 	// A window that closes now is in the chart without a reload.
@@ -198,6 +213,10 @@ func TestPage(t *testing.T) {
 	if err := bare.Await(ctx, "document.querySelector('#series-note').textContent.startsWith('No series yet')"); err != nil {
 		t.Error(err)
 	}
+	var hidden bool
+	if err := bare.Eval(ctx, "document.querySelector('#limits').hidden", &hidden); err != nil || !hidden {
+		t.Errorf("limits of nobody are shown: %v", err)
+	}
 	shot(bare, "empty")
 	live.hub.close()
 	server.CloseClientConnections()
@@ -206,6 +225,17 @@ func TestPage(t *testing.T) {
 		t.Error(err)
 	}
 	shot(page, "lost")
+}
+
+// pageSources are one of each kind, and one that nothing is wrong with.
+func pageSources(nowMS int64) []schemas.Source {
+	return []schemas.Source{
+		{Source: "web01", SamplesPerSecond: 20, Series: 100, LargestMetric: "cpu.usage", LargestSeries: 17},
+		{Source: "db-2:9100", Series: 80, Refused: map[string]int64{"rate_limit": 1_204_113}, LastMS: nowMS - 2000},
+		{Source: "web07", Series: 2310, LargestMetric: "http.requests", LargestSeries: 2001, Collapsed: map[string]int64{"metric_limit": 7}, LastMS: nowMS - 1000},
+		{Source: hostile, Refused: map[string]int64{"future": 3}, Clock: schemas.FastClock, AheadMS: 301_500, LastMS: nowMS - 3000},
+		{Source: "mail", Series: 40, Clock: schemas.SlowClock, DelayMS: 299_000, LastMS: nowMS},
+	}
 }
 
 func pageAlert(name string, state schemas.AlertState, at int64, value float64, labels map[string]string) *schemas.Alert {

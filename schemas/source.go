@@ -1,6 +1,9 @@
 package schemas
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Source is what weir knows of a source, which is a series group, at one moment: what
 // it sends, and what is wrong with it.
@@ -36,16 +39,21 @@ const (
 // Named says that something is wrong with the source.
 func (s *Source) Named() bool { return len(s.Collapsed) > 0 || len(s.Refused) > 0 || s.Clock != "" }
 
-// SourceOrders are the orders of sources, by name, the first of interest first: by
-// samples a second, by series, and by when something was last wrong.
-var SourceOrders = map[string]func(a, b Source) int{
-	"rate": func(a, b Source) int {
-		return cmp.Or(cmp.Compare(b.SamplesPerSecond, a.SamplesPerSecond), cmp.Compare(a.Source, b.Source))
-	},
-	"series": func(a, b Source) int {
-		return cmp.Or(cmp.Compare(b.Series, a.Series), cmp.Compare(a.Source, b.Source))
-	},
-	"named": func(a, b Source) int {
-		return cmp.Or(cmp.Compare(b.LastMS, a.LastMS), cmp.Compare(a.Source, b.Source))
-	},
+// TopOrders are the orders of Top, by name.
+var TopOrders = []string{"rate", "series", "named"}
+
+// Top sorts sources by samples a second, by series, or by when something was last wrong,
+// most of it first; by named, only those that something is wrong with. order is one of TopOrders.
+func Top(sources []Source, order string) []Source {
+	rank := map[string]func(a, b *Source) int{
+		"rate":   func(a, b *Source) int { return cmp.Compare(b.SamplesPerSecond, a.SamplesPerSecond) },
+		"series": func(a, b *Source) int { return cmp.Compare(b.Series, a.Series) },
+		"named":  func(a, b *Source) int { return cmp.Compare(b.LastMS, a.LastMS) },
+	}[order]
+	sources = slices.Clone(sources)
+	if order == "named" {
+		sources = slices.DeleteFunc(sources, func(s Source) bool { return !s.Named() })
+	}
+	slices.SortFunc(sources, func(a, b Source) int { return cmp.Or(rank(&a, &b), cmp.Compare(a.Source, b.Source)) })
+	return sources
 }

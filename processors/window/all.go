@@ -177,10 +177,9 @@ func (a *All) reports(now time.Time) []schemas.ShardReport {
 			if took := now.Sub(before.at).Seconds(); !before.at.IsZero() && n >= before.n && took > 0 {
 				rate = float64(n-before.n) / took
 			}
-			series := 0
-			if r := loc.watch.report.Load(); r != nil {
-				series = r.series
-			}
+			loc.watch.mu.Lock()
+			series := loc.watch.series
+			loc.watch.mu.Unlock()
 			reports = append(reports, schemas.ShardReport{Gen: gen, Shard: p.ID, Owner: a.deps.Instance, AtMS: now.UnixMilli(),
 				Groups: p.Keys(), Open: loc.open.Load(), Series: int64(series), PerSecond: rate})
 		})

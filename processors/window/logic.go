@@ -57,7 +57,7 @@ type logic struct {
 
 func (l *logic) Open(*writeback.Part[group]) any {
 	return &local{core: windows.NewCore(&l.windows, l.gen, l.rules.Wants), eval: l.rules.NewEvaluator(),
-		watch: watch{named: map[string]*schemas.Source{}}}
+		watch: watch{named: map[string]*named{}}}
 }
 
 func (l *logic) New(p *writeback.Part[group], _ string) *group {
@@ -111,24 +111,24 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	e.V.samples += uint32(len(loc.batch.Points))
 	loc.watch.records++
 	if loc.res.OverSeries+loc.res.OverMetric > 0 {
-		l.collapsed(loc, e.Key, r.TimeMS)
+		l.collapsed(loc, e, r.TimeMS)
 	}
 	if len(loc.res.Refused) > 0 {
 		l.refuse(p, e, r.Offset, loc.res.Refused)
-		loc.watch.refused(e.Key, loc.res.Refused, r.TimeMS)
+		loc.watch.refused(e, loc.res.Refused, r.TimeMS)
 	}
 	loc.watch.look(p, r.TimeMS)
 }
 
 // collapsed counts samples that were counted in overflow series.
-func (l *logic) collapsed(loc *local, key string, nowMS int64) {
+func (l *logic) collapsed(loc *local, e *writeback.Entry[group], nowMS int64) {
 	for _, c := range []struct {
 		reason windows.Reason
 		n      int
 	}{{windows.SeriesLimit, loc.res.OverSeries}, {windows.MetricLimit, loc.res.OverMetric}} {
 		if c.n > 0 {
 			l.overflow.WithLabelValues(string(c.reason)).Add(float64(c.n))
-			loc.watch.collapsed(key, c.reason, c.n, nowMS)
+			loc.watch.collapsed(e, c.reason, c.n, nowMS)
 		}
 	}
 }

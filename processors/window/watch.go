@@ -1,9 +1,11 @@
 package window
 
 import (
+	"cmp"
 	"maps"
+	"math"
 	"slices"
-	"sync/atomic"
+	"sync"
 
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -11,67 +13,74 @@ import (
 )
 
 const (
-	topSources = 20              // of a partition, for each order, that are told
-	maxNamed   = 200             // sources of a partition with something wrong that are remembered
-	namedFor   = int64(3600_000) // how long, ms, after it was last so
-	walkAfter  = int64(10_000)   // ms of records' time between two looks at all groups, if there were records enough
-	walkLatest = int64(60_000)   // and at most
-	tellAfter  = int64(1000)     // ms between two reports of what is wrong
-	fastMS     = int64(2000)     // samples that are all as far ahead come from a fast clock
-	slowMS     = int64(60_000)   // and so late from a slow one, or were held up
-	staleMS    = 2 * walkLatest  // after which a rate is not told any more
+	topSources    = 20              // of a partition, for each order, that are known
+	maxNamed      = 200             // sources of a partition with something wrong that are remembered
+	namedFor      = int64(3600_000) // how long, ms, after it was last so
+	walkAfter     = int64(10_000)   // ms of records' time between two looks at all groups, if there were records enough
+	walkLatest    = int64(60_000)   // and at most
+	describeAfter = int64(1000)     // ms between two looks at a source with something wrong
+	fastMS        = int64(2000)     // samples that are all as far ahead come from a fast clock
+	slowMS        = int64(60_000)   // and so late from a slow one, or were held up
+	staleMS       = 2 * walkLatest  // after which a rate is 0
 )
 
 // watch finds the sources of a partition that send the most, and remembers those with
 // something wrong. It goes by the times of the records, and costs a record next to
 // nothing: all groups are looked at now and then, fewer times than there are records.
 type watch struct {
-	walkedMS int64 // when all groups were last looked at
-	records  int   // since then
-	groups   int   // that there were
-	top      []schemas.Source
-	named    map[string]*schemas.Source
-	toldMS   int64
-	untold   bool // named has changed since the last report
+	records int // since all groups were last looked at
+	groups  int // that there were
 
-	report atomic.Pointer[report]
+	mu       sync.Mutex // of what follows, which others read
+	walkedMS int64      // when all groups were last looked at
+	series   int        // that there were
+	top      []schemas.Source
+	named    map[string]*named
 }
 
-// report is what was last told. It is not changed any more.
-type report struct {
-	atMS    int64 // when rates were last known
-	series  int
-	sources []schemas.Source
+// named is a source that something was refused or collapsed of.
+type named struct {
+	schemas.Source
+	describedMS int64
 }
 
 // refused remembers what was refused of a source.
-func (w *watch) refused(key string, refused []windows.Refused, nowMS int64) {
-	s := w.name(key, nowMS)
+func (w *watch) refused(e *writeback.Entry[group], refused []windows.Refused, nowMS int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.name(e, nowMS)
 	for i := range refused {
 		r := &refused[i]
 		s.Refused[string(r.Reason)]++
 		if r.Reason == windows.TooNew {
 			s.AheadMS = max(s.AheadMS, r.TimeMS-nowMS)
+			s.Clock = schemas.FastClock
 		}
 	}
 }
 
 // collapsed remembers that samples of a source were counted in overflow series.
-func (w *watch) collapsed(key string, reason windows.Reason, samples int, nowMS int64) {
-	w.name(key, nowMS).Collapsed[string(reason)] += int64(samples)
+func (w *watch) collapsed(e *writeback.Entry[group], reason windows.Reason, samples int, nowMS int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.name(e, nowMS).Collapsed[string(reason)] += int64(samples)
 }
 
-func (w *watch) name(key string, nowMS int64) *schemas.Source {
-	s := w.named[key]
+// name returns what is remembered of a source. The caller holds mu.
+func (w *watch) name(e *writeback.Entry[group], nowMS int64) *named {
+	s := w.named[e.Key]
 	if s == nil {
 		if len(w.named) == maxNamed {
 			delete(w.named, w.oldest())
 		}
-		s = &schemas.Source{Source: key, Collapsed: map[string]int64{}, Refused: map[string]int64{}, FirstMS: nowMS}
-		w.named[key] = s
+		s = &named{Source: schemas.Source{Source: e.Key, Collapsed: map[string]int64{}, Refused: map[string]int64{}, FirstMS: nowMS}}
+		w.named[e.Key] = s
 	}
 	s.LastMS = max(s.LastMS, nowMS)
-	w.untold = true
+	if nowMS-s.describedMS >= describeAfter {
+		s.describedMS = nowMS
+		describe(&s.Source, e)
+	}
 	return s
 }
 
@@ -85,34 +94,35 @@ func (w *watch) oldest() (key string) {
 	return key
 }
 
-// look is called after each record and tick, with its time; it looks at all groups, and
-// reports, when it is time to.
+// describe says what a group's state tells of its source.
+func describe(s *schemas.Source, e *writeback.Entry[group]) {
+	s.Series, s.DelayMS = e.V.windows.Series(), e.V.windows.DelayMS()
+	s.LargestMetric, s.LargestSeries = e.V.windows.LargestMetric()
+}
+
+// look is called after each record and tick, with its time, and looks at all groups when
+// it is time to.
 func (w *watch) look(p *writeback.Part[group], nowMS int64) {
 	since := nowMS - w.walkedMS
 	if since >= walkLatest || since >= walkAfter && w.records >= w.groups/4 {
 		w.walk(p, nowMS)
-	} else if !w.untold || nowMS-w.toldMS < tellAfter {
-		return
 	}
-	w.tell(p, nowMS)
 }
 
-// walk looks at all groups.
 func (w *watch) walk(p *writeback.Part[group], nowMS int64) {
 	seconds := float64(nowMS-w.walkedMS) / 1000
 	if w.walkedMS == 0 { // nobody knows how long the samples took to come
-		seconds = 0
+		seconds = math.Inf(1)
 	}
 	var byRate, bySeries, fast, slow best
 	series, groups, late := 0, 0, 0
 	p.Values(func(e *writeback.Entry[group]) {
-		g := e.V
-		n := g.windows.Series()
+		n := e.V.windows.Series()
 		groups++
 		series += n
-		byRate.offer(float64(g.samples), e)
+		byRate.offer(float64(e.V.samples), e)
 		bySeries.offer(float64(n), e)
-		if d := g.windows.DelayMS(); d < -fastMS {
+		if d := e.V.windows.DelayMS(); d < -fastMS {
 			fast.offer(float64(-d), e)
 		} else if d > slowMS {
 			late++
@@ -128,56 +138,48 @@ func (w *watch) walk(p *writeback.Part[group], nowMS int64) {
 		clock string
 	}{{byRate, ""}, {bySeries, ""}, {fast, schemas.FastClock}, {slow, schemas.SlowClock}} {
 		for _, r := range found.best {
-			s := describe(r.e)
-			if seconds > 0 {
-				s.SamplesPerSecond = float64(r.e.V.samples) / seconds
-			}
-			if s.Clock = found.clock; s.Clock != "" {
+			s := schemas.Source{Source: r.e.Key, SamplesPerSecond: float64(r.e.V.samples) / seconds, Clock: found.clock}
+			if s.Clock != "" {
 				s.LastMS = nowMS
 			}
+			describe(&s, r.e)
 			sources[s.Source] = s
 		}
 	}
 	p.Values(func(e *writeback.Entry[group]) { e.V.samples = 0 })
-	maps.DeleteFunc(w.named, func(_ string, s *schemas.Source) bool { return nowMS-s.LastMS > namedFor })
-	w.top = slices.Collect(maps.Values(sources))
-	w.walkedMS, w.records, w.groups = nowMS, 0, groups
 	p.Local.(*local).core.SetSeries(series) // groups that were thrown away are not in it
+	w.records, w.groups = 0, groups
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.named, func(_ string, s *named) bool { return nowMS-s.LastMS > namedFor })
+	w.walkedMS, w.series, w.top = nowMS, series, slices.Collect(maps.Values(sources))
 }
 
-// describe says what a group's state tells of its source.
-func describe(e *writeback.Entry[group]) schemas.Source {
-	s := schemas.Source{Source: e.Key, Series: e.V.windows.Series(), DelayMS: e.V.windows.DelayMS()}
-	s.LargestMetric, s.LargestSeries = e.V.windows.LargestMetric()
-	return s
-}
-
-// tell replaces the report.
-func (w *watch) tell(p *writeback.Part[group], nowMS int64) {
-	r := &report{atMS: w.walkedMS, series: p.Local.(*local).core.Series(), sources: slices.Clone(w.top)}
-	at := make(map[string]int, len(r.sources))
-	for i := range r.sources {
-		at[r.sources[i].Source] = i
+// sources are those that send the most and those with something wrong. Anyone may call it.
+func (w *watch) sources(nowMS int64) []schemas.Source {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := slices.Clone(w.top)
+	at := make(map[string]int, len(all))
+	for i := range all {
+		at[all[i].Source] = i
+		if nowMS-w.walkedMS > staleMS {
+			all[i].SamplesPerSecond = 0
+		}
 	}
-	for key, named := range w.named {
+	for key, n := range w.named {
+		s := n.Source
+		s.Collapsed, s.Refused = maps.Clone(s.Collapsed), maps.Clone(s.Refused)
 		i, ok := at[key]
 		if !ok {
-			i = len(r.sources)
-			s := schemas.Source{Source: key}
-			if e := p.Value(key); e != nil {
-				s = describe(e)
-			}
-			r.sources = append(r.sources, s)
+			all = append(all, s)
+			continue
 		}
-		s := &r.sources[i]
-		s.Collapsed, s.Refused = maps.Clone(named.Collapsed), maps.Clone(named.Refused)
-		s.AheadMS, s.FirstMS, s.LastMS = named.AheadMS, named.FirstMS, named.LastMS
-		if named.Refused[string(windows.TooNew)] > 0 {
-			s.Clock = schemas.FastClock
-		}
+		t := &all[i]
+		t.Collapsed, t.Refused, t.AheadMS = s.Collapsed, s.Refused, s.AheadMS
+		t.FirstMS, t.LastMS, t.Clock = s.FirstMS, max(s.LastMS, t.LastMS), cmp.Or(s.Clock, t.Clock)
 	}
-	w.toldMS, w.untold = nowMS, false
-	w.report.Store(r)
+	return all
 }
 
 // best is the topSources entries of the highest rank, the highest first.
@@ -203,25 +205,25 @@ func (b *best) offer(rank float64, e *writeback.Entry[group]) {
 	*b = slices.Insert(list, i, ranked{rank, e})
 }
 
-// reports are those of the partitions that this process owns.
-func (p *Processor) reports() []*report {
+// watches are those of the partitions that this process owns.
+func (p *Processor) watches() []*watch {
 	e := p.engine.Load()
 	if e == nil {
 		return nil
 	}
-	var all []*report
+	var all []*watch
 	for _, loc := range e.Locals() {
-		if r := loc.(*local).watch.report.Load(); r != nil {
-			all = append(all, r)
-		}
+		all = append(all, &loc.(*local).watch)
 	}
 	return all
 }
 
-// series is how many series the partitions of this process have.
+// series is how many series the partitions of this process had when last counted.
 func (p *Processor) series() (n int) {
-	for _, r := range p.reports() {
-		n += r.series
+	for _, w := range p.watches() {
+		w.mu.Lock()
+		n += w.series
+		w.mu.Unlock()
 	}
 	return n
 }
@@ -232,14 +234,8 @@ func (p *Processor) series() (n int) {
 // known two minutes before is 0.
 func (p *Processor) Sources(nowMS int64) []schemas.Source {
 	var all []schemas.Source
-	for _, r := range p.reports() {
-		from := len(all)
-		all = append(all, r.sources...)
-		if nowMS-r.atMS > staleMS {
-			for i := range all[from:] {
-				all[from+i].SamplesPerSecond = 0
-			}
-		}
+	for _, w := range p.watches() {
+		all = append(all, w.sources(nowMS)...)
 	}
 	return all
 }

@@ -104,18 +104,17 @@ func (b *bench) counter(name, value string) float64 {
 	return 0
 }
 
-// told is what was last told of the source.
+// watch is that of the partition.
+func (b *bench) watch() *watch { return &b.spy.opened[0].watch }
+
+// told is what is told of the source now.
 func (b *bench) told(source string) schemas.Source {
-	b.t.Helper()
-	r := b.spy.opened[0].watch.report.Load()
-	if r == nil {
-		b.t.Fatal("nothing was reported")
+	for _, s := range b.watch().sources(b.nowMS) {
+		if s.Source == source {
+			return s
+		}
 	}
-	i := slices.IndexFunc(r.sources, func(s schemas.Source) bool { return s.Source == source })
-	if i < 0 {
-		return schemas.Source{}
-	}
-	return r.sources[i]
+	return schemas.Source{}
 }
 
 // paths is n series of a metric.
@@ -138,8 +137,7 @@ func TestBusiestAreTold(t *testing.T) {
 			b.send("wide", 0, 0, append(paths("q", 0, 300), "r", "s")...)
 		}
 	}
-	r := b.spy.opened[0].watch.report.Load()
-	if n := len(r.sources); n < topSources || n > 2*topSources {
+	if n := len(b.watch().sources(b.nowMS)); n < topSources || n > 2*topSources {
 		t.Errorf("%d sources told", n)
 	}
 	if got := b.told("busy"); got.SamplesPerSecond < 38 || got.SamplesPerSecond > 42 || got.Series != 40 || got.Named() {
@@ -148,8 +146,12 @@ func TestBusiestAreTold(t *testing.T) {
 	if got := b.told("wide"); got.SamplesPerSecond != 0 || got.Series != 302 || got.LargestMetric != "q" || got.LargestSeries != 300 {
 		t.Errorf("wide: %+v", got)
 	}
-	if r.series != 100+40+302 || b.spy.opened[0].core.Series() != r.series {
-		t.Errorf("%d series told, the core has %d", r.series, b.spy.opened[0].core.Series())
+	if n := b.watch().series; n != 100+40+302 || b.spy.opened[0].core.Series() != n {
+		t.Errorf("%d series told, the core has %d", n, b.spy.opened[0].core.Series())
+	}
+	b.nowMS += staleMS + walkAfter
+	if got := b.told("busy"); got.SamplesPerSecond != 0 || got.Series != 40 {
+		t.Errorf("minutes later: %+v", got)
 	}
 }
 
@@ -214,7 +216,7 @@ func TestNamedAreBounded(t *testing.T) {
 		b.send(fmt.Sprintf("h%04d", i), 10, -3600_000, "up")
 	}
 	b.send("fine", 2000, 0, "up")
-	if n := len(b.spy.opened[0].watch.named); n != maxNamed {
+	if n := len(b.watch().named); n != maxNamed {
 		t.Errorf("%d are remembered", n)
 	}
 	if got := b.told(fmt.Sprintf("h%04d", 3*maxNamed-1)); got.Refused["future"] != 1 {

@@ -208,6 +208,41 @@ function alertItem(a, open) {
   return li;
 }
 
+// ---- limits ----
+
+// beyond says in words why samples were collapsed or refused.
+const beyond = {
+  series_limit: 'beyond max_series',
+  metric_limit: 'beyond max_series_per_metric',
+  total_limit: 'beyond max_series_total',
+  rate_limit: 'beyond max_rate',
+  future: 'from the future',
+  too_old: 'beyond max_age',
+  bad_series: 'of a series that cannot be read',
+};
+
+// loadLimits shows the sources that something is wrong with. A process without the
+// role window knows none.
+async function loadLimits() {
+  const body = await ask('api/v1/top', {by: 'named', limit: 50}).catch(() => ({sources: [], total: 0}));
+  $('limits').hidden = body.sources.length === 0;
+  $('limits-count').textContent = body.total === 1 ? '1 source' : `${body.total} sources`;
+  $('limits-list').replaceChildren(...body.sources.map(sourceItem));
+}
+
+function sourceItem(s) {
+  const li = element('li', 'source');
+  li.append(element('b', '', s.source));
+  const say = (text) => li.append(element('p', '', text));
+  for (const [limit, n] of Object.entries(s.collapsed || {})) say(`${number(n)} samples ${beyond[limit] || limit}: counted as __overflow__`);
+  if (s.collapsed && s.largestMetric) say(`${number(s.largestSeries)} of its ${number(s.series)} series are of ${s.largestMetric}`);
+  for (const [reason, n] of Object.entries(s.refused || {})) say(`${number(n)} samples ${beyond[reason] || reason}: refused`);
+  if (s.clock === 'fast') say(`Its clock is ${duration(s.ahead || -s.delay)} fast`);
+  if (s.clock === 'slow') say(`Its clock is ${duration(s.delay)} slow, or its samples are held up`);
+  li.append(element('p', 'when', `last at ${time(s.last)}`));
+  return li;
+}
+
 function titlePage() {
   const firing = [...page.alerts.values()].filter((a) => a.state === 'firing').length;
   const {metric} = splitSeries(page.selected);
@@ -227,6 +262,7 @@ function connect() {
     // What closed before the stream opened is read; both are merged by window.
     loadWindows();
     loadAlerts();
+    loadLimits();
   };
   stream.onerror = () => {
     if (stream !== page.stream) return;
@@ -282,6 +318,7 @@ async function refresh() {
     if (!$('query').value && !$('series').contains(document.activeElement)) await loadSeries();
     if (!page.selected && page.all.length) select(await firstSeries());
     await loadAlerts();
+    await loadLimits();
   } catch { /* the connection indicator says it */ }
 }
 

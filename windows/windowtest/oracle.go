@@ -3,6 +3,7 @@ package windowtest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
 	"slices"
@@ -22,11 +23,11 @@ type key struct {
 	startMS int64
 }
 
-// Oracle returns every window of every tier that the samples belong to, sorted as
-// Sort does, with Part and Revision 0. The order of samples is the order of
-// arrival: of several samples at the first (last) event time of a window, First
-// (Last) is the one that arrived first (last). The same series, time and value
-// counts once, however often it arrives.
+// Oracle returns every window of every tier that the samples belong to, sorted by
+// tier, series text and start, with Part and Revision 0. The order of samples is
+// the order of arrival: of several samples at the first (last) event time of a
+// window, First (Last) is the one that arrived first (last). The same series, time
+// and value counts once, however often it arrives.
 func Oracle(samples []schemas.Sample, tiersMS ...int64) []schemas.Window {
 	type point struct {
 		series string
@@ -65,12 +66,14 @@ func Oracle(samples []schemas.Sample, tiersMS ...int64) []schemas.Window {
 			}
 		}
 	}
-	all := make([]schemas.Window, 0, len(windows))
-	for k, w := range windows {
-		w.Sum, _ = sums[k].Float64()
-		all = append(all, *w)
+	keys := slices.SortedFunc(maps.Keys(windows), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.tierMS, b.tierMS), cmp.Compare(a.series, b.series), cmp.Compare(a.startMS, b.startMS))
+	})
+	all := make([]schemas.Window, len(keys))
+	for i, k := range keys {
+		all[i] = *windows[k]
+		all[i].Sum, _ = sums[k].Float64()
 	}
-	Sort(all)
 	return all
 }
 
@@ -81,18 +84,6 @@ func floor(t, tier int64) int64 {
 		start -= tier
 	}
 	return start
-}
-
-// Sort orders windows by tier, series text, start and part.
-func Sort(ws []schemas.Window) {
-	slices.SortFunc(ws, func(a, b schemas.Window) int {
-		return cmp.Or(
-			cmp.Compare(a.TierMS, b.TierMS),
-			cmp.Compare(a.Series.String(), b.Series.String()),
-			cmp.Compare(a.StartMS, b.StartMS),
-			cmp.Compare(a.Part, b.Part),
-		)
-	})
 }
 
 // maxTold bounds the differences that an error of Compare spells out.
