@@ -80,10 +80,17 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 		slices.SortStableFunc(co.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
 	}
 	if live && newTS != math.MaxInt64 {
+		if newest := co.order[len(co.order)-1].ts; newest-newTS > maxSpan {
+			newTS = newest // a replay or a backlog: what it spans is not a delay
+		}
 		g.learn(nowMS - newTS)
 	}
 	g.applyOrdered(co, b, offset, nowMS, r)
 }
+
+// maxSpan is the longest time, ms, that a sender is taken to gather samples for before
+// it sends them.
+const maxSpan = 5 * 60_000
 
 // resolve defines the series of p, or finds what it is collapsed into, or refuses p.
 func (g *Group) resolve(co *Core, b *schemas.SampleBatch, p schemas.Point, nowMS int64, r *Result) int32 {
@@ -227,6 +234,24 @@ type lateKey struct {
 	idx   int32
 }
 
+// lateRepeat says whether the batch at hand has had this late sample already. The
+// window that would know it is gone.
+func (co *Core) lateRepeat(idx int, p *ordered) bool {
+	k := lateSample{idx, p.ts, math.Float64bits(p.v)}
+	if _, ok := co.lateSeen[k]; ok {
+		return true
+	}
+	co.lateSeen[k] = struct{}{}
+	return false
+}
+
+// lateSample names a sample of a batch.
+type lateSample struct {
+	idx  int
+	ts   int64
+	bits uint64
+}
+
 // addLate counts a sample whose window of the smallest tier has closed: it revises
 // that window if it is still kept, else it makes a late partial; and then, tier by
 // tier, the same for the larger windows, up to the first that is open, which hands
@@ -273,6 +298,10 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 				}
 				continue
 			}
+		}
+		if t == 0 && co.lateRepeat(idx, p) {
+			r.drop(Duplicate, 1)
+			return
 		}
 		k := lateKey{start, int32(t), int32(idx)}
 		a := co.late[k]

@@ -20,8 +20,8 @@
 //     window and its late partials together are those of a batch recompute; first
 //     and last too, ties in time going to the first and the last that arrived.
 //   - A sample with the series, time and value of one already in its window of the
-//     smallest tier counts once, while that window is open or still kept. A whole
-//     section that repeats one of the last 32 of its group is dropped too.
+//     smallest tier counts once, while that window is open or still kept, and for
+//     older windows within one batch. A whole section that repeats one of the last 32 of its group is dropped too.
 //   - A group that has no window left must be remembered until Group.ForgetMS. What it
 //     may have counted, the one that takes its place refuses as too old.
 //   - A group that is decoded goes on as the one that was encoded would have, to the

@@ -170,13 +170,14 @@ type Core struct {
 	spare map[int][][]agg // by length
 	held  int             // aggs in spare
 
-	index  []int32 // batch series → group series, or an idx… constant
-	order  []ordered
-	late   map[lateKey]*agg
-	lates  []lateKey
-	dict   []int32 // group pair → builder reference + 1
-	series []int32 // group series → builder series + 1
-	blob   []byte
+	index    []int32 // batch series → group series, or an idx… constant
+	order    []ordered
+	late     map[lateKey]*agg
+	lates    []lateKey
+	lateSeen map[lateSample]struct{}
+	dict     []int32 // group pair → builder reference + 1
+	series   []int32 // group series → builder series + 1
+	blob     []byte
 }
 
 // NewCore makes a Core for a valid config. generation becomes part of every
@@ -184,7 +185,7 @@ type Core struct {
 func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
 	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
 		maxTotal: c.MaxSeriesTotal, maxSamples: uint32(int64(c.MaxRate) * c.Tiers[0].Size.MS() / 1000), groupLabels: c.GroupLabels,
-		generation: generation, wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}}
+		generation: generation, wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}, lateSeen: map[lateSample]struct{}{}}
 	for _, t := range c.Tiers {
 		co.sizes = append(co.sizes, t.Size.MS())
 		co.graces = append(co.graces, t.Grace.MS())

@@ -168,6 +168,7 @@ func (g *Group) emitLate(co *Core, offset, nowMS int64, r *Result) {
 		r.Partials++
 	}
 	clear(co.late)
+	clear(co.lateSeen)
 	co.lates = co.lates[:0]
 }
 

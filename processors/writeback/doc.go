@@ -8,9 +8,11 @@
 // of its key, what a tick does to a value that is due. The Engine holds the rest:
 //
 //   - Offsets that Goka marks are swallowed by a gate round the consumer group. A
-//     checkpoint notes the offset up to which every record has been applied, flushes
-//     every changed value through SetValue, waits until the changelog and everything
-//     else that was produced is acknowledged, and only then marks that offset.
+//     checkpoint has the goroutine of each partition write back every changed value to
+//     the group table, as SetValue does, notes the offset up to which that is complete,
+//     waits until the changelog and everything else that was produced is acknowledged,
+//     and only then marks that offset. It uses no Goka visit: one that is cut short by a
+//     rebalance races with its own acknowledgements (seen with the race detector).
 //   - Each value is stored with the offset of the last record applied to it. A record
 //     at or below it is a replay and never reaches Logic.
 //   - What Logic emits is kept with the value until the broker has acknowledged it:

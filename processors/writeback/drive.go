@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -59,7 +58,7 @@ type Host struct {
 // Drive returns an Engine for the caller to run. Of opts, Brokers, Instance, Store,
 // Tick and Flush are not used.
 func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
-	d := &driven[T]{e: New(opts, logic), visits: map[int32]storage.Iterator{}}
+	d := &driven[T]{e: New(opts, logic), flushes: map[int32][]*Entry[T]{}}
 	d.e.fail = func(err error) {
 		if d.failed == nil {
 			d.failed = err
@@ -73,10 +72,10 @@ func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
 }
 
 type driven[T any] struct {
-	e      *Engine[T]
-	opened map[int32]*Part[T]
-	visits map[int32]storage.Iterator // of the checkpoints under way
-	failed error
+	e       *Engine[T]
+	opened  map[int32]*Part[T]
+	flushes map[int32][]*Entry[T] // what the checkpoints under way have yet to flush
+	failed  error
 }
 
 func (d *driven[T]) Failed() error { return d.failed }
@@ -94,7 +93,7 @@ func (d *driven[T]) Open(id int32) (int64, error) {
 
 func (d *driven[T]) Load(id int32, r *kgo.Record) error {
 	p := d.opened[id]
-	if err := goka.DefaultUpdate(nil, p, string(r.Key), r.Value); err != nil {
+	if err := keepNewer(driveUpdate{r: r}, p, string(r.Key), r.Value); err != nil {
 		return err
 	}
 	return p.SetOffset(r.Offset)
@@ -103,7 +102,7 @@ func (d *driven[T]) Load(id int32, r *kgo.Record) error {
 func (d *driven[T]) Recovered(id int32) error { return d.opened[id].MarkRecovered() }
 
 func (d *driven[T]) Record(id int32, r *kgo.Record) {
-	d.opened[id].record(&driveContext{d: d, key: string(r.Key), offset: r.Offset, at: r.Timestamp}, r.Value)
+	d.opened[id].record(&driveContext{key: string(r.Key), offset: r.Offset, at: r.Timestamp}, r.Value)
 }
 
 func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
@@ -111,32 +110,26 @@ func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
 func (d *driven[T]) Begin(id int32) int64 {
 	d.Abort(id)
 	p := d.opened[id]
-	next := p.next.Load()
-	d.visits[id], _ = p.Iterator()
-	return next
+	d.flushes[id] = p.takeDirty()
+	return p.next.Load()
 }
 
 func (d *driven[T]) Flush(id int32) bool {
-	it := d.visits[id]
-	if it == nil {
+	es := d.flushes[id]
+	if len(es) == 0 {
 		return false
 	}
-	if !it.Next() {
-		d.Abort(id)
-		return false
-	}
-	p := d.opened[id]
-	p.flush(&driveContext{d: d, p: p, key: string(it.Key())})
+	d.flushes[id] = es[1:]
+	d.opened[id].flush(es[0])
 	return true
 }
 
 func (d *driven[T]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
 
 func (d *driven[T]) Abort(id int32) {
-	if it := d.visits[id]; it != nil {
-		it.Release()
-		delete(d.visits, id)
-	}
+	p := d.opened[id]
+	p.dirty = append(p.dirty, d.flushes[id]...)
+	delete(d.flushes, id)
 }
 
 func (d *driven[T]) Close(id int32) error {
@@ -148,15 +141,9 @@ func (d *driven[T]) Close(id int32) error {
 
 type gokaContext = goka.Context // its name must not be that of a method
 
-// driveContext is as much of a goka.Context as Part asks for. SetValue and Delete do
-// what Goka's do, in that order: the local store, the changelog, and when that has
-// the record, the local store's offset.
+// driveContext is as much of a goka.Context as Part asks for.
 type driveContext struct {
 	gokaContext
-	d interface {
-		emit(key string, value []byte) *goka.Promise
-	}
-	p      storage.Storage
 	key    string
 	offset int64
 	at     time.Time
@@ -166,23 +153,10 @@ func (c *driveContext) Key() string          { return c.key }
 func (c *driveContext) Offset() int64        { return c.offset }
 func (c *driveContext) Timestamp() time.Time { return c.at }
 
-func (c *driveContext) SetValue(value any, _ ...goka.ContextOption) {
-	v := value.([]byte)
-	_ = c.p.Set(c.key, v) // of a Local: it cannot fail
-	c.d.emit(c.key, v).ThenWithMessage(func(m *sarama.ProducerMessage, err error) {
-		if err == nil && m != nil && m.Offset != 0 {
-			_ = c.p.SetOffset(m.Offset)
-		}
-	})
-}
-
-func (c *driveContext) Delete(...goka.ContextOption) {
-	_ = c.p.Delete(c.key)
-	c.d.emit(c.key, nil)
-}
-
-func (d *driven[T]) emit(key string, value []byte) *goka.Promise {
-	return d.e.prod.Emit(d.e.opts.Table, key, value)
+// driveUpdate is as much of a goka.UpdateContext as keepNewer asks for.
+type driveUpdate struct {
+	goka.UpdateContext
+	r *kgo.Record
 }
 
 // Local is a local store in memory, with the life of a disk: it outlives its process,
@@ -232,11 +206,14 @@ type localTable struct {
 
 var errNoRange = errors.New("a Local has no ranges")
 
-func (t *localTable) Open() error                      { return nil }
-func (t *localTable) Close() error                     { return t.save() }
-func (t *localTable) Has(key string) (bool, error)     { return t.p.values[key] != nil, nil }
-func (t *localTable) Get(key string) ([]byte, error)   { return t.p.values[key], nil }
-func (t *localTable) MarkRecovered() error             { return t.save() }
+func (t *localTable) Open() error                    { return nil }
+func (t *localTable) Close() error                   { return t.save() }
+func (t *localTable) Has(key string) (bool, error)   { return t.p.values[key] != nil, nil }
+func (t *localTable) Get(key string) ([]byte, error) { return t.p.values[key], nil }
+func (t *localTable) MarkRecovered() error {
+	t.offset.recovered.Store(true)
+	return t.save()
+}
 func (t *localTable) Delete(key string) error          { return t.write(key, nil) }
 func (t *localTable) Set(key string, v []byte) error   { return t.write(key, slices.Clone(v)) }
 func (t *localTable) GetOffset(d int64) (int64, error) { return t.offset.get(d) }

@@ -79,12 +79,17 @@ type Engine[T any] struct {
 	ends   map[int32]int64    // where the table ended when the recovery began
 	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
-	fail  context.CancelCauseFunc
+	run   context.Context
+	fail  context.CancelCauseFunc // ends run
 	ready atomic.Bool
 
-	altered                               *prometheus.GaugeVec
+	checkpointID int64 // of the last one; loop's own
+
+	altered *prometheus.GaugeVec
+	told    map[string]int32 // partitions of altered topics, as logged
+
 	replays, badTicks, ticks, checkpoints prometheus.Counter
-	flushed                               prometheus.Counter
+	written                               prometheus.Counter
 }
 
 // New returns an Engine; Run runs it.
@@ -100,12 +105,13 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		}
 		return c
 	}
-	return &Engine[T]{altered: newAltered(opts.Registry), opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
+	run, fail := context.WithCancelCause(context.Background())
+	return &Engine[T]{altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
 		checkpoints: counter("checkpoints_total", "Checkpoints that marked offsets."),
-		flushed:     counter("flushed_values_total", "Values written to the group table."),
+		written:     counter("flushed_values_total", "Values written to the group table."),
 	}
 }
 
@@ -139,9 +145,8 @@ const stopTime = 15 * time.Second
 // returns an error when the broker is lost, a produce fails or a state does not
 // decode; then make a new Engine.
 func (e *Engine[T]) Run(ctx context.Context) error {
-	run, fail := context.WithCancelCause(context.WithoutCancel(ctx))
+	run, fail := e.run, e.fail
 	defer fail(nil)
-	e.fail = fail
 	if err := e.open(ctx); err != nil {
 		return err
 	}
@@ -151,6 +156,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
 	go e.tellRecovery(run)
+	go e.keepGuard(run, kadm.NewClient(e.prod.client))
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})
@@ -169,8 +175,12 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 			err = errors.New("goka stopped by itself")
 		}
 	}
-	if cause := context.Cause(run); cause != nil && !errors.Is(cause, context.Canceled) {
+	switch cause := context.Cause(run); {
+	case cause != nil && !errors.Is(cause, context.Canceled):
 		err = cause
+	case ctx.Err() != nil && err != nil:
+		e.log.Info("goka was stopped in the middle of something", "err", err)
+		err = nil
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
@@ -264,15 +274,12 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 			value, _ := msg.([]byte) // nil for a record without a value
 			at(ctx).record(ctx, value)
 		}),
-		goka.Persist(raw{}),
-		goka.Visitor("flush", func(ctx goka.Context, _ any) {
-			at(ctx).flush(ctx)
-			e.flushed.Inc()
-		}))
+		goka.Persist(raw{}))
 	return goka.NewProcessor(e.opts.Brokers, graph,
 		goka.WithHasher(newMurmur2),
 		goka.WithLogger(gokaLog{e.log}),
 		goka.WithStorageBuilder(e.storage),
+		goka.WithUpdateCallback(keepNewer),
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
@@ -310,7 +317,7 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 		case <-ctx.Done():
 			stop, cancel := context.WithTimeout(run, stopTime)
 			defer cancel()
-			if err := e.checkpoint(stop, proc); err != nil {
+			if err := e.checkpoint(stop); err != nil {
 				e.log.Warn("last checkpoint failed: the records since the one before will be applied again", "err", err)
 			}
 			return
@@ -321,7 +328,7 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 			continue
 		}
 		last = time.Now()
-		if err := e.checkpoint(run, proc); err != nil && !errors.Is(err, goka.ErrVisitAborted) && run.Err() == nil {
+		if err := e.checkpoint(run); err != nil && !errors.Is(err, errLost) && run.Err() == nil {
 			e.log.Warn("checkpoint", "err", err)
 		}
 	}
@@ -337,42 +344,68 @@ func (e *Engine[T]) appendTicks(nowMS int64) {
 
 func (e *Engine[T]) tickParts(nowMS int64) {
 	for _, p := range e.owned() {
-		if d := p.dueMS.Load(); d == 0 || d > nowMS || !p.tickOut.CompareAndSwap(false, true) {
-			continue
+		if d := p.dueMS.Load(); d != 0 && d <= nowMS {
+			e.tick(p, nowMS)
 		}
+	}
+}
+
+// tick appends a tick to a partition whose last one has come back.
+func (e *Engine[T]) tick(p *Part[T], nowMS int64) {
+	if p.tickOut.CompareAndSwap(false, true) {
 		e.ticks.Inc()
 		e.prod.produce(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: encodeTick(nowMS)}, func(error) {})
 	}
 }
 
-// checkpoint flushes what changed and marks the offsets up to which it is complete.
-func (e *Engine[T]) checkpoint(ctx context.Context, proc *goka.Processor) error {
+// errLost says that the session ended during a checkpoint: the next owner applies the
+// records since the last one again.
+var errLost = errors.New("the session ended")
+
+// checkpoint has every partition write back what changed and marks the offsets up to
+// which that is complete. The goroutine of a partition does it after the next record; a
+// tick is that record when there is no other.
+func (e *Engine[T]) checkpoint(ctx context.Context) error {
 	s := e.gate.session.Load()
 	if s == nil {
 		return nil
 	}
-	parts := e.owned()
-	offsets := make([]int64, len(parts))
-	for i, p := range parts {
-		offsets[i] = p.next.Load()
+	e.checkpointID++
+	var asked []*Part[T]
+	for _, p := range e.owned() {
+		if p.changedSince() {
+			p.wanted.Store(e.checkpointID)
+			e.tick(p, 0)
+			asked = append(asked, p)
+		}
 	}
-	if _, err := proc.VisitAllWithStats(ctx, "flush", nil); err != nil {
-		return fmt.Errorf("flush: %w", err)
+	next := make([]int64, len(asked))
+	for i, p := range asked {
+		for next[i] == 0 {
+			select {
+			case f := <-p.flushed:
+				if f.id == e.checkpointID {
+					next[i] = f.next
+				}
+			case <-s.Context().Done():
+				return errLost
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 	}
 	if err := e.prod.client.Flush(ctx); err != nil {
 		return fmt.Errorf("flush what was emitted: %w", err)
 	}
 	if e.gate.session.Load() != s || s.Context().Err() != nil {
-		return goka.ErrVisitAborted
+		return errLost
 	}
-	for i, p := range parts {
-		if offsets[i] > 0 {
-			s.ConsumerGroupSession.MarkOffset(e.opts.Input, p.ID, offsets[i], "")
-		}
+	for i, p := range asked {
+		s.ConsumerGroupSession.MarkOffset(e.opts.Input, p.ID, next[i], "")
 	}
 	s.Commit()
-	for i, p := range parts {
-		p.marked.Store(offsets[i])
+	for i, p := range asked {
+		p.marked.Store(next[i])
 	}
 	e.checkpoints.Inc()
 	return nil

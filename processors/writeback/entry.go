@@ -92,6 +92,16 @@ func (e *Entry[T]) encode(p *Part[T], dst []byte) []byte {
 	return p.eng.logic.Append(p, dst, e.V)
 }
 
+// storedOffset is the offset in a stored form, or -1 if it has none.
+func storedOffset(b []byte) int64 {
+	if len(b) > 0 {
+		if o, n := binary.Varint(b[1:]); n > 0 {
+			return o
+		}
+	}
+	return -1
+}
+
 func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }

@@ -81,7 +81,9 @@ func TestNothingOvertakesWhatFailed(t *testing.T) {
 	p := &producer{counts: map[string]int32{outTopic: 1}, failed: func(error) {},
 		out: func(_ context.Context, _ *kgo.Record, done func(*kgo.Record, error)) { dones = append(dones, done) }}
 	var errs []error
-	produce := func() { p.produce(&kgo.Record{Topic: outTopic, Key: []byte("k")}, func(err error) { errs = append(errs, err) }) }
+	produce := func() {
+		p.produce(&kgo.Record{Topic: outTopic, Key: []byte("k")}, func(err error) { errs = append(errs, err) })
+	}
 	produce()
 	timeout := errors.New("timed out")
 	dones[0](nil, timeout)

@@ -42,7 +42,8 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 	for name, n := range has {
 		extra := n - e.opts.Counts[name]
 		e.altered.WithLabelValues(name).Set(float64(extra))
-		if extra > 0 {
+		if extra > 0 && e.told[name] != n {
+			e.told[name] = n
 			e.log.Error("somebody altered a topic: the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
 				"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
 		}
@@ -54,6 +55,33 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 		}
 	}
 	return nil
+}
+
+// guardEvery is how often a running engine looks whether somebody altered its topics.
+// Goka, which looks less often, then finds as many partitions of both.
+const guardEvery = 10 * time.Second
+
+// keepGuard guards until ctx ends. Brokers that do not answer are asked again.
+func (e *Engine[T]) keepGuard(ctx context.Context, adm *kadm.Client) {
+	tick := time.NewTicker(guardEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		list, err := adm.ListTopics(ctx, e.opts.Table, e.opts.Input)
+		if err == nil {
+			err = list.Error()
+		}
+		if err == nil {
+			err = e.guard(ctx, adm, list)
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("topics not looked at", "err", err)
+		}
+	}
 }
 
 // grow returns when the topic has the partitions and all of them answer. Another

@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +34,9 @@ type Part[T any] struct {
 	tickOut atomic.Bool  // a tick was appended and has not come back
 	keys    atomic.Int64 // len(live)
 	marked  atomic.Int64 // next, as the last checkpoint marked it
+
+	wanted  atomic.Int64 // the checkpoint that wants a flush, 0 none
+	flushed chan flushed // its answer
 
 	mu    sync.Mutex
 	dirty []*Entry[T]
@@ -68,9 +73,6 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 // Keys is how many live values there are; safe for concurrent use.
 func (p *Part[T]) Keys() int64 { return p.keys.Load() }
 
-// Value returns the live value of key, or nil if it has none, from the partition's goroutine.
-func (p *Part[T]) Value(key string) *Entry[T] { return p.live[key] }
-
 // Deadletter sends a refused record, or what stands for refused samples, to the
 // deadletter topic; a checkpoint waits until it is acknowledged.
 func (p *Part[T]) Deadletter(r *kgo.Record) { p.eng.prod.produce(r, func(error) {}) }
@@ -106,7 +108,7 @@ func (p *Part[T]) MarkRecovered() error {
 	start := time.Now()
 	decoded := 0
 	if p.kept {
-		for key := range p.reload {
+		for _, key := range slices.Sorted(maps.Keys(p.reload)) {
 			v, err := p.Storage.Get(key)
 			if err != nil {
 				return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
@@ -201,6 +203,23 @@ func (p *Part[T]) touch(e *Entry[T]) {
 	}
 }
 
+// touchSince marks the entries that have applied a record at or after off, the commit
+// that this process begins to read at. A value may have come into the local store when
+// it was flushed, and not into the changelog: the records up to it will be skipped, so
+// nothing else would write it again before they are committed.
+func (p *Part[T]) touchSince(off int64) {
+	var keys []string
+	for key, e := range p.live {
+		if e.offset >= off {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		p.touch(p.live[key])
+	}
+}
+
 // register puts the entry into the heap if it is due earlier than noted there.
 func (p *Part[T]) register(e *Entry[T]) {
 	d := p.eng.logic.Due(e.V)
@@ -215,6 +234,9 @@ func (p *Part[T]) register(e *Entry[T]) {
 // record applies a record of the input, unless it is a replay.
 func (p *Part[T]) record(ctx goka.Context, value []byte) {
 	off := ctx.Offset()
+	if p.next.Load() == 0 {
+		p.touchSince(off)
+	}
 	switch {
 	case ctx.Key() == "":
 		p.tick(value, off)
@@ -229,8 +251,15 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: ctx.Timestamp().UnixMilli()})
 		p.register(e)
 	}
-	// After the entry is in the dirty list: a checkpoint that sees this offset flushes it.
 	p.next.Store(off + 1)
+	if id := p.wanted.Swap(0); id != 0 {
+		p.flushAll()
+		select { // what an abandoned checkpoint left
+		case <-p.flushed:
+		default:
+		}
+		p.flushed <- flushed{id, off + 1}
+	}
 }
 
 const tickVersion = 1
@@ -271,56 +300,75 @@ func (p *Part[T]) tick(value []byte, off int64) {
 	}
 }
 
+// changedSince says whether there is something to flush or to mark since the last
+// checkpoint.
+func (p *Part[T]) changedSince() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.dirty) > 0 || p.next.Load() > p.marked.Load()
+}
+
+// flushed says that everything up to an offset was written back for a checkpoint.
+type flushed struct{ id, next int64 }
+
+// flushAll writes back what changed.
+func (p *Part[T]) flushAll() {
+	for _, e := range p.takeDirty() {
+		p.flush(e)
+	}
+}
+
+// takeDirty empties the list of changed entries and returns it.
+func (p *Part[T]) takeDirty() []*Entry[T] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	es := p.dirty
+	p.dirty = nil
+	return es
+}
+
 // flush writes the entry to the group table, or deletes it when Logic has no more
-// use for it; called by the flush visit.
-func (p *Part[T]) flush(ctx goka.Context) {
-	e := p.live[ctx.Key()]
-	if e == nil {
+// use for it.
+func (p *Part[T]) flush(e *Entry[T]) {
+	if p.live[e.Key] != e {
 		return // forgotten, or read anew, since it was put into the list
 	}
 	e.dirty.Store(false)
 	e.trim()
+	p.eng.written.Inc()
 	// A key is forgotten only when no record that it has applied can be replayed.
 	gone := p.eng.logic.Gone(e.V)
 	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
 		delete(p.live, e.Key)
 		p.keys.Store(int64(len(p.live)))
-		ctx.Delete()
+		p.write(e.Key, nil)
 		return
 	}
-	ctx.SetValue(e.encode(p, nil))
+	p.write(e.Key, e.encode(p, nil))
 	if gone || len(e.pending) > 0 { // once more when they are acknowledged
 		p.touch(e)
 	}
 }
 
-// Iterator is what Goka's VisitAll goes over: the changed values, and nothing else.
-// Goka uses it for nothing but visits.
-func (p *Part[T]) Iterator() (storage.Iterator, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	it := &dirtyIter[T]{p: p, entries: p.dirty, at: -1}
-	p.dirty = nil
-	return it, nil
-}
-
-// dirtyIter goes over entries; those that a visit did not reach are put back.
-type dirtyIter[T any] struct {
-	p       *Part[T]
-	entries []*Entry[T]
-	at      int
-}
-
-func (i *dirtyIter[T]) Next() bool             { i.at++; return i.at < len(i.entries) }
-func (i *dirtyIter[T]) Err() error             { return nil }
-func (i *dirtyIter[T]) Key() []byte            { return []byte(i.entries[i.at].Key) }
-func (i *dirtyIter[T]) Value() ([]byte, error) { return nil, nil }
-func (i *dirtyIter[T]) Seek([]byte) bool       { return false }
-func (i *dirtyIter[T]) Release() {
-	if i.at >= len(i.entries) {
-		return // every visit was done, or the partition is going away
+// write is what Goka's SetValue and, for nil, Delete do: the local store, then the
+// changelog, and when that has it the local store's offset. It is not done through a
+// Goka visit, the only way to a context for a key: a visit that is cut short by a
+// rebalance reads its count of acknowledgements while they come in, without a lock.
+func (p *Part[T]) write(key string, value []byte) {
+	var err error
+	if value == nil {
+		err = p.Delete(key)
+	} else {
+		err = p.Set(key, value)
 	}
-	i.p.mu.Lock()
-	i.p.dirty = append(i.p.dirty, i.entries...)
-	i.p.mu.Unlock()
+	if err != nil {
+		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", key, p.ID, err))
+		return
+	}
+	r := &kgo.Record{Topic: p.eng.opts.Table, Key: []byte(key), Value: value}
+	p.eng.prod.produce(r, func(err error) {
+		if err == nil {
+			p.eng.wrote(r)
+		}
+	})
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // storage builds what Goka keeps a partition of the table in.
@@ -16,7 +18,7 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Part[T]{Storage: ps, ID: id, eng: e}
+	p := &Part[T]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1)}
 	e.mu.Lock()
 	was := e.parked[id]
 	delete(e.parked, id)
@@ -30,6 +32,36 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	p.Local, p.live, p.heap, p.dirty = was.Local, was.live, was.heap, was.dirty
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil
+}
+
+// wrote notes that a record of the changelog is acknowledged.
+func (e *Engine[T]) wrote(r *kgo.Record) {
+	e.mu.RLock()
+	p := e.parts[r.Partition]
+	e.mu.RUnlock()
+	if p == nil {
+		return
+	}
+	if err := p.SetOffset(r.Offset); err != nil {
+		e.fail(err)
+	}
+}
+
+// keepNewer puts a record of the changelog into the local store, unless that has the
+// value as of a later record of the input. A process that was killed, or that has lost
+// the partition and does not know, may write after its successor did.
+func keepNewer(_ goka.UpdateContext, s storage.Storage, key string, value []byte) error {
+	if value == nil {
+		return s.Delete(key)
+	}
+	have, err := s.Get(key)
+	if err != nil {
+		return err
+	}
+	if have != nil && storedOffset(have) > storedOffset(value) {
+		return nil
+	}
+	return s.Set(key, value)
 }
 
 func (e *Engine[T]) addPart(p *Part[T]) {

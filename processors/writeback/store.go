@@ -143,7 +143,10 @@ func (p *partStore) Has(k string) (bool, error) {
 func (p *partStore) Get(k string) ([]byte, error) { return p.s.get(p.key(k)) }
 func (p *partStore) Set(k string, v []byte) error { return p.s.db.Set(p.key(k), v, pebble.NoSync) }
 func (p *partStore) Delete(k string) error        { return p.s.db.Delete(p.key(k), pebble.NoSync) }
-func (p *partStore) MarkRecovered() error         { return p.save() }
+func (p *partStore) MarkRecovered() error {
+	p.offset.recovered.Store(true)
+	return p.save()
+}
 
 func (p *partStore) GetOffset(def int64) (int64, error) {
 	return p.offset.get(def)
@@ -159,8 +162,15 @@ func (p *partStore) SetOffset(o int64) error {
 	return nil
 }
 
-// tableOffset is that of the last changelog record that is here, -1 for none.
-type tableOffset struct{ atomic.Int64 }
+// tableOffset is the offset up to which all of the changelog is here, -1 for none.
+// Once recovery has read up to the end, it follows the acknowledgements of what this
+// process writes. If another one writes in between, who has lost the partition and
+// does not know or who has got it already, it stays where it is: what lies beyond is
+// read again by the next recovery.
+type tableOffset struct {
+	atomic.Int64
+	recovered atomic.Bool
+}
 
 func (t *tableOffset) get(def int64) (int64, error) {
 	if o := t.Load(); o >= 0 {
@@ -169,11 +179,11 @@ func (t *tableOffset) get(def int64) (int64, error) {
 	return def, nil
 }
 
-// advance sets the offset to o, unless that is not newer.
+// advance sets the offset to o, unless that is not newer or leaves a gap.
 func (t *tableOffset) advance(o int64) bool {
 	for {
 		old := t.Load()
-		if o <= old {
+		if o <= old || o > old+1 && t.recovered.Load() {
 			return false
 		}
 		if t.CompareAndSwap(old, o) {
