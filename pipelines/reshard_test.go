@@ -105,13 +105,14 @@ func (b *reshardBed) feed(stop <-chan struct{}, done *sync.WaitGroup) {
 	done.Go(func() {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
+		now := int64(0)
 		for n := 0; ; n++ {
 			select {
 			case <-stop:
 				return
 			case <-tick.C:
 			}
-			now := time.Now().UnixMilli()
+			now = max(now+1, time.Now().UnixMilli()) // a tie in time goes to whoever arrives first
 			var lines []string
 			add := func(host string, v float64) {
 				b.sent = append(b.sent, schemas.Sample{Series: schemas.Series{Metric: "load", Labels: schemas.NewLabels(map[string]string{"host": host})}, TimeMS: now, Value: v})
