@@ -42,6 +42,8 @@ type cli struct {
 	Replay  replayCommand  `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
 	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
 	Top     topCommand     `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
+	Reshard reshardCommand `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
+	Shards  shardsCommand  `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
 	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }

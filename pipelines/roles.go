@@ -89,10 +89,10 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 	if err != nil {
 		return role{}, err
 	}
-	w := window.New(p.Config.Window, window.Deps{
+	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
-	})
+	}, p.client)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)

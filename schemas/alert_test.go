@@ -53,6 +53,9 @@ func TestDocsGolden(t *testing.T) {
 	testDoc(t, "condition_v1.golden", goldenCondition())
 	testDoc(t, "alert_v1.golden", goldenAlert())
 	testDoc(t, "delivery_v1.golden", goldenDelivery())
+	testDoc(t, "generations_v1.golden", &Generations{Version: 2, List: []Generation{
+		{Shards: 8, FromMS: math.MinInt64, State: Draining}, {Gen: 1, Shards: 16, FromMS: 1_700_000_400_000, State: Active}}})
+	testDoc(t, "shard_report_v1.golden", &ShardReport{Gen: 1, Shard: 3, Owner: "weir-1", AtMS: 1_700_000_500_000, Groups: 2, Open: 1, Series: 100, PerSecond: 20.5})
 }
 
 // TestDocsOfLaterVersionsOfWeir may hold more fields.

@@ -10,14 +10,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/topics"
 )
 
 // nowhere is an output that drops what it gets.
 type nowhere struct{ bytes int }
 
-func (o *nowhere) send(_ []byte, _ int32, value []byte) { o.bytes += len(value) }
-func (o *nowhere) refuse(r *kgo.Record, v *verdict)     { panic(v.first) }
-func (o *nowhere) flush() error                         { return nil }
+func (o *nowhere) send(_ string, _ []byte, _ int32, value []byte) { o.bytes += len(value) }
+func (o *nowhere) refuse(r *kgo.Record, v *verdict)               { panic(v.first) }
+func (o *nowhere) flush() error                                   { return nil }
 
 const (
 	benchHosts  = 1000
@@ -69,7 +71,7 @@ func BenchmarkRoute(b *testing.B) {
 		b.Run("format="+format, func(b *testing.B) {
 			polls := benchPolls(format)
 			o := &nowhere{}
-			e := newEncoder(Default(), 8, testEpoch, newCounters(prometheus.NewRegistry()), o)
+			e := newEncoder(Default(), []generation{{topic: topics.Samples, shards: 8}}, testEpoch, newCounters(prometheus.NewRegistry()), o)
 			work := func(poll []*kgo.Record) {
 				for _, r := range poll {
 					if err := e.add(r); err != nil {

@@ -19,6 +19,10 @@
 //   - The sections that one origin partition has for a group reach samples in the
 //     order of (offset, chunk), without a gap. A group has at most one batch on its
 //     way at a time: a batch that fails is never overtaken by a later one.
+//   - The generation of samples follows from a sample's own time and the record of the
+//     generations, which is read anew before what was polled is handed on: a plan is
+//     made for later samples than any that was handed on by somebody who had not
+//     read it (package generations). So a record that is read again is cut as before.
 //   - Offsets are committed only after everything up to them was acknowledged. A
 //     produce error ends Run; whoever calls Run calls it again, and reading goes on
 //     at the commit.

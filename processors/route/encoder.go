@@ -39,23 +39,23 @@ const (
 // until all of it is acknowledged, and says so if some of it never will be.
 // Values given to send may be reused once flush has returned.
 type output interface {
-	send(key []byte, shard int32, value []byte)
+	send(topic string, key []byte, shard int32, value []byte)
 	refuse(r *kgo.Record, v *verdict)
 	flush() error
 }
 
 // encoder turns records of metrics into batches of samples.
 type encoder struct {
-	cfg    Config
-	shards int32
-	epoch  uint64
-	out    output
-	count  *counters
+	cfg   Config
+	gens  []generation // oldest first, at least one
+	epoch uint64
+	out   output
+	count *counters
 
 	dec    *formats.Decoder
 	known  map[seriesKey]*series
-	groups map[string]*group
-	open   []*group // those with a batch, in the order of their first sample
+	groups map[string][]*group // of a key, one for each of gens
+	open   []*group            // those with a batch, in the order of their first sample
 	free   []*schemas.BatchBuilder
 	held   int    // about the bytes in open batches and in the arena
 	arena  []byte // values that were sent in this round
@@ -74,7 +74,7 @@ type seriesKey struct {
 
 // series is what a seriesKey stands for.
 type series struct {
-	group  *group
+	groups []*group // one for each of the encoder's gens
 	fp     uint64
 	cost   int // most bytes that one sample of it takes in a batch
 	reason string
@@ -84,6 +84,7 @@ type series struct {
 // group is a series group and its open batch.
 type group struct {
 	key   string
+	topic string
 	shard int32
 	batch *schemas.BatchBuilder // nil when it has no samples to send
 	round uint64                // in which it last sent a batch, +1
@@ -93,9 +94,9 @@ type group struct {
 	size   int // of the open section, at most, bytes
 }
 
-func newEncoder(cfg Config, shards int32, epoch uint64, count *counters, out output) *encoder {
-	return &encoder{cfg: cfg, shards: shards, epoch: epoch, out: out, count: count, dec: formats.NewDecoder(),
-		known: map[seriesKey]*series{}, groups: map[string]*group{}}
+func newEncoder(cfg Config, gens []generation, epoch uint64, count *counters, out output) *encoder {
+	return &encoder{cfg: cfg, gens: gens, epoch: epoch, out: out, count: count, dec: formats.NewDecoder(),
+		known: map[seriesKey]*series{}, groups: map[string][]*group{}}
 }
 
 // add puts the samples of r into the batches of their groups, and sends batches
@@ -193,18 +194,20 @@ func (e *encoder) learn(s *schemas.Series) *series {
 		return &series{reason: string(formats.TooLong), err: fmt.Errorf("series %.100q: %d bytes of names and values, at most %d", s.Metric, text, maxSeriesBytes)}
 	}
 	key := schemas.GroupOf(*s, e.cfg.GroupLabels)
-	g := e.groups[key]
-	if g == nil {
-		g = &group{key: key, shard: schemas.Shard([]byte(key), e.shards)}
-		e.groups[key] = g
+	gs := e.groups[key]
+	if gs == nil {
+		for _, n := range e.gens {
+			gs = append(gs, &group{key: key, topic: n.topic, shard: schemas.Shard([]byte(key), n.shards)})
+		}
+		e.groups[key] = gs
 	}
 	// A label costs its text, two lengths in the dictionary and a reference to it.
-	return &series{group: g, fp: s.Hash(), cost: sampleBytes + text + 7*(len(s.Labels)+1)}
+	return &series{groups: gs, fp: s.Hash(), cost: sampleBytes + text + 7*(len(s.Labels)+1)}
 }
 
 // put adds a sample to its group's batch.
 func (e *encoder) put(k *series, s *schemas.Sample, origin schemas.Origin) error {
-	g := k.group
+	g := k.groups[e.generation(s.TimeMS)]
 	newRecord := g.record != e.record
 	if newRecord || g.size+k.cost > chunkBytes {
 		if g.batch != nil && g.batch.Size() > batchBytes {
@@ -255,7 +258,7 @@ func (e *encoder) emit(g *group) error {
 	value := e.arena[from:len(e.arena):len(e.arena)]
 	e.count.batches.Inc()
 	e.count.bytes.Add(float64(len(value)))
-	e.out.send([]byte(g.key), g.shard, value)
+	e.out.send(g.topic, []byte(g.key), g.shard, value)
 	if len(e.free) < maxFree && len(value) <= maxFreeBytes {
 		g.batch.Reset()
 		e.free = append(e.free, g.batch)

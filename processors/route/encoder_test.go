@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/topics"
 )
 
 // state is what readers of samples keep: the newest section of each origin
@@ -101,7 +102,7 @@ type sent struct {
 	value []byte
 }
 
-func (o *tape) send(key []byte, shard int32, value []byte) {
+func (o *tape) send(_ string, key []byte, shard int32, value []byte) {
 	o.sent = append(o.sent, sent{string(key), shard, slices.Clone(value)})
 }
 
@@ -126,7 +127,7 @@ const testEpoch = 0xabcdef0123456789
 
 func testEncoder(cfg Config) (*encoder, *tape) {
 	o := &tape{}
-	return newEncoder(cfg, 8, testEpoch, newCounters(prometheus.NewRegistry()), o), o
+	return newEncoder(cfg, []generation{{topic: topics.Samples, shards: 8}}, testEpoch, newCounters(prometheus.NewRegistry()), o), o
 }
 
 func counted(t testing.TB, c prometheus.Counter) float64 {

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/generations"
 	"weir/schemas"
 	"weir/schemas/topics"
 )
@@ -52,7 +53,7 @@ type Router struct {
 }
 
 // New returns a router that reads from and writes to the brokers seeds. cfg is valid, shards is
-// the number on record, at least 1. Metrics named weir_route_… are registered with
+// the number of the first generation of samples, at least 1. Metrics named weir_route_… are registered with
 // reg, once. opts come after the client's own and override them: security, an
 // instance id, session timeout.
 func New(cfg Config, seeds []string, shards int32, reg prometheus.Registerer, log *slog.Logger, opts ...kgo.Opt) *Router {
@@ -95,7 +96,15 @@ func (r *Router) run(ctx context.Context) error {
 		return err
 	}
 	defer admin.Close()
-	id, err := r.inspect(ctx, admin)
+	gens, err := generations.Open(r.shards, slices.Concat(r.base, r.extra)...)
+	if err != nil {
+		return err
+	}
+	defer gens.Close()
+	if err := gens.Refresh(ctx); err != nil {
+		return err
+	}
+	id, err := r.inspect(ctx, admin, gens.Current())
 	if err != nil {
 		return err
 	}
@@ -107,10 +116,10 @@ func (r *Router) run(ctx context.Context) error {
 	r.member.Store(cl)
 	defer r.member.Store(nil)
 	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log}
-	e := newEncoder(r.cfg, r.shards, binary.BigEndian.Uint64(id[:8]), r.count, p)
+	e := newEncoder(r.cfg, generationsOf(gens.Current()), binary.BigEndian.Uint64(id[:8]), r.count, p)
 	go r.watch(ctx, admin, id, stop)
 
-	err = r.loop(ctx, cl, e, func() error { return sameID(ctx, admin, id) })
+	err = r.loop(ctx, cl, e, gens, func() error { return sameID(ctx, admin, id) })
 	if cause := context.Cause(ctx); errors.Is(cause, ErrRecreated) {
 		err = cause
 	}
@@ -121,7 +130,7 @@ func (r *Router) run(ctx context.Context) error {
 }
 
 // loop polls until ctx ends or something fails. firstRecords is called once, when there are some.
-func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, firstRecords func() error) error {
+func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
 	for {
 		fetches := cl.PollRecords(ctx, pollRecords)
@@ -136,6 +145,9 @@ func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, firstReco
 				return err
 			}
 			known = true
+		}
+		if err := r.follow(ctx, gens, e); err != nil {
+			return err
 		}
 		if err := r.handOn(cl, e, fetches); err != nil {
 			return err
@@ -209,10 +221,10 @@ func (r *Router) groupOptions() []kgo.Opt {
 		}),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 			return func(rec *kgo.Record, n int) int {
-				if rec.Topic == topics.Samples {
-					return int(rec.Partition) // set by send
+				if rec.Topic == topics.DeadLetter {
+					return int(schemas.Shard(rec.Key, int32(n)))
 				}
-				return int(schemas.Shard(rec.Key, int32(n)))
+				return int(rec.Partition) // set by send
 			}
 		})),
 	}
@@ -233,9 +245,14 @@ func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32)
 	}
 }
 
-// inspect returns the id of metrics, and an error if samples has too few partitions.
-func (r *Router) inspect(ctx context.Context, admin *kadm.Client) (kadm.TopicID, error) {
-	list, err := admin.ListTopics(ctx, topics.Metrics, topics.Samples)
+// inspect returns the id of metrics, and an error if samples, of any generation, has too
+// few partitions.
+func (r *Router) inspect(ctx context.Context, admin *kadm.Client, gens *schemas.Generations) (kadm.TopicID, error) {
+	names := []string{topics.Metrics}
+	for _, g := range gens.Open() {
+		names = append(names, topics.SamplesOf(g.Gen))
+	}
+	list, err := admin.ListTopics(ctx, names...)
 	if err != nil {
 		return kadm.TopicID{}, fmt.Errorf("list topics: %w", err)
 	}
@@ -244,8 +261,11 @@ func (r *Router) inspect(ctx context.Context, admin *kadm.Client) (kadm.TopicID,
 			return kadm.TopicID{}, fmt.Errorf("topic %s: %w", t.Topic, t.Err)
 		}
 	}
-	if n := len(list[topics.Samples].Partitions); n < int(r.shards) {
-		return kadm.TopicID{}, fmt.Errorf("topic %s has %d partitions, must have at least the %d shards of the config", topics.Samples, n, r.shards)
+	for _, g := range gens.Open() {
+		name := topics.SamplesOf(g.Gen)
+		if n := len(list[name].Partitions); n < int(g.Shards) {
+			return kadm.TopicID{}, fmt.Errorf("topic %s has %d partitions, must have at least the %d shards on record", name, n, g.Shards)
+		}
 	}
 	return list[topics.Metrics].ID, nil
 }
@@ -298,8 +318,8 @@ type producer struct {
 	letters []*kgo.Record // that the broker found too large, or that failed with one
 }
 
-func (p *producer) send(key []byte, shard int32, value []byte) {
-	p.cl.Produce(p.ctx, &kgo.Record{Topic: topics.Samples, Partition: shard, Key: key, Value: value},
+func (p *producer) send(topic string, key []byte, shard int32, value []byte) {
+	p.cl.Produce(p.ctx, &kgo.Record{Topic: topic, Partition: shard, Key: key, Value: value},
 		func(rec *kgo.Record, err error) { p.done(rec, err) })
 }
 

@@ -253,7 +253,7 @@ func TestProduceErrorEndsRunAndNothingIsLost(t *testing.T) {
 func TestTooFewPartitionsOfSamples(t *testing.T) {
 	b := newBed(t, 1)
 	r := New(Default(), b.cluster.ListenAddrs(), testShards+1, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	if err := b.wait(b.start(r)); err == nil || !strings.Contains(err.Error(), "samples has 4 partitions, must have at least the 5 shards") {
+	if err := b.wait(b.start(r)); err == nil || !strings.Contains(err.Error(), "samples has 4 partitions, must have at least the 5 shards on record") {
 		t.Errorf("Run: %v", err)
 	}
 }

@@ -8,4 +8,8 @@
 // does not decode, and samples that are refused, go to deadletter with their reason and
 // are counted in weir_window_samples_total; nothing stops the processor but the loss of
 // its broker.
+//
+// There is a Processor for each generation of samples that is not retired
+// (schemas.Generation); All runs them. Windows stay in the generation that has their
+// samples, and what the rules remember moves on: see handover.go.
 package window

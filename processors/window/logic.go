@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,6 +22,8 @@ import (
 type group struct {
 	windows *windows.Group
 	rules   alerts.State
+	passed
+	busy    bool   // counted in local.open
 	samples uint32 // that came since watch last looked
 }
 
@@ -31,6 +34,8 @@ type local struct {
 	batch schemas.SampleBatch
 	res   windows.Result
 	conds []schemas.Condition
+	count atomic.Int64 // samples that came
+	open  atomic.Int64 // groups with windows, or rules that wait
 	watch watch
 }
 
@@ -39,6 +44,8 @@ type logic struct {
 	windows windows.Config // of one partition: its share of the series
 	rules   *alerts.RuleSet
 	log     *slog.Logger
+	gen     int                        // of samples
+	next    func() *schemas.Generation // the one after it, or nil
 
 	samples    *prometheus.CounterVec // by result
 	closed     *prometheus.CounterVec // by kind
@@ -49,7 +56,7 @@ type logic struct {
 }
 
 func (l *logic) Open(*writeback.Part[group]) any {
-	return &local{core: windows.NewCore(&l.windows, 0, l.rules.Wants), eval: l.rules.NewEvaluator(),
+	return &local{core: windows.NewCore(&l.windows, l.gen, l.rules.Wants), eval: l.rules.NewEvaluator(),
 		watch: watch{named: map[string]*named{}}}
 }
 
@@ -59,12 +66,14 @@ func (l *logic) New(p *writeback.Part[group], _ string) *group {
 
 func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
 	rules := g.rules.Append(nil)
+	dst = g.appendPassed(dst)
 	dst = binary.AppendUvarint(dst, uint64(len(rules)))
 	dst = append(dst, rules...)
 	return g.windows.AppendTo(p.Local.(*local).core, dst)
 }
 
 func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, error) {
+	done, b := decodePassed(b)
 	n, k := binary.Uvarint(b)
 	if k <= 0 || n > uint64(len(b)-k) {
 		return nil, fmt.Errorf("rules of group %q: %w", key, schemas.ErrCorrupt)
@@ -77,20 +86,28 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 	if err != nil {
 		return nil, fmt.Errorf("group %q: %w", key, err)
 	}
-	return &group{windows: w, rules: *st}, nil
+	g := &group{windows: w, rules: *st, passed: done}
+	p.Local.(*local).note(g)
+	return g, nil
 }
 
 func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
 	loc := p.Local.(*local)
+	defer loc.note(e.V)
+	if isHandover(r.Value) {
+		l.inherit(p, e, r)
+		return
+	}
 	if err := loc.batch.Decode(r.Value); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		e.Deadletter(p, deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		e.Deadletter(p, l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
 		return
 	}
 	loc.res.Reset()
 	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, true, &loc.res)
 	l.emit(p, e)
+	loc.count.Add(int64(len(loc.batch.Points)))
 	e.V.samples += uint32(len(loc.batch.Points))
 	loc.watch.records++
 	if loc.res.OverSeries+loc.res.OverMetric > 0 {
@@ -118,13 +135,16 @@ func (l *logic) collapsed(loc *local, e *writeback.Entry[group], nowMS int64) {
 
 func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS, _ int64) {
 	loc := p.Local.(*local)
+	defer loc.note(e.V)
 	loc.res.Reset()
 	e.V.windows.Advance(loc.core, nowMS, &loc.res)
 	l.emit(p, e)
-	if due := e.V.rules.DueMS(); due > 0 && due <= e.V.windows.TimeAt(nowMS) {
-		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, e.V.windows.TimeAt(nowMS), loc.conds[:0])
+	at := min(e.V.windows.TimeAt(nowMS), l.cutMS())
+	if due := e.V.rules.DueMS(); due > 0 && due <= at {
+		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, at, loc.conds[:0])
 		l.emitConditions(p, e)
 	}
+	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
 		e.V.windows = windows.NewGroup(loc.core)
@@ -133,7 +153,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 
 func (l *logic) Due(g *group) int64 {
 	due := g.windows.DueMS()
-	if r := g.rules.DueMS(); r > 0 {
+	if r := l.rulesDue(g); r > 0 {
 		if r = g.windows.WallAt(r); due == 0 || r < due {
 			due = r
 		}
@@ -157,6 +177,9 @@ func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {
 	}
 	for i := range r.Sets {
 		s := &r.Sets[i]
+		if s.EndMS > l.cutMS() || e.V.handed&l.tierBit(s.TierMS) != 0 {
+			continue // for the next generation to judge
+		}
 		loc.conds = loc.eval.Closed(&e.V.rules, e.Key, s.TierMS, s.EndMS, s.Windows, loc.conds[:0])
 		l.emitConditions(p, e)
 	}
@@ -208,7 +231,7 @@ func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offs
 		if err != nil { // values are finite: route refuses others
 			b = []byte(err.Error())
 		}
-		e.Deadletter(p, deadletter(p, e.Key, offset, string(reason), b))
+		e.Deadletter(p, l.deadletter(p, e.Key, offset, string(reason), b))
 		by[reason] = by[reason][:0]
 	}
 	for _, r := range refused {
@@ -225,11 +248,11 @@ func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offs
 	}
 }
 
-func deadletter(p *writeback.Part[group], key string, offset int64, reason string, value []byte) *kgo.Record {
+func (l *logic) deadletter(p *writeback.Part[group], key string, offset int64, reason string, value []byte) *kgo.Record {
 	return &kgo.Record{Topic: topics.DeadLetter, Key: []byte(key), Value: value, Headers: []kgo.RecordHeader{
 		{Key: "weir.stage", Value: []byte("window")},
 		{Key: "weir.reason", Value: []byte(reason)},
-		{Key: "weir.topic", Value: []byte(topics.Samples)},
+		{Key: "weir.topic", Value: []byte(topics.SamplesOf(l.gen))},
 		{Key: "weir.partition", Value: []byte(strconv.Itoa(int(p.ID)))},
 		{Key: "weir.offset", Value: []byte(strconv.FormatInt(offset, 10))},
 	}}

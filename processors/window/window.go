@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/alerts"
 	"weir/processors/writeback"
+	"weir/schemas"
 	"weir/schemas/topics"
 	"weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Behind.
+// Deps are what the processor needs besides its config. All are required but Behind,
+// Generation and Generations.
 type Deps struct {
 	Brokers  []string
 	Windows  windows.Config
@@ -25,6 +28,11 @@ type Deps struct {
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+
+	// Generation of samples that is processed; nil is the first, of Topics.Shards shards.
+	Generation *schemas.Generation
+	// Generations is the record of all, as it is now; nil: there is one.
+	Generations func() *schemas.Generations
 }
 
 // Processor is the window processor.
@@ -37,9 +45,12 @@ type Processor struct {
 
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
+	if d.Generation == nil {
+		d.Generation = schemas.FirstGeneration(d.Topics.Shards).Newest()
+	}
 	share := d.Windows
-	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Topics.Shards) - 1) / int(d.Topics.Shards)
-	l := &logic{windows: share, rules: d.Rules, log: d.Log,
+	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
+	l := &logic{windows: share, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them."}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
@@ -54,7 +65,8 @@ func New(cfg Config, d Deps) *Processor {
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
-		Help: "Series that the partitions of this process have, as last counted."}, func() float64 { return float64(p.series()) }))
+		Help:        "Series that the partitions of this process have, as last counted.",
+		ConstLabels: prometheus.Labels{"generation": strconv.Itoa(d.Generation.Gen)}}, func() float64 { return float64(p.series()) }))
 	return p
 }
 
@@ -98,13 +110,36 @@ func (p *Processor) Drive(h writeback.Host) writeback.Driven {
 
 func (p *Processor) options() writeback.Options {
 	d := &p.deps
+	g := d.Generation
 	return writeback.Options{
-		Brokers: d.Brokers, Group: topics.WindowGroup, Input: topics.Samples, Table: topics.WindowTable,
+		Brokers: d.Brokers, Group: topics.WindowGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
 		Counts: map[string]int32{
-			topics.Samples: d.Topics.Shards, topics.WindowTable: d.Topics.Shards, topics.Windows: d.Topics.Shards,
+			topics.SamplesOf(g.Gen): g.Shards, topics.WindowTableOf(g.Gen): g.Shards, topics.Windows: d.Topics.Shards,
 			topics.Conditions: d.Topics.AlertShards, topics.DeadLetter: 1,
 		},
+		More:     d.shardsOf,
 		Instance: d.Instance, Store: d.Store, Tick: p.cfg.Tick.Std(), Flush: p.cfg.Flush.Std(),
 		Behind: d.Behind, Registry: d.Registry, Log: d.Log,
 	}
+}
+
+// next returns what tells the generation after d's own, or nil.
+func (d *Deps) next() func() *schemas.Generation {
+	all, own := d.Generations, d.Generation.Gen
+	if all == nil {
+		return func() *schemas.Generation { return nil }
+	}
+	return func() *schemas.Generation { return all().After(own) }
+}
+
+// shardsOf is the partitions on record of the samples topic of a generation.
+func (d *Deps) shardsOf(topic string) (int32, bool) {
+	if d.Generations != nil {
+		for _, g := range d.Generations().List {
+			if topics.SamplesOf(g.Gen) == topic {
+				return g.Shards, true
+			}
+		}
+	}
+	return 0, false
 }

@@ -64,7 +64,7 @@ func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
 			d.failed = err
 		}
 	}
-	d.e.prod = &producer{counts: opts.Counts, failed: func(err error) { d.e.fail(err) },
+	d.e.prod = &producer{counts: opts.Counts, more: opts.More, failed: func(err error) { d.e.fail(err) },
 		out: func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }}
 	d.e.local = func(_ string, id int32) (storage.Storage, error) { return h.Local.open(id), nil }
 	d.opened = map[int32]*Part[T]{}

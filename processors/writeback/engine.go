@@ -45,7 +45,7 @@ type Logic[T any] interface {
 	Gone(v *T) bool
 }
 
-// Options of an Engine. All are required but Behind.
+// Options of an Engine. All are required but Behind and More.
 type Options struct {
 	Brokers  []string
 	Group    string           // Goka's group; the table is Group + "-table"
@@ -57,6 +57,8 @@ type Options struct {
 	Tick     time.Duration // how often the owner looks whether something is due
 	Flush    time.Duration // time between checkpoints
 	Behind   func() bool   // samples are held up upstream: write no ticks
+	// More is asked for the partitions on record of topics that are not in Counts.
+	More     func(topic string) (int32, bool)
 	Registry prometheus.Registerer
 	Log      *slog.Logger
 }
@@ -83,6 +85,9 @@ type Engine[T any] struct {
 
 	checkpointID int64 // of the last one; loop's own
 
+	altered *prometheus.GaugeVec
+	told    map[string]int32 // partitions of altered topics, as logged
+
 	replays, badTicks, ticks, checkpoints prometheus.Counter
 	written                               prometheus.Counter
 }
@@ -101,7 +106,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		return c
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T]{run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
+	return &Engine[T]{altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
@@ -151,6 +156,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
 	go e.tellRecovery(run)
+	go e.keepGuard(run, kadm.NewClient(e.prod.client))
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})
@@ -214,7 +220,7 @@ func (e *Engine[T]) open(ctx context.Context) error {
 	e.local = func(topic string, id int32) (storage.Storage, error) {
 		return e.opts.Store.partition(topic, id, e.table, time.Now())
 	}
-	e.prod = &producer{client: client, out: client.Produce, counts: e.opts.Counts, failed: func(err error) { e.fail(err) }}
+	e.prod = &producer{client: client, out: client.Produce, counts: e.opts.Counts, more: e.opts.More, failed: func(err error) { e.fail(err) }}
 	tctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	topics, err := kadm.NewClient(client).ListTopics(tctx, e.opts.Table, e.opts.Input)
@@ -227,18 +233,14 @@ func (e *Engine[T]) open(ctx context.Context) error {
 			client.Close()
 			return fmt.Errorf("%s: look up topic %s: %w", e.opts.Group, name, t.Err)
 		}
-		if n := int32(len(t.Partitions)); n != e.opts.Counts[name] {
-			client.Close()
-			return fmt.Errorf("%s: topic %s: %w: it has %d, %d are on record", e.opts.Group, name, ErrPartitions, n, e.opts.Counts[name])
-		}
+	}
+	if err := e.guard(tctx, kadm.NewClient(client), topics); err != nil {
+		client.Close()
+		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
 	e.table = [16]byte(topics[e.opts.Table].ID)
 	return nil
 }
-
-// ErrPartitions is wrapped by Run's error when a topic does not have the number of
-// partitions on record: somebody altered it.
-var ErrPartitions = errors.New("wrong number of partitions")
 
 // processor defines the Goka group: callbacks that hand over to the partition.
 func (e *Engine[T]) processor() (*goka.Processor, error) {

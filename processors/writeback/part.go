@@ -32,6 +32,7 @@ type Part[T any] struct {
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
 	tickOut atomic.Bool  // a tick was appended and has not come back
+	keys    atomic.Int64 // len(live)
 	marked  atomic.Int64 // next, as the last checkpoint marked it
 
 	wanted  atomic.Int64 // the checkpoint that wants a flush, 0 none
@@ -68,6 +69,9 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 		f(e)
 	}
 }
+
+// Keys is how many live values there are; safe for concurrent use.
+func (p *Part[T]) Keys() int64 { return p.keys.Load() }
 
 // Deadletter sends a refused record, or what stands for refused samples, to the
 // deadletter topic; a checkpoint waits until it is acknowledged.
@@ -130,6 +134,7 @@ func (p *Part[T]) MarkRecovered() error {
 	}
 	p.recovered = true
 	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
+	p.keys.Store(int64(len(p.live)))
 	p.eng.addPart(p)
 	return nil
 }
@@ -184,6 +189,7 @@ func (p *Part[T]) entry(key string) *Entry[T] {
 	if e == nil {
 		e = &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1}
 		p.live[key] = e
+		p.keys.Store(int64(len(p.live)))
 	}
 	return e
 }
@@ -334,6 +340,7 @@ func (p *Part[T]) flush(e *Entry[T]) {
 	gone := p.eng.logic.Gone(e.V)
 	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
 		delete(p.live, e.Key)
+		p.keys.Store(int64(len(p.live)))
 		p.write(e.Key, nil)
 		return
 	}

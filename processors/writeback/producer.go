@@ -20,6 +20,7 @@ type producer struct {
 	client *kgo.Client
 	out    func(context.Context, *kgo.Record, func(*kgo.Record, error)) // the client's Produce
 	counts map[string]int32
+	more   func(topic string) (int32, bool) // or nil: asked for topics that counts does not have
 	failed func(error)
 	first  atomic.Pointer[error] // after which nothing is sent
 }
@@ -62,6 +63,9 @@ func (p *producer) produce(r *kgo.Record, done func(error)) {
 		return
 	}
 	n, ok := p.counts[r.Topic]
+	if !ok && p.more != nil {
+		n, ok = p.more(r.Topic)
+	}
 	if !ok {
 		err := fmt.Errorf("topic %s: number of partitions not given", r.Topic)
 		p.fail(err)

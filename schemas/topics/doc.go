@@ -4,7 +4,9 @@
 // Contract: topics are made here and nowhere else, before any consumer starts;
 // Goka runs with topic creation off. An existing topic is never altered: one
 // whose partitions or cleanup do not fit is an error that names both values.
-// samples, windows and the window table have one partition count, the shards;
-// conditions, alerts and the alert table have another, so that the alerts stay
+// samples, windows and the window table have one partition count, the shards of the
+// first generation; later generations have a samples topic and a table of their own
+// (OfGeneration). A samples topic or window table that somebody grew by hand is taken
+// as it is: the extra partitions stay empty. conditions, alerts and the alert table have another, so that the alerts stay
 // where they are when the windows are resharded.
 package topics

@@ -17,6 +17,8 @@ const (
 	Alerts          = "alerts"           // the newest state of each alert
 	NotificationLog = "notification-log" // the delivery ledger
 	DeadLetter      = "deadletter"       // refused records, whole
+	Generations     = "generations"      // which samples go to which shards
+	ShardReports    = "shard-reports"    // what the owner of each shard says of it
 )
 
 // Goka's groups and the tables that belong to them: a table's name is its
@@ -140,10 +142,10 @@ func All(c Config) []Topic {
 		{Name: Metrics, Key: "any or none", Value: "JSON or Influx line protocol",
 			Partitions: c.MetricsPartitions, Grows: true, Retention: c.Retention.Metrics, ArrivalTime: true},
 		{Name: Samples, Key: "series group", Value: "schemas.SampleBatch",
-			Partitions: c.Shards, Retention: c.Retention.Samples},
+			Partitions: c.Shards, Grows: true, Retention: c.Retention.Samples},
 		{Name: Windows, Key: "series group", Value: "schemas.WindowBatch",
 			Partitions: c.Shards, Retention: c.Retention.Windows},
-		table(Topic{Name: WindowTable, Key: "series group", Value: "windows.Group", Partitions: c.Shards}),
+		table(Topic{Name: WindowTable, Key: "series group", Value: "windows.Group", Partitions: c.Shards, Grows: true}),
 		{Name: Conditions, Key: "alert fingerprint", Value: "schemas.Condition",
 			Partitions: c.AlertShards, Retention: c.Retention.Conditions},
 		table(Topic{Name: AlertTable, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
@@ -151,7 +153,14 @@ func All(c Config) []Topic {
 		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),
 		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record",
 			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter, ArrivalTime: true},
+		table(Topic{Name: Generations, Key: "generations", Value: "schemas.Generations", Partitions: 1}),
+		table(Topic{Name: ShardReports, Key: "generation/shard", Value: "schemas.ShardReport", Partitions: 1}),
 	}
+	return c.complete(all)
+}
+
+// complete sets what all topics have in common.
+func (c *Config) complete(all []Topic) []Topic {
 	for i := range all {
 		all[i].Replication = c.Replication
 		all[i].MaxRecordBytes = maxRecordBytes

@@ -1,0 +1,100 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"weir/processors/generations"
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// Shards prints what each shard holds and who owns it.
+type Shards struct {
+	Config *Config // with Brokers
+	// Most is what a shard can carry, samples per second.
+	Most float64
+}
+
+// warnAt is the share of Most at which a shard is marked.
+const warnAt = 0.7
+
+// reportStale is how old the report of a shard that is owned may be.
+const reportStale = 20 * time.Second
+
+// Run prints the table, and then what is to be done about it.
+func (s Shards) Run(ctx context.Context, out io.Writer) error {
+	w, closeAll, err := (&Reshard{Config: s.Config}).connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	reports, err := generations.Reports(ctx, w.client...)
+	if err != nil {
+		return err
+	}
+	hot := 0
+	for _, g := range w.gens.Current().Live() {
+		n, err := s.table(ctx, w, g, reports, out)
+		if err != nil {
+			return err
+		}
+		hot += n
+	}
+	if hot > 0 {
+		fmt.Fprintf(out, "%d shards carry more than %.0f %% of %.0f samples/s: add instances, or shards with weir reshard --shards N\n", hot, 100*warnAt, s.Most)
+	}
+	return nil
+}
+
+// table prints a generation and returns how many of its shards carry too much.
+func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, reports map[string]schemas.ShardReport, out io.Writer) (hot int, err error) {
+	ends, err := w.adm.ListEndOffsets(ctx, topics.SamplesOf(g.Gen))
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("end of %s: %w", topics.SamplesOf(g.Gen), err)
+	}
+	committed, err := w.adm.FetchOffsets(ctx, topics.WindowGroupOf(g.Gen))
+	if err != nil {
+		return 0, fmt.Errorf("offsets of %s: %w", topics.WindowGroupOf(g.Gen), err)
+	}
+	shards := make([]schemas.ShardReport, g.Shards)
+	sum := 0.0
+	for i := range shards {
+		shards[i] = reports[(&schemas.ShardReport{Gen: g.Gen, Shard: int32(i)}).Key()]
+		if time.Since(time.UnixMilli(shards[i].AtMS)) > reportStale {
+			shards[i].Owner, shards[i].PerSecond = "-", 0
+		}
+		sum += shards[i].PerSecond
+	}
+	fmt.Fprintf(out, "generation %d: %d shards, %s, %.0f samples/s\n", g.Gen, g.Shards, g.State, sum)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "shard\towner\tlag\tgroups\tseries\tsamples/s\tskew\t\t")
+	for i, r := range shards {
+		lag := int64(0)
+		if end, ok := ends.Lookup(topics.SamplesOf(g.Gen), int32(i)); ok {
+			lag = end.Offset
+		}
+		if c, ok := committed.Lookup(topics.SamplesOf(g.Gen), int32(i)); ok {
+			lag -= max(0, c.At)
+		}
+		skew, mark := 0.0, ""
+		if sum > 0 {
+			skew = r.PerSecond * float64(g.Shards) / sum
+		}
+		if r.PerSecond > warnAt*s.Most {
+			hot++
+			mark = "HOT"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.2f\t%s\t\n", i, r.Owner, lag, r.Groups, r.Series, r.PerSecond, skew, mark)
+	}
+	if extra := len(ends[topics.SamplesOf(g.Gen)]) - int(g.Shards); extra > 0 {
+		defer fmt.Fprintf(out, "somebody added %d partitions to %s; they stay empty. weir reshard --shards N is the way to more shards\n", extra, topics.SamplesOf(g.Gen))
+	}
+	return hot, t.Flush()
+}

@@ -1,0 +1,69 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"weir/processors/generations"
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// generation is where samples from a time on go.
+type generation struct {
+	topic  string
+	shards int32
+	fromMS int64 // event time; the first's does not matter
+}
+
+func generationsOf(g *schemas.Generations) []generation {
+	var gens []generation
+	for _, n := range g.Open() {
+		gens = append(gens, generation{topics.SamplesOf(n.Gen), n.Shards, n.FromMS})
+	}
+	return gens
+}
+
+// generation is the place in gens of the generation that takes samples of that time:
+// so a window is whole in one of them. It looks at the sample alone, so the sections
+// of a record that is read again are cut as before.
+func (e *encoder) generation(timeMS int64) int {
+	i := len(e.gens) - 1
+	for i > 0 && timeMS < e.gens[i].fromMS {
+		i--
+	}
+	return i
+}
+
+// follow sends by gens from now on. Call it between two records, when nothing is on its way.
+func (e *encoder) follow(gens []generation) {
+	if slices.Equal(gens, e.gens) {
+		return
+	}
+	e.gens = gens
+	clear(e.known)
+	clear(e.groups)
+}
+
+// refreshEvery is how often the record of the generations is read while there are
+// samples.
+const refreshEvery = 2 * time.Second
+
+// follow reads the record of the generations anew, after a poll: what was polled was
+// produced before, so a plan that this does not see is for later samples. It returns
+// an error when the record is older than its lease.
+func (r *Router) follow(ctx context.Context, gens *generations.Log, e *encoder) error {
+	if gens.Age() < refreshEvery {
+		return nil
+	}
+	if err := gens.Refresh(ctx); err != nil {
+		if gens.Age() > generations.Lease {
+			return fmt.Errorf("not read for %s: %w", gens.Age().Round(time.Second), err)
+		}
+		r.log.Warn("generations not read, trying again", "err", err)
+	}
+	e.follow(generationsOf(gens.Current()))
+	return nil
+}

@@ -1,0 +1,188 @@
+package window
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/processors/generations"
+	"weir/processors/writeback"
+	"weir/schemas"
+)
+
+// All runs a Processor for each generation of samples that is not retired: one as a
+// rule, two after a weir reshard until the old one has drained.
+type All struct {
+	cfg    Config
+	deps   Deps
+	client []kgo.Opt
+
+	mu      sync.Mutex
+	running map[int]*member
+}
+
+// member is the processor of one generation.
+type member struct {
+	*Processor
+	stop func()
+	seen map[int32]sampled // by partition, at the last report
+}
+
+type sampled struct {
+	at time.Time
+	n  int64
+}
+
+// NewAll returns an All; client is how it reaches the brokers to read the record of
+// the generations.
+func NewAll(cfg Config, d Deps, client []kgo.Opt) *All {
+	return &All{cfg: cfg, deps: d, client: client, running: map[int]*member{}}
+}
+
+// Waiting is what a generation waits for before it is ready, in words, or "".
+func (a *All) Waiting() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		if why := m.Waiting(); why != "" {
+			return why
+		}
+	}
+	if len(a.running) == 0 {
+		return "reading the generations"
+	}
+	return ""
+}
+
+// Sources is Processor.Sources of all generations: a source that moves from one to
+// the next stands in both for a while.
+func (a *All) Sources(nowMS int64) (all []schemas.Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		all = append(all, m.Sources(nowMS)...)
+	}
+	return all
+}
+
+const (
+	followEvery = time.Second     // how soon a new generation is seen
+	reportEvery = 2 * time.Second // how often shards are reported
+)
+
+// Run processes until ctx ends; see Processor.Run. It returns the first error of
+// one of the processors, after it has stopped the others. It may be called again.
+func (a *All) Run(ctx context.Context) error {
+	log, err := generations.Open(a.deps.Topics.Shards, a.client...)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	a.deps.Generations = log.Current
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer func() {
+		cancel()
+		all.Wait()
+		a.mu.Lock()
+		clear(a.running)
+		a.mu.Unlock()
+	}()
+	failed := make(chan error, 1)
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	reported := time.Now()
+	for {
+		a.follow(ctx, log.Current().Live(), &all, failed)
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return err
+		case <-tick.C:
+		}
+		if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
+			a.deps.Log.Warn("generations not read: going on with those that are known", "err", err)
+			continue
+		}
+		if time.Since(reported) >= reportEvery {
+			reported = time.Now()
+			if err := log.Report(ctx, a.reports(reported)); err != nil && ctx.Err() == nil {
+				a.deps.Log.Warn("shards not reported", "err", err)
+			}
+		}
+	}
+}
+
+// follow starts the processors that are missing and stops those of generations that
+// are retired.
+func (a *All) follow(ctx context.Context, live []schemas.Generation, all *sync.WaitGroup, failed chan<- error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	keep := map[int]bool{}
+	for _, g := range live {
+		keep[g.Gen] = true
+		if a.running[g.Gen] == nil {
+			a.start(ctx, g, all, failed)
+		}
+	}
+	for gen, m := range a.running {
+		if !keep[gen] {
+			a.deps.Log.Info("generation is retired", "generation", gen)
+			m.stop()
+			delete(a.running, gen)
+		}
+	}
+}
+
+func (a *All) start(ctx context.Context, g schemas.Generation, all *sync.WaitGroup, failed chan<- error) {
+	d := a.deps
+	d.Generation = &g
+	ctx, stop := context.WithCancel(ctx)
+	m := &member{Processor: New(a.cfg, d), stop: stop, seen: map[int32]sampled{}}
+	a.running[g.Gen] = m
+	a.deps.Log.Info("generation runs", "generation", g.Gen, "shards", g.Shards, "from", time.UnixMilli(g.FromMS).UTC())
+	all.Go(func() {
+		defer stop()
+		if err := m.Run(ctx); err != nil {
+			select {
+			case failed <- fmt.Errorf("generation %d: %w", g.Gen, err):
+			default: // another failed first
+			}
+		}
+	})
+}
+
+// reports is what this process has to say of its shards.
+func (a *All) reports(now time.Time) []schemas.ShardReport {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var reports []schemas.ShardReport
+	for gen, m := range a.running {
+		e := m.engine.Load()
+		if e == nil {
+			continue
+		}
+		e.Each(func(p *writeback.Part[group]) {
+			loc := p.Local.(*local)
+			n, before := loc.count.Load(), m.seen[p.ID]
+			m.seen[p.ID] = sampled{now, n}
+			rate := 0.0
+			if took := now.Sub(before.at).Seconds(); !before.at.IsZero() && n >= before.n && took > 0 {
+				rate = float64(n-before.n) / took
+			}
+			loc.watch.mu.Lock()
+			series := loc.watch.series
+			loc.watch.mu.Unlock()
+			reports = append(reports, schemas.ShardReport{Gen: gen, Shard: p.ID, Owner: a.deps.Instance, AtMS: now.UnixMilli(),
+				Groups: p.Keys(), Open: loc.open.Load(), Series: int64(series), PerSecond: rate})
+		})
+	}
+	return reports
+}

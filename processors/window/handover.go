@@ -1,0 +1,172 @@
+package window
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// When samples go to another generation (schemas.Generation) from a time on, the cut,
+// windows stay where they are: each has its samples before or after it. What the
+// rules remember goes along: once a tier's windows up to the cut have closed, the group
+// sends what its rules remember of that tier, through the samples topic, to itself
+// in the next generation, which goes on from there. The old one says nothing any more
+// about that tier, and nothing at all of times past the cut: that a series got no
+// window after it is for the next to say.
+
+// handoverVersion and the byte before it tell a handover from a schemas.SampleBatch.
+const (
+	handoverMark    = 'H'
+	handoverVersion = 1
+)
+
+// handover is what one tier's rules hand over.
+type handover struct {
+	tierMS  int64
+	delayMS int64 // the group's usual delay
+	rules   []byte
+}
+
+func (h *handover) append(dst []byte) []byte {
+	dst = append(dst, handoverMark, handoverVersion)
+	dst = binary.AppendUvarint(dst, uint64(h.tierMS))
+	dst = binary.AppendVarint(dst, h.delayMS)
+	return append(dst, h.rules...)
+}
+
+func isHandover(b []byte) bool { return len(b) > 0 && b[0] == handoverMark }
+
+// decodeHandover reads what append wrote; rules aliases b.
+func decodeHandover(b []byte) (h handover, err error) {
+	if len(b) < 2 || !isHandover(b) {
+		return h, fmt.Errorf("handover: %w", schemas.ErrCorrupt)
+	}
+	if b[1] != handoverVersion {
+		return h, fmt.Errorf("handover: version %d: %w", b[1], schemas.ErrVersion)
+	}
+	b = b[2:]
+	tier, n := binary.Uvarint(b)
+	if n <= 0 || tier > math.MaxInt64 {
+		return h, fmt.Errorf("handover: tier: %w", schemas.ErrCorrupt)
+	}
+	b = b[n:]
+	delay, n := binary.Varint(b)
+	if n <= 0 {
+		return h, fmt.Errorf("handover: delay: %w", schemas.ErrCorrupt)
+	}
+	return handover{int64(tier), delay, b[n:]}, nil
+}
+
+// passed is which tiers of a group, by their place, were handed over to the next
+// generation and taken over from the one before.
+type passed struct{ handed, taken uint8 }
+
+// appendPassed precedes the group's value, if there is something to say; a value
+// begins with the length of the rules otherwise, which is never 0.
+func (g *group) appendPassed(dst []byte) []byte {
+	if g.passed == (passed{}) {
+		return dst
+	}
+	return append(dst, 0, g.handed, g.taken)
+}
+
+func decodePassed(b []byte) (passed, []byte) {
+	if len(b) < 3 || b[0] != 0 {
+		return passed{}, b
+	}
+	return passed{b[1], b[2]}, b[3:]
+}
+
+// cutMS is the time from which on another generation has the samples.
+func (l *logic) cutMS() int64 {
+	if n := l.next(); n != nil {
+		return n.FromMS
+	}
+	return math.MaxInt64
+}
+
+// tierBit is the tier's bit in passed, 0 for a tier that is not in the config.
+func (l *logic) tierBit(tierMS int64) uint8 {
+	for i := range l.windows.Tiers {
+		if l.windows.Tiers[i].Size.MS() == tierMS {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+// rulesDue is when the group's rules have something to do, in event time; 0 never.
+func (l *logic) rulesDue(g *group) int64 {
+	due := g.rules.DueMS()
+	n := l.next()
+	if due == 0 || n == nil || due <= n.FromMS {
+		return due
+	}
+	at := int64(0)
+	for i, t := range l.windows.Tiers {
+		if by := n.FromMS + t.Grace.MS(); g.handed&(1<<i) == 0 && (at == 0 || by < at) {
+			at = by
+		}
+	}
+	return at
+}
+
+// handOver hands over the tiers whose windows up to the cut have closed.
+func (l *logic) handOver(p *writeback.Part[group], e *writeback.Entry[group], nowMS int64) {
+	n := l.next()
+	if n == nil {
+		return
+	}
+	g, loc := e.V, p.Local.(*local)
+	at := g.windows.TimeAt(nowMS)
+	for i, t := range l.windows.Tiers {
+		if g.handed&(1<<i) != 0 || at < n.FromMS+t.Grace.MS() {
+			continue
+		}
+		loc.conds = loc.eval.Advance(&g.rules, e.Key, n.FromMS, loc.conds[:0])
+		l.emitConditions(p, e)
+		g.handed |= 1 << i
+		if rules := loc.eval.HandOver(&g.rules, t.Size.MS(), nil); rules != nil {
+			h := handover{t.Size.MS(), g.windows.DelayMS(), rules}
+			e.Emit(p, topics.SamplesOf(n.Gen), []byte(e.Key), h.append(nil))
+		}
+	}
+}
+
+// inherit takes over what the generation before handed over. It may come more than
+// once.
+func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+	h, err := decodeHandover(r.Value)
+	bit := l.tierBit(h.tierMS)
+	if err == nil && bit != 0 && e.V.taken&bit == 0 { // once, and of a tier that there still is
+		err = p.Local.(*local).eval.Inherit(&e.V.rules, h.rules)
+	}
+	if err != nil {
+		l.corrupt.Inc()
+		l.log.Warn("handover refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
+		p.Deadletter(l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		return
+	}
+	e.V.taken |= bit
+	e.V.windows.InheritDelay(h.delayMS)
+}
+
+// note counts the groups that hold a window, or something that rules wait for: a
+// generation without any has drained. A group that is read anew in a rebalance may be
+// counted twice until the processor starts again.
+func (loc *local) note(g *group) {
+	busy := g.windows.DueMS() != 0 || g.rules.DueMS() != 0
+	if busy == g.busy {
+		return
+	}
+	g.busy = busy
+	if busy {
+		loc.open.Add(1)
+	} else {
+		loc.open.Add(-1)
+	}
+}

@@ -1,0 +1,112 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// ErrPartitions is wrapped by Run's error when a topic has fewer partitions than are
+// on record.
+var ErrPartitions = errors.New("wrong number of partitions")
+
+// newAltered returns the alarm about topics that somebody altered.
+func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
+	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_topics_altered",
+		Help: "Partitions of a topic beyond those on record: somebody altered it. Use weir reshard instead."}, []string{"topic"})
+	var already prometheus.AlreadyRegisteredError
+	if err := reg.Register(g); errors.As(err, &already) {
+		return already.ExistingCollector.(*prometheus.GaugeVec)
+	}
+	return g
+}
+
+// guard sees to it that the input and the table have the partitions on record. Keys go
+// to partitions by the number on record, so those that somebody added stay empty and
+// nothing is lost; but Goka wants the input and the table to have as many, so the
+// one that was left behind is grown to match, and the alarm is raised.
+func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
+	has := map[string]int32{}
+	most := int32(0)
+	for name, t := range topics {
+		n := int32(len(t.Partitions))
+		if n < e.opts.Counts[name] {
+			return fmt.Errorf("topic %s: %w: it has %d, %d are on record", name, ErrPartitions, n, e.opts.Counts[name])
+		}
+		has[name], most = n, max(most, n)
+	}
+	for name, n := range has {
+		extra := n - e.opts.Counts[name]
+		e.altered.WithLabelValues(name).Set(float64(extra))
+		if extra > 0 && e.told[name] != n {
+			e.told[name] = n
+			e.log.Error("somebody altered a topic: the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
+				"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
+		}
+		if n == most {
+			continue
+		}
+		if err := grow(ctx, adm, name, most); err != nil {
+			return fmt.Errorf("topic %s: grow from %d to %d partitions: %w", name, n, most, err)
+		}
+	}
+	return nil
+}
+
+// guardEvery is how often a running engine looks whether somebody altered its topics.
+// Goka, which looks less often, then finds as many partitions of both.
+const guardEvery = 10 * time.Second
+
+// keepGuard guards until ctx ends. Brokers that do not answer are asked again.
+func (e *Engine[T]) keepGuard(ctx context.Context, adm *kadm.Client) {
+	tick := time.NewTicker(guardEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		list, err := adm.ListTopics(ctx, e.opts.Table, e.opts.Input)
+		if err == nil {
+			err = list.Error()
+		}
+		if err == nil {
+			err = e.guard(ctx, adm, list)
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("topics not looked at", "err", err)
+		}
+	}
+}
+
+// grow returns when the topic has the partitions and all of them answer. Another
+// process may do the same at this moment.
+func grow(ctx context.Context, adm *kadm.Client, topic string, to int32) error {
+	_, asked := adm.UpdatePartitions(ctx, int(to), topic)
+	for {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil && int32(len(ends[topic])) >= to {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(asked, err, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Each calls f for every partition that this member owns and that has recovered.
+func (e *Engine[T]) Each(f func(*Part[T])) {
+	for _, p := range e.owned() {
+		f(p)
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"weir/pipelines"
+	"weir/schemas/conf"
+)
+
+// cluster is which brokers a command is about.
+type cluster struct {
+	Config  string   `help:"Config file; without it, the defaults." short:"c" placeholder:"FILE"`
+	Brokers []string `help:"Kafka's brokers; those of the config by default." placeholder:"HOST:PORT"`
+}
+
+func (c *cluster) load() (*pipelines.Config, error) {
+	config, _, err := pipelines.Load(c.Config)
+	if err != nil {
+		return nil, err
+	}
+	if err := config.Override(pipelines.Overrides{Brokers: c.Brokers}); err != nil {
+		return nil, err
+	}
+	if len(config.Brokers) == 0 {
+		return nil, conf.Faults{{Field: "--brokers", Bound: "must name Kafka's brokers, or --config a file that does"}}
+	}
+	return config, nil
+}
+
+type reshardCommand struct {
+	cluster `embed:""`
+	Shards  int32 `help:"How many shards there are to be, 1 to 10000." required:""`
+	Now     bool  `help:"Cut at the next minute instead of the end of a largest window: larger windows are kept in two parts, which readers merge."`
+	DryRun  bool  `help:"Only say what would be done."`
+}
+
+// Run reshards, or goes on with what it began, until the old shards are empty.
+func (c *reshardCommand) Run(ctx context.Context) error {
+	if c.Shards < 1 || c.Shards > 10_000 {
+		return conf.Faults{{Field: "--shards", Value: fmt.Sprint(c.Shards), Bound: "must be 1 to 10000"}}
+	}
+	config, err := c.load()
+	if err != nil {
+		return err
+	}
+	r := pipelines.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
+	return r.Run(ctx, os.Stdout, os.Stderr)
+}
+
+type shardsCommand struct {
+	cluster `embed:""`
+	Most    float64 `help:"What one shard can carry, samples per second: warned of at 70 %." default:"50000"`
+}
+
+// Run prints the shards.
+func (c *shardsCommand) Run(ctx context.Context) error {
+	config, err := c.load()
+	if err != nil {
+		return err
+	}
+	return pipelines.Shards{Config: config, Most: c.Most}.Run(ctx, os.Stdout)
+}

@@ -1,0 +1,32 @@
+package topics
+
+import "strconv"
+
+// SamplesOf is the samples topic of a generation; see schemas.Generation.
+func SamplesOf(gen int) string {
+	if gen == 0 {
+		return Samples
+	}
+	return Samples + "-g" + strconv.Itoa(gen)
+}
+
+// WindowGroupOf is the Goka group of a generation.
+func WindowGroupOf(gen int) string {
+	if gen == 0 {
+		return WindowGroup
+	}
+	return WindowGroup + "-g" + strconv.Itoa(gen)
+}
+
+// WindowTableOf is that group's table.
+func WindowTableOf(gen int) string { return WindowGroupOf(gen) + "-table" }
+
+// OfGeneration is the topics that a generation has of its own.
+func OfGeneration(c Config, gen int, shards int32) []Topic {
+	return c.complete([]Topic{
+		{Name: SamplesOf(gen), Key: "series group", Value: "schemas.SampleBatch",
+			Partitions: shards, Grows: true, Retention: c.Retention.Samples},
+		{Name: WindowTableOf(gen), Key: "series group", Value: "windows.Group",
+			Partitions: shards, Grows: true, Cleanup: Compact},
+	})
+}
