@@ -125,8 +125,8 @@ func (k *killer) any(t testing.TB) {
 }
 
 // whoNotifies has the pager take an event and not answer, and kills the process that
-// waits for the answer: it has told, and not yet written that it has. It does nothing
-// if nobody has anything to tell for a while.
+// waits for the answer, and any other with something to tell: it has told, and not yet
+// written that it has. It does nothing if nobody has anything to tell for a while.
 func (k *killer) whoNotifies(t testing.TB) {
 	t.Helper()
 	hung := func() (n int) {
