@@ -346,3 +346,27 @@ func BenchmarkClosed(b *testing.B) {
 		})
 	}
 }
+
+// TestNothingIsAbsentBeforeItsWindowCloses: the window that ends when a condition's
+// no_data has passed may still come, until the tier's grace has passed, too.
+func TestNothingIsAbsentBeforeItsWindowCloses(t *testing.T) {
+	rs, err := Load(LoadConfig{TiersMS: tiersMS, GracesMS: []int64{2_000, 10_000, 60_000}},
+		File{"rules.yaml", []byte("- name: g\n  rules:\n  - {alert: a, expr: x > 1, no_data: 30s}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, st := rs.NewEvaluator(), &State{}
+	if cs := e.Closed(st, "h", 10_000, 10_000, []schemas.Window{window(t, `x{host="h"}`, 10_000, 2)}, nil); len(cs) != 1 {
+		t.Fatal(cs)
+	}
+	if due := st.DueMS(); due > 42_000 {
+		t.Errorf("due at %d, want at most 42000", due)
+	}
+	if cs := e.Advance(st, "h", 41_999, nil); len(cs) != 0 {
+		t.Errorf("absent before the window up to 40s could close: %+v", cs)
+	}
+	cs := e.Advance(st, "h", 42_000, nil)
+	if len(cs) != 1 || cs[0].True || cs[0].EndMS != 40_000 || cs[0].Reason != "no data" {
+		t.Errorf("%+v, want false for no data at 40000", cs)
+	}
+}

@@ -1,0 +1,172 @@
+package writeback
+
+import (
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// process is an Engine driven by hand: its changelog is acknowledged when the test
+// says so.
+type process struct {
+	*driven[counter]
+	t     *testing.T
+	local *Local
+	sent  []func(offset int64) *kgo.Record // of the changelog, in order
+	ticks int                              // records of other topics
+}
+
+func newProcess(t *testing.T, local *Local) *process {
+	p := &process{t: t, local: local}
+	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: map[int32]time.Duration{}}, Host{Local: local,
+		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
+			if r.Topic != group+"-table" {
+				p.ticks++
+				return
+			}
+			p.sent = append(p.sent, func(offset int64) *kgo.Record {
+				r.Offset = offset
+				done(r, nil)
+				return r
+			})
+		}}).(*driven[counter])
+	return p
+}
+
+// open recovers partition 0 from a changelog and returns where it began to read it.
+func (p *process) open(changelog ...*kgo.Record) int64 {
+	p.t.Helper()
+	from, err := p.Open(0)
+	for _, r := range changelog {
+		if err == nil && r.Offset >= from {
+			err = p.Load(0, r)
+		}
+	}
+	if err == nil {
+		err = p.Recovered(0)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.Joined()
+	return from
+}
+
+// apply processes a record of key that adds n.
+func (p *process) apply(offset int64, key string, n uint64) {
+	p.Record(0, &kgo.Record{Key: []byte(key), Offset: offset, Value: binary.BigEndian.AppendUint64(nil, n), Timestamp: time.UnixMilli(offset * 1000)})
+}
+
+func (p *process) checkpoint() int64 {
+	next := p.Begin(0)
+	for p.Flush(0) {
+	}
+	return next
+}
+
+func (p *process) sum(key string) uint64 {
+	if e := p.opened[0].live[key]; e != nil {
+		return e.V.sum
+	}
+	return 0
+}
+
+// TestLocalStoreAheadOfChangelog: a value that was flushed into the local store, and
+// whose changelog record was lost with its process, is written again before what it
+// holds is committed: the next owner has only the changelog.
+func TestLocalStoreAheadOfChangelog(t *testing.T) {
+	local := NewLocal()
+	killed := newProcess(t, local)
+	killed.open()
+	killed.apply(0, "a", 7)
+	killed.checkpoint()
+	if len(killed.sent) != 1 {
+		t.Fatalf("%d values flushed, want 1", len(killed.sent))
+	}
+	p := newProcess(t, local)
+	p.open()
+	p.apply(0, "a", 7) // not committed, so it comes again
+	if next := p.checkpoint(); next != 1 || len(p.sent) != 1 {
+		t.Fatalf("%d values flushed before the commit of %d, want 1", len(p.sent), next)
+	}
+	other := newProcess(t, NewLocal())
+	other.open(p.sent[0](0))
+	if other.sum("a") != 7 {
+		t.Errorf("the next owner has %d, want 7", other.sum("a"))
+	}
+}
+
+// TestOlderValueLoses: what a process writes that has lost the partition, after its
+// successor, does not win.
+func TestOlderValueLoses(t *testing.T) {
+	before, after := newProcess(t, NewLocal()), newProcess(t, NewLocal())
+	before.open()
+	before.apply(0, "a", 1)
+	before.checkpoint()
+	after.open()
+	after.apply(0, "a", 1)
+	after.apply(1, "a", 2)
+	after.checkpoint()
+	p := newProcess(t, NewLocal())
+	p.open(after.sent[0](0), before.sent[0](1))
+	if p.sum("a") != 3 {
+		t.Errorf("recovered %d, want 3", p.sum("a"))
+	}
+}
+
+// TestForeignWrites: the local store's offset follows this process' own writes, and
+// stops at the first that another one made in between.
+func TestForeignWrites(t *testing.T) {
+	local := NewLocal()
+	p := newProcess(t, local)
+	if from := p.open(); from != 0 {
+		t.Fatalf("an empty store is read from %d on", from)
+	}
+	for i, offset := range []int64{0, 1, 3, 4} { // 2 is another's
+		p.apply(int64(i), "a", 1)
+		p.checkpoint()
+		p.sent[i](offset)
+	}
+	if err := p.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	if from := newProcess(t, local).open(); from != 2 {
+		t.Errorf("the changelog is read from %d on, want 2", from)
+	}
+}
+
+// TestReadAnew: a value that another owner changed while the partition was away is
+// read anew when it comes back, and what stood of the old one fires no timer.
+func TestReadAnew(t *testing.T) {
+	p := newProcess(t, NewLocal())
+	p.open()
+	p.apply(0, "a", 1) // due at 50
+	other := newProcess(t, NewLocal())
+	other.open()
+	other.apply(0, "a", 1)
+	other.apply(1, "a", 4) // due at 1050
+	other.checkpoint()
+	if err := p.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	p.open(other.sent[0](0))
+	if p.sum("a") != 5 {
+		t.Fatalf("%d after the return, want 5", p.sum("a"))
+	}
+	p.ticks = 0
+	p.Record(0, &kgo.Record{Offset: 2, Value: encodeTick(100)})
+	if p.ticks != 0 {
+		t.Error("the timer of the value as it was before fired")
+	}
+	p.Record(0, &kgo.Record{Offset: 3, Value: encodeTick(1100)})
+	if p.ticks != 1 {
+		t.Errorf("%d records emitted by the timer, want 1", p.ticks)
+	}
+}
