@@ -159,37 +159,39 @@ func (s *scenario) probe(t testing.TB, base string) {
 	s.probed = start + 10_000
 }
 
-// apiWindows reads what GET /api/v1/windows has of a file, all tiers.
-func (s *scenario) apiWindows(base string, f nabFile) ([]schemas.Window, error) {
+// apiWindows reads what GET /api/v1/windows has of a series and tier.
+func apiWindows(base string, series schemas.Series, tierMS, fromMS, toMS int64) ([]schemas.Window, error) {
+	q := url.Values{
+		"series": {series.String()}, "tier": {schemas.TierName(tierMS)}, "limit": {"10000"},
+		"from": {fmt.Sprint(fromMS)}, "to": {fmt.Sprint(toMS)},
+	}
+	var answer []struct {
+		StartMS                    int64 `json:"start"`
+		Count                      int64
+		Sum, Min, Max, First, Last float64
+	}
+	if err := getJSON(base+"/api/v1/windows?"+q.Encode(), &answer); err != nil {
+		return nil, err
+	}
+	var ws []schemas.Window
+	for _, a := range answer {
+		ws = append(ws, schemas.Window{
+			Series: series, TierMS: tierMS, StartMS: a.StartMS, Count: a.Count,
+			Sum: a.Sum, Min: a.Min, Max: a.Max, First: a.First, Last: a.Last,
+		})
+	}
+	return ws, nil
+}
+
+// fileWindows reads what the API has of a file, all tiers.
+func (s *scenario) fileWindows(base string, f nabFile) ([]schemas.Window, error) {
 	var all []schemas.Window
 	for _, w := range slices.CompactFunc(slices.Clone(s.wanted[f.name]), func(a, b schemas.Window) bool { return a.TierMS == b.TierMS }) {
-		q := url.Values{
-			"series": {nabSeries(f.name).String()}, "tier": {schemas.TierName(w.TierMS)}, "limit": {"10000"},
-			"from": {fmt.Sprint(w.StartMS)}, "to": {fmt.Sprint(s.endMS)},
-		}
-		resp, err := http.Get(base + "/api/v1/windows?" + q.Encode())
+		ws, err := apiWindows(base, nabSeries(f.name), w.TierMS, w.StartMS, s.endMS)
 		if err != nil {
 			return nil, err
 		}
-		body, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("GET /api/v1/windows?%s: %s %.500s %v", q.Encode(), resp.Status, body, err)
-		}
-		var ws []struct {
-			StartMS                    int64 `json:"start"`
-			Count                      int64
-			Sum, Min, Max, First, Last float64
-		}
-		if err := json.Unmarshal(body, &ws); err != nil {
-			return nil, fmt.Errorf("GET /api/v1/windows: %w: %.500s", err, body)
-		}
-		for _, a := range ws {
-			all = append(all, schemas.Window{
-				Series: nabSeries(f.name), TierMS: w.TierMS, StartMS: a.StartMS, Count: a.Count,
-				Sum: a.Sum, Min: a.Min, Max: a.Max, First: a.First, Last: a.Last,
-			})
-		}
+		all = append(all, ws...)
 	}
 	return all, nil
 }
@@ -198,7 +200,7 @@ func (s *scenario) apiWindows(base string, f nabFile) ([]schemas.Window, error) 
 // not tell the times of first and last.
 func (s *scenario) checkAPI(base string) error {
 	for _, f := range s.files {
-		got, err := s.apiWindows(base, f)
+		got, err := s.fileWindows(base, f)
 		if err != nil {
 			return err
 		}
@@ -309,6 +311,23 @@ func (s *scenario) compareTold(all told) error {
 	}
 	if len(all.paged)+len(all.texted) > 0 {
 		return fmt.Errorf("told of more: %v", all)
+	}
+	return nil
+}
+
+// getJSON decodes the answer of an address of the API.
+func getJSON(address string, into any) error {
+	resp, err := http.Get(address)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s %.500s %v", address, resp.Status, body, err)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("GET %s: %w: %.500s", address, err, body)
 	}
 	return nil
 }
