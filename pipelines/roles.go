@@ -25,7 +25,7 @@ func (p *Process) route(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
-	to := p.Config.Notify.Receivers.Build(p.Out, p.Log)
+	to := p.Config.Notify.Receivers.Build(p.Out)
 	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
 	return role{n.Run, none}, nil
 }

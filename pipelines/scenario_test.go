@@ -259,10 +259,10 @@ func (s *scenario) told() (told, error) {
 			return all, fmt.Errorf("Twilio: a message from %s to %s", m.From, m.To)
 		}
 		head, _, _ := strings.Cut(m.Body, ":")
-		_, at, _ := strings.Cut(m.Body, "\nvalue ")
-		_, at, _ = strings.Cut(at, " at ")
-		at, _, _ = strings.Cut(at, "\n")
 		state, name, _ := strings.Cut(head, " ")
+		_, at, _ := strings.Cut(m.Body, "\nvalue ")
+		_, at, _ = strings.Cut(at, map[string]string{"FIRING": " at ", "RESOLVED": " until "}[state])
+		at, _, _ = strings.Cut(at, "\n")
 		all.texted[name] = append(all.texted[name], state+" at "+at)
 	}
 	return all, nil

@@ -101,6 +101,15 @@ func (n *Notification) Name() string {
 	return n.Alert.Rule
 }
 
+// ValueWord is what stands before the alert's value, which is that of the last true
+// condition: "value", or "value was" when it is resolved.
+func (n *Notification) ValueWord() string {
+	if n.Firing() {
+		return "value"
+	}
+	return "value was"
+}
+
 // Summary is one line for a human: the annotation summary, or the alert's name,
 // where it was seen and the value.
 func (n *Notification) Summary() string {

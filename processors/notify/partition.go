@@ -128,7 +128,7 @@ func (p *Processor) resume(ctx context.Context, id int32, loaded map[string]*sch
 	for _, d := range pending {
 		p.start(part, d)
 	}
-	p.log.Info("partition assigned", "partition", id, "entries", len(part.entries), "pending", len(pending)-len(writes))
+	p.log.Debug("partition assigned", "partition", id, "entries", len(part.entries), "pending", len(pending)-len(writes))
 	return nil
 }
 

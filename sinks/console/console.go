@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,13 +24,12 @@ func (c *Config) Validate(string, *conf.Doc) {}
 
 // Notifier writes to one writer. Use New.
 type Notifier struct {
-	mu  sync.Mutex
-	w   io.Writer
-	log *slog.Logger
+	mu sync.Mutex
+	w  io.Writer
 }
 
-// New returns a notifier that writes blocks to w and records to log.
-func New(w io.Writer, log *slog.Logger) *Notifier { return &Notifier{w: w, log: log} }
+// New returns a notifier that writes blocks to w.
+func New(w io.Writer) *Notifier { return &Notifier{w: w} }
 
 // Notify implements sinks.Notifier.
 func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, error) {
@@ -43,8 +41,6 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	if _, err := io.WriteString(c.w, Text(n)); err != nil {
 		return "", &sinks.DeliveryError{Err: fmt.Errorf("console: %w", err)}
 	}
-	c.log.InfoContext(ctx, "alert", "state", n.To, "alert", n.Name(), "rule", n.Alert.Rule, "value", n.Alert.Value,
-		"summary", n.Summary(), "fingerprint", n.Alert.Fingerprint, "at", time.UnixMilli(n.AtMS).UTC(), "receiver", n.Receiver)
 	return "written", nil
 }
 
@@ -54,12 +50,14 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 //	    cpu 97 % on web01
 //	    value 97 · hosts/HighCPU · {alertname="HighCPU", host="web01"}
 //	    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9
+//
+// A resolved alert keeps the value that last made it fire: "value was 97".
 func Text(n *sinks.Notification) string {
 	lines := []string{
 		fmt.Sprintf("*** %s  %s  %s", strings.ToUpper(string(n.To)), plain(n.Name()),
 			time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")),
 		plain(n.Summary()),
-		fmt.Sprintf("value %v · %s · %s", n.Alert.Value, plain(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
+		fmt.Sprintf("%s %v · %s · %s", n.ValueWord(), n.Alert.Value, plain(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
 	}
 	if u := n.AlertURL(); u != "" {
 		lines = append(lines, u)

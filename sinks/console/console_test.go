@@ -2,14 +2,13 @@ package console_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 
+	"weir/schemas"
 	"weir/sinks"
 	"weir/sinks/console"
 	"weir/sinks/sinktest"
@@ -32,7 +31,7 @@ func TestConformance(t *testing.T) {
 	sinktest.RunNotifier(t, func(t *testing.T) sinktest.NotifierUnderTest {
 		var out blocks
 		return sinktest.NotifierUnderTest{
-			Notifier: console.New(&out, slog.New(slog.DiscardHandler)),
+			Notifier: console.New(&out),
 			Texts:    func() []string { return out.all },
 		}
 	})
@@ -45,26 +44,23 @@ func TestBlock(t *testing.T) {
 		"    cpu 97% — Grüße\uFFFD[31m red\n" +
 		"    value 97.25 · hosts/HighCPU · {alertname=\"HighCPU\", host=\"web01\", severity=\"critical\"}\n" +
 		"    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9\n"
-	var out, logged bytes.Buffer
-	if _, err := console.New(&out, slog.New(slog.NewJSONHandler(&logged, nil))).Notify(t.Context(), n); err != nil {
+	var out bytes.Buffer
+	if _, err := console.New(&out).Notify(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != want {
 		t.Errorf("block\n%s\nwant\n%s", out.String(), want)
 	}
-	var record struct{ State, Alert, Fingerprint, Receiver string }
-	if err := json.Unmarshal(logged.Bytes(), &record); err != nil {
-		t.Fatal(err)
-	}
-	if record.State != "firing" || record.Alert != "HighCPU" || record.Fingerprint != "54f6a9ae5cbb11f9" || record.Receiver != "oncall" {
-		t.Errorf("log record %s", strings.TrimSpace(logged.String()))
+	n.To = schemas.Resolved
+	if text := console.Text(n); !strings.HasPrefix(text, "*** RESOLVED  HighCPU") || !strings.Contains(text, "\n    value was 97.25 · ") {
+		t.Errorf("resolved:\n%s", text)
 	}
 }
 
 func TestBrokenWriterIsNotRetried(t *testing.T) {
 	r, w := io.Pipe()
 	_ = r.Close()
-	_, err := console.New(w, slog.New(slog.DiscardHandler)).Notify(t.Context(), sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1)))
+	_, err := console.New(w).Notify(t.Context(), sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1)))
 	var de *sinks.DeliveryError
 	if !errors.As(err, &de) || de.Retryable || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("error %v, want one that is not retryable and wraps %v", err, io.ErrClosedPipe)

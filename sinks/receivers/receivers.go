@@ -3,8 +3,8 @@ package receivers
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"regexp"
+	"strings"
 
 	"weir/schemas/conf"
 	"weir/sinks"
@@ -51,37 +51,36 @@ func (l List) Validate(at string, d *conf.Doc) {
 }
 
 func (c *Config) validateKinds(at string, d *conf.Doc) {
-	kinds := 0
+	var kinds []string
 	if c.Console != nil {
-		kinds++
+		kinds = append(kinds, "console")
 		c.Console.Validate(at+".console", d)
 	}
 	if c.Webhook != nil {
-		kinds++
+		kinds = append(kinds, "webhook")
 		c.Webhook.Validate(at+".webhook", d)
 	}
 	if c.PagerDuty != nil {
-		kinds++
+		kinds = append(kinds, "pagerduty")
 		c.PagerDuty.Validate(at+".pagerduty", d)
 	}
 	if c.Twilio != nil {
-		kinds++
+		kinds = append(kinds, "twilio")
 		c.Twilio.Validate(at+".twilio", d)
 	}
-	if kinds != 1 {
-		d.Fail(at, kinds, "must have exactly one of console: {}, webhook, pagerduty, twilio")
+	if len(kinds) != 1 {
+		d.Fail(at, strings.Join(kinds, ", "), "must have exactly one of console: {}, webhook, pagerduty, twilio")
 	}
 }
 
-// Build makes the receivers of a valid list. The console writes to out; log takes
-// its structured records.
-func (l List) Build(out io.Writer, log *slog.Logger) []sinks.Receiver {
+// Build makes the receivers of a valid list. The console writes to out.
+func (l List) Build(out io.Writer) []sinks.Receiver {
 	var rs []sinks.Receiver
 	for _, c := range l {
 		r := sinks.Receiver{Name: c.Name, Match: c.Match}
 		switch {
 		case c.Console != nil:
-			r.Notifier = console.New(out, log)
+			r.Notifier = console.New(out)
 		case c.Webhook != nil:
 			r.Notifier = webhook.New(*c.Webhook)
 		case c.PagerDuty != nil:

@@ -2,7 +2,6 @@ package receivers_test
 
 import (
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +47,7 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs := l.Build(io.Discard, slog.New(slog.DiscardHandler))
+	rs := l.Build(io.Discard)
 	var ids []string
 	for _, r := range rs {
 		ids = append(ids, r.ID())
@@ -73,7 +72,7 @@ func TestDefaultIsTheConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rs := l.Build(io.Discard, slog.New(slog.DiscardHandler)); len(rs) != 1 || rs[0].ID() != "console" {
+	if rs := l.Build(io.Discard); len(rs) != 1 || rs[0].ID() != "console" {
 		t.Errorf("receivers %+v", rs)
 	}
 }
@@ -98,10 +97,10 @@ func TestFaults(t *testing.T) {
 	want := strings.Join([]string{
 		`f.yaml:2: receivers[0].name: "a/b": must have 1 to 64 letters, digits, _ . or -`,
 		`f.yaml:6: receivers[2].name: "twice": must be unique: the delivery ledger goes by it`,
-		`f.yaml:8: receivers[3]: "0": must have exactly one of console: {}, webhook, pagerduty, twilio`,
-		`f.yaml:9: receivers[4]: "2": must have exactly one of console: {}, webhook, pagerduty, twilio`,
+		`f.yaml:8: receivers[3]: must have exactly one of console: {}, webhook, pagerduty, twilio`,
+		`f.yaml:9: receivers[4]: "console, webhook": must have exactly one of console: {}, webhook, pagerduty, twilio`,
 		`f.yaml:13: receivers[5].pagerduty.routing_key: "<secret>": must have 32 characters, has 5`,
-		`f.yaml:14: receivers[6]: "0": must have exactly one of console: {}, webhook, pagerduty, twilio`,
+		`f.yaml:14: receivers[6]: must have exactly one of console: {}, webhook, pagerduty, twilio`,
 	}, "\n")
 	if err == nil || err.Error() != want {
 		t.Errorf("faults\n%v\nwant\n%s", err, want)

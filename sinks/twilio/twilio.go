@@ -124,7 +124,11 @@ func (t *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 // and summary, then value and time, then where to look.
 func Text(n *sinks.Notification) string {
 	head := fmt.Sprintf("%s %s: ", strings.ToUpper(string(n.To)), sinks.Truncate(n.Name(), 100))
-	tail := fmt.Sprintf("\nvalue %v at %s", n.Alert.Value, time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC"))
+	word := "until"
+	if n.Firing() {
+		word = "at"
+	}
+	tail := fmt.Sprintf("\n%s %v %s %s", n.ValueWord(), n.Alert.Value, word, time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC"))
 	if u := n.AlertURL(); u != "" && sinks.TextLen(u) < maxBody/2 {
 		tail += "\n" + u
 	}

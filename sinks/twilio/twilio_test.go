@@ -53,7 +53,7 @@ func TestMessage(t *testing.T) {
 	}
 	want := []string{
 		"FIRING HighCPU: cpu 97% — Grüße\nvalue 97.25 at 2026-11-21 08:26:06 UTC\nhttp://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9",
-		"RESOLVED HighCPU: cpu 97% — Grüße\nvalue 97.25 at 2026-11-21 08:27:06 UTC\nhttp://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9",
+		"RESOLVED HighCPU: cpu 97% — Grüße\nvalue was 97.25 until 2026-11-21 08:27:06 UTC\nhttp://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9",
 	}
 	got := mock.Messages()
 	if len(got) != len(want) {
