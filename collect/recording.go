@@ -45,6 +45,7 @@ type Batch struct {
 //
 // Which one is told by the file's first lines.
 type Recording struct {
+	name   string // for errors
 	closer io.Closer
 	in     *bufio.Reader
 	total  int64
@@ -85,14 +86,14 @@ func OpenRecording(name string, opts ReadOptions) (*Recording, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("recording %s: %w", name, err), f.Close())
 	}
-	r.closer = f
+	r.closer, r.name = f, name
 	return r, nil
 }
 
 // NewRecording reads from in, such as standard input; size, bytes, is for Progress,
 // and 0 if it is not known. Rows without a series need opts.Series.
 func NewRecording(in io.Reader, size int64, opts ReadOptions) (*Recording, error) {
-	r := &Recording{in: bufio.NewReaderSize(in, peekBytes), total: size, opts: opts,
+	r := &Recording{name: "recording", in: bufio.NewReaderSize(in, peekBytes), total: size, opts: opts,
 		dec: formats.NewDecoder(), known: make(map[string]schemas.Series)}
 	head, err := r.in.Peek(peekBytes)
 	if err != nil && err != io.EOF {

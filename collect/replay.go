@@ -25,6 +25,7 @@ type ReplayState struct {
 	ReadBytes, TotalBytes int64 // of all recordings
 	Published             int64 // samples
 	Refused               int64 // rows, lines or objects
+	FirstRefused          error // names the file, the line and what was wrong; nil if Refused is 0
 	TimeMS                int64 // of the newest sample that was published, shifted, ms
 }
 
@@ -117,6 +118,10 @@ func (h *head) fill(state *ReplayState) error {
 			return fmt.Errorf("replay: %w", err)
 		}
 		h.samples = b.Samples
+		if len(b.Faults) > 0 && state.FirstRefused == nil {
+			first := b.Faults[0]
+			state.FirstRefused = fmt.Errorf("%s: %w", h.r.name, &first)
+		}
 		state.Refused += int64(len(b.Faults))
 	}
 	return nil

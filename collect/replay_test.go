@@ -177,7 +177,11 @@ func TestReplay(t *testing.T) {
 				t.Errorf("%s: %v\n got %q\nwant %q", c.name, err, got, c.want)
 			}
 			size := int64(len(a) + len(b))
-			if want := (ReplayState{size, size, 6, 1, 11_000 + c.replay.ShiftMS}); state != want {
+			if first := state.FirstRefused; first == nil || !strings.HasPrefix(first.Error(), "recording: line ") {
+				t.Errorf("%s: first refused: %v", c.name, first)
+			}
+			state.FirstRefused = nil
+			if want := (ReplayState{ReadBytes: size, TotalBytes: size, Published: 6, Refused: 1, TimeMS: 11_000 + c.replay.ShiftMS}); state != want {
 				t.Errorf("%s: state %+v, want %+v", c.name, state, want)
 			}
 		})

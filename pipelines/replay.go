@@ -10,7 +10,9 @@ import (
 
 	"weir/collect"
 	"weir/schemas"
+	"weir/schemas/conf"
 	"weir/schemas/formats"
+	"weir/windows"
 )
 
 // Replay publishes recorded files, as if their samples came now.
@@ -46,20 +48,24 @@ func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) err
 	}
 	defer closeAll()
 	bar := progressBar{out: progress, began: time.Now()}
-	delivery := delivery{send: send}
+	delivery := delivery{send: send, maxAge: windows.Default().MaxAge}
 	state, err := collect.Replay{Speed: r.Speed, ShiftMS: shift}.Run(ctx, recordings, delivery.publish, bar.draw)
 	bar.end(state)
+	if delivery.old > 0 {
+		fmt.Fprintf(progress, "%d samples were over %s old when they were sent: weir refuses them later, unless its windows.max_age is longer.\n",
+			delivery.old, delivery.maxAge)
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(refusedRows(state.Refused), delivery.refusedError())
+	return errors.Join(refusedRows(state), delivery.refusedError())
 }
 
-func refusedRows(n int64) error {
-	if n == 0 {
+func refusedRows(s collect.ReplayState) error {
+	if s.Refused == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d rows could not be read", n)
+	return fmt.Errorf("rows that could not be read: %d, the first: %w", s.Refused, s.FirstRefused)
 }
 
 func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err error) {
@@ -107,14 +113,23 @@ func (r Replay) shiftMS(now time.Time) (int64, error) {
 	return now.UnixMilli() + int64(takes) - newest, nil
 }
 
-// delivery sends batches until they are taken, and counts what is refused for good.
+// delivery sends batches until they are taken, and counts what is refused for good, and
+// what was older than weir takes by default.
 type delivery struct {
 	send    collect.Sender
+	maxAge  conf.Duration
+	old     int
 	refused int
 	first   error
 }
 
 func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error {
+	oldest := time.Now().UnixMilli() - d.maxAge.MS()
+	for _, s := range samples {
+		if s.TimeMS < oldest {
+			d.old++
+		}
+	}
 	for {
 		err := d.send.Send(ctx, samples)
 		var refused *collect.RefusedError

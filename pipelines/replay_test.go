@@ -112,8 +112,12 @@ func TestReplayNow(t *testing.T) {
 func TestReplayTellsWhatWasRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, to := startStub(t, http.StatusBadRequest)
-	err := Replay{Files: []string{write(t, dir, "a.csv", "a,1000,1\na,x,1\na,2000,1\n")}}.Run(t.Context(), to, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "1 rows could not be read") || !strings.Contains(err.Error(), "2 samples refused, the first: gateway: 400") {
+	var told strings.Builder
+	err := Replay{Files: []string{write(t, dir, "a.csv", "a,1000,1\na,x,1\na,2000,1\n")}}.Run(t.Context(), to, &told)
+	if !strings.Contains(told.String(), "2 samples were over 1d old") {
+		t.Errorf("%q", told.String())
+	}
+	if err == nil || !strings.Contains(err.Error(), "rows that could not be read: 1, the first: ") || !strings.Contains(err.Error(), "a.csv: line 2: ") || !strings.Contains(err.Error(), "2 samples refused, the first: gateway: 400") {
 		t.Error(err)
 	}
 }
