@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -163,7 +164,7 @@ func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
 type replayCommand struct {
 	destination `embed:""`
 	Speed       float64  `help:"How much faster than recorded: 1 as recorded; 0 as fast as it goes." default:"0"`
-	Now         bool     `help:"Shift the times so that the last sample is sent at its own time."`
+	Now         bool     `help:"Shift the times so that the recording ends now, or when its last sample is sent."`
 	Series      string   `help:"Series of CSV rows that name none; the file's name by default."`
 	Precision   string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
 	Files       []string `arg:"" help:"Recordings; several are merged by time."`
@@ -240,12 +241,12 @@ type checkCommand struct {
 	Files []string `arg:"" help:"Config files and rule files."`
 }
 
-// Run prints how many files are right, or returns all faults.
+// Run says that the files are right, or returns all faults.
 func (c *checkCommand) Run() error {
 	if err := pipelines.Check(c.Files...); err != nil {
 		return err
 	}
-	fmt.Printf("%d files, no fault\n", len(c.Files))
+	fmt.Printf("no fault in %s\n", strings.Join(c.Files, ", "))
 	return nil
 }
 

@@ -230,13 +230,15 @@ async function loadLimits() {
   $('limits-list').replaceChildren(...body.sources.map(sourceItem));
 }
 
+const samples = (n) => (n === 1 ? '1 sample' : `${number(n)} samples`);
+
 function sourceItem(s) {
   const li = element('li', 'source');
   li.append(element('b', '', s.source));
   const say = (text) => li.append(element('p', '', text));
-  for (const [limit, n] of Object.entries(s.collapsed || {})) say(`${number(n)} samples ${beyond[limit] || limit}: counted as __overflow__`);
+  for (const [limit, n] of Object.entries(s.collapsed || {})) say(`${samples(n)} ${beyond[limit] || limit}: counted as __overflow__`);
   if (s.collapsed && s.largestMetric) say(`${number(s.largestSeries)} of its ${number(s.series)} series are of ${s.largestMetric}`);
-  for (const [reason, n] of Object.entries(s.refused || {})) say(`${number(n)} samples ${beyond[reason] || reason}: refused`);
+  for (const [reason, n] of Object.entries(s.refused || {})) say(`${samples(n)} ${beyond[reason] || reason}: refused`);
   if (s.clock === 'fast') say(`Its clock is ${duration(s.ahead || -s.delay)} fast`);
   if (s.clock === 'slow') say(`Its clock is ${duration(s.delay)} slow, or its samples are held up`);
   li.append(element('p', 'when', `last at ${time(s.last)}`));
