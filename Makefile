@@ -4,6 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 DATA ?= data
 FUZZTIME ?= 30s
 RUNS ?= 5
+DURATION ?= 1m
 
 .PHONY: run
 run: ## the whole system in one process, fed by this machine's own metrics
@@ -22,8 +23,8 @@ test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops
 	deploy/engines/test.sh
 
 .PHONY: stress
-stress: ## the tests again and again, in another order each time
-	go test -race -count=$(RUNS) -shuffle=on ./...
+stress: ## the simulation, one seed after the other for DURATION; a failing one is shrunk and printed
+	go run ./pipelines/simulation/stress -duration $(DURATION)
 
 .PHONY: bench
 bench: ## Go benchmark lines: compare two runs with benchstat

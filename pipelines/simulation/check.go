@@ -1,0 +1,253 @@
+package simulation
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// settle lets everything that is under way come to its end, in one moment.
+func (w *World) settle() {
+	for range 10_000 {
+		busy := false
+		for _, r := range w.routers {
+			busy = r.poll(1000) || busy
+		}
+		for _, a := range w.actors() {
+			o := w.actor(a)
+			for _, q := range o.queues {
+				busy = q.put(1<<20, 1<<20) || busy
+			}
+		}
+		for _, m := range w.machines {
+			for _, mem := range m.members {
+				for _, p := range mem.opened() {
+					busy = mem.read(p, 1<<20) || busy
+				}
+			}
+		}
+		for p := range w.store.next {
+			busy = w.store.read(p, 1<<20) || busy
+		}
+		if !busy {
+			return
+		}
+		if w.fault != nil {
+			return
+		}
+	}
+	w.violate("the world does not come to rest")
+}
+
+// finish brings everything to its end: all is delivered, hosts fall silent, time passes
+// until nothing is left to be done by it.
+func (w *World) finish() {
+	for id, m := range w.machines {
+		if m.members[windowRole].proc.Failed() != nil || m.members[alertRole].proc.Failed() != nil {
+			w.kill(id, 1<<20, 0, 0)
+		}
+	}
+	prompt, reset := w.prompt && w.drained(), w.reset
+	w.beCalm()
+	w.settle()
+	w.prompt, w.reset = prompt, reset
+	step := int64(2_000)
+	for end := w.now + 3*24*3600_000; w.now < end && w.fault == nil; step += step / 20 {
+		w.now += step
+		for _, m := range w.machines {
+			for _, mem := range m.members {
+				mem.proc.Ticks(w.now)
+			}
+		}
+		w.settle()
+	}
+}
+
+// reference runs a processor without any fault over what its input holds: what it
+// emits is what must have been emitted.
+func (w *World) reference(r role) map[string][]*kgo.Record {
+	out := map[string][]*kgo.Record{} // by topic
+	proc := w.drive(r, writeback.Host{Local: writeback.NewLocal(), Produce: func(rec *kgo.Record, done func(*kgo.Record, error)) {
+		if rec.Topic != w.groups[r].input.name { // a tick: there are enough of them in the log
+			out[rec.Topic] = append(out[rec.Topic], rec)
+		}
+		done(rec, nil)
+	}})
+	for p, log := range w.groups[r].input.parts {
+		if _, err := proc.Open(int32(p)); err != nil {
+			w.must(err)
+		}
+		w.must(proc.Recovered(int32(p)))
+		for _, rec := range log {
+			proc.Record(int32(p), rec)
+		}
+	}
+	return out
+}
+
+// check says what is wrong with a finished world, or returns nil.
+func (w *World) check() error {
+	if w.fault != nil {
+		return w.fault
+	}
+	before := w.counted()
+	old, next := w.reference(windowRole), w.reference(nextRole)
+	counts := w.counted()
+	for k := range counts {
+		counts[k] -= before[k]
+	}
+	w.checkEmitted(topics.Windows, old[topics.Windows], next[topics.Windows])
+	w.checkEmitted(topics.Conditions, old[topics.Conditions], next[topics.Conditions])
+	w.checkEmitted(topics.SamplesOf(1), old[topics.SamplesOf(1)])
+	w.checkEmitted(topics.Alerts, w.reference(alertRole)[topics.Alerts])
+	letters := append(old[topics.DeadLetter], next[topics.DeadLetter]...)
+	w.checkLetters(letters)
+	w.checkRouted()
+	ws := w.checkRows(letters, counts)
+	w.checkTransitions(ws)
+	return w.fault
+}
+
+// checkEmitted compares what a topic holds with what the references emitted: for each
+// key the same values, each reference's in its order, where a value that stands there
+// already does not count again.
+func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
+	got, last := map[string]*sequence{}, map[string][]byte{}
+	for _, log := range w.topics[name].parts {
+		for _, r := range log {
+			switch k := string(r.Key); {
+			case k == "": // a tick
+			case name == topics.SamplesOf(1) && !isHandover(r): // from route
+			default:
+				add(got, k, r.Value)
+				last[k] = r.Value
+			}
+		}
+	}
+	expected := map[string]int{}
+	for _, want := range wants {
+		one := map[string]*sequence{}
+		for _, r := range want {
+			add(one, string(r.Key), r.Value)
+		}
+		for _, k := range slices.Sorted(maps.Keys(one)) {
+			g := got[k]
+			if g == nil {
+				g = &sequence{}
+			}
+			at := -1
+			for _, v := range one[k].values {
+				switch i, there := g.at[string(v)]; {
+				case !there && at+1 < len(g.values):
+					w.violate("%s: key %q: value %d is\n  %s\nwithout faults it is\n  %s", name, k, at+1, show(name, g.values[at+1]), show(name, v))
+				case !there:
+					w.violate("%s: key %q: %d values; missing: %s", name, k, len(g.values), show(name, v))
+				case i < at:
+					w.violate("%s: key %q: too early, at %d: %s", name, k, i, show(name, v))
+				default:
+					at = i
+				}
+			}
+			expected[k] += len(one[k].values)
+			if name == topics.Alerts && !bytes.Equal(last[k], one[k].values[len(one[k].values)-1]) {
+				w.stats.StaleLast++
+			}
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(got)) {
+		if n := len(got[k].values); n > expected[k] {
+			w.violate("%s: key %q: %d values, want %d; the last: %s", name, k, n, expected[k], show(name, got[k].values[n-1]))
+		}
+	}
+	if name == topics.SamplesOf(1) {
+		for _, n := range expected {
+			w.stats.Handovers += n
+		}
+	}
+}
+
+// sequence is distinct values in the order that they first came in.
+type sequence struct {
+	values [][]byte
+	at     map[string]int
+}
+
+func add(m map[string]*sequence, key string, value []byte) {
+	s := m[key]
+	if s == nil {
+		s = &sequence{at: map[string]int{}}
+		m[key] = s
+	}
+	if _, there := s.at[string(value)]; !there {
+		s.at[string(value)] = len(s.values)
+		s.values = append(s.values, value)
+	}
+}
+
+// show is a value of a topic for people.
+func show(name string, v []byte) string {
+	if name != topics.Windows {
+		return string(v)
+	}
+	b, err := schemas.DecodeWindowBatch(v)
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("emitted at %d:", b.EmitMS-epochMS)
+	for _, x := range b.Windows {
+		text += fmt.Sprintf(" [%s %s %d part %d rev %d: count %d sum %v]", x.Series, schemas.TierName(x.TierMS), x.StartMS-epochMS, x.Part, x.Revision, x.Count, x.Sum)
+	}
+	return text
+}
+
+// checkTransitions: the same transition is never told in two ways; and those after the
+// reset are what a batch evaluation gives, if nothing was held up since.
+func (w *World) checkTransitions(ws []schemas.Window) {
+	told := map[transition]schemas.Transition{}
+	got := map[transition]bool{}
+	for _, log := range w.topics[topics.Alerts].parts {
+		for _, r := range log {
+			if len(r.Value) == 0 {
+				w.stats.Forgotten++
+				continue
+			}
+			a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
+			if err != nil {
+				w.violate("alerts: %w", err)
+				return
+			}
+			labels := schemas.NewLabels(a.Labels)
+			labels = slices.DeleteFunc(labels, func(l schemas.Label) bool { return l.Name == "alertname" })
+			t := transition{schemas.Series{Metric: a.Rule, Labels: labels}.String(), a.Last.To, a.Last.AtMS}
+			if before, ok := told[t]; ok && before != a.Last {
+				w.violate("alerts: %s: told as %+v and as %+v", t, before, a.Last)
+			}
+			told[t] = a.Last
+			if w.reset > 0 && t.atMS > w.reset {
+				got[t] = true
+			}
+		}
+	}
+	w.stats.Transitions = len(told)
+	if w.reset == 0 || !w.prompt || w.lagging {
+		return
+	}
+	w.stats.Calm++
+	want := slices.DeleteFunc(alertOracle(w.tiers, ws), func(t transition) bool { return t.atMS <= w.reset })
+	for _, t := range want {
+		if !got[t] {
+			w.violate("alerts: %s: not told; a batch evaluation says so", t)
+		}
+		delete(got, t)
+	}
+	for t := range got {
+		w.violate("alerts: %s: a batch evaluation does not say so", t)
+	}
+}

@@ -1,0 +1,162 @@
+package simulation
+
+import (
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/topics"
+)
+
+// topic is a topic of the broker: what is appended stays.
+type topic struct {
+	name  string
+	parts [][]*kgo.Record
+}
+
+func newTopic(name string, partitions int) *topic {
+	return &topic{name: name, parts: make([][]*kgo.Record, partitions)}
+}
+
+// append stores a copy of r and sets its offset. The copy is what readers get: the
+// producer may use its record again.
+func (t *topic) append(r *kgo.Record) {
+	r.Offset = int64(len(t.parts[r.Partition]))
+	c := *r
+	t.parts[r.Partition] = append(t.parts[r.Partition], &c)
+}
+
+// outbox is what one producer has buffered: a queue for each partition that it writes
+// to. A queue keeps its order, as the idempotent producer does; between queues there
+// is none.
+type outbox struct {
+	w      *World
+	queues []*queue
+}
+
+// queue holds records that are not acknowledged; the first stored of them the broker
+// has already.
+type queue struct {
+	id     int
+	topic  *topic
+	part   int32
+	items  []item
+	stored int
+}
+
+type item struct {
+	r    *kgo.Record
+	done func(*kgo.Record, error)
+}
+
+// errTimeout is what a producer is told of a record that was not acknowledged in time.
+var errTimeout = errors.New("timed out")
+
+// topicOrder numbers the topics: queue n of an outbox is that of partition n%16 of topic
+// n/16. Traces name queues so; new topics come last.
+var topicOrder = []string{topics.Samples, topics.Windows, topics.Conditions, topics.Alerts, topics.DeadLetter,
+	topics.WindowTable, topics.AlertTable, topics.SamplesOf(1), topics.WindowTableOf(1)}
+
+// newOutbox has a queue for each partition of each topic.
+func newOutbox(w *World) *outbox {
+	o := &outbox{w: w}
+	for i, name := range topicOrder {
+		if t := w.topics[name]; t != nil {
+			for p := range t.parts {
+				o.queues = append(o.queues, &queue{id: i*16 + p, topic: t, part: int32(p)})
+			}
+		}
+	}
+	return o
+}
+
+// queue returns a queue by its number, or nil.
+func (o *outbox) queue(id int) *queue {
+	for _, q := range o.queues {
+		if q.id == id {
+			return q
+		}
+	}
+	return nil
+}
+
+func (o *outbox) produce(atMS int64, r *kgo.Record, done func(*kgo.Record, error)) {
+	r.Timestamp = time.UnixMilli(atMS)
+	t := o.w.topics[r.Topic]
+	for _, q := range o.queues {
+		if q.topic == t && q.part == r.Partition {
+			q.items = append(q.items, item{r, done})
+		}
+	}
+}
+
+func (o *outbox) empty() bool {
+	for _, q := range o.queues {
+		if len(q.items) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// put stores the next n records and acknowledges the first acks of what is
+// stored. It says whether that did anything.
+func (q *queue) put(n, acks int) bool {
+	if q == nil {
+		return false
+	}
+	n = min(n, len(q.items)-q.stored)
+	for range n {
+		q.topic.append(q.items[q.stored].r)
+		q.stored++
+	}
+	acks = min(acks, q.stored)
+	for range acks {
+		it := q.items[0]
+		q.items = q.items[1:]
+		q.stored--
+		if it.done != nil {
+			it.done(it.r, nil)
+		}
+	}
+	return n > 0 || acks > 0
+}
+
+// fail stores the next n records and then tells the producer that none of
+// the queue was acknowledged.
+func (q *queue) fail(n int) bool {
+	if q == nil || len(q.items) == 0 {
+		return false
+	}
+	q.put(n, 0)
+	items := q.items
+	q.items, q.stored = nil, 0
+	for _, it := range items {
+		if it.done != nil {
+			it.done(it.r, errTimeout)
+		}
+	}
+	return true
+}
+
+// die is a kill of the producer: the next keep records of each queue are stored, the
+// following haunt go to an outbox that may be stored any time later, the rest is lost.
+func (o *outbox) die(keep, haunt int) *outbox {
+	ghost := newOutbox(o.w)
+	for i, q := range o.queues {
+		q.put(keep, 0)
+		if rest := q.items[q.stored:]; len(rest) > 0 && haunt > 0 {
+			rest = rest[:min(haunt, len(rest))]
+			for k := range rest {
+				rest[k].done = nil
+			}
+			ghost.queues[i].items = rest
+		}
+	}
+	o.queues = nil
+	if ghost.empty() {
+		return nil
+	}
+	return ghost
+}

@@ -1,0 +1,149 @@
+package simulation
+
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+)
+
+// metricsRecord is a record of metrics, decoded.
+type metricsRecord struct {
+	samples []schemas.Sample
+}
+
+// router is a member of weir-route. It mirrors processors/route: samples of an origin
+// are cut into sections by group, and into chunks by the record alone; one batch a
+// group at a time; positions are committed only when everything before is
+// acknowledged.
+type router struct {
+	w      *World
+	skewMS int64
+	out    *outbox
+	at     map[int]int64 // next offset to read, of the partitions that it owns
+	marked map[int]int64 // what may be committed
+}
+
+func newRouter(w *World, skewMS int64) *router {
+	r := &router{w: w, skewMS: skewMS, at: map[int]int64{}, marked: map[int]int64{}}
+	r.out = newOutbox(w)
+	return r
+}
+
+// take makes the router the reader of a partition, from the commit on.
+func (r *router) take(p int) {
+	r.at[p], r.marked[p] = r.w.routed[p], r.w.routed[p]
+}
+
+func (r *router) drop(p int) {
+	delete(r.at, p)
+	delete(r.marked, p)
+}
+
+// origins is the epoch of the metrics topic.
+const origins = 0xfeed
+
+// poll reads up to n records of each of its partitions and starts to send their
+// samples. It does nothing while the poll before is not acknowledged.
+func (r *router) poll(n int) bool {
+	if !r.out.empty() {
+		return false
+	}
+	type target struct {
+		gen int
+		key string
+	}
+	var keys []target
+	batches := map[target]*schemas.BatchBuilder{}
+	for p := range r.w.metrics {
+		from, owns := r.at[p]
+		if !owns {
+			continue
+		}
+		r.marked[p] = from
+		for ; n > 0 && from < int64(len(r.w.metrics[p])) && from < r.at[p]+int64(n); from++ {
+			for _, s := range r.w.sectionsOf(r.w.metrics[p][from].samples) {
+				to := target{s.gen, s.group}
+				b := batches[to]
+				if b == nil {
+					b = &schemas.BatchBuilder{}
+					batches[to] = b
+					keys = append(keys, to)
+				}
+				b.Begin(schemas.Origin{Epoch: origins, Partition: int32(p), Offset: from}, s.chunk)
+				for i := range s.samples {
+					b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
+				}
+			}
+		}
+		r.at[p] = from
+		r.w.polled[p] = max(r.w.polled[p], from)
+	}
+	for _, k := range keys {
+		key := []byte(k.key)
+		r.out.produce(r.w.now+r.skewMS, &kgo.Record{Topic: topics.SamplesOf(k.gen), Key: key,
+			Partition: schemas.Shard(key, r.w.generations.List[k.gen].Shards), Value: batches[k].AppendTo(nil)}, nil)
+	}
+	return len(keys) > 0
+}
+
+// unread says whether a poll would find something.
+func (r *router) unread() bool {
+	for p := range r.w.metrics {
+		if at, owns := r.at[p]; owns && at < int64(len(r.w.metrics[p])) {
+			return true
+		}
+	}
+	return false
+}
+
+// commit commits what was acknowledged, for the partitions that it still owns.
+func (r *router) commit() bool {
+	did := false
+	for p := range r.w.metrics {
+		at, owns := r.at[p]
+		if !owns || r.w.routers[r.w.routerOf[p]] != r {
+			continue
+		}
+		if r.out.empty() {
+			r.marked[p] = at
+		}
+		did = did || r.w.routed[p] != r.marked[p]
+		r.w.routed[p] = r.marked[p]
+	}
+	return did
+}
+
+// section is what one record has for one group of a generation, or a chunk of it.
+type section struct {
+	gen     int
+	group   string
+	chunk   uint32
+	samples []schemas.Sample
+}
+
+// sectionsOf cuts the samples of a record, at most Chunk to a section.
+func (w *World) sectionsOf(samples []schemas.Sample) []section {
+	var out []section
+	for _, s := range samples {
+		key, gen := schemas.GroupOf(s.Series, schemas.GroupLabels), 0
+		if g := w.generations.Newest(); s.TimeMS >= g.FromMS {
+			gen = g.Gen
+		}
+		i := slices.IndexFunc(out, func(x section) bool { return x.gen == gen && x.group == key && len(x.samples) < w.params.Chunk })
+		if i < 0 {
+			n := uint32(0)
+			for _, x := range out {
+				if x.gen == gen && x.group == key {
+					n++
+				}
+			}
+			i = len(out)
+			out = append(out, section{gen: gen, group: key, chunk: n})
+		}
+		out[i].samples = append(out[i].samples, s)
+	}
+	return out
+}

@@ -1,0 +1,227 @@
+package simulation
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"weir/alerts"
+	"weir/schemas"
+)
+
+// rule is a rule of the simulation: the text that weir gets, and the same once more
+// for the oracle, which shares no code with package alerts.
+type rule struct {
+	name     string
+	metrics  []string
+	tierMS   int64
+	forMS    int64
+	keepMS   int64
+	noDataMS int64
+	expr     string
+	recover  string
+	isTrue   func(at lookback) bool
+	isOver   func(at lookback) bool // recover; nil: whatever is not true
+}
+
+// lookback looks at the windows that end at or before an end: the sum of f over those
+// of the last rangeMS, and how many there are.
+type lookback func(metric string, rangeMS int64, f func(w *schemas.Window))
+
+func (at lookback) last(metric string, backMS int64) (v float64, ok bool) {
+	at(metric, backMS, func(w *schemas.Window) { v, ok = w.Last, true })
+	return v, ok
+}
+
+// rulesOf are the rules on the two smallest tiers.
+func rulesOf(tiers []int64) []rule {
+	t0, t1 := tiers[0], tiers[1]
+	above := func(metric string, limit float64) func(lookback) bool {
+		return func(at lookback) bool { v, ok := at.last(metric, 6*t0); return ok && v > limit }
+	}
+	avgAbove := func(metric string, rangeMS int64, limit float64) func(lookback) bool {
+		return func(at lookback) bool {
+			sum, n := 0.0, 0.0
+			at(metric, rangeMS, func(w *schemas.Window) { sum, n = sum+w.Sum, n+float64(w.Count) })
+			return n > 0 && sum/n > limit
+		}
+	}
+	return []rule{
+		{name: "hot", metrics: []string{"a"}, tierMS: t0, noDataMS: 6 * t0, expr: "a > 80", isTrue: above("a", 80)},
+		{name: "warm", metrics: []string{"a"}, tierMS: t0, forMS: 2 * t0, noDataMS: 6 * t0,
+			expr: fmt.Sprintf(`avg(a, "%ds") > 50`, 3*t0/1000), isTrue: avgAbove("a", 3*t0, 50)},
+		{name: "sticky", metrics: []string{"b"}, tierMS: t0, keepMS: 5 * t0 / 2, noDataMS: 6 * t0,
+			expr: fmt.Sprintf(`max(b, "%ds") > 85`, 2*t0/1000), isTrue: func(at lookback) bool {
+				high := false
+				at("b", 2*t0, func(w *schemas.Window) { high = high || w.Max > 85 })
+				return high
+			}},
+		{name: "hysteresis", metrics: []string{"b"}, tierMS: t0, noDataMS: 6 * t0, expr: "b > 70", recover: "b < 30",
+			isTrue: above("b", 70), isOver: func(at lookback) bool { v, ok := at.last("b", 6*t0); return ok && v < 30 }},
+		{name: "ratio", metrics: []string{"a", "b"}, tierMS: t0, forMS: t0, noDataMS: 6 * t0, expr: "a / b > 1.5",
+			isTrue: func(at lookback) bool {
+				a, ok := at.last("a", 6*t0)
+				b, also := at.last("b", 6*t0)
+				return ok && also && a/b > 1.5
+			}},
+		{name: "slow", metrics: []string{"a"}, tierMS: t1, noDataMS: 3 * t1,
+			expr: fmt.Sprintf(`avg(a, "%ds") > 60`, t1/1000), isTrue: avgAbove("a", t1, 60)},
+	}
+}
+
+// rulesFor loads the rules.
+func rulesFor(tiers, graces []int64) *alerts.RuleSet {
+	var b strings.Builder
+	b.WriteString("groups:\n- name: sim\n  rules:\n")
+	for _, r := range rulesOf(tiers) {
+		fmt.Fprintf(&b, "  - alert: %s\n    expr: '%s'\n    tier: %ds\n    no_data: %ds\n", r.name, r.expr, r.tierMS/1000, r.noDataMS/1000)
+		if r.forMS > 0 {
+			fmt.Fprintf(&b, "    for: %ds\n", r.forMS/1000)
+		}
+		if r.keepMS > 0 {
+			fmt.Fprintf(&b, "    keep_firing_for: %ds\n", r.keepMS/1000)
+		}
+		if r.recover != "" {
+			fmt.Fprintf(&b, "    recover: '%s'\n", r.recover)
+		}
+	}
+	rs, err := alerts.Load(alerts.LoadConfig{TiersMS: tiers, GracesMS: graces}, alerts.File{Name: "sim.yaml", Data: []byte(b.String())})
+	if err != nil {
+		panic(fmt.Sprintf("the simulation's rules: %v", err)) // they are constants
+	}
+	return rs
+}
+
+// transition is what of an alert's transition must be the same in a batch evaluation.
+type transition struct {
+	alert string // rule and labels
+	to    schemas.AlertState
+	atMS  int64
+}
+
+func (t transition) String() string {
+	return fmt.Sprintf("%s %s at %d", t.alert, t.to, t.atMS-epochMS)
+}
+
+// alertOracle evaluates the rules over all windows at once, in order of their ends.
+func alertOracle(tiers []int64, ws []schemas.Window) []transition {
+	type set map[string][]*schemas.Window // by metric
+	var out []transition
+	for _, r := range rulesOf(tiers) {
+		sets := map[string]set{}
+		for i := range ws {
+			w := &ws[i]
+			if w.TierMS != r.tierMS || !slices.Contains(r.metrics, w.Series.Metric) {
+				continue
+			}
+			name := schemas.Series{Metric: "sim/" + r.name, Labels: w.Series.Labels}.String()
+			s := sets[name]
+			if s == nil {
+				s = set{}
+				sets[name] = s
+			}
+			s[w.Series.Metric] = append(s[w.Series.Metric], w)
+		}
+		for _, name := range slices.Sorted(maps.Keys(sets)) {
+			life := lifeOracle{r: &r, name: name}
+			life.run(sets[name])
+			out = append(out, life.out...)
+		}
+	}
+	return out
+}
+
+// lifeOracle is one alert's.
+type lifeOracle struct {
+	r     *rule
+	name  string
+	state schemas.AlertState
+	since int64 // pending since
+	due   int64 // kept firing until, 0 not
+	out   []transition
+}
+
+func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
+	var ends []int64
+	for _, ws := range byMetric {
+		slices.SortFunc(ws, func(a, b *schemas.Window) int { return cmp.Compare(a.StartMS, b.StartMS) })
+		for _, w := range ws {
+			ends = append(ends, w.EndMS())
+		}
+	}
+	slices.Sort(ends)
+	l.state = schemas.Inactive
+	active, lastTrue := false, int64(0)
+	silent := func() int64 { // when a true condition is over without windows
+		n := lastTrue + l.r.noDataMS
+		return (n + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
+	}
+	for _, end := range slices.Compact(ends) {
+		if active && silent() < end {
+			l.isFalse(silent())
+			active = false
+		}
+		at := lookback(func(metric string, rangeMS int64, f func(*schemas.Window)) {
+			for _, w := range byMetric[metric] {
+				if w.EndMS() > end-rangeMS && w.EndMS() <= end {
+					f(w)
+				}
+			}
+		})
+		is := l.r.isTrue(at)
+		if active && l.r.isOver != nil {
+			is = !l.r.isOver(at)
+		}
+		switch {
+		case is:
+			l.isTrue(end)
+			lastTrue = end
+		case active:
+			l.isFalse(end)
+		}
+		active = is
+	}
+	if active {
+		l.isFalse(silent())
+	}
+	if l.due > 0 {
+		l.to(schemas.Resolved, l.due)
+	}
+}
+
+func (l *lifeOracle) to(s schemas.AlertState, atMS int64) {
+	l.state = s
+	l.out = append(l.out, transition{l.name, s, atMS})
+}
+
+func (l *lifeOracle) isTrue(end int64) {
+	if l.due > 0 && l.due < end {
+		l.to(schemas.Resolved, l.due)
+	}
+	l.due = 0
+	switch {
+	case l.state == schemas.Pending && end-l.since >= l.r.forMS:
+		l.to(schemas.Firing, end)
+	case l.state == schemas.Pending, l.state == schemas.Firing:
+	case l.r.forMS > 0:
+		l.since = end
+		l.to(schemas.Pending, end)
+	default:
+		l.to(schemas.Firing, end)
+	}
+}
+
+func (l *lifeOracle) isFalse(end int64) {
+	switch {
+	case l.state == schemas.Pending:
+		l.to(schemas.Inactive, end)
+	case l.state == schemas.Firing && l.r.keepMS > 0:
+		if l.due == 0 {
+			l.due = end + l.r.keepMS
+		}
+	case l.state == schemas.Firing:
+		l.to(schemas.Resolved, end)
+	}
+}

@@ -1,0 +1,108 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Run is a run of the simulation: a world, and what happened in it.
+type Run struct {
+	Params Params
+	Ops    []Op
+	Stats  Stats
+	Err    error // what is wrong, nil if nothing
+}
+
+// Seed plays the run of a seed.
+func Seed(seed uint64) *Run {
+	p := newPlanner(seed)
+	p.run()
+	return &Run{Params: p.w.params, Ops: p.ops, Err: p.w.end(), Stats: p.w.stats}
+}
+
+// Replay plays ops in a world.
+func Replay(params Params, ops []Op) *Run {
+	w := newWorld(params)
+	for _, op := range ops {
+		if w.fault != nil {
+			break
+		}
+		w.do(op)
+	}
+	return &Run{Params: params, Ops: ops, Err: w.end(), Stats: w.stats}
+}
+
+// end finishes and checks a world.
+func (w *World) end() error {
+	if w.fault == nil {
+		w.finish()
+	}
+	return w.check()
+}
+
+// Shrink returns a run with as few of the ops as still fail in the same way, trying at
+// most tries runs.
+func (r *Run) Shrink(tries int) *Run {
+	if r.Err == nil {
+		return r
+	}
+	kind := kindOf(r.Err)
+	best := r
+	for size := len(r.Ops) / 2; size > 0 && tries > 0; {
+		smaller := false
+		for at := 0; at < len(best.Ops) && tries > 0; tries-- {
+			ops := append(append([]Op(nil), best.Ops[:at]...), best.Ops[min(at+size, len(best.Ops)):]...)
+			if try := Replay(r.Params, ops); try.Err != nil && kindOf(try.Err) == kind {
+				best, smaller = try, true
+			} else {
+				at += size
+			}
+		}
+		if !smaller || size > len(best.Ops)/2 {
+			size /= 2
+		}
+	}
+	return best
+}
+
+// kindOf is the part of a violation that does not depend on names and numbers.
+func kindOf(err error) string {
+	kind, _, _ := strings.Cut(err.Error(), ":")
+	return kind
+}
+
+// Trace is the run as text: ParseTrace reads it back.
+func (r *Run) Trace() string {
+	var b strings.Builder
+	fmt.Fprintln(&b, r.Params)
+	for _, op := range r.Ops {
+		fmt.Fprintln(&b, op)
+	}
+	return b.String()
+}
+
+// ParseTrace reads what Trace wrote; lines that begin with # are left out. It returns
+// an error that quotes the line it stopped at.
+func ParseTrace(text string) (Params, []Op, error) {
+	var params Params
+	var ops []Op
+	known := false
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		var err error
+		if !known {
+			params, err = ParseParams(line)
+			known = true
+		} else {
+			var op Op
+			op, err = ParseOp(line)
+			ops = append(ops, op)
+		}
+		if err != nil {
+			return params, nil, err
+		}
+	}
+	return params, ops, nil
+}
