@@ -148,7 +148,7 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 	if err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("handover refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		p.Deadletter(l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		e.Deadletter(p, l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
 		return
 	}
 	e.V.taken |= bit

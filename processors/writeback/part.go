@@ -73,10 +73,6 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 // Keys is how many live values there are; safe for concurrent use.
 func (p *Part[T]) Keys() int64 { return p.keys.Load() }
 
-// Deadletter sends a refused record, or what stands for refused samples, to the
-// deadletter topic; a checkpoint waits until it is acknowledged.
-func (p *Part[T]) Deadletter(r *kgo.Record) { p.eng.prod.produce(r, func(error) {}) }
-
 // Set is called by Goka, with what it reads from the changelog and with what flush
 // gives to SetValue.
 func (p *Part[T]) Set(key string, v []byte) error {
