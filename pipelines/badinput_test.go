@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -407,7 +408,7 @@ func (b *badInput) checkLetters(brokers []string) {
 				return
 			}
 			name, _, _ := strings.Cut(string(r.Value[at:min(len(r.Value), at+20)]), "\"")
-			name = strings.TrimRight(strings.FieldsFunc(name, func(c rune) bool { return c == ' ' || c == ',' || c == '\uFFFD' })[0], "\xff")
+			name = strings.FieldsFunc(name, func(c rune) bool { return c == ' ' || c == ',' || c == utf8.RuneError })[0]
 			l, known := missing[name]
 			if !known {
 				b.t.Errorf("unexpected or twice in deadletter: %v %.100q", headers(r), r.Value)
