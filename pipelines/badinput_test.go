@@ -49,6 +49,9 @@ func badEntries(nowMS int64) []badEntry {
 	line := func(timestamp int64) func(string) string {
 		return text(fmt.Sprintf("NAME,host=good1 value=1 %d", timestamp))
 	}
+	both := func(good, bad func(string) string) func(string) string {
+		return func(name string) string { return good(name) + "\n" + bad(name) }
+	}
 	long := strings.Repeat("x", 9<<20)
 	return []badEntry{
 		{"JSON cut off", formats.ContentTypeJSON, text(`{"metricName":"NAME","tags":`), "undecodable", false},
@@ -72,9 +75,13 @@ func badEntries(nowMS int64) []badEntry {
 		{"s in a line of ns", lineNS, line(nowMS / 1000), "too_old", true},
 		{"ns in a line of s", "text/plain; precision=s", line(nowMS * 1_000_000), "bad_timestamp", false},
 		{"a year ahead in JSON", formats.ContentTypeJSON, sample(nowMS + year), "future", true},
+		{"a year ahead in JSON, of a known series", formats.ContentTypeJSON, both(sample(nowMS), sample(nowMS+year)), "future", true},
 		{"a year behind in JSON", formats.ContentTypeJSON, sample(nowMS - year), "too_old", true},
+		{"a year behind in JSON, of a known series", formats.ContentTypeJSON, both(sample(nowMS), sample(nowMS-year)), "too_old", true},
 		{"a year ahead in a line", lineNS, line((nowMS + year) * 1_000_000), "future", true},
+		{"a year ahead in a line, of a known series", lineNS, both(line(nowMS*1_000_000), line((nowMS+year)*1_000_000)), "future", true},
 		{"a year behind in a line", lineNS, line((nowMS - year) * 1_000_000), "too_old", true},
+		{"a year behind in a line, of a known series", lineNS, both(line(nowMS*1_000_000), line((nowMS-year)*1_000_000)), "too_old", true},
 		{"a label of 9 MB", lineNS, text("NAME,a=" + long + " value=1"), "too_long", false},
 	}
 }
