@@ -147,7 +147,11 @@ func (a *All) start(ctx context.Context, g schemas.Generation, all *sync.WaitGro
 	ctx, stop := context.WithCancel(ctx)
 	m := &member{Processor: New(a.cfg, d), stop: stop, seen: map[int32]sampled{}}
 	a.running[g.Gen] = m
-	a.deps.Log.Info("generation runs", "generation", g.Gen, "shards", g.Shards, "from", time.UnixMilli(g.FromMS).UTC())
+	from := "the beginning"
+	if g.Gen > 0 {
+		from = time.UnixMilli(g.FromMS).UTC().Format(time.RFC3339)
+	}
+	a.deps.Log.Info("generation runs", "generation", g.Gen, "shards", g.Shards, "from", from)
 	all.Go(func() {
 		defer stop()
 		if err := m.Run(ctx); err != nil {
