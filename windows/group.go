@@ -52,8 +52,8 @@ type originMark struct {
 	chunk     uint32
 }
 
-// maxOrigins bounds the partitions that a group remembers; the one whose mark was
-// set first is forgotten.
+// maxOrigins bounds the partitions that a group remembers; the one from which it has
+// had nothing for the longest time is forgotten: what route hands on again is recent.
 const maxOrigins = 256
 
 // NewGroup returns an empty group.
@@ -182,14 +182,13 @@ func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 			break
 		}
 	}
-	if mark < 0 {
-		if len(g.origins) == maxOrigins {
-			g.origins = append(g.origins[:0], g.origins[1:]...)
-		}
-		g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition})
-		mark = len(g.origins) - 1
+	switch {
+	case mark >= 0:
+		g.origins = append(g.origins[:mark], g.origins[mark+1:]...)
+	case len(g.origins) == maxOrigins:
+		g.origins = append(g.origins[:0], g.origins[1:]...)
 	}
-	g.origins[mark].offset, g.origins[mark].chunk = o.Offset, s.Chunk
+	g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition, offset: o.Offset, chunk: s.Chunk})
 	for _, d := range g.recent {
 		if d == s.Digest && d != 0 {
 			return Duplicate, true

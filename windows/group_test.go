@@ -242,3 +242,35 @@ func TestForgotten(t *testing.T) {
 		t.Errorf("a group that refused all is forgotten at %d, now is %d", at, forget)
 	}
 }
+
+// TestManyOriginPartitions: a topic may have more partitions than a group remembers. The
+// one that it gets most from is not forgotten for those that it got something from once.
+func TestManyOriginPartitions(t *testing.T) {
+	cfg := Default()
+	co := NewCore(&cfg, 0, nil)
+	g := NewGroup(co)
+	s := testSeries(1)[0]
+	at := int64(1_700_006_400_000)
+	apply := func(partition int32, offset, timeMS int64) *Result {
+		var b schemas.BatchBuilder
+		b.Begin(schemas.Origin{Epoch: 1, Partition: partition, Offset: offset}, 0)
+		b.Add(&s, s.Hash(), timeMS, float64(offset))
+		var sb schemas.SampleBatch
+		if err := sb.Decode(b.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		var r Result
+		g.Apply(co, &sb, 1, at, true, &r)
+		return &r
+	}
+	for i := range int64(2 * maxOrigins) {
+		at += 60_000
+		apply(0, i, at)
+		for k := range int64(50) { // so that no digest tells the repeat
+			apply(int32(1+i), k, at+k)
+		}
+	}
+	if r := apply(0, 2*maxOrigins-1, at); r.Replayed != 1 {
+		t.Errorf("a record of the busiest partition, handed on again: %+v", r)
+	}
+}
