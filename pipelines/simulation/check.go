@@ -194,7 +194,7 @@ func add(m map[string]*sequence, key string, value []byte) {
 // show is a value of a topic for people.
 func show(name string, v []byte) string {
 	if name != topics.Windows {
-		return string(v)
+		return fmt.Sprintf("%.2000q", v)
 	}
 	b, err := schemas.DecodeWindowBatch(v)
 	if err != nil {

@@ -34,6 +34,9 @@ var verbs = []struct {
 	{"again", "host partition", func(w *World, a [5]int) bool {
 		return in(a[0], len(w.hosts)) && in(a[1], len(w.metrics)) && w.hosts[a[0]].again(a[1])
 	}},
+	{"some", "host partition samples", func(w *World, a [5]int) bool {
+		return in(a[0], len(w.hosts)) && in(a[1], len(w.metrics)) && w.hosts[a[0]].some(a[1], a[2])
+	}},
 	{"mood", "host low", func(w *World, a [5]int) bool {
 		if in(a[0], len(w.hosts)) {
 			w.hosts[a[0]].low = a[1] == 1

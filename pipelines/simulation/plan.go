@@ -180,7 +180,11 @@ func (p *planner) send() {
 	shift := 0
 	switch k := p.n(20); {
 	case p.repeats && k == 0:
-		p.do("again", host, part)
+		if p.oneIn(3) {
+			p.do("some", host, part, 1+p.n(4))
+		} else {
+			p.do("again", host, part)
+		}
 		return
 	case p.late && k < 3:
 		shift = -p.n(15_000)

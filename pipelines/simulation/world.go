@@ -272,6 +272,18 @@ func (h *host) again(p int) bool {
 	return true
 }
 
+// some sends the first n samples of the last record once more, as a sender does that
+// batches again.
+func (h *host) some(p, n int) bool {
+	n = min(n, len(h.last))
+	if n <= 0 {
+		return false
+	}
+	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{slices.Clone(h.last[:n])})
+	h.w.stats.Repeats += n
+	return true
+}
+
 // value is a whole number, so that sums are exact whatever their order: a level that
 // changes every half minute or so, and some noise.
 func (h *host) value(series int, ts int64) float64 {
