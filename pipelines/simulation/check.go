@@ -103,6 +103,7 @@ func (w *World) check() error {
 	for k := range counts {
 		counts[k] -= before[k]
 	}
+	w.turnedBy(append(slices.Clone(old[topics.DeadLetter]), next[topics.DeadLetter]...))
 	w.checkEmitted(topics.Windows, old[topics.Windows], next[topics.Windows])
 	w.checkEmitted(topics.Conditions, old[topics.Conditions], next[topics.Conditions])
 	w.checkEmitted(topics.SamplesOf(1), old[topics.SamplesOf(1)])
@@ -121,7 +122,7 @@ func (w *World) check() error {
 func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 	got, last := map[string]*sequence{}, map[string][]byte{}
 	for _, log := range w.topics[name].parts {
-		for _, r := range log {
+		for _, r := range w.ofUnturned(log) {
 			switch k := string(r.Key); {
 			case k == "": // a tick
 			case name == topics.SamplesOf(1) && !isHandover(r): // from route
@@ -134,7 +135,7 @@ func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 	expected := map[string]int{}
 	for _, want := range wants {
 		one := map[string]*sequence{}
-		for _, r := range want {
+		for _, r := range w.ofUnturned(want) {
 			add(one, string(r.Key), r.Value)
 		}
 		for _, k := range slices.Sorted(maps.Keys(one)) {
@@ -236,7 +237,7 @@ func (w *World) checkTransitions(ws []schemas.Window) {
 		}
 	}
 	w.stats.Transitions = len(told)
-	if w.reset == 0 || !w.prompt || w.lagging {
+	if w.reset == 0 || !w.prompt || w.lagging || len(w.turned) > 0 {
 		return
 	}
 	w.stats.Calm++
