@@ -74,7 +74,7 @@ func (w *World) freshOf() (out []fresh, total int) {
 
 // delivered takes what was refused as given; checkRows and checkLimits look at the
 // reasons.
-func (w *World) delivered(refused map[letter]int) *delivery {
+func (w *World) delivered(refused map[letter]int, had places) *delivery {
 	d := &delivery{has: map[occurrence]bool{}, series: map[string]schemas.Series{}, uncertain: map[point]schemas.Series{}}
 	records, total := w.freshOf()
 	d.total = total
@@ -110,7 +110,7 @@ func (w *World) delivered(refused map[letter]int) *delivery {
 			case !counted[p]:
 				counted[p] = true
 				d.accepted = append(d.accepted, s)
-			case !w.known(&s, max(newest[f.gen][f.group], ticked[f.record]+w.windowsCfg.MaxFuture.MS())):
+			case w.turned[f.group], had.both(s.Series), !w.known(&s, max(newest[f.gen][f.group], ticked[f.record]+w.windowsCfg.MaxFuture.MS())):
 				d.uncertain[p] = s.Series
 			}
 		}
@@ -123,12 +123,11 @@ var reasons = []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLim
 
 // known says that a repeat of a sample is known as one, whatever else came: its window
 // of the smallest tier was open or the last to close when the group's clock was at most
-// at clockMS. A series that was collapsed may have got a place of its own in between
-// (windows/doc.go).
+// at clockMS.
 func (w *World) known(s *schemas.Sample, clockMS int64) bool {
 	tier := w.windowsCfg.Tiers[0]
 	end := s.TimeMS - s.TimeMS%tier.Size.MS() + tier.Size.MS()
-	return end+tier.Size.MS()+tier.Grace.MS() > clockMS && !(w.limitsSeries() && len(s.Series.Labels) > 1)
+	return end+tier.Size.MS()+tier.Grace.MS() > clockMS
 }
 
 // tickedBefore is the newest tick, wall time, ms, that stands before each record of

@@ -16,9 +16,6 @@ import (
 // of collapsed series the totals are exact. The limit of series in all is not like that:
 // of groups that met it, nothing is compared.
 
-// limitsSeries says that series may be collapsed.
-func (w *World) limitsSeries() bool { return w.params.MaxSeries > 0 || w.params.PerMetric > 0 }
-
 // overflowName is what a series of the simulation is collapsed into.
 func overflowName(s schemas.Series) schemas.Series {
 	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
@@ -35,7 +32,7 @@ func isOverflow(s schemas.Series) bool {
 }
 
 // overflowSeries are the overflow series that there are rows of.
-func (w *World) overflowSeries(ws []schemas.Window) map[string]bool {
+func overflowSeries(ws []schemas.Window) map[string]bool {
 	out := map[string]bool{}
 	for i := range ws {
 		if isOverflow(ws[i].Series) {
@@ -51,6 +48,23 @@ func collapsedName(s schemas.Series, collapsed map[string]bool) schemas.Series {
 		return o
 	}
 	return s
+}
+
+// places are the series that there are rows of.
+type places map[string]bool
+
+func placesOf(ws []schemas.Window) places {
+	out := places{}
+	for i := range ws {
+		out[ws[i].Series.String()] = true
+	}
+	return out
+}
+
+// both says that a series may have been collapsed and then have got a place of its
+// own: what was counted before that is not known to be repeated (windows/doc.go).
+func (p places) both(s schemas.Series) bool {
+	return len(s.Labels) > 1 && p[s.String()] && p[overflowName(s).String()]
 }
 
 // collapse merges the windows of each overflow series with those of all series that
@@ -127,7 +141,7 @@ func (w *World) checkOwn() {
 		part    int64
 		startMS int64
 	}
-	series, samples := map[slot]int{}, map[slot]int{}
+	series, all, samples := map[slot]int{}, map[slot]int{}, map[slot]int{} // all: with overflow series
 	for _, r := range w.store.rows {
 		x := &r.window
 		if x.Late() {
@@ -136,6 +150,9 @@ func (w *World) checkOwn() {
 		k := slot{group: schemas.GroupOf(x.Series, schemas.GroupLabels), part: x.Part, startMS: x.StartMS}
 		if x.TierMS == w.tiers[0] {
 			samples[k] += int(x.Count)
+		}
+		if x.TierMS == w.tiers[len(w.tiers)-1] {
+			all[k]++
 		}
 		if x.TierMS == w.tiers[len(w.tiers)-1] && !isOverflow(x.Series) {
 			series[k]++
@@ -149,6 +166,12 @@ func (w *World) checkOwn() {
 		}
 		if most := w.windowsCfg.MaxSeriesPerMetric; k.metric != "" && n > most && !w.turned[k.group] {
 			w.violate("limits: %s has windows of %d series of %s at %d, max_series_per_metric is %d", k.group, n, k.metric, k.startMS-epochMS, most)
+		}
+	}
+	for k, n := range all {
+		shards := w.generations.List[k.part>>40].Shards
+		if most := (w.windowsCfg.MaxSeriesTotal + int(shards) - 1) / int(shards); n > most && !w.turned[k.group] {
+			w.violate("limits: %s has windows of %d series at %d, max_series_total allows %d", k.group, n, k.startMS-epochMS, most)
 		}
 	}
 	for k, n := range samples {

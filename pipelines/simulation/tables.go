@@ -164,7 +164,8 @@ func isHandover(r *kgo.Record) bool { return len(r.Value) > 0 && r.Value[0] == '
 // those of the tables where series were collapsed.
 func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schemas.Window {
 	refused := w.lettersOf(letters)
-	d := w.delivered(refused)
+	want, got := []schemas.Window(nil), w.store.merged()
+	d := w.delivered(refused, placesOf(got))
 	for l, n := range refused {
 		if !d.has[occurrence{l.point, l.record}] {
 			w.violate("%s %d=%v: refused (%s) %d times, and never sent", l.series, l.timeMS-epochMS, l.value, l.reason, n)
@@ -174,9 +175,9 @@ func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schema
 		}
 	}
 	w.checkLimits(refused, d)
-	want, got := windowtest.Oracle(d.accepted, w.tiers...), w.store.merged()
+	want = windowtest.Oracle(d.accepted, w.tiers...)
 	truth := want
-	collapsed := w.overflowSeries(got)
+	collapsed := overflowSeries(got)
 	if len(collapsed) > 0 {
 		truth = got
 		w.checkCollapsed(got, counts[overflowCounter])
