@@ -19,7 +19,7 @@ const rememberedSections = 32
 // counted, in the order of arrival, and how many are not.
 type delivery struct {
 	accepted  []schemas.Sample
-	has       map[occurrence]bool
+	has       map[occurrence]int        // how often
 	series    map[string]schemas.Series // by text
 	uncertain map[point]schemas.Series  // samples that came again after they were forgotten
 	total     int
@@ -40,15 +40,18 @@ type fresh struct {
 	samples []schemas.Sample
 }
 
-// freshOf lists them, in the order of each partition, and counts all samples.
-func (w *World) freshOf() (out []fresh, total int) {
+// freshOf lists them, in the order of each partition, and notes all samples in d.
+func (w *World) freshOf(d *delivery) (out []fresh) {
 	type group struct {
 		gen int
 		key string
 	}
 	seen, recent := map[sectionID]bool{}, map[group][][]schemas.Sample{}
 	w.eachSection(func(id sectionID, r *kgo.Record, samples []schemas.Sample) {
-		total += len(samples)
+		d.total += len(samples)
+		for i := range samples {
+			d.has[occurrence{pointOf(&samples[i]), recordOf(r)}]++
+		}
 		if seen[id] {
 			return
 		}
@@ -69,15 +72,14 @@ func (w *World) freshOf() (out []fresh, total int) {
 		last := &out[len(out)-1]
 		last.samples = append(last.samples, samples...)
 	})
-	return out, total
+	return out
 }
 
 // delivered takes what was refused as given; checkRows and checkLimits look at the
 // reasons.
 func (w *World) delivered(refused map[letter]int, had places) *delivery {
-	d := &delivery{has: map[occurrence]bool{}, series: map[string]schemas.Series{}, uncertain: map[point]schemas.Series{}}
-	records, total := w.freshOf()
-	d.total = total
+	d := &delivery{has: map[occurrence]int{}, series: map[string]schemas.Series{}, uncertain: map[point]schemas.Series{}}
+	records := w.freshOf(d)
 	ticked := w.tickedBefore()
 	counted := map[point]bool{}
 	newest := map[int]map[string]int64{0: {}, 1: {}} // event time by generation and group, ms
@@ -90,7 +92,7 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 			if times[p]++; times[p] == 1 {
 				order = append(order, s)
 			}
-			d.has[occurrence{p, rec}], d.series[p.series] = true, s.Series
+			d.series[p.series] = s.Series
 			if s.TimeMS <= at+w.windowsCfg.MaxFuture.MS() {
 				newest[f.gen][f.group] = max(newest[f.gen][f.group], s.TimeMS)
 			}
@@ -103,10 +105,10 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 			}
 			future := s.TimeMS > at+w.windowsCfg.MaxFuture.MS()
 			switch {
-			case n < 0, n > 0 && future, !future && refused[letter{p, string(windows.TooNew), rec}] > 0:
+			case n > 0 && future, !future && refused[letter{p, string(windows.TooNew), rec}] > 0:
 				w.violate("%s %d=%v: came %d times at %d in one record, and all but %d were refused",
 					p.series, p.timeMS-epochMS, p.value, times[p], at-epochMS, n)
-			case n == 0:
+			case n <= 0: // less, if a section came again after its group was forgotten
 			case !counted[p]:
 				counted[p] = true
 				d.accepted = append(d.accepted, s)

@@ -167,8 +167,8 @@ func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schema
 	want, got := []schemas.Window(nil), w.store.merged()
 	d := w.delivered(refused, placesOf(got))
 	for l, n := range refused {
-		if !d.has[occurrence{l.point, l.record}] {
-			w.violate("%s %d=%v: refused (%s) %d times, and never sent", l.series, l.timeMS-epochMS, l.value, l.reason, n)
+		if came := d.has[occurrence{l.point, l.record}]; n > came {
+			w.violate("%s %d=%v: refused (%s) %d times, and came %d times", l.series, l.timeMS-epochMS, l.value, l.reason, n, came)
 		}
 		if l.reason == string(windows.TooOld) && l.timeMS >= w.now-w.windowsCfg.MaxAge.MS() {
 			w.violate("%s %d=%v: refused as too old", l.series, l.timeMS-epochMS, l.value)
