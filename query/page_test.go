@@ -135,6 +135,9 @@ func TestPage(t *testing.T) {
 		!strings.Contains(named[1], "2,001 of its 2,310 series are of http.requests") {
 		t.Errorf("limits: %q", named)
 	}
+	if all := strings.Join(named, "\n"); !strings.Contains(all, "Its clock is 5 min 1 s fast") || !strings.Contains(all, "Its clock is 4 min 59 s slow") {
+		t.Errorf("clocks: %q", named)
+	}
 
 	// A window that closes now is in the chart without a reload.
 	before := view.Charts[0].Windows
@@ -142,6 +145,15 @@ func TestPage(t *testing.T) {
 	produce(t, cluster, windowRecord(w))
 	if err := page.Await(ctx, fmt.Sprintf("document.querySelector('figure[data-tier=\"10s\"]').dataset.windows == %d", before+1)); err != nil {
 		t.Errorf("live window: %v", err)
+	}
+	// A late partial of it is read from the store, which merges them.
+	whole, late := w, w
+	whole.Count, whole.Sum = 5, 5*50
+	late.Part, late.Count, late.Sum = schemas.NewPart(0, 7), 3, whole.Sum-w.Sum
+	store.add(whole)
+	produce(t, cluster, windowRecord(late))
+	if err := page.Await(ctx, "document.querySelector('figure[data-tier=\"10s\"]').innerText.replaceAll('\\n', ' ').match(/avg\\s*50\\s.*5 samples/)"); err != nil {
+		t.Errorf("late partial: %v", err)
 	}
 	// So is an alert that resolves.
 	resolved := pageAlert("high_cpu", schemas.Resolved, now, 12, map[string]string{"host": "web01"})
