@@ -147,7 +147,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
-		e.V.windows = windows.NewGroup(loc.core)
+		e.V.windows, e.V.passed = windows.NewGroup(loc.core), passed{}
 	}
 }
 
