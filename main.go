@@ -224,7 +224,7 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 }
 
 type topCommand struct {
-	URL  []string `help:"Processes to ask; each knows the partitions that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	URL  []string `help:"Processes to ask, again for each or with commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
 	By   string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
 	Rows int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
 }
@@ -234,7 +234,15 @@ func (c *topCommand) Run(ctx context.Context) error {
 	if c.Rows < 1 || c.Rows > 1000 {
 		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
 	}
-	return pipelines.Top{URLs: c.URL, By: c.By, Rows: c.Rows}.Run(ctx, os.Stdout)
+	top := pipelines.Top{By: c.By, Rows: c.Rows}
+	for _, text := range c.URL {
+		base, err := pipelines.ParseURL(text)
+		if err != nil {
+			return conf.Faults{{Field: "--url", Value: text, Bound: err.Error()}}
+		}
+		top.URLs = append(top.URLs, base)
+	}
+	return top.Run(ctx, os.Stdout)
 }
 
 type checkCommand struct {

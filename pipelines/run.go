@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,4 +175,17 @@ func (p *Process) host() string {
 		return "localhost"
 	}
 	return h
+}
+
+// address is where this process' page is, for people who look at it from another
+// machine: a host:port that only this machine understands has its name instead.
+func (p *Process) address() string {
+	host, port, err := net.SplitHostPort(p.server.addr)
+	if err != nil {
+		return p.server.addr
+	}
+	if ip := net.ParseIP(host); ip.IsUnspecified() || ip.IsLoopback() {
+		host = p.host()
+	}
+	return net.JoinHostPort(host, port)
 }

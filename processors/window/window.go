@@ -16,7 +16,7 @@ import (
 	"weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Behind,
+// Deps are what the processor needs besides its config. All are required but Owner, Behind,
 // Generation and Generations.
 type Deps struct {
 	Brokers  []string
@@ -24,6 +24,7 @@ type Deps struct {
 	Rules    *alerts.RuleSet
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
+	Owner    string           // what reports of shards call this process, such as its address
 	Store    *writeback.Store // shared with the other processors of the process
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
