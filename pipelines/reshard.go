@@ -303,7 +303,7 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 	if err != nil {
 		return 0, err
 	}
-	committed, err := w.adm.FetchOffsets(ctx, group)
+	committed, err := w.committed(ctx, group)
 	if err != nil {
 		return 0, err
 	}
@@ -319,6 +319,15 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 		behind += max(0, end.Offset-done)
 	})
 	return behind, nil
+}
+
+// committed is what the group has committed: nothing if nobody has joined it yet.
+func (w *resharding) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	offsets, err := w.adm.FetchOffsets(ctx, group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	return offsets, err
 }
 
 // bar draws a fraction.

@@ -48,10 +48,10 @@ func (s Shards) Run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if orphans > 0 {
-		fmt.Fprintf(out, "%d shards have not been heard of for %s: does a process with the role window run, and is it ready (/readyz)?\n", orphans, reportStale)
+		fmt.Fprintf(out, "shards not heard of for %s: %d. Does a process with the role window run, and is it ready (/readyz)?\n", reportStale, orphans)
 	}
 	if hot > 0 {
-		fmt.Fprintf(out, "%d shards carry more than %.0f %% of %.0f samples/s: add instances, or shards with weir reshard --shards N\n", hot, 100*warnAt, s.Most)
+		fmt.Fprintf(out, "shards that carry more than %.0f %% of %.0f samples/s: %d. Add instances, or shards with weir reshard --shards N\n", 100*warnAt, s.Most, hot)
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 	if err != nil {
 		return 0, 0, fmt.Errorf("end of %s: %w", topics.SamplesOf(g.Gen), err)
 	}
-	committed, err := w.adm.FetchOffsets(ctx, topics.WindowGroupOf(g.Gen))
+	committed, err := w.committed(ctx, topics.WindowGroupOf(g.Gen))
 	if err != nil {
 		return 0, 0, fmt.Errorf("offsets of %s: %w", topics.WindowGroupOf(g.Gen), err)
 	}
