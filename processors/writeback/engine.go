@@ -147,7 +147,6 @@ const stopTime = 15 * time.Second
 func (e *Engine[T]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
 	defer fail(nil)
-	defer e.endAlarm()
 	if err := e.open(ctx); err != nil {
 		return err
 	}
@@ -157,12 +156,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
 	go e.tellRecovery(run)
-	guarded := make(chan struct{})
-	defer func() { <-guarded }()
-	go func() {
-		defer close(guarded)
-		e.keepGuard(run, kadm.NewClient(e.prod.client))
-	}()
+	go e.keepGuard(run, kadm.NewClient(e.prod.client))
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})

@@ -57,13 +57,6 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 	return nil
 }
 
-// endAlarm takes the alarm back when the engine ends: nobody looks at its topics any
-// more, and those of a generation that is retired are nobody's.
-func (e *Engine[T]) endAlarm() {
-	e.altered.DeleteLabelValues(e.opts.Input)
-	e.altered.DeleteLabelValues(e.opts.Table)
-}
-
 // guardEvery is how often a running engine looks whether somebody altered its topics.
 // Goka, which looks less often, then finds as many partitions of both.
 const guardEvery = 10 * time.Second
