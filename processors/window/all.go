@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/alerts"
 	"weir/processors/generations"
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -66,6 +67,16 @@ func (a *All) Sources(nowMS int64) (all []schemas.Source) {
 		all = append(all, m.Sources(nowMS)...)
 	}
 	return all
+}
+
+// SetRules is Processor.SetRules of all generations, those to come included.
+func (a *All) SetRules(rules *alerts.RuleSet) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deps.Rules = rules
+	for _, m := range a.running {
+		m.SetRules(rules)
+	}
 }
 
 // Shards is how many shards of all generations that are processed this process owns,
