@@ -104,6 +104,37 @@ func interruptible() (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
+// hangups returns the SIGHUPs that ask for a reload. One that says that the terminal is
+// gone, which weir was started from, ends the returned context instead.
+func hangups(ctx context.Context) (ends context.Context, reload <-chan os.Signal, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, asked := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	interactive := hasTerminal()
+	go func() {
+		for s := range signals {
+			if interactive && !hasTerminal() {
+				cancel()
+				return
+			}
+			select {
+			case asked <- s:
+			default: // one is waiting already
+			}
+		}
+	}()
+	return ctx, asked, func() { signal.Stop(signals); close(signals); cancel() }
+}
+
+// hasTerminal says that a terminal controls this process.
+func hasTerminal() bool {
+	f, err := os.Open("/dev/tty")
+	if err == nil {
+		_ = f.Close() // it was only to be opened
+	}
+	return err == nil
+}
+
 func newLog(format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
@@ -134,7 +165,9 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
 	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
 		return err
 	}
-	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: os.Stdout, Log: log}
+	ctx, reload, stop := hangups(ctx)
+	defer stop()
+	p := pipelines.Process{Config: config, Rules: rules, File: c.Config, Reload: reload, Roles: roles, Out: os.Stdout, Log: log}
 	return p.Run(ctx)
 }
 

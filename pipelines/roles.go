@@ -93,6 +93,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
+	p.rules.follow(w.SetRules)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)

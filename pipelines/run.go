@@ -21,10 +21,14 @@ import (
 	"weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required; Run it once.
+// Process is one process of weir. All fields are required but File and Reload; Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
+	// File is where Config and Rules are from, "" for none. When something comes from
+	// Reload, which may be nil, the rules are loaded again.
+	File   string
+	Reload <-chan os.Signal
 	Roles  []string  // of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
@@ -37,6 +41,7 @@ type Process struct {
 	state    *writeback.Store // the local copy of the tables
 	tiers    *tiers
 	server   *server
+	rules    *rules
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -54,6 +59,10 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	defer p.server.close()
 
+	p.rules = newRules(p.Rules, func() (*alerts.RuleSet, error) { return p.Config.LoadRules(p.File) }, p.reg, p.Log)
+	if slices.Contains(p.Roles, "window") {
+		p.server.reload.serve(p.rules)
+	}
 	if p.instance, err = instanceID(p.Config.Data); err != nil {
 		return err
 	}
@@ -82,9 +91,21 @@ func (p *Process) Run(ctx context.Context) error {
 		defer keep.start(r.name, r.health, r.build)()
 	}
 	go p.tellReady(ctx, health)
-	<-ctx.Done()
+	p.await(ctx)
 	p.Log.Info("stopping")
 	return nil
+}
+
+// await returns when ctx ends, and reloads the rules until then when it is asked to.
+func (p *Process) await(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.Reload:
+			_ = p.rules.reload() // it has logged what was wrong
+		}
+	}
 }
 
 // closed closes what the process shares, when the roles have stopped.
