@@ -24,9 +24,9 @@ func TestBacklog(t *testing.T) {
 	if err := topics.Ensure(t.Context(), kadm.NewClient(b.client), topics.All(b.config.Topics)); err != nil {
 		t.Fatal(err)
 	}
-	pad := strings.Repeat(" ", 800) // makes it several fetches
+	pad := strings.Repeat(" ", 2000) // makes it several fetches
 	hosts := []string{"flat", "between", "dead"}
-	for i := range 20 {
+	for i := range 6 {
 		hosts = append(hosts, fmt.Sprint("calm", i))
 	}
 	send := func(at int64) {

@@ -59,9 +59,6 @@ func (s *rulesStage) until(what string, ok func() bool) {
 	})
 }
 
-// end is the end of window w.
-func (s *rulesStage) end(w int64) int64 { return s.fromMS + (w+1)*10_000 }
-
 // last is the last that was told, as a text.
 func (s *rulesStage) last(rule, host string) string {
 	all := s.told[rule+" "+host]
