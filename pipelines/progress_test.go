@@ -19,12 +19,15 @@ func TestProgress(t *testing.T) {
 	if got, want := out.String(), "1 of 2\ndone\n"; got != want {
 		t.Errorf("a file got %q, want %q", got, want)
 	}
-	out.Reset()
-	terminal := &progress{out: &out, terminal: true}
+	screen := newScreen(t)
+	terminal := &progress{out: screen, terminal: NewTerminal(screen)}
 	terminal.draw("1 of 2")
-	terminal.draw("2 of 2")
+	terminal.draw(strings.Repeat("2 of 2 ", 20))
+	if got := screen.shows(); len(got) != 1 || !strings.HasPrefix(got[0], "2 of 2 ") {
+		t.Errorf("a terminal shows %q", got)
+	}
 	terminal.clear()
-	if got := out.String(); strings.Contains(got, "\n") || strings.Count(got, "\r\x1b[K") != 3 || !strings.Contains(got, "\x1b[?7l2 of 2\x1b[?7h") {
-		t.Errorf("a terminal got %q", got)
+	if got := screen.shows(); len(got) != 1 || got[0] != "" {
+		t.Errorf("at the end a terminal shows %q", got)
 	}
 }

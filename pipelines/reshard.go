@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -328,11 +327,4 @@ func (w *resharding) committed(ctx context.Context, group string) (kadm.OffsetRe
 		return nil, nil
 	}
 	return offsets, err
-}
-
-// bar draws a fraction.
-func bar(done float64) string {
-	const width = 30
-	n := int(max(0, min(1, done)) * width)
-	return "[" + strings.Repeat("#", n) + strings.Repeat(".", width-n) + "]"
 }

@@ -94,6 +94,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
 	p.rules.follow(w.SetRules)
+	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
@@ -105,6 +106,7 @@ func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 	})
+	p.recovery.of("alert", a.Recovery)
 	return role{a.Run, a.Waiting}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,7 @@ import (
 	"weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required but File and Reload; Run it once.
+// Process is one process of weir. All fields are required but File, Reload and Terminal; Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
@@ -32,6 +33,9 @@ type Process struct {
 	Roles  []string  // of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
+	// Terminal is where Log is shown, if that is a terminal: recovery draws a bar there.
+	// Without it, Log tells how far recovery is.
+	Terminal *Terminal
 
 	reg      *prometheus.Registry
 	brokers  []string
@@ -42,6 +46,7 @@ type Process struct {
 	tiers    *tiers
 	server   *server
 	rules    *rules
+	recovery recoveries
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -90,6 +95,9 @@ func (p *Process) Run(ctx context.Context) error {
 	for _, r := range roles {
 		defer keep.start(r.name, r.health, r.build)()
 	}
+	var telling sync.WaitGroup
+	telling.Go(func() { p.tellRecovery(ctx) })
+	defer telling.Wait()
 	go p.tellReady(ctx, health)
 	p.await(ctx)
 	p.Log.Info("stopping")

@@ -135,10 +135,12 @@ func (t Top) ask(ctx context.Context, base string) (k known, err error) {
 		Total, Owned, Shards int
 	}
 	var busiest, named answer
-	for by, into := range map[string]*answer{t.By: &busiest, "named": &named} {
-		if err := getJSON(ctx, base, "/api/v1/top?by="+by+"&limit="+strconv.Itoa(t.Rows), into); err != nil {
-			return known{}, err
-		}
+	path := "/api/v1/top?limit=" + strconv.Itoa(t.Rows) + "&by="
+	if err := getJSON(ctx, base, path+t.By, &busiest); err != nil {
+		return known{}, err
+	}
+	if err := getJSON(ctx, base, path+"named", &named); err != nil {
+		return known{}, err
 	}
 	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards}, nil
 }
