@@ -46,7 +46,7 @@ func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) err
 		return err
 	}
 	defer closeAll()
-	bar := progressBar{out: progress, began: time.Now()}
+	bar := progressBar{out: newProgress(progress), began: time.Now()}
 	delivery := delivery{send: send, maxAge: windows.Default().MaxAge}
 	state, err := collect.Replay{Speed: r.Speed, ShiftMS: shift}.Run(ctx, recordings, delivery.publish, bar.draw)
 	bar.end(state)
@@ -159,7 +159,7 @@ func (d *delivery) refusedError() error {
 
 // progressBar draws one line again and again; nothing else is written meanwhile.
 type progressBar struct {
-	out   io.Writer
+	out   *progress
 	began time.Time
 	drawn time.Time
 }
@@ -169,12 +169,13 @@ const barEvery = 100 * time.Millisecond
 func (b *progressBar) draw(s collect.ReplayState) {
 	if now := time.Now(); now.Sub(b.drawn) >= barEvery {
 		b.drawn = now
-		fmt.Fprint(b.out, "\r"+b.line(s, now))
+		b.out.draw(b.line(s, now))
 	}
 }
 
 func (b *progressBar) end(s collect.ReplayState) {
-	fmt.Fprint(b.out, "\r"+b.line(s, time.Now())+"\n")
+	b.out.clear()
+	fmt.Fprintln(b.out.out, b.line(s, time.Now()))
 }
 
 func (b *progressBar) line(s collect.ReplayState, now time.Time) string {

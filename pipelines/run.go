@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,10 +22,14 @@ import (
 	"weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required but Terminal; Run it once.
+// Process is one process of weir. All fields are required but File, Reload and Terminal; Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
+	// File is where Config and Rules are from, "" for none. When something comes from
+	// Reload, which may be nil, the rules are loaded again.
+	File   string
+	Reload <-chan os.Signal
 	Roles  []string  // of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
@@ -40,6 +45,7 @@ type Process struct {
 	state    *writeback.Store // the local copy of the tables
 	tiers    *tiers
 	server   *server
+	rules    *rules
 	recovery recoveries
 }
 
@@ -58,6 +64,10 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	defer p.server.close()
 
+	p.rules = newRules(p.Rules, func() (*alerts.RuleSet, error) { return p.Config.LoadRules(p.File) }, p.reg, p.Log)
+	if slices.Contains(p.Roles, "window") {
+		p.server.reload.serve(p.rules)
+	}
 	if p.instance, err = instanceID(p.Config.Data); err != nil {
 		return err
 	}
@@ -89,9 +99,21 @@ func (p *Process) Run(ctx context.Context) error {
 	telling.Go(func() { p.tellRecovery(ctx) })
 	defer telling.Wait()
 	go p.tellReady(ctx, health)
-	<-ctx.Done()
+	p.await(ctx)
 	p.Log.Info("stopping")
 	return nil
+}
+
+// await returns when ctx ends, and reloads the rules until then when it is asked to.
+func (p *Process) await(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.Reload:
+			_ = p.rules.reload() // it has logged what was wrong
+		}
+	}
 }
 
 // closed closes what the process shares, when the roles have stopped.
@@ -182,4 +204,17 @@ func (p *Process) host() string {
 		return "localhost"
 	}
 	return h
+}
+
+// address is where this process' page is, for people who look at it from another
+// machine: a host:port that only this machine understands has its name instead.
+func (p *Process) address() string {
+	host, port, err := net.SplitHostPort(p.server.addr)
+	if err != nil {
+		return p.server.addr
+	}
+	if ip := net.ParseIP(host); ip.IsUnspecified() || ip.IsLoopback() {
+		host = p.host()
+	}
+	return net.JoinHostPort(host, port)
 }

@@ -16,14 +16,15 @@ import (
 	"weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Behind,
+// Deps are what the processor needs besides its config. All are required but Owner, Behind,
 // Generation and Generations.
 type Deps struct {
 	Brokers  []string
 	Windows  windows.Config
-	Rules    *alerts.RuleSet
+	Rules    *alerts.RuleSet // to begin with; SetRules changes them
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
+	Owner    string           // what reports of shards call this process, such as its address
 	Store    *writeback.Store // shared with the other processors of the process
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
@@ -50,7 +51,7 @@ func New(cfg Config, d Deps) *Processor {
 	}
 	share := d.Windows
 	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
-	l := &logic{windows: share, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
+	l := &logic{windows: share, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them."}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
@@ -63,6 +64,7 @@ func New(cfg Config, d Deps) *Processor {
 	}
 	l.samples, l.closed, l.overflow = register(d.Registry, l.samples), register(d.Registry, l.closed), register(d.Registry, l.overflow)
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
+	l.rules.Store(d.Rules)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
 		Help:        "Series that the partitions of this process have, as last counted.",

@@ -85,6 +85,7 @@ type Engine[T any] struct {
 	ready atomic.Bool
 
 	checkpointID int64 // of the last one; loop's own
+	renewals     atomic.Int64
 
 	altered *prometheus.GaugeVec
 	told    map[string]int32 // partitions of altered topics, as logged
@@ -309,7 +310,7 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 	e.ready.Store(true)
 	t := time.NewTicker(e.opts.Tick)
 	defer t.Stop()
-	last := time.Now()
+	last, renewed := time.Now(), e.renewals.Load()
 	for {
 		select {
 		case <-run.Done():
@@ -324,10 +325,11 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 		case <-t.C:
 		}
 		e.appendTicks(time.Now().UnixMilli())
-		if time.Since(last) < e.opts.Flush {
+		renewals := e.renewals.Load()
+		if time.Since(last) < e.opts.Flush && renewals == renewed {
 			continue
 		}
-		last = time.Now()
+		last, renewed = time.Now(), renewals
 		if err := e.checkpoint(run); err != nil && !errors.Is(err, errLost) && run.Err() == nil {
 			e.log.Warn("checkpoint", "err", err)
 		}
