@@ -26,8 +26,11 @@ const (
 	// alertWithin is how long after a window's end its alert must have arrived: the
 	// grace of 2 s, a second until the next sample, and what a loaded machine takes.
 	alertWithin = 8 * time.Second
-	// outageBytes is by how much a process may grow while it cannot write.
+	// outageBytes is by how much a process may grow while it cannot write. Without an outage
+	// RSS grows by 25 MB in the first ten minutes, as the local state fills its buffers.
 	outageBytes = 64 << 20
+	// outageLiveBytes is the same of what its heap holds, which is in_flight records.
+	outageLiveBytes = 8 << 20
 
 	outageHosts, outageMetrics = 60, 8
 )
@@ -178,6 +181,10 @@ func TestStorageOutage(t *testing.T) {
 		was/1e6, most(during[:len(during)/2], rss)/1e6, most(during[len(during)/2:], rss)/1e6, most(after, rss)/1e6)
 	if was == 0 || is > was+outageBytes {
 		t.Errorf("RSS grew from %.0f to %.0f bytes, more than %d", was, is, outageBytes)
+	}
+	live := func(r reading) float64 { return r.live }
+	if was, is := most(before, live), most(during, live); was == 0 || is > was+outageLiveBytes {
+		t.Errorf("the live heap grew from %.0f to %.0f bytes, more than %d", was, is, outageLiveBytes)
 	}
 	if held := most(during, func(r reading) float64 { return r.held }); held > float64(store.Default().InFlight) {
 		t.Errorf("store had %v records in hand, its in_flight is %d", held, store.Default().InFlight)
