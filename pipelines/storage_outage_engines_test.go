@@ -26,8 +26,8 @@ const (
 	// alertWithin is how long after a window's end its alert must have arrived: the
 	// grace of 2 s, a second until the next sample, and what a loaded machine takes.
 	alertWithin = 8 * time.Second
-	// outageBytes is by how much a process may grow while it cannot write. Without an outage
-	// RSS grows by 25 MB in the first ten minutes, as the local state fills its buffers.
+	// outageBytes is by how much a process may grow while it cannot write. In the same ten
+	// minutes without an outage RSS grew by 25 MB, measured, and the live heap by 1 MB.
 	outageBytes = 64 << 20
 	// outageLiveBytes is the same of what its heap holds, which is in_flight records.
 	outageLiveBytes = 8 << 20
