@@ -70,7 +70,8 @@ func run(args []string) int {
 	ctx, stop := interruptible()
 	defer stop()
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(newLog(c.LogFormat, c.LogLevel))
+	shown := newOutput()
+	command.Bind(shown, newLog(shown.log, c.LogFormat, c.LogLevel))
 	return exitCode(command.Run())
 }
 
@@ -104,12 +105,30 @@ func interruptible() (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
-func newLog(format string, level slog.Level) *slog.Logger {
+// output is where the log goes and what a running weir prints.
+type output struct {
+	log, out io.Writer
+	terminal *pipelines.Terminal // that shows the log, or nil
+}
+
+func newOutput() output {
+	o := output{log: os.Stderr, out: os.Stdout}
+	if pipelines.IsTerminal(os.Stderr) {
+		o.terminal = pipelines.NewTerminal(os.Stderr)
+		o.log = o.terminal.Over(os.Stderr)
+		if pipelines.IsTerminal(os.Stdout) {
+			o.out = o.terminal.Over(os.Stdout)
+		}
+	}
+	return o
+}
+
+func newLog(out io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(out, options))
 }
 
 type runCommand struct {
@@ -122,7 +141,7 @@ type runCommand struct {
 }
 
 // Run starts weir and returns when it has stopped.
-func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
+func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error {
 	roles, err := pipelines.ParseRoles(c.Roles)
 	if err != nil {
 		return conf.Faults{{Field: "--roles", Bound: err.Error()}}
@@ -134,7 +153,7 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
 	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
 		return err
 	}
-	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: os.Stdout, Log: log}
+	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: to.out, Log: log, Terminal: to.terminal}
 	return p.Run(ctx)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"weir/collect"
@@ -158,17 +157,14 @@ func (d *delivery) refusedError() error {
 	return fmt.Errorf("%d samples refused, the first: %w", d.refused, d.first)
 }
 
-// progressBar draws one line again and again.
+// progressBar draws one line again and again; nothing else is written meanwhile.
 type progressBar struct {
 	out   io.Writer
 	began time.Time
 	drawn time.Time
 }
 
-const (
-	barWidth = 30
-	barEvery = 100 * time.Millisecond
-)
+const barEvery = 100 * time.Millisecond
 
 func (b *progressBar) draw(s collect.ReplayState) {
 	if now := time.Now(); now.Sub(b.drawn) >= barEvery {
@@ -186,7 +182,5 @@ func (b *progressBar) line(s collect.ReplayState, now time.Time) string {
 	if s.TotalBytes > 0 {
 		part = float64(s.ReadBytes) / float64(s.TotalBytes)
 	}
-	full := int(part * barWidth)
-	return fmt.Sprintf("[%s%s] %3.0f %%  %d samples  %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		100*part, s.Published, now.Sub(b.began).Round(100*time.Millisecond))
+	return fmt.Sprintf("%s %3.0f %%  %d samples  %s", bar(part), 100*part, s.Published, now.Sub(b.began).Round(100*time.Millisecond))
 }

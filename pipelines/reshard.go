@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -314,11 +313,4 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 		behind += max(0, end.Offset-done)
 	})
 	return behind, nil
-}
-
-// bar draws a fraction.
-func bar(done float64) string {
-	const width = 30
-	n := int(max(0, min(1, done)) * width)
-	return "[" + strings.Repeat("#", n) + strings.Repeat(".", width-n) + "]"
 }

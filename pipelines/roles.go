@@ -93,6 +93,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
+	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
@@ -104,6 +105,7 @@ func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 	})
+	p.recovery.of("alert", a.Recovery)
 	return role{a.Run, a.Waiting}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,13 +21,16 @@ import (
 	"weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required; Run it once.
+// Process is one process of weir. All fields are required but Terminal; Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
 	Roles  []string  // of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
+	// Terminal is where Log is shown, if that is a terminal: recovery draws a bar there.
+	// Without it, Log tells how far recovery is.
+	Terminal *Terminal
 
 	reg      *prometheus.Registry
 	brokers  []string
@@ -36,6 +40,7 @@ type Process struct {
 	state    *writeback.Store // the local copy of the tables
 	tiers    *tiers
 	server   *server
+	recovery recoveries
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -80,6 +85,9 @@ func (p *Process) Run(ctx context.Context) error {
 	for _, r := range roles {
 		defer keep.start(r.name, r.health, r.build)()
 	}
+	var telling sync.WaitGroup
+	telling.Go(func() { p.tellRecovery(ctx) })
+	defer telling.Wait()
 	go p.tellReady(ctx, health)
 	<-ctx.Done()
 	p.Log.Info("stopping")

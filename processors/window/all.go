@@ -57,6 +57,18 @@ func (a *All) Waiting() string {
 	return ""
 }
 
+// Recovery is Processor.Recovery of all generations together.
+func (a *All) Recovery() (all writeback.Recovery) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		if r := m.Recovery(); !r.Done() {
+			all = all.And(r)
+		}
+	}
+	return all
+}
+
 // Sources is Processor.Sources of all generations: a source that moves from one to
 // the next stands in both for a while.
 func (a *All) Sources(nowMS int64) (all []schemas.Source) {

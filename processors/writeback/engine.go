@@ -77,6 +77,7 @@ type Engine[T any] struct {
 	parts  map[int32]*Part[T]
 	opened map[int32]*Part[T] // being recovered
 	ends   map[int32]int64    // where the table ended when the recovery began
+	began  time.Time          // the last recovery
 	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	run   context.Context
@@ -155,7 +156,6 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
-	go e.tellRecovery(run)
 	go e.keepGuard(run, kadm.NewClient(e.prod.client))
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()

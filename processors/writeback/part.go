@@ -21,6 +21,7 @@ type Part[T any] struct {
 	ID              int32
 	Local           any // Logic's own, from Open; used by the partition's goroutine only
 
+	from, to  int64 // offsets of the changelog that recovery is to read
 	eng       *Engine[T]
 	live      map[string]*Entry[T]
 	heap      dueHeap[T]
