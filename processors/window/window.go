@@ -44,6 +44,9 @@ type Processor struct {
 	engine atomic.Pointer[writeback.Engine[group]]
 }
 
+// again ends the help of counters of what records did.
+const again = " What is applied once more, from the last checkpoint on after a crash, a rebalance or the loss of the broker, counts once more; the tables hold it once."
+
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
 	if d.Generation == nil {
@@ -53,12 +56,12 @@ func New(cfg Config, d Deps) *Processor {
 	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
 	l := &logic{windows: share, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
-			Help: "Samples by what became of them."}, []string{"result"}),
+			Help: "Samples by what became of them." + again}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
-			Help: "Windows emitted: closed, revised by late samples, or late partials."}, []string{"kind"}),
+			Help: "Windows emitted: closed, revised by late samples, or late partials." + again}, []string{"kind"}),
 		overflow: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_overflow_samples_total",
-			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond."}, []string{"limit"}),
-		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted."}),
+			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond." + again}, []string{"limit"}),
+		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted." + again}),
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,7 +19,7 @@ var ErrPartitions = errors.New("wrong number of partitions")
 // newAltered returns the alarm about topics that somebody altered.
 func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_topics_altered",
-		Help: "Partitions of a topic beyond those on record: somebody altered it. Use weir reshard instead."}, []string{"topic"})
+		Help: "Partitions beyond those on record of a group's input or table: somebody altered one of them, and weir grew the other to match. Use weir reshard instead."}, []string{"topic"})
 	var already prometheus.AlreadyRegisteredError
 	if err := reg.Register(g); errors.As(err, &already) {
 		return already.ExistingCollector.(*prometheus.GaugeVec)
@@ -39,22 +41,38 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 		}
 		has[name], most = n, max(most, n)
 	}
+	e.tell(has, most)
 	for name, n := range has {
-		extra := n - e.opts.Counts[name]
-		e.altered.WithLabelValues(name).Set(float64(extra))
-		if extra > 0 && e.told[name] != n {
-			e.told[name] = n
-			e.log.Error("somebody altered a topic: the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
-				"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
-		}
+		e.altered.WithLabelValues(name).Set(float64(n - e.opts.Counts[name]))
 		if n == most {
 			continue
 		}
 		if err := grow(ctx, adm, name, most); err != nil {
 			return fmt.Errorf("topic %s: grow from %d to %d partitions: %w", name, n, most, err)
 		}
+		e.told[name] = most
+		e.log.Info("topic grown to match the one that was altered", "topic", name, "from", n, "partitions", most)
 	}
 	return nil
+}
+
+// tell logs, once, which topics have more partitions than on record. weir grows none
+// beyond the other: the one that is ahead was altered by somebody else. Of those that are
+// not it is not known, as this process may have grown them in an earlier life, or another one.
+func (e *Engine[T]) tell(has map[string]int32, most int32) {
+	even := slices.Min(slices.Collect(maps.Values(has))) == most
+	for name, n := range has {
+		if n == e.opts.Counts[name] || n == e.told[name] {
+			continue
+		}
+		e.told[name] = n
+		said := "somebody altered a topic"
+		if even || n < most {
+			said = "a topic has more partitions than on record: somebody altered it, or weir grew it to match one that was altered"
+		}
+		e.log.Error(said+"; the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
+			"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
+	}
 }
 
 // guardEvery is how often a running engine looks whether somebody altered its topics.
