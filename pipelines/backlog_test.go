@@ -3,6 +3,7 @@ package pipelines
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,22 @@ import (
 	"weir/schemas/topics"
 )
 
-// TestBacklog: weir was away for an hour, in which samples went on to come, those of a
-// host to one partition, as weir's gateway sends them. It catches up, also with those of
-// now, without closing a window early and without missing anybody: hosts above the
-// limit fire once, and go on firing.
+// TestBacklog: weir was away for an hour, in which samples went on to come: those of a
+// host to one partition, as weir's gateway sends them, or to any. It catches up, also with
+// those of now, without closing a window early and without missing anybody: hosts above
+// the limit fire once, and go on firing.
 func TestBacklog(t *testing.T) {
-	t.Parallel()
+	t.Run("a host in one partition", func(t *testing.T) {
+		t.Parallel()
+		testBacklog(t, func(host string, _ int) string { return host })
+	})
+	t.Run("a host in any partition", func(t *testing.T) {
+		t.Parallel()
+		testBacklog(t, func(_ string, n int) string { return strconv.Itoa(n) })
+	})
+}
+
+func testBacklog(t *testing.T, key func(host string, n int) string) {
 	b := newReshardBed(t, 3)
 	if err := topics.Ensure(t.Context(), kadm.NewClient(b.client), topics.All(b.config.Topics)); err != nil {
 		t.Fatal(err)
@@ -37,7 +48,7 @@ func TestBacklog(t *testing.T) {
 			}
 			b.sent = append(b.sent, schemas.Sample{Series: schemas.Series{Metric: "load", Labels: schemas.NewLabels(map[string]string{"host": host})}, TimeMS: at, Value: v})
 			line := fmt.Sprintf(`{"metricName":"load","tags":{"host":%q},"timestamp":%d,"value":%v}%s`, host, at, v, pad)
-			b.client.Produce(context.Background(), &kgo.Record{Topic: topics.Metrics, Key: []byte(host), Value: []byte(line)}, func(_ *kgo.Record, err error) {
+			b.client.Produce(context.Background(), &kgo.Record{Topic: topics.Metrics, Key: []byte(key(host, len(b.sent))), Value: []byte(line)}, func(_ *kgo.Record, err error) {
 				if err != nil {
 					t.Errorf("produce: %v", err)
 				}

@@ -78,7 +78,7 @@ func TestShards(t *testing.T) {
  1 b:7070 0 5 50 70 2.00 HOT
  2 b:7070 0 0 0 0 0.00 
  3 - 0 9 90 0 0.00 
-somebody added 2 partitions to samples; they stay empty. weir reshard --shards N is the way to more shards
+samples has 2 partitions more than on record, as somebody altered it or its table; they stay empty. weir reshard --shards N is the way to more shards
 shards not heard of for 20s: 1. Does a process with the role window run, and is it ready (/readyz)?
 shards that carry more than 70 % of 100 samples/s: 1. Add instances, or shards with weir reshard --shards N
 `

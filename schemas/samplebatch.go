@@ -7,7 +7,8 @@ import (
 	"slices"
 )
 
-const sampleBatchVersion = 1
+// Version 2 has Section.Behind in the lowest bit of the chunk.
+const sampleBatchVersion = 2
 
 // Section is what one origin record contributed to a batch. A group's state
 // applies a section once: it remembers the highest (Offset, Chunk) of each
@@ -16,6 +17,7 @@ const sampleBatchVersion = 1
 type Section struct {
 	Origin Origin
 	Chunk  uint32 // 0, or the running number when one origin was too large for one batch
+	Behind bool   // it waited in the origin topic: route was catching up
 	Digest uint64 // of the section's series, times and values, in order
 	From   int    // first of its samples in SampleBatch.Points
 	To     int    // one past the last
@@ -47,7 +49,8 @@ func (b *SampleBatch) Decode(v []byte) error {
 	b.Sections, b.Points, b.Fingerprints = b.Sections[:0], b.Points[:0], b.Fingerprints[:0]
 	b.ends, b.labels = b.ends[:0], nil
 	w := wire{b: v}
-	if ver := w.byte(); w.err == nil && ver != sampleBatchVersion {
+	ver := w.byte()
+	if w.err == nil && ver != sampleBatchVersion && ver != 1 {
 		return fmt.Errorf("sample batch: version %d: %w", ver, ErrVersion)
 	}
 	b.dict = w.section()
@@ -58,8 +61,16 @@ func (b *SampleBatch) Decode(v []byte) error {
 	}
 	b.defs = w.section()
 	for len(w.b) > 0 {
-		s := Section{Origin: Origin{Epoch: w.u64(), Partition: int32(w.uvarint32()), Offset: int64(w.uvarint())},
-			Chunk: w.uvarint32(), Digest: w.u64(), From: len(b.Points)}
+		s := Section{Origin: Origin{Epoch: w.u64(), Partition: int32(w.uvarint32()), Offset: int64(w.uvarint())}, From: len(b.Points)}
+		chunk := w.uvarint()
+		if ver > 1 {
+			s.Behind = chunk&1 == 1
+			chunk >>= 1
+		}
+		if chunk > math.MaxUint32 {
+			w.fail("chunk out of range")
+		}
+		s.Chunk, s.Digest = uint32(chunk), w.u64()
 		var ts int64
 		k := w.count(10)
 		b.Points = slices.Grow(b.Points, k)
@@ -147,6 +158,7 @@ type BatchBuilder struct {
 	digest   uint64
 	origin   Origin
 	chunk    uint32
+	behind   bool
 	n        int
 	dictSize int
 }
@@ -155,8 +167,11 @@ type BatchBuilder struct {
 // to it. Samples of one (origin, chunk) and group must all go into one section.
 func (b *BatchBuilder) Begin(o Origin, chunk uint32) {
 	b.endSection()
-	b.origin, b.chunk = o, chunk
+	b.origin, b.chunk, b.behind = o, chunk, false
 }
+
+// Behind says of the open section that it waited in its origin topic.
+func (b *BatchBuilder) Behind() { b.behind = true }
 
 // Add adds a sample; fp must be s.Hash().
 func (b *BatchBuilder) Add(s *Series, fp uint64, tsMS int64, v float64) {
@@ -203,7 +218,11 @@ func (b *BatchBuilder) endSection() {
 		b.body = binary.LittleEndian.AppendUint64(b.body, b.origin.Epoch)
 		b.body = binary.AppendUvarint(b.body, uint64(uint32(b.origin.Partition)))
 		b.body = binary.AppendUvarint(b.body, uint64(b.origin.Offset))
-		b.body = binary.AppendUvarint(b.body, uint64(b.chunk))
+		chunk := uint64(b.chunk) << 1
+		if b.behind {
+			chunk |= 1
+		}
+		b.body = binary.AppendUvarint(b.body, chunk)
 		b.body = binary.LittleEndian.AppendUint64(b.body, b.digest)
 		b.body = binary.AppendUvarint(b.body, uint64(b.curN))
 		b.body = append(b.body, b.cur...)

@@ -20,6 +20,7 @@ type content struct {
 type section struct {
 	origin  Origin
 	chunk   uint32
+	behind  bool
 	samples []Sample
 }
 
@@ -27,6 +28,9 @@ type section struct {
 func (c content) encode(b *BatchBuilder) []byte {
 	for _, s := range c.sections {
 		b.Begin(s.origin, s.chunk)
+		if s.behind {
+			b.Behind()
+		}
 		for i := range s.samples {
 			b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
 		}
@@ -44,7 +48,7 @@ func contentOf(t *testing.T, b *SampleBatch) content {
 			t.Fatalf("section %+v does not begin at %d or not end within %d", s, next, len(b.Points))
 		}
 		next = s.To
-		out := section{origin: s.Origin, chunk: s.Chunk}
+		out := section{origin: s.Origin, chunk: s.Chunk, behind: s.Behind}
 		for _, p := range b.Points[s.From:s.To] {
 			series, err := b.Series(int(p.Series))
 			if err != nil {
@@ -64,8 +68,8 @@ func goldenBatch() content {
 	cpu := Series{"cpu.usage", Labels{{"cpu", "0"}, {"host", "web01"}}}
 	mem := Series{"mem", Labels{{"host", "web01"}}}
 	return content{[]section{
-		{Origin{0xfedcba9876543210, 3, 1 << 40}, 0, []Sample{{cpu, 1_700_000_000_123, 42.5}, {mem, 1_700_000_000_100, math.Copysign(0, -1)}}},
-		{Origin{1, math.MaxInt32, math.MaxInt64}, 7, []Sample{{cpu, -1, math.MaxFloat64}}},
+		{Origin{0xfedcba9876543210, 3, 1 << 40}, 0, false, []Sample{{cpu, 1_700_000_000_123, 42.5}, {mem, 1_700_000_000_100, math.Copysign(0, -1)}}},
+		{Origin{1, math.MaxInt32, math.MaxInt64}, 7, true, []Sample{{cpu, -1, math.MaxFloat64}}},
 	}}
 }
 
@@ -86,7 +90,7 @@ func golden(t *testing.T, name string, now []byte) []byte {
 
 func TestSampleBatchGolden(t *testing.T) {
 	now := goldenBatch().encode(new(BatchBuilder))
-	data := golden(t, "sample_batch_v1.golden", now)
+	data := golden(t, "sample_batch_v2.golden", now)
 	var b SampleBatch
 	if err := b.Decode(data); err != nil {
 		t.Fatal(err)
@@ -99,6 +103,19 @@ func TestSampleBatchGolden(t *testing.T) {
 	}
 	if !bytes.Equal(data, now) {
 		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", now, data)
+	}
+}
+
+// TestSampleBatchOfVersion1: what an older weir wrote into samples is read.
+func TestSampleBatchOfVersion1(t *testing.T) {
+	var b SampleBatch
+	if err := b.Decode(golden(t, "sample_batch_v1.golden", nil)); err != nil {
+		t.Fatal(err)
+	}
+	want := goldenBatch()
+	want.sections[1].behind = false
+	if got := contentOf(t, &b); !reflect.DeepEqual(got, want) {
+		t.Errorf("the golden bytes mean %+v", got)
 	}
 }
 
@@ -119,7 +136,7 @@ func randomContent(rng *rand.Rand) content {
 	}
 	var c content
 	for range rng.IntN(6) {
-		s := section{origin: Origin{rng.Uint64(), int32(rng.Uint32() >> 1), int64(rng.Uint64() >> 1)}, chunk: rng.Uint32() >> rng.IntN(32)}
+		s := section{origin: Origin{rng.Uint64(), int32(rng.Uint32() >> 1), int64(rng.Uint64() >> 1)}, chunk: rng.Uint32() >> rng.IntN(32), behind: rng.IntN(2) == 0}
 		for range 1 + rng.IntN(30) {
 			v := math.Float64frombits(rng.Uint64())
 			if math.IsNaN(v) {
@@ -166,8 +183,8 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 		return b.Sections[i].Digest
 	}
 	samples := goldenBatch().sections[0].samples
-	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, samples}}}, 0)
-	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, samples}}}, 1)
+	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, false, samples}}}, 0)
+	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, false, samples}}}, 1)
 	if alone != behind {
 		t.Errorf("the same samples have digest %x alone and %x behind others", alone, behind)
 	}
@@ -175,7 +192,7 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 	later := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS + 1, samples[1].Value}}
 	other := []Sample{samples[0], {samples[0].Series, samples[1].TimeMS, samples[1].Value}}
 	for name, s := range map[string][]Sample{"swapped": swapped, "later": later, "other series": other, "fewer": samples[:1]} {
-		if digest(content{[]section{{Origin{1, 2, 3}, 0, s}}}, 0) == alone {
+		if digest(content{[]section{{Origin{1, 2, 3}, 0, false, s}}}, 0) == alone {
 			t.Errorf("%s samples have the same digest", name)
 		}
 	}
@@ -184,8 +201,8 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 func TestSampleBatchRefuses(t *testing.T) {
 	value := goldenBatch().encode(new(BatchBuilder))
 	var b SampleBatch
-	if err := b.Decode(append([]byte{2}, value[1:]...)); !errors.Is(err, ErrVersion) {
-		t.Errorf("version 2: %v", err)
+	if err := b.Decode(append([]byte{3}, value[1:]...)); !errors.Is(err, ErrVersion) {
+		t.Errorf("version 3: %v", err)
 	}
 	if err := b.Decode(nil); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("no bytes: %v", err)

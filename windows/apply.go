@@ -40,12 +40,15 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 	known := len(g.fps)
 	sorted := true
 	newTS, newestBefore := int64(math.MaxInt64), g.newest
+	waited := false
 	for si := range b.Sections {
 		s := &b.Sections[si]
 		if reason, done := g.applied(s); done {
 			r.drop(reason, s.To-s.From)
 			continue
 		}
+		waited = waited || s.Behind
+		newest := &g.origins[len(g.origins)-1].newest
 		for _, p := range b.Points[s.From:s.To] {
 			idx := co.index[p.Series]
 			if idx < 0 && idx > idxCollapsed {
@@ -61,6 +64,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 				g.refuse(b, p, idx, TooOld, r)
 				continue
 			}
+			*newest = max(*newest, p.TimeMS)
 			if n := len(co.order); n > 0 && p.TimeMS < co.order[n-1].ts {
 				sorted = false
 			}
@@ -83,9 +87,9 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 		if newest := co.order[len(co.order)-1].ts; newest-newTS > maxSpan {
 			newTS = newest // a replay or a backlog: what it spans is not a delay
 		}
-		g.learn(nowMS - newTS)
+		g.learn(nowMS-newTS, waited)
 	}
-	g.applyOrdered(co, b, offset, nowMS, r)
+	g.applyOrdered(co, b, g.holdAt(waited, co.order[0].ts), offset, nowMS, r)
 }
 
 // maxSpan is the longest time, ms, that a sender is taken to gather samples for before
@@ -119,26 +123,24 @@ func (g *Group) resolve(co *Core, b *schemas.SampleBatch, p schemas.Point, nowMS
 	return idx
 }
 
-func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
+func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, hold, offset, nowMS int64, r *Result) {
 	size0 := co.sizes[0]
 	if !g.started {
 		g.started = true
 		g.newest = co.order[0].ts
-		g.clock = g.newest
+		g.clock = min(g.newest, hold)
 	}
 	var f *frame    // the open frame of the smallest tier that the last sample fell into
 	n, room := 0, 0 // samples counted in f since it was found, and how many may be
 	for i := range co.order {
 		p := &co.order[i]
-		if p.ts > g.newest {
-			g.newest = p.ts
-			if p.ts > g.clock {
-				g.clock = p.ts
-				if g.clock >= g.nextClose {
-					f.counted(n, r)
-					f, n = nil, 0
-					g.close(co, nowMS, r)
-				}
+		g.newest = max(g.newest, p.ts)
+		if to := min(p.ts, hold); to > g.clock {
+			g.clock = to
+			if g.clock >= g.nextClose {
+				f.counted(n, r)
+				f, n = nil, 0
+				g.close(co, nowMS, r)
 			}
 		}
 		if f == nil || p.ts < f.start || p.ts >= f.start+size0 {
@@ -170,6 +172,12 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, offset, nowMS int
 		n++
 	}
 	f.counted(n, r)
+	if to := min(g.newest, hold); to > g.clock { // nothing is held back any more
+		g.clock = to
+		if g.clock >= g.nextClose {
+			g.close(co, nowMS, r)
+		}
+	}
 	g.emitRevised(co, nowMS, r)
 	g.emitLate(co, offset, nowMS, r)
 	g.flush(co, nowMS, r)

@@ -11,6 +11,10 @@
 //     clock has passed its end by the tier's grace. The clock is the newest event
 //     time seen, or the wall clock less the delay at which this group's samples
 //     usually arrive, when the caller says that it has caught up with the log.
+//   - A section that had waited in its origin topic (schemas.Section.Behind) does not
+//     close windows alone: the clock then is that of the slowest partition of that topic
+//     from which the group gets samples, up to maxHold behind, until the caller says by
+//     Advance that nothing waits any more. How late it came is not taken for the usual delay.
 //   - A closed window stays until the next one of its tier has closed too. A sample
 //     for it revises it: the result is emitted again with the next revision. A
 //     sample for an older one is emitted as a late partial, a part of its own that

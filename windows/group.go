@@ -36,8 +36,9 @@ type Group struct {
 	evictable bool       // the largest tier let go of a frame since evict last ran
 	overflows uint16     // series that stand for others
 
-	delays  [delaysKept]int64 // how late the last batches were that brought something new, ms
-	delayAt uint8
+	delays    [delaysKept]int64 // how late the last batches were that brought something new, ms
+	delayAt   uint8
+	estimated bool // delays are of batches that had waited: all that there is
 
 	origins []originMark
 	recent  [recentDigests]uint64
@@ -48,8 +49,10 @@ type Group struct {
 type originMark struct {
 	epoch     uint64
 	offset    int64
+	newest    int64 // event time of the newest sample applied from there, ms
 	partition int32
 	chunk     uint32
+	behind    bool // the section had waited there
 }
 
 // maxOrigins bounds the partitions that a group remembers; the one from which it has
@@ -173,12 +176,13 @@ func (g *Group) seriesAt(i int) schemas.Series {
 func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 	o := s.Origin
 	mark := -1
+	newest := int64(math.MinInt64)
 	for i := range g.origins {
 		if m := &g.origins[i]; m.partition == o.Partition && m.epoch == o.Epoch {
 			if o.Offset < m.offset || o.Offset == m.offset && s.Chunk <= m.chunk {
 				return Replayed, true
 			}
-			mark = i
+			mark, newest = i, m.newest
 			break
 		}
 	}
@@ -188,7 +192,7 @@ func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 	case len(g.origins) == maxOrigins:
 		g.origins = append(g.origins[:0], g.origins[1:]...)
 	}
-	g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition, offset: o.Offset, chunk: s.Chunk})
+	g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition, offset: o.Offset, chunk: s.Chunk, newest: newest, behind: s.Behind})
 	for _, d := range g.recent {
 		if d == s.Digest && d != 0 {
 			return Duplicate, true
@@ -200,8 +204,17 @@ func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 }
 
 // learn notes how late a batch was: the age on arrival, ms, of the oldest sample
-// that was newer than all before.
-func (g *Group) learn(delayMS int64) {
+// that was newer than all before. What had waited for route is as late as route was, and
+// not as the sender is: it counts only as long as there is nothing else.
+func (g *Group) learn(delayMS int64, waited bool) {
+	switch {
+	case !waited && g.estimated:
+		g.delays, g.estimated = [delaysKept]int64{}, false
+	case waited && !g.estimated && g.delays != [delaysKept]int64{}:
+		return
+	case waited:
+		g.estimated = true
+	}
 	g.delays[g.delayAt%delaysKept] = delayMS
 	g.delayAt = (g.delayAt + 1) % delaysKept
 }

@@ -36,7 +36,11 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	dst = binary.AppendVarint(dst, g.newest)
 	dst = binary.AppendVarint(dst, g.clock-g.newest)
 	dst = binary.AppendVarint(dst, g.floor)
-	dst = append(dst, g.delayAt, g.recentN)
+	estimated := byte(0)
+	if g.estimated {
+		estimated = 1
+	}
+	dst = append(dst, g.delayAt, g.recentN, estimated)
 	for _, d := range g.delays {
 		dst = binary.AppendVarint(dst, d)
 	}
@@ -48,7 +52,12 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, m.epoch)
 		dst = binary.AppendUvarint(dst, uint64(uint32(m.partition)))
 		dst = binary.AppendUvarint(dst, uint64(m.offset))
-		dst = binary.AppendUvarint(dst, uint64(m.chunk))
+		chunk := uint64(m.chunk) << 1
+		if m.behind {
+			chunk |= 1
+		}
+		dst = binary.AppendUvarint(dst, chunk)
+		dst = binary.AppendVarint(dst, m.newest)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(g.dict)))
 	for _, h := range g.dict {
@@ -105,9 +114,9 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 	return f.appendRows(dst)
 }
 
-// maxFrames bounds the frames of a tier in a state: with a grace of at most the
-// tier's size a group has five.
-const maxFrames = 64
+// maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's
+// size a group has five, and more while it is held back.
+const maxFrames = maxHold/1000 + 64
 
 // DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
@@ -128,15 +137,18 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	g.newest = r.varint()
 	g.clock = g.newest + r.varint()
 	g.floor = r.varint()
-	g.delayAt, g.recentN = r.byte()%delaysKept, r.byte()%recentDigests
+	g.delayAt, g.recentN, g.estimated = r.byte()%delaysKept, r.byte()%recentDigests, r.byte() == 1
 	for i := range g.delays {
 		g.delays[i] = r.varint()
 	}
 	for i := range g.recent {
 		g.recent[i] = r.u64()
 	}
-	for n := r.count(11); n > 0; n-- {
-		g.origins = append(g.origins, originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint()), chunk: uint32(r.uvarint())})
+	for n := r.count(12); n > 0; n-- {
+		m := originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint())}
+		chunk := r.uvarint()
+		m.chunk, m.behind, m.newest = uint32(chunk>>1), chunk&1 == 1, r.varint()
+		g.origins = append(g.origins, m)
 	}
 	over := false // some label has the value of overflow series
 	for n := r.count(2); n > 0; n-- {

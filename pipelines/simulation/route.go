@@ -24,10 +24,11 @@ type router struct {
 	out    *outbox
 	at     map[int]int64 // next offset to read, of the partitions that it owns
 	marked map[int]int64 // what may be committed
+	tail   map[int]bool  // partitions that the last poll read to their end
 }
 
 func newRouter(w *World, skewMS int64) *router {
-	r := &router{w: w, skewMS: skewMS, at: map[int]int64{}, marked: map[int]int64{}}
+	r := &router{w: w, skewMS: skewMS, at: map[int]int64{}, marked: map[int]int64{}, tail: map[int]bool{}}
 	r.out = newOutbox(w)
 	return r
 }
@@ -40,6 +41,7 @@ func (r *router) take(p int) {
 func (r *router) drop(p int) {
 	delete(r.at, p)
 	delete(r.marked, p)
+	delete(r.tail, p)
 }
 
 // origins is the epoch of the metrics topic.
@@ -73,12 +75,15 @@ func (r *router) poll(n int) bool {
 					keys = append(keys, to)
 				}
 				b.Begin(schemas.Origin{Epoch: origins, Partition: int32(p), Offset: from}, s.chunk)
+				if !r.tail[p] {
+					b.Behind()
+				}
 				for i := range s.samples {
 					b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
 				}
 			}
 		}
-		r.at[p] = from
+		r.at[p], r.tail[p] = from, from == int64(len(r.w.metrics[p]))
 		r.w.polled[p] = max(r.w.polled[p], from)
 	}
 	for _, k := range keys {

@@ -59,6 +59,7 @@ type encoder struct {
 	free   []*schemas.BatchBuilder
 	held   int    // about the bytes in open batches and in the arena
 	arena  []byte // values that were sent in this round
+	behind bool   // what is added had waited in metrics
 	round  uint64 // number of flushes
 	record uint64 // number of the record in hand
 }
@@ -225,6 +226,9 @@ func (e *encoder) put(k *series, s *schemas.Sample, origin schemas.Origin) error
 			e.open = append(e.open, g)
 		}
 		g.batch.Begin(origin, g.chunk)
+		if e.behind {
+			g.batch.Behind()
+		}
 	}
 	g.size += k.cost
 	e.held += k.cost

@@ -49,6 +49,7 @@ type Router struct {
 	count  *counters
 	log    *slog.Logger
 	member atomic.Pointer[kgo.Client] // while running
+	tails  tails
 
 	watchEvery time.Duration // how often the topic's id is looked up
 }
@@ -134,7 +135,9 @@ func (r *Router) run(ctx context.Context) error {
 // loop polls until ctx ends or something fails. firstRecords is called once, when there are some.
 func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
+	r.tails.begin(time.Now())
 	for {
+		r.tails.polling(time.Now())
 		fetches := cl.PollRecords(ctx, pollRecords)
 		if ctx.Err() != nil {
 			return nil
@@ -161,8 +164,10 @@ func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *gen
 // handOn sends all samples of a poll, waits for them, and marks its offsets.
 func (r *Router) handOn(cl *kgo.Client, e *encoder, fetches kgo.Fetches) error {
 	var last []*kgo.Record
+	waited := r.tails.polled(fetches, time.Now())
 	for it := fetches.RecordIter(); !it.Done(); {
 		rec := it.Next()
+		e.behind = waited[rec.Partition]
 		if err := e.add(rec); err != nil {
 			return err
 		}
@@ -229,14 +234,17 @@ func (r *Router) groupOptions() []kgo.Opt {
 
 // revoked commits what was handed on. It is called between polls, when all that
 // was polled has been.
-func (r *Router) revoked(ctx context.Context, cl *kgo.Client, _ map[string][]int32) {
+func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
+	r.tails.lost(gone[topics.Metrics])
 	if err := cl.CommitMarkedOffsets(ctx); err != nil {
 		r.log.Warn("offsets not committed: records will be read again", "err", err)
 	}
 }
 
 // lost commits nothing: others may own the partitions already.
-func (r *Router) lost(context.Context, *kgo.Client, map[string][]int32) {}
+func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	r.tails.lost(gone[topics.Metrics])
+}
 
 // inspect returns the id of metrics, and an error if samples, of any generation, has too
 // few partitions.
