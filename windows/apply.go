@@ -48,6 +48,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 			continue
 		}
 		waited = waited || s.Behind
+		first := int64(math.MaxInt64) // of the section's samples that are newer than all before
 		newest := &g.origins[len(g.origins)-1].newest
 		for _, p := range b.Points[s.From:s.To] {
 			idx := co.index[p.Series]
@@ -68,10 +69,17 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 			if n := len(co.order); n > 0 && p.TimeMS < co.order[n-1].ts {
 				sorted = false
 			}
-			if p.TimeMS < newTS && (!g.started || p.TimeMS > newestBefore) {
-				newTS = p.TimeMS
+			if p.TimeMS < first && (!g.started || p.TimeMS > newestBefore) {
+				first = p.TimeMS
 			}
 			co.order = append(co.order, ordered{p.TimeMS, p.Value, idx, p.Series})
+		}
+		switch {
+		case first == math.MaxInt64:
+		case s.Behind && newTS != math.MaxInt64: // what waited is as late as the last that its sender sent
+			newTS = max(newTS, first)
+		default:
+			newTS = min(newTS, first)
 		}
 	}
 	if len(g.fps) > known {

@@ -205,7 +205,8 @@ func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 
 // learn notes how late a batch was: the age on arrival, ms, of the oldest sample
 // that was newer than all before. What had waited for route is as late as route was, and
-// not as the sender is: it counts only as long as there is nothing else.
+// not as the sender is: it counts only as long as there is nothing else, and then the
+// least of it, as the sender is not later than that.
 func (g *Group) learn(delayMS int64, waited bool) {
 	switch {
 	case !waited && g.estimated:
@@ -213,7 +214,10 @@ func (g *Group) learn(delayMS int64, waited bool) {
 	case waited && !g.estimated && g.delays != [delaysKept]int64{}:
 		return
 	case waited:
-		g.estimated = true
+		if g.estimated {
+			delayMS = min(delayMS, g.usualDelay())
+		}
+		g.delays, g.delayAt, g.estimated = [delaysKept]int64{}, 0, true
 	}
 	g.delays[g.delayAt%delaysKept] = delayMS
 	g.delayAt = (g.delayAt + 1) % delaysKept

@@ -104,6 +104,9 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 		if d := w.f.g.DelayMS(); known && d != 700 {
 			t.Fatalf("round %d: the usual delay was 700 ms and is %d", round, d)
 		}
+		if d := w.f.g.DelayMS(); !known && d > now-from-3_000_000 {
+			t.Fatalf("round %d: the delay of a new host is %d ms, with everything from the last minutes on", round, d)
+		}
 		w.parts[0] = append(w.parts[0], schemas.Sample{Series: series[0], TimeMS: now, Value: 1})
 		all = append(all, w.parts[0][0])
 		w.next(0, 1, now+300, false)

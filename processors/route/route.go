@@ -29,6 +29,7 @@ const (
 	pollRecords  = 10_000
 	metadataAge  = 5 * time.Second        // how soon new partitions and a new topic id are seen
 	fetchWait    = 500 * time.Millisecond // a new partition is first read when the fetch in progress ends
+	waitingPoll  = time.Second            // the longest poll while records wait
 	linger       = 10 * time.Millisecond
 	drainTimeout = 5 * time.Second // to finish the records in hand when told to stop
 
@@ -136,9 +137,9 @@ func (r *Router) run(ctx context.Context) error {
 func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
 	r.tails.begin(time.Now())
+	var paused []int32
 	for {
-		r.tails.polling(time.Now())
-		fetches := cl.PollRecords(ctx, pollRecords)
+		fetches := r.poll(ctx, cl, len(paused) > 0)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -154,28 +155,54 @@ func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *gen
 		if err := r.follow(ctx, gens, e); err != nil {
 			return err
 		}
-		if err := r.handOn(cl, e, fetches); err != nil {
+		r.tails.polled(fetches, time.Now())
+		if err := r.handOn(cl, e); err != nil {
 			return err
 		}
+		paused = r.pause(cl, paused)
 		cl.AllowRebalance()
 	}
 }
 
-// handOn sends all samples of a poll, waits for them, and marks its offsets.
-func (r *Router) handOn(cl *kgo.Client, e *encoder, fetches kgo.Fetches) error {
+// poll waits for records, and not for ever if some wait to be handed on.
+func (r *Router) poll(ctx context.Context, cl *kgo.Client, waiting bool) kgo.Fetches {
+	if waiting {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, waitingPoll)
+		defer cancel()
+	}
+	r.tails.polling(time.Now())
+	return cl.PollRecords(ctx, pollRecords)
+}
+
+// pause stops fetching from the partitions whose records wait, so that what waits is
+// bounded, and goes on with the others of those that were paused before.
+func (r *Router) pause(cl *kgo.Client, before []int32) []int32 {
+	waiting := r.tails.waiting()
+	if len(before) > 0 {
+		goOn := slices.DeleteFunc(before, func(p int32) bool { return slices.Contains(waiting, p) })
+		cl.ResumeFetchPartitions(map[string][]int32{topics.Metrics: goOn})
+	}
+	if len(waiting) > 0 {
+		cl.PauseFetchPartitions(map[string][]int32{topics.Metrics: waiting})
+	}
+	return waiting
+}
+
+// handOn sends all samples that are to be, waits for them, and marks their offsets.
+func (r *Router) handOn(cl *kgo.Client, e *encoder) error {
 	var last []*kgo.Record
-	waited := r.tails.polled(fetches, time.Now())
-	for it := fetches.RecordIter(); !it.Done(); {
-		rec := it.Next()
-		e.behind = waited[rec.Partition]
-		if err := e.add(rec); err != nil {
-			return err
-		}
+	err := r.tails.next(time.Now(), func(rec *kgo.Record, waited bool) error {
+		e.behind = waited
 		if n := len(last); n == 0 || last[n-1].Partition != rec.Partition {
 			last = append(last, rec)
 		} else {
 			last[n-1] = rec
 		}
+		return e.add(rec)
+	})
+	if err != nil {
+		return err
 	}
 	if err := e.finish(); err != nil {
 		return err
@@ -189,6 +216,9 @@ func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		var loss *kgo.ErrDataLoss
 		var session *kgo.ErrGroupSession
+		if errors.Is(f.Err, context.DeadlineExceeded) {
+			continue // see poll
+		}
 		if errors.As(f.Err, &loss) || errors.As(f.Err, &session) {
 			r.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
 			continue

@@ -1,35 +1,46 @@
 package route
 
 import (
+	"math"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// behindAfter is how long a record may have waited in metrics before it is said to have.
-const behindAfter = 10 * time.Second
+const (
+	// behindAfter is how long a record may have waited in metrics before it is said to have.
+	behindAfter = 10 * time.Second
+	// silentAfter is how long others wait for a partition from which nothing comes.
+	silentAfter = 10 * time.Second
+)
 
-// tails knows which partitions are read as they are written. Records' own times do not
-// tell: they may be of the producer's clock.
+// tails knows which partitions are read as they are written, and merges those that are
+// not, by the records' times: a producer may spread a host over all of them, and its
+// windows close by the newest of its samples. Nothing but the order depends on those
+// times, which may be of the producer's clock.
 type tails struct {
 	mu       sync.Mutex
-	of       map[int32]tail // none: nothing is known of the partition
-	returned time.Time      // when the last poll returned
-	stalled  bool           // nobody had polled for behindAfter when the last poll began
+	of       map[int32]*tail // none: nothing is known of the partition
+	returned time.Time       // when the last poll returned
+	stalled  bool            // nobody had polled for behindAfter when the last poll began
 }
 
 // tail is what is known of the end of a partition.
 type tail struct {
 	reached bool      // the last poll that had records of it had the last
 	at      time.Time // when what was beyond the end that was reached began to wait, at the earliest
+	heard   time.Time // when records of it were last polled
+	stamp   int64     // time of the last of them, ms
+	waited  bool      // they had waited
+	queue   []*kgo.Record
 }
 
 // begin forgets all.
 func (t *tails) begin(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.of, t.returned, t.stalled = map[int32]tail{}, now, false
+	t.of, t.returned, t.stalled = map[int32]*tail{}, now, false
 }
 
 // polling notes that a poll begins: what comes while it waits comes as it is written.
@@ -39,8 +50,8 @@ func (t *tails) polling(now time.Time) {
 	t.stalled = now.Sub(t.returned) > behindAfter
 }
 
-// polled notes what a poll returned, and says of which partitions it had waited.
-func (t *tails) polled(fetches kgo.Fetches, now time.Time) (waited map[int32]bool) {
+// polled takes what a poll returned.
+func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.returned = now
@@ -49,23 +60,65 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) (waited map[int32]boo
 		if n == 0 {
 			return
 		}
-		was := t.of[p.Partition]
-		if was.reached && !t.stalled {
-			was.at = now
+		f := t.of[p.Partition]
+		if f == nil {
+			f = &tail{}
+			t.of[p.Partition] = f
 		}
-		if now.Sub(was.at) > behindAfter {
-			if waited == nil {
-				waited = map[int32]bool{}
-			}
-			waited[p.Partition] = true
+		if f.reached && !t.stalled {
+			f.at = now
 		}
-		was.reached = p.HighWatermark <= p.Records[n-1].Offset+1
-		t.of[p.Partition] = was
+		last := p.Records[n-1]
+		f.waited = now.Sub(f.at) > behindAfter
+		f.reached = p.HighWatermark <= last.Offset+1
+		f.heard, f.stamp = now, last.Timestamp.UnixMilli()
+		f.queue = append(f.queue, p.Records...)
 	})
-	return waited
 }
 
-// lost forgets partitions that somebody else reads now.
+// next calls add with each record that is not newer than what was read of the partition
+// that is the furthest behind, and says whether it had waited. The rest of a partition
+// waits, in order. It stops at the first error, and returns it.
+func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	slowest, until := int32(-1), int64(math.MaxInt64)
+	for id, f := range t.of {
+		if !f.reached && (len(f.queue) > 0 || now.Sub(f.heard) < silentAfter) && (f.stamp < until || f.stamp == until && id < slowest) {
+			slowest, until = id, f.stamp
+		}
+	}
+	for id, f := range t.of {
+		n := len(f.queue)
+		if id != slowest {
+			for n = 0; n < len(f.queue) && f.queue[n].Timestamp.UnixMilli() <= until; n++ {
+			}
+		}
+		for _, r := range f.queue[:n] {
+			if err := add(r, f.waited); err != nil {
+				return err
+			}
+		}
+		if f.queue = f.queue[n:]; len(f.queue) == 0 {
+			f.queue = nil
+		}
+	}
+	return nil
+}
+
+// waiting are the partitions whose records wait: no more are to be fetched.
+func (t *tails) waiting() (partitions []int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, f := range t.of {
+		if len(f.queue) > 0 {
+			partitions = append(partitions, id)
+		}
+	}
+	return partitions
+}
+
+// lost forgets partitions that somebody else reads now, from what was committed on.
 func (t *tails) lost(partitions []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,6 +1,8 @@
 package route
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,8 +26,17 @@ func TestTails(t *testing.T) {
 		now = now.Add(pause) // until the next poll begins
 		tails.polling(now)
 		now = now.Add(wait) // until it returns
-		if got := tails.polled(f, now)[partition]; got != want {
-			t.Errorf("%s: waited is %v", what, got)
+		tails.polled(f, now)
+		n := 0
+		err := tails.next(now, func(r *kgo.Record, waited bool) error {
+			n++
+			if r.Partition != partition || waited != want {
+				t.Errorf("%s: waited is %v, of partition %d", what, waited, r.Partition)
+			}
+			return nil
+		})
+		if err != nil || n != 1 {
+			t.Errorf("%s: %d records, %v", what, n, err)
 		}
 	}
 	step("nothing is known of a partition", 0, 0, poll(0, 99, 1000), 0, true)
@@ -41,4 +52,48 @@ func TestTails(t *testing.T) {
 	step("another partition", time.Second, 0, poll(1, 5, 6), 1, true)
 	tails.lost([]int32{0})
 	step("a partition that was away", time.Second, 0, poll(0, 1092, 1093), 0, true)
+}
+
+// TestTailsMerge: of partitions that are behind, each is handed on as far as the slowest
+// was read, in order; one from which nothing comes holds nobody up for long.
+func TestTailsMerge(t *testing.T) {
+	var tails tails
+	now := time.Unix(1_700_000_000, 0)
+	tails.begin(now)
+	begin := now.Add(-time.Hour)
+	records := func(p int32, from, to, step int64, end int64) kgo.Fetches {
+		f := kgo.FetchPartition{Partition: p, HighWatermark: end}
+		for at := from; at <= to; at += step {
+			f.Records = append(f.Records, &kgo.Record{Partition: p, Offset: at / step, Timestamp: begin.Add(time.Duration(at) * time.Second)})
+		}
+		return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: topics.Metrics, Partitions: []kgo.FetchPartition{f}}}}}
+	}
+	step := func(want string, polls ...kgo.Fetches) {
+		t.Helper()
+		for _, f := range polls {
+			tails.polled(f, now)
+		}
+		newest := map[int32]int64{}
+		err := tails.next(now, func(r *kgo.Record, waited bool) error {
+			at := int64(r.Timestamp.Sub(begin).Seconds())
+			if before, ok := newest[r.Partition]; ok && at <= before || !waited {
+				t.Errorf("partition %d: %d after %d, waited %v", r.Partition, at, before, waited)
+			}
+			newest[r.Partition] = at
+			return nil
+		})
+		waiting := tails.waiting()
+		slices.Sort(waiting)
+		if got := fmt.Sprint(newest, " wait ", waiting); err != nil || got != want {
+			t.Errorf("handed on up to %s, want %s (%v)", got, want, err)
+		}
+	}
+	// Partition 0 has ten records for each of partition 1, which is read whole at once.
+	step("map[0:99 1:90] wait [1]", records(0, 0, 99, 1, 3000), records(1, 0, 3000, 10, 301))
+	step("map[0:199 1:190] wait [1]", records(0, 100, 199, 1, 3000))
+	step("map[] wait [1]")
+	now = now.Add(silentAfter)
+	step("map[1:3000] wait []")
+	step("map[0:299] wait []", records(0, 200, 299, 1, 3000))
+	step("map[0:3000] wait []", records(0, 300, 3000, 1, 3001))
 }
