@@ -65,7 +65,7 @@ func (p *Process) Run(ctx context.Context) error {
 		p.brokers = embedded.addrs()
 	}
 	p.client = []kgo.Opt{kgo.SeedBrokers(p.brokers...), kgo.ClientID("weir")}
-	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance))
+	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance), kgo.HeartbeatInterval(noticeWithin))
 	if err := p.ensureTopics(ctx, health); err != nil {
 		return err
 	}
@@ -119,6 +119,10 @@ func (p *Process) roles(health *Health) []started {
 	}
 	return all
 }
+
+// noticeWithin is how soon a member notices that another joined or left: a partition
+// that moves stands still until two rebalances have been noticed by all. kgo's own is 3 s.
+const noticeWithin = 300 * time.Millisecond
 
 // topicsEvery is the pause after brokers could not be reached.
 const topicsEvery = 2 * time.Second

@@ -1,0 +1,270 @@
+//go:build engines
+
+package pipelines_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/pipelines/enginetest"
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/sinks/sinktest"
+	"weir/windows"
+	"weir/windows/windowtest"
+)
+
+// The bounds of what TestRebalance measures, each of the median of the rounds: a
+// machine that is loaded stands still by itself now and then.
+const (
+	joinPause   = 1500 * time.Millisecond
+	leavePause  = 2500 * time.Millisecond
+	rebalances  = 3 // joins, and leaves
+	beatHosts   = 120
+	beatMetrics = 4
+	beatEvery   = 40 * time.Millisecond
+)
+
+const beatRules = `
+groups:
+- name: beats
+  rules:
+  - alert: hot
+    expr: load > 80
+    tier: 1s
+    no_data: 10s
+    labels: {severity: page}
+    annotations: {summary: "{{ .Labels.host }} is hot"}
+`
+
+// beats is a fleet whose hosts send each second, one after the other, what they read at
+// the beginning of it. weir learns how late each is, so that its windows, too, close
+// one after the other: every partition has something to do at any time. Every other host
+// is hot for 5 of 20 seconds.
+type beats struct {
+	stopped chan struct{}
+	failed  chan error
+	samples []schemas.Sample // read it after stop
+}
+
+func (b *beats) begin(t testing.TB) {
+	p := publisher(t)
+	b.stopped, b.failed = make(chan struct{}), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(beatEvery)
+		defer tick.Stop()
+		next := time.Now().UnixMilli() / 1000 * beatHosts // a beat is a host's turn
+		for {
+			select {
+			case <-b.stopped:
+				b.failed <- nil
+				return
+			case <-tick.C:
+			}
+			var reading []schemas.Sample
+			for now := time.Now().UnixMilli(); next*1000/beatHosts <= now; next++ {
+				reading = append(reading, beat(int(next%beatHosts), next/beatHosts*1000)...)
+			}
+			b.samples = append(b.samples, reading...)
+			if err := publish(t.Context(), p, reading); err != nil {
+				b.failed <- err
+				return
+			}
+		}
+	}()
+}
+
+func beat(h int, atMS int64) []schemas.Sample {
+	load := float64(20 + atMS/1000%20)
+	if h%2 == 0 && (atMS/1000+int64(h))%20 < 5 {
+		load += 65
+	}
+	all := []schemas.Sample{{Series: fleetSeries("load", h), TimeMS: atMS, Value: load}}
+	for m := 1; m < beatMetrics; m++ {
+		all = append(all, schemas.Sample{Series: fleetSeries(fmt.Sprintf("metric%02d", m), h), TimeMS: atMS, Value: float64(atMS%977) + 0.25})
+	}
+	return all
+}
+
+func (b *beats) stop(t testing.TB) {
+	t.Helper()
+	close(b.stopped)
+	if err := <-b.failed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// readTopic is what a topic holds now.
+func readTopic(t testing.TB, topic string) []*kgo.Record {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[int32]bool{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = true
+		}
+	})
+	var records []*kgo.Record
+	for len(left) > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("read %s: %v", topic, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			records = append(records, r)
+			if end, _ := ends.Lookup(topic, r.Partition); r.Offset+1 >= end.Offset {
+				delete(left, r.Partition)
+			}
+		})
+	}
+	return records
+}
+
+// span is the time of a round.
+type span struct {
+	what     string // join, leave or calm
+	from, to time.Time
+}
+
+// pulse is when records of each partition were written, ms, in order.
+type pulse map[int32][]int64
+
+func (p pulse) beat(partition int32, r *kgo.Record) {
+	p[partition] = append(p[partition], r.Timestamp.UnixMilli())
+}
+
+// pause is the longest time in a span that a partition wrote nothing, beyond what it
+// usually does not.
+func (p pulse) pause(s span) (longest time.Duration, of int32) {
+	for id, at := range p {
+		slices.Sort(at)
+		var usual, gaps []int64
+		for i := 1; i < len(at); i++ {
+			gap := at[i] - at[i-1]
+			usual = append(usual, gap)
+			if at[i] >= s.from.UnixMilli() && at[i-1] < s.to.UnixMilli() {
+				gaps = append(gaps, gap)
+			}
+		}
+		slices.Sort(usual)
+		if d := time.Duration(slices.Max(gaps)-usual[len(usual)/2]) * time.Millisecond; d > longest {
+			longest, of = d, id
+		}
+	}
+	return longest, of
+}
+
+// TestRebalance: a fourth process joins three under load and leaves again, a new one
+// each time. No partition of metrics or of samples stands still for longer than is
+// promised, alerts are told on time, and all windows and transitions are right.
+func TestRebalance(t *testing.T) {
+	enginetest.Reset(t, keyspace)
+	pager := sinktest.NewPagerDuty(t, pagerKey)
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(rules, []byte(beatRules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := fmt.Sprintf(`
+metrics_partitions: 6
+shards: 6
+alert_shards: 4
+windows:
+  tiers:
+  - {size: 1s, grace: 200ms, ttl: 1d}
+  - {size: 2s, grace: 300ms, ttl: 1d}
+rules: [%q]
+notify:
+  receivers:
+  - {name: pager, match: {severity: page}, pagerduty: {routing_key: %q, url: %q, timeout: 5s}}
+`, rules, pagerKey, pager.URL)
+	for i := range 3 {
+		enginetest.Run(t, fmt.Sprint(i), config, "--roles", rolesButAgent).Ready(t, time.Minute)
+	}
+	load := &beats{}
+	load.begin(t)
+	pass(t, 4*time.Second)
+	spans := []span{{what: "calm", from: time.Now()}}
+	pass(t, 4*time.Second)
+	spans[0].to = time.Now()
+	for i := range rebalances {
+		join := span{what: "join", from: time.Now()}
+		w := enginetest.Run(t, fmt.Sprintf("new %d", i), config, "--roles", rolesButAgent)
+		w.Ready(t, time.Minute)
+		t.Logf("ready after %v", time.Since(join.from).Round(time.Millisecond))
+		pass(t, 3*time.Second)
+		join.to = time.Now()
+		leave := span{what: "leave", from: time.Now()}
+		w.Stop(t, 30*time.Second)
+		t.Logf("stopped after %v", time.Since(leave.from).Round(time.Millisecond))
+		pass(t, 4*time.Second)
+		leave.to = time.Now()
+		spans = append(spans, join, leave)
+	}
+	load.stop(t)
+	endMS := time.Now().UnixMilli()
+	_ = endMS
+
+	want := transitionsOf(load.samples, 1000, 2000, 0)
+	enginetest.Eventually(t, 30*time.Second, "right notifications", func() error {
+		_, err := checkPager(pager, want)
+		return err
+	})
+	enginetest.Eventually(t, 30*time.Second, "right windows", func() error {
+		merged := windows.Merger{}
+		for _, r := range readTopic(t, topics.Windows) {
+			if err := merged.AddValues([][]byte{r.Value}); err != nil {
+				return err
+			}
+		}
+		return windowtest.Compare(merged.Windows(), windowtest.Oracle(load.samples, 1000, 2000))
+	})
+
+	metricsOf := map[string]int32{} // host to partition
+	for _, r := range readTopic(t, topics.Metrics) {
+		metricsOf[string(r.Key)] = r.Partition
+	}
+	routed, closed := pulse{}, pulse{}
+	for _, r := range readTopic(t, topics.Samples) {
+		if len(r.Key) > 0 { // no tick
+			routed.beat(metricsOf[string(r.Key)], r)
+		}
+	}
+	for _, r := range readTopic(t, topics.Windows) {
+		closed.beat(r.Partition, r)
+	}
+	pauses := map[string][]time.Duration{}
+	for _, s := range spans {
+		route, routeOf := routed.pause(s)
+		window, windowOf := closed.pause(s)
+		alerts := delays(t, pager, s.from, s.to)
+		if len(alerts) == 0 {
+			t.Fatalf("%s: no alert fired", s.what)
+		}
+		t.Logf("%s, %v: metrics/%d stood still for %v, samples/%d for %v; %d alerts fired, the slowest %v after its window",
+			s.what, s.to.Sub(s.from).Round(time.Millisecond), routeOf, route, windowOf, window, len(alerts), slices.Max(alerts).Round(time.Millisecond))
+		pauses[s.what] = append(pauses[s.what], max(route, window))
+	}
+	t.Log(pauses)
+}
