@@ -94,6 +94,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
+	p.health.warn("window", w.Warning)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)

@@ -29,6 +29,7 @@ type Process struct {
 	Log    *slog.Logger
 
 	reg      *prometheus.Registry
+	health   *Health
 	brokers  []string
 	client   []kgo.Opt // how every client reaches the brokers
 	member   []kgo.Opt // the same for members of consumer groups
@@ -43,6 +44,7 @@ type Process struct {
 // data folder is in use, or a topic has another shape than the config wants.
 func (p *Process) Run(ctx context.Context) error {
 	health := &Health{}
+	p.health = health
 	p.reg = newRegistry()
 	keep := newSupervisor(p.Log, health, p.reg)
 	roles := p.roles(health)

@@ -127,6 +127,29 @@ func TestRunRefusesAnotherShape(t *testing.T) {
 	}
 }
 
+// TestRunWarnsOfAlteredSamples: somebody added partitions to samples. weir works, and
+// /readyz says what to do instead.
+func TestRunWarnsOfAlteredSamples(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(11, topics.Samples))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := process(t, c.ListenAddrs()...)
+	p.Roles = []string{"window"}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool {
+		return r.Ready && strings.Contains(r.Warnings["window"], "samples has 11 partitions, 8 are on record") &&
+			strings.Contains(r.Warnings["window"], "run weir reshard")
+	})
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunAddressTaken(t *testing.T) {
 	p := process(t)
 	ln, err := net.Listen("tcp", p.Config.HTTP)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +35,7 @@ func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
 	has := map[string]int32{}
 	most := int32(0)
+	var warnings []string
 	for name, t := range topics {
 		n := int32(len(t.Partitions))
 		if n < e.opts.Counts[name] {
@@ -39,9 +43,13 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 		}
 		has[name], most = n, max(most, n)
 	}
-	for name, n := range has {
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		n := has[name]
 		extra := n - e.opts.Counts[name]
 		e.altered.WithLabelValues(name).Set(float64(extra))
+		if extra > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s has %d partitions, %d are on record", name, n, e.opts.Counts[name]))
+		}
 		if extra > 0 && e.told[name] != n {
 			e.told[name] = n
 			e.log.Error("somebody altered a topic: the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
@@ -54,7 +62,26 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 			return fmt.Errorf("topic %s: grow from %d to %d partitions: %w", name, n, most, err)
 		}
 	}
+	warning := strings.Join(warnings, "; ")
+	e.warning.Store(&warning)
 	return nil
+}
+
+// Altered names the topics that somebody added partitions to, with their number and
+// that on record, or is "".
+func (e *Engine[T]) Altered() string {
+	if w := e.warning.Load(); w != nil {
+		return *w
+	}
+	return ""
+}
+
+// disarm takes back the alarm: what somebody did to the topics of a generation that is
+// retired does not matter any more.
+func (e *Engine[T]) disarm() {
+	for _, topic := range []string{e.opts.Input, e.opts.Table} {
+		e.altered.DeleteLabelValues(topic)
+	}
 }
 
 // guardEvery is how often a running engine looks whether somebody altered its topics.
