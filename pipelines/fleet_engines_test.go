@@ -127,8 +127,14 @@ func checkRows(t testing.TB, samples []schemas.Sample, endMS int64, within time.
 func checkRowsBut(t testing.TB, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
 	t.Helper()
 	cfg := windows.Default()
-	tiers := cfg.TiersMS()
+	checkTiers(t, cfg.TiersMS(), metric, samples, endMS, within)
+}
+
+// checkTiers is checkRowsBut with other tiers, ms, the smallest first.
+func checkTiers(t testing.TB, tiers []int64, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
+	t.Helper()
 	wanted := windowtest.Oracle(samples, tiers...)
+	tiers = slices.Clone(tiers)
 	slices.Reverse(tiers) // the small ones are read last, and take longest
 	for _, tier := range tiers {
 		var want []schemas.Window

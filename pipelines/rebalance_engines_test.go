@@ -51,41 +51,59 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is hot"}
 `
 
-// beats is a fleet whose hosts send each second, one after the other, what they read at
-// the beginning of it. weir learns how late each is, so that its windows, too, close
-// one after the other: every partition has something to do at any time. Every other host
-// is hot for 5 of 20 seconds.
-type beats struct {
+// feed sends what read returns of each time from fromMS, inclusive, to toMS, every so
+// often, until stop is called.
+type feed struct {
 	stopped chan struct{}
 	failed  chan error
 	samples []schemas.Sample // read it after stop
 }
 
-func (b *beats) begin(t testing.TB) {
+func newFeed(t testing.TB, every time.Duration, read func(fromMS, toMS int64) []schemas.Sample) *feed {
 	p := publisher(t)
-	b.stopped, b.failed = make(chan struct{}), make(chan error, 1)
+	f := &feed{stopped: make(chan struct{}), failed: make(chan error, 1)}
 	go func() {
-		tick := time.NewTicker(beatEvery)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
-		next := time.Now().UnixMilli() / 1000 * beatHosts // a beat is a host's turn
+		from := time.Now().UnixMilli()
 		for {
 			select {
-			case <-b.stopped:
-				b.failed <- nil
+			case <-f.stopped:
+				f.failed <- nil
 				return
 			case <-tick.C:
 			}
-			var reading []schemas.Sample
-			for now := time.Now().UnixMilli(); next*1000/beatHosts <= now; next++ {
-				reading = append(reading, beat(int(next%beatHosts), next/beatHosts*1000)...)
-			}
-			b.samples = append(b.samples, reading...)
+			to := time.Now().UnixMilli()
+			reading := read(from, to)
+			from = to
+			f.samples = append(f.samples, reading...)
 			if err := publish(t.Context(), p, reading); err != nil {
-				b.failed <- err
+				f.failed <- err
 				return
 			}
 		}
 	}()
+	return f
+}
+
+func (f *feed) stop(t testing.TB) {
+	t.Helper()
+	close(f.stopped)
+	if err := <-f.failed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// beats has hosts send each second, one after the other, what they read at the beginning
+// of it. weir learns how late each is, so that its windows, too, close one after the
+// other: every partition has something to do at any time. Every other host is hot for 5
+// of 20 seconds.
+func beats(fromMS, toMS int64) (all []schemas.Sample) {
+	turn := func(ms int64) int64 { return (ms*beatHosts + 999) / 1000 } // the first at ms or later
+	for n := turn(fromMS); n < turn(toMS); n++ {
+		all = append(all, beat(int(n%beatHosts), n/beatHosts*1000)...)
+	}
+	return all
 }
 
 func beat(h int, atMS int64) []schemas.Sample {
@@ -98,14 +116,6 @@ func beat(h int, atMS int64) []schemas.Sample {
 		all = append(all, schemas.Sample{Series: fleetSeries(fmt.Sprintf("metric%02d", m), h), TimeMS: atMS, Value: float64(atMS%977) + 0.25})
 	}
 	return all
-}
-
-func (b *beats) stop(t testing.TB) {
-	t.Helper()
-	close(b.stopped)
-	if err := <-b.failed; err != nil {
-		t.Fatal(err)
-	}
 }
 
 // readTopic is what a topic holds now.
@@ -208,8 +218,7 @@ notify:
 	for i := range 3 {
 		enginetest.Run(t, fmt.Sprint(i), config, "--roles", rolesButAgent).Ready(t, time.Minute)
 	}
-	load := &beats{}
-	load.begin(t)
+	load := newFeed(t, beatEvery, beats)
 	pass(t, 8*time.Second)
 	spans := []span{{what: "calm", from: time.Now()}}
 	pass(t, 5*time.Second)
