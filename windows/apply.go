@@ -157,12 +157,13 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, offset, nowMS int
 		}
 		if p.idx < 0 {
 			i, _ := collapsed(p.idx)
-			if !f.addCollapsed(f.at(i, len(g.fps)), off, p.v, b.Fingerprints[p.series]) {
+			if !f.addCollapsed(f.at(co, i, len(g.fps)), off, p.v, b.Fingerprints[p.series]) {
 				r.drop(Duplicate, 1)
 				continue
 			}
+			f.next = max(f.next, off+1)
 			r.countCollapsed(p.idx)
-		} else if !f.addOnce(f.at(int(p.idx), len(g.fps)), int(p.idx), off, p.v) {
+		} else if !f.add(co, int(p.idx), len(g.fps), off, p.v) {
 			r.drop(Duplicate, 1)
 			continue
 		}
@@ -203,7 +204,7 @@ func (g *Group) frameAt(co *Core, t int, start int64) *frame {
 	if i > 0 && fs[i-1].start == start {
 		return fs[i-1]
 	}
-	f := &frame{start: start, aggs: co.newAggs(len(g.fps))}
+	f := &frame{start: start, flat: t > 0}
 	g.tiers[t] = slices.Insert(fs, i, f)
 	// A state that is decoded knows no more than its frames: what nextClose is must
 	// follow from them. One made for a late sample is closed, and let go of a window
@@ -267,14 +268,16 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 		end := start + size
 		watermark := g.clock - co.graces[t]
 		if end > watermark { // open
-			g.frameAt(co, t, start).at(idx, len(g.fps)).add(off, p.v)
+			f := g.frameAt(co, t, start)
+			f.thaw(co, t, len(g.fps))
+			f.at(co, idx, len(g.fps)).add(off, p.v)
 			break
 		}
 		if end > watermark-size { // kept
 			f := g.frameAt(co, t, start)
 			f.closed = true
 			f.thaw(co, t, len(g.fps))
-			a := f.at(idx, len(g.fps))
+			a := f.at(co, idx, len(g.fps))
 			if a.rev < math.MaxUint16 {
 				known := a.count > 0
 				switch {
@@ -365,13 +368,16 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 			if !f.closed {
 				if end > watermark {
 					g.nextClose = min(g.nextClose, end+co.graces[t])
+					f.rest(co, t)
 					keep = append(keep, f)
 					continue
 				}
 				f.closed = true
 				closed = true
-				g.handOn(co, t, f)
-				g.emitFrame(co, t, f, nowMS, r)
+				f.thaw(co, t, len(g.fps))
+				aggs := f.aggregated(co, len(g.fps))
+				g.handOn(co, t, f.start, aggs)
+				g.emitFrame(co, t, f.start, aggs, nowMS, r)
 			}
 			if end > watermark-size {
 				f.freeze(co, t)
@@ -380,6 +386,7 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 				continue
 			}
 			co.freeAggs(f.aggs)
+			f.freeRows(co)
 			dropped = dropped || t == len(co.sizes)-1
 		}
 		clear(g.tiers[t][len(keep):])
@@ -390,15 +397,16 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 }
 
 // handOn merges a closing frame of tier t into the frame above.
-func (g *Group) handOn(co *Core, t int, f *frame) {
-	if t+1 == len(co.sizes) {
+func (g *Group) handOn(co *Core, t int, start int64, aggs []agg) {
+	if t+1 == len(co.sizes) || len(aggs) == 0 {
 		return
 	}
-	up := g.frameAt(co, t+1, floor(f.start, co.sizes[t+1]))
-	shift := uint32(f.start - up.start)
-	up.at(len(f.aggs)-1, len(g.fps))
-	for i := range f.aggs {
-		if c := &f.aggs[i]; c.count > 0 {
+	up := g.frameAt(co, t+1, floor(start, co.sizes[t+1]))
+	up.thaw(co, t+1, len(g.fps))
+	shift := uint32(start - up.start)
+	up.at(co, len(aggs)-1, len(g.fps))
+	for i := range aggs {
+		if c := &aggs[i]; c.count > 0 {
 			up.aggs[i].merge(c, shift)
 		}
 	}

@@ -29,6 +29,7 @@ type fleet struct {
 	r      Result
 	ts     int64
 	offset int64
+	spread int64 // ms between the times of neighbours in a batch
 }
 
 func newFleet(b *testing.B, series int) *fleet {
@@ -47,6 +48,9 @@ func newFleet(b *testing.B, series int) *fleet {
 		if err := f.hosts[h].Decode(v); err != nil {
 			b.Fatal(err)
 		}
+		if _, err := f.hosts[h].Series(0); err != nil { // decodes the batch's dictionary, which is no group's memory
+			b.Fatal(err)
+		}
 		f.groups = append(f.groups, NewGroup(f.co))
 	}
 	return f
@@ -62,11 +66,11 @@ func (f *fleet) round(stepMS int64) (windows int) {
 		sb.Sections[0].Digest = uint64(f.offset)
 		at := f.ts + int64(h)*7919%stepMS%10_000 // each host at its own second, as in life
 		for i := range sb.Points {
-			sb.Points[i].TimeMS = at
+			sb.Points[i].TimeMS = at + int64(i)*f.spread
 			sb.Points[i].Value = float64(int64(i)*f.offset%977) * 1.1
 		}
 		f.r.Reset()
-		f.groups[h].Apply(f.co, sb, f.offset, at, true, &f.r)
+		f.groups[h].Apply(f.co, sb, f.offset, at+perGroup*f.spread, true, &f.r)
 		windows += f.r.Closed
 	}
 	return windows
@@ -105,22 +109,25 @@ func BenchmarkWindows(b *testing.B) {
 
 // BenchmarkState measures the memory of a series with all three tiers, open and
 // kept, and its labels: the live heap after a GC, less that without the groups. It is
-// measured after three hours of event time, after each of ten rounds: B/series is the
+// measured after three hours of event time (ten minutes a round, so that min, max, first and last
+// of an hour differ) and eighty seconds of the load, after each of ten rounds: B/series is the
 // mean, max-B/series the highest (when windows in grace stand beside their successors).
+// spread is as dense, but each series of a host has times of its own.
 func BenchmarkState(b *testing.B) {
 	for _, series := range []int{10_000, 1_000_000} {
 		for _, load := range []struct {
-			name string
-			step int64
-		}{{"dense", 1000}, {"sparse", 10_000}} {
+			name         string
+			step, spread int64
+		}{{"dense", 1000, 0}, {"sparse", 10_000, 0}, {"spread", 1000, 5}} {
 			b.Run(fmt.Sprintf("series=%d/%s", series, load.name), func(b *testing.B) {
 				var mean, most float64
 				for b.Loop() {
 					base := heap()
 					f := newFleet(b, series)
 					fresh := heap() - base
-					for range 3 {
-						f.round(3600_000)
+					f.spread = load.spread
+					for range 3 * 6 {
+						f.round(600_000)
 					}
 					for range 80_000 / load.step {
 						f.round(load.step)

@@ -38,10 +38,15 @@
 //
 // # Memory
 //
-// Windows of a group that share tier and start form a frame: one dense array of 56
-// bytes a series, taken from and given back to the Core. A series costs two frames
-// a tier (the open and the kept one), its labels as 16-bit references into the
-// group's dictionary of interned pairs, and 8 bytes for each sample of the smallest
-// tier's frames (to know repeats), some 20 if its series is collapsed. So max_rate
-// bounds what a group costs as max_series does. BenchmarkState measures it.
+// Windows of a group that share tier and start form a frame. The smallest tier's holds
+// the samples themselves, in rows of 8 bytes a series for each time at which a sender
+// read its series, and aggregates them when it closes; those of the larger tiers hold an
+// array of 56 bytes a series. Memory for both is taken from and given back to the Core.
+// Closed frames, and open ones that are merged into rarely, are encoded: up to 40 bytes
+// a series and tier, and the rows. A series costs two frames a tier (the open and the
+// kept one) and its labels, as 16-bit references into the group's dictionary of interned
+// pairs. A sender whose series each have times of their own makes no rows: its samples
+// cost 56 bytes a series, and 8 bytes each in the smallest tier's frames (to know
+// repeats), some 20 if the series is collapsed. So max_rate bounds what a group costs as
+// max_series does. BenchmarkState measures it.
 package windows

@@ -71,26 +71,35 @@ func (a *agg) values() schemas.Values {
 
 // frame holds the windows of one tier and start, of all series of a group: aggs[i]
 // is that of series i, empty while its count is 0. It may be shorter than the
-// group's list of series. A closed frame is frozen: its aggs are encoded in blob, a
-// quarter of the size when each window holds one sample, until a late sample comes.
+// group's list of series. A closed frame is frozen: it is encoded in blob, which is
+// smaller, until a late sample comes. So are open frames from the third tier on, while
+// nothing is merged into them.
 type frame struct {
 	start   int64
-	closed  bool
-	samples uint32 // in the smallest tier: how many were counted
-	dirty   int    // aggs revised since the close
+	dirty   int // aggs revised since the close
 	aggs    []agg
 	blob    []byte
+	closed  bool
+	flat    bool   // in the smallest tier: there are no rows, and will be none
+	samples uint32 // in the smallest tier: how many were counted
+	next    uint32 // in the smallest tier: a sample at or after this, ms from start, is newer than all
 
-	// The smallest tier's frames know the samples of series that have more than one
-	// (8 bytes each), to tell repeats. seen is made when repeats are asked for often.
+	// The smallest tier's frames know their samples, to tell repeats: those in rows, and
+	// by 8 bytes each the others of series that have more than one in aggs. seen is made
+	// when repeats are asked for often.
+	rows []row
 	keys []uint64
 	seen map[uint64]struct{}
 	over map[uint64]struct{} // the samples of overflow series; see addCollapsed
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
-func (f *frame) at(i, n int) *agg {
+func (f *frame) at(co *Core, i, n int) *agg {
 	if i >= len(f.aggs) {
+		if len(f.aggs) == 0 {
+			f.aggs = co.newAggs(n)
+			return &f.aggs[i]
+		}
 		if i >= cap(f.aggs) {
 			grown := make([]agg, len(f.aggs), max(n, cap(f.aggs)*5/4))
 			copy(grown, f.aggs)
@@ -167,8 +176,11 @@ type Core struct {
 	total     int   // series of all groups
 	fullUntil int64 // event time, ms, before which there are no new series
 
-	spare map[int][][]agg // by length
-	held  int             // aggs in spare
+	spare     map[int][][]agg     // by length
+	held      int                 // aggs in spare
+	spareVals map[int][][]float64 // of rows, by length
+	heldVals  int                 // values in spareVals
+	folded    []agg               // see frame.aggregated
 
 	index      []int32 // batch series → group series, or an idx… constant
 	fullMetric string  // a metric that has its limit of series; none is forgotten while a batch is applied
@@ -186,7 +198,7 @@ type Core struct {
 func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
 	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
 		maxTotal: c.MaxSeriesTotal, maxSamples: uint32(int64(c.MaxRate) * c.Tiers[0].Size.MS() / 1000), groupLabels: c.GroupLabels,
-		generation: generation, wants: wants, spare: map[int][][]agg{}, late: map[lateKey]*agg{}, lateSeen: map[lateSample]struct{}{}}
+		generation: generation, wants: wants, spare: map[int][][]agg{}, spareVals: map[int][][]float64{}, late: map[lateKey]*agg{}, lateSeen: map[lateSample]struct{}{}}
 	for _, t := range c.Tiers {
 		co.sizes = append(co.sizes, t.Size.MS())
 		co.graces = append(co.graces, t.Grace.MS())
@@ -194,8 +206,9 @@ func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
 	return co
 }
 
-// maxSpare bounds the memory kept for the next frames: 16k aggs, 900 KB a partition.
-const maxSpare = 16 << 10
+// maxSpare bounds the memory kept for the next frames: aggs and values for one in
+// sixteen series, at least for a few groups.
+func (co *Core) maxSpare() int { return max(4<<10, co.total/16) }
 
 // newAggs returns n empty aggregates.
 func (co *Core) newAggs(n int) []agg {
@@ -210,7 +223,7 @@ func (co *Core) newAggs(n int) []agg {
 // freeAggs takes aggregates back for newAggs.
 func (co *Core) freeAggs(aggs []agg) {
 	n := len(aggs)
-	if n == 0 || n != cap(aggs) || co.held+n > maxSpare {
+	if n == 0 || n != cap(aggs) || co.held+n > co.maxSpare() {
 		return
 	}
 	clear(aggs)
@@ -218,7 +231,14 @@ func (co *Core) freeAggs(aggs []agg) {
 	co.held += n
 }
 
-// freeze encodes the closed frame of tier t and gives its aggregates back.
+// rest freezes an open frame of a tier that is merged into rarely.
+func (f *frame) rest(co *Core, t int) {
+	if t > 1 {
+		f.freeze(co, t)
+	}
+}
+
+// freeze encodes a frame of tier t and gives its memory back.
 func (f *frame) freeze(co *Core, t int) {
 	if f.blob != nil || f.dirty > 0 {
 		return
@@ -226,16 +246,17 @@ func (f *frame) freeze(co *Core, t int) {
 	co.blob = f.appendBody(co.blob[:0], t)
 	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
 	co.freeAggs(f.aggs)
+	f.freeRows(co)
 	f.aggs, f.keys, f.seen, f.over = nil, nil, nil, nil
 }
 
-// thaw undoes freeze, for a group of n series. The blob is the frame's own or was
-// checked by DecodeGroup.
+// thaw undoes freeze, for a group of n series, and leaves no rows. The blob is the
+// frame's own or was checked by DecodeGroup.
 func (f *frame) thaw(co *Core, t, n int) {
 	if f.blob == nil {
 		return
 	}
-	f.aggs = co.newAggs(n)
-	f.decodeBody(&reader{b: f.blob}, t)
+	f.decodeBody(co, &reader{b: f.blob}, t, n)
 	f.blob = nil
+	f.flatten(co, n)
 }

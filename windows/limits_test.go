@@ -251,6 +251,7 @@ func TestOverflowIsExact(t *testing.T) {
 			}
 			s := samples[at+rnd.IntN(n)]
 			kept := floor(s.TimeMS, 10_000)+10_000 > f.g.clock-2_000-10_000
+			f.co.fullMetric = "" // as at the beginning of a batch
 			own := f.model(series).own[s.Series.Hash()] || f.g.over(f.co, s.Series) == idxUnknown
 			if kept && own == m.own[s.Series.Hash()] {
 				f.apply(f.batch([]schemas.Sample{s}))

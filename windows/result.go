@@ -1,10 +1,6 @@
 package windows
 
-import (
-	"slices"
-
-	"weir/schemas"
-)
+import "weir/schemas"
 
 // Result collects what Apply and Advance did. Reset it between uses.
 type Result struct {
@@ -99,29 +95,27 @@ func (g *Group) begin(co *Core, tierMS, start, part int64, nowMS int64, r *Resul
 	r.builder.Frame(tierMS, start, part)
 }
 
-// emitFrame emits a frame that has just closed.
-func (g *Group) emitFrame(co *Core, t int, f *frame, nowMS int64, r *Result) {
+// emitFrame emits the aggregates of a frame that has just closed.
+func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64, r *Result) {
 	size, part := co.sizes[t], schemas.NewPart(co.generation, 0)
-	g.begin(co, size, f.start, part, nowMS, r)
+	g.begin(co, size, start, part, nowMS, r)
 	var set []schemas.Window
-	for i := range f.aggs {
-		a := &f.aggs[i]
+	for i := range aggs {
+		a := &aggs[i]
 		if a.count == 0 {
 			continue
 		}
-		a.dirty = false
 		if i&63 == 63 && r.builder.Size() > maxValue {
-			g.begin(co, size, f.start, part, nowMS, r)
+			g.begin(co, size, start, part, nowMS, r)
 		}
 		g.emit(co, i, a, r)
 		r.Closed++
 		if g.marks[i]&wanted != 0 {
-			set = append(set, g.window(i, a, size, f.start, part))
+			set = append(set, g.window(i, a, size, start, part))
 		}
 	}
-	f.dirty = 0
 	if set != nil {
-		r.Sets = append(r.Sets, Set{size, f.start + size, set})
+		r.Sets = append(r.Sets, Set{size, start + size, set})
 	}
 }
 
@@ -187,39 +181,39 @@ func (g *Group) evict(co *Core) {
 		return
 	}
 	g.evictable = false
+	n := len(g.fps)
+	to := make([]int, n) // old index → new index + 1
 	for t, fs := range g.tiers {
 		for _, f := range fs {
-			f.thaw(co, t, len(g.fps))
-		}
-	}
-	before := len(g.fps)
-	g.forget()
-	co.total -= before - len(g.fps)
-	for t, fs := range g.tiers {
-		for _, f := range fs {
-			if f.closed {
-				f.freeze(co, t)
+			c := *f
+			if f.blob != nil {
+				c.thaw(co, t, n)
+			}
+			for i, a := range c.aggregated(co, n) {
+				if a.count > 0 {
+					to[i] = 1
+				}
+			}
+			if f.blob != nil {
+				co.freeAggs(c.aggs)
 			}
 		}
+	}
+	live := 0
+	for i := range to {
+		if to[i] > 0 {
+			live++
+			to[i] = live
+		}
+	}
+	if live*4 <= n*3 {
+		g.keep(co, to, live)
 	}
 }
 
-// forget is evict on thawed frames.
-func (g *Group) forget() {
-	to := make([]int, len(g.fps)) // old index → new index + 1
-	live := 0
-	for i := range g.fps {
-		for _, fs := range g.tiers {
-			if slices.ContainsFunc(fs, func(f *frame) bool { return i < len(f.aggs) && f.aggs[i].count > 0 }) {
-				live++
-				to[i] = live
-				break
-			}
-		}
-	}
-	if live*4 > len(g.fps)*3 {
-		return
-	}
+// keep forgets all series but the live ones: series i becomes to[i]-1.
+func (g *Group) keep(co *Core, to []int, live int) {
+	co.total -= len(g.fps) - live
 	old := *g
 	g.fps, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
 	for i, n := range to {
@@ -227,19 +221,40 @@ func (g *Group) forget() {
 			g.addSeries(old.seriesAt(i), old.fps[i], old.marks[i])
 		}
 	}
-	for _, fs := range g.tiers {
+	for t, fs := range g.tiers {
 		for _, f := range fs {
-			aggs := make([]agg, live)
-			for i := range f.aggs {
-				if to[i] > 0 {
-					aggs[to[i]-1] = f.aggs[i]
-				}
-			}
-			f.aggs = aggs
-			f.seen = nil
-			for j, k := range f.keys {
-				f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
+			f.thaw(co, t, len(to))
+			f.keep(co, to, live)
+			if f.closed {
+				f.freeze(co, t)
 			}
 		}
+	}
+}
+
+func (f *frame) keep(co *Core, to []int, live int) {
+	if len(f.aggs) > 0 {
+		aggs := co.newAggs(live)
+		for i := range f.aggs {
+			if to[i] > 0 {
+				aggs[to[i]-1] = f.aggs[i]
+			}
+		}
+		co.freeAggs(f.aggs)
+		f.aggs = aggs
+	}
+	for k := range f.rows {
+		vals := co.newVals(live)
+		for i, v := range f.rows[k].vals {
+			if to[i] > 0 {
+				vals[to[i]-1] = v
+			}
+		}
+		co.freeVals(f.rows[k].vals)
+		f.rows[k].vals = vals
+	}
+	f.seen = nil
+	for j, k := range f.keys {
+		f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"weir/schemas"
 )
 
-const stateVersion = 1
+const stateVersion = 2
 
 // ErrState is wrapped by DecodeGroup when a state does not decode, and
 // ErrTiers when it was kept for other tiers than the config's.
@@ -78,38 +78,19 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 
 func (f *frame) appendTo(dst []byte, t int, size int64) []byte {
 	dst = binary.AppendVarint(dst, f.start/size)
-	if !f.closed {
-		return f.appendBody(append(dst, 0), t)
-	}
-	dst = append(dst, 1)
 	body := f.blob
 	if body == nil {
 		body = f.appendBody(nil, t)
 	}
+	if !f.closed {
+		return append(append(dst, 0), body...)
+	}
+	dst = append(dst, 1)
 	return append(binary.AppendUvarint(dst, uint64(len(body))), body...)
 }
 
 func (f *frame) appendBody(dst []byte, t int) []byte {
-	n := 0
-	for i := range f.aggs {
-		if f.aggs[i].count > 0 {
-			n++
-		}
-	}
-	dst = binary.AppendUvarint(dst, uint64(n))
-	last := 0
-	for i := range f.aggs {
-		a := &f.aggs[i]
-		if a.count == 0 {
-			continue
-		}
-		dst = binary.AppendUvarint(dst, uint64(i-last))
-		last = i
-		dst = binary.AppendUvarint(dst, uint64(a.rev))
-		dst = binary.AppendUvarint(dst, uint64(a.count))
-		dst = binary.AppendUvarint(dst, uint64(a.firstOff))
-		dst = a.appendFloats(dst)
-	}
+	dst = appendAggs(dst, f.aggs)
 	if t > 0 {
 		return dst
 	}
@@ -118,154 +99,11 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
-	if len(f.over) == 0 {
-		return dst
-	}
 	for _, k := range slices.Sorted(maps.Keys(f.over)) {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
-	return dst
+	return f.appendRows(dst)
 }
-
-// The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
-// first and last, and many a series is constant or rising. A byte says what is left out.
-const (
-	maxIsMin = 1 << iota
-	firstIsMin
-	firstIsMax
-	lastIsMin
-	lastIsMax
-	sumIsMin
-	lastAtFirst // lastOff is firstOff
-)
-
-func (a *agg) appendFloats(dst []byte) []byte {
-	same := func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) }
-	var flags byte
-	at := len(dst)
-	dst = append(dst, 0)
-	if a.lastOff == a.firstOff {
-		flags |= lastAtFirst
-	} else {
-		dst = binary.AppendUvarint(dst, uint64(a.lastOff))
-	}
-	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.min))
-	if same(a.sum, a.min) {
-		flags |= sumIsMin
-	} else {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
-	}
-	if same(a.max, a.min) {
-		flags |= maxIsMin
-	} else {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.max))
-	}
-	switch {
-	case same(a.first, a.min):
-		flags |= firstIsMin
-	case same(a.first, a.max):
-		flags |= firstIsMax
-	default:
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.first))
-	}
-	switch {
-	case same(a.last, a.min):
-		flags |= lastIsMin
-	case same(a.last, a.max):
-		flags |= lastIsMax
-	default:
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.last))
-	}
-	dst[at] = flags
-	return dst
-}
-
-func (a *agg) readFloats(r *reader) {
-	flags := r.byte()
-	a.lastOff = a.firstOff
-	if flags&lastAtFirst == 0 {
-		a.lastOff = uint32(r.uvarint())
-	}
-	a.min = r.f64()
-	a.sum, a.max, a.first, a.last = a.min, a.min, a.min, a.min
-	if flags&sumIsMin == 0 {
-		a.sum = r.f64()
-	}
-	if flags&maxIsMin == 0 {
-		a.max = r.f64()
-	}
-	switch {
-	case flags&firstIsMax != 0:
-		a.first = a.max
-	case flags&firstIsMin == 0:
-		a.first = r.f64()
-	}
-	switch {
-	case flags&lastIsMax != 0:
-		a.last = a.max
-	case flags&lastIsMin == 0:
-		a.last = r.f64()
-	}
-}
-
-// reader reads a state; the first fault makes every later read return zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) take(n int) []byte {
-	if n < 0 || n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) byte() byte {
-	if v := r.take(1); v != nil {
-		return v[0]
-	}
-	return 0
-}
-
-func (r *reader) u64() uint64 {
-	if v := r.take(8); v != nil {
-		return binary.LittleEndian.Uint64(v)
-	}
-	return 0
-}
-
-func (r *reader) f64() float64 { return math.Float64frombits(r.u64()) }
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	u := r.uvarint()
-	return int64(u>>1) ^ -int64(u&1)
-}
-
-// count reads how many things of at least size bytes follow.
-func (r *reader) count(size int) int {
-	n := r.uvarint()
-	if n > uint64(len(r.b)/size) {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	return int(n)
-}
-
-func (r *reader) text() string { return string(r.take(int(min(r.uvarint(), math.MaxInt32)))) }
 
 // maxFrames bounds the frames of a tier in a state: with a grace of at most the
 // tier's size a group has five.
@@ -376,14 +214,15 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 		r.bad = true
 		return nil
 	}
-	f := &frame{start: idx * co.sizes[t], closed: r.byte() == 1, aggs: co.newAggs(len(g.fps))}
+	f := &frame{start: idx * co.sizes[t], closed: r.byte() == 1}
 	if !f.closed {
-		f.decodeBody(r, t)
+		f.decodeBody(co, r, t, len(g.fps))
+		f.rest(co, t)
 		return f
 	}
 	body := r.take(int(min(r.uvarint(), math.MaxInt32)))
 	in := &reader{b: body}
-	f.decodeBody(in, t)
+	f.decodeBody(co, in, t, len(g.fps))
 	if in.bad || len(in.b) > 0 {
 		r.bad = true
 		return f
@@ -392,23 +231,12 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 	return f
 }
 
-// decodeBody reads what appendBody wrote into aggs, which are empty and as many as
-// the group has series.
-func (f *frame) decodeBody(r *reader, t int) {
-	i := 0
-	f.samples = 0
-	for n := r.count(11); n > 0; n-- {
-		i += int(min(r.uvarint(), maxSeriesCap))
-		if i >= len(f.aggs) {
-			r.bad, r.b = true, nil
-			return
-		}
-		a := &f.aggs[i]
-		a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
-		a.readFloats(r)
-		f.samples += a.count
-	}
-	if t > 0 {
+// decodeBody reads what appendBody wrote, for a group of n series.
+func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
+	f.aggs, f.rows, f.flat = nil, nil, t > 0
+	f.samples, f.next = 0, 0
+	f.readAggs(co, r, n)
+	if t > 0 || r.bad {
 		return
 	}
 	f.keys = make([]uint64, r.count(8))
@@ -424,4 +252,5 @@ func (f *frame) decodeBody(r *reader, t int) {
 			f.over[r.u64()] = struct{}{}
 		}
 	}
+	f.decodeRows(co, r, n)
 }

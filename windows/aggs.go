@@ -1,0 +1,163 @@
+package windows
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
+// first and last, and many a series is constant or rising. A byte says what is left out.
+const (
+	maxIsMin = 1 << iota
+	firstIsMin
+	firstIsMax
+	lastIsMin
+	lastIsMax
+	sumIsMin
+	lastAtFirst // lastOff is firstOff
+	likeBefore  // count, firstOff, lastOff and rev are as in the run before, and no series is between
+)
+
+// flags says what the encoding of a leaves out, but for likeBefore.
+func (a *agg) flags() (flags byte) {
+	same := func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) }
+	if a.lastOff == a.firstOff {
+		flags |= lastAtFirst
+	}
+	if same(a.sum, a.min) {
+		flags |= sumIsMin
+	}
+	if same(a.max, a.min) {
+		flags |= maxIsMin
+	}
+	switch {
+	case same(a.first, a.min):
+		flags |= firstIsMin
+	case same(a.first, a.max):
+		flags |= firstIsMax
+	}
+	switch {
+	case same(a.last, a.min):
+		flags |= lastIsMin
+	case same(a.last, a.max):
+		flags |= lastIsMax
+	}
+	return flags
+}
+
+// like says whether b has a's count, times and revision.
+func (a *agg) like(b *agg) bool {
+	return a.count == b.count && a.firstOff == b.firstOff && a.lastOff == b.lastOff && a.rev == b.rev
+}
+
+// appendAggs encodes aggregates in runs of neighbours that differ in their values only,
+// as those of one sender do.
+func appendAggs(dst []byte, aggs []agg) []byte {
+	var before agg
+	end := 0 // of the run before
+	for i := 0; i < len(aggs); {
+		a := &aggs[i]
+		if a.count == 0 {
+			i++
+			continue
+		}
+		flags := a.flags()
+		to := i + 1
+		for to < len(aggs) && aggs[to].like(a) && aggs[to].flags() == flags {
+			to++
+		}
+		dst = binary.AppendUvarint(dst, uint64(to-i))
+		if i == end && a.like(&before) {
+			dst = append(dst, flags|likeBefore)
+		} else {
+			dst = append(dst, flags)
+			dst = binary.AppendUvarint(dst, uint64(i-end))
+			dst = binary.AppendUvarint(dst, uint64(a.rev))
+			dst = binary.AppendUvarint(dst, uint64(a.count))
+			dst = binary.AppendUvarint(dst, uint64(a.firstOff))
+			if flags&lastAtFirst == 0 {
+				dst = binary.AppendUvarint(dst, uint64(a.lastOff))
+			}
+		}
+		for ; i < to; i++ {
+			dst = aggs[i].appendValues(dst, flags)
+		}
+		before, end = *a, to
+	}
+	return append(dst, 0)
+}
+
+func (a *agg) appendValues(dst []byte, flags byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.min))
+	if flags&sumIsMin == 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
+	}
+	if flags&maxIsMin == 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.max))
+	}
+	if flags&(firstIsMin|firstIsMax) == 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.first))
+	}
+	if flags&(lastIsMin|lastIsMax) == 0 {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.last))
+	}
+	return dst
+}
+
+// readAggs reads what appendAggs wrote, of a group of n series.
+func (f *frame) readAggs(co *Core, r *reader, n int) {
+	var before agg
+	for at := 0; ; {
+		run := r.uvarint()
+		if run == 0 {
+			return
+		}
+		flags := r.byte()
+		a := before
+		if flags&likeBefore == 0 {
+			at += int(min(r.uvarint(), maxSeriesCap))
+			a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
+			a.lastOff = a.firstOff
+			if flags&lastAtFirst == 0 {
+				a.lastOff = uint32(r.uvarint())
+			}
+		}
+		if r.bad || a.count == 0 || a.lastOff == math.MaxUint32 || run > uint64(n) || at+int(run) > n {
+			r.bad, r.b = true, nil
+			return
+		}
+		if f.aggs == nil {
+			f.aggs = co.newAggs(n)
+		}
+		for end := at + int(run); at < end; at++ {
+			r.readValues(&a, flags)
+			f.aggs[at] = a
+			f.samples += a.count
+		}
+		f.next = max(f.next, a.lastOff+1)
+		before = a
+	}
+}
+
+func (r *reader) readValues(a *agg, flags byte) {
+	a.min = r.f64()
+	a.sum, a.max, a.first, a.last = a.min, a.min, a.min, a.min
+	if flags&sumIsMin == 0 {
+		a.sum = r.f64()
+	}
+	if flags&maxIsMin == 0 {
+		a.max = r.f64()
+	}
+	switch {
+	case flags&firstIsMax != 0:
+		a.first = a.max
+	case flags&firstIsMin == 0:
+		a.first = r.f64()
+	}
+	switch {
+	case flags&lastIsMax != 0:
+		a.last = a.max
+	case flags&lastIsMin == 0:
+		a.last = r.f64()
+	}
+}

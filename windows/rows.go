@@ -1,0 +1,289 @@
+package windows
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"slices"
+)
+
+// row holds the samples that series of a group have at one time: vals[i] is that of
+// series i, or none, absent. It may be shorter than the group's list of series.
+type row struct {
+	off    uint32 // ms from the frame's start
+	filled uint32 // how many of vals are not absent
+	vals   []float64
+}
+
+// absent is the bits of a NaN that no arithmetic makes. A sample that has them all the
+// same is kept outside the rows.
+const absent = 0x7ff8_dead_beef_dead
+
+// absentRow is copied to make a row.
+var absentRow = slices.Repeat([]float64{math.Float64frombits(absent)}, 512)
+
+// maxRows bounds the rows of a frame.
+const maxRows = 256
+
+// add counts a sample of series i of n in a frame of the smallest tier, unless it is
+// there already.
+//
+// A sender gives the samples of one moment the same time, so the frame keeps them in
+// rows, 8 bytes each, as long as these are a third full, and aggregates them when it
+// closes. Nothing but the samples themselves can tell a repeat for sure. The samples
+// of senders that do otherwise are aggregated at once, and known by their keys.
+func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
+	if r := f.row(co, n, off); r != nil && i < len(r.vals) {
+		bits := math.Float64bits(v)
+		switch math.Float64bits(r.vals[i]) {
+		case bits:
+			return bits == absent && f.addOnce(f.at(co, i, n), i, off, v)
+		case absent:
+			r.vals[i] = v
+			r.filled++
+			f.next = max(f.next, off+1)
+			return true
+		}
+	}
+	if !f.addOnce(f.at(co, i, n), i, off, v) {
+		return false
+	}
+	f.next = max(f.next, off+1)
+	return true
+}
+
+// row returns the row at off, making it if need be, or nil if there is to be none. One
+// is made only for a time after all samples of the frame: so of two samples of a series
+// at one time, the one in the row came first.
+func (f *frame) row(co *Core, n int, off uint32) *row {
+	k := len(f.rows)
+	switch {
+	case k > 0 && f.rows[k-1].off == off:
+		return &f.rows[k-1]
+	case off < f.next:
+		if i, ok := slices.BinarySearchFunc(f.rows, off, func(r row, off uint32) int { return cmp.Compare(r.off, off) }); ok {
+			return &f.rows[i]
+		}
+		return nil
+	case f.flat:
+		return nil
+	}
+	filled := 0
+	for i := range f.rows {
+		filled += int(f.rows[i].filled)
+	}
+	if k == maxRows || filled*3 < k*n {
+		f.flatten(co, n)
+		return nil
+	}
+	if k == cap(f.rows) {
+		f.rows = append(make([]row, 0, k+1+k/4), f.rows...)
+	}
+	f.rows = append(f.rows, row{off: off, vals: co.newVals(n)})
+	return &f.rows[k]
+}
+
+// aggregated returns the aggregates of the frame, of a group of n series. They are
+// valid until it is called again, and not to be written to.
+func (f *frame) aggregated(co *Core, n int) []agg {
+	if len(f.rows) == 0 {
+		return f.aggs
+	}
+	co.folded = slices.Grow(co.folded[:0], n)[:n]
+	clear(co.folded)
+	f.foldInto(co.folded)
+	return co.folded
+}
+
+// foldInto adds the samples of the frame to aggs, which are empty: those in rows first,
+// as they came before others of the same series and time.
+func (f *frame) foldInto(aggs []agg) {
+	for _, r := range f.rows {
+		for i, v := range r.vals {
+			if math.Float64bits(v) != absent {
+				aggs[i].add(r.off, v)
+			}
+		}
+	}
+	for i := range f.aggs {
+		if c := &f.aggs[i]; c.count > 0 {
+			aggs[i].merge(c, 0)
+		}
+	}
+}
+
+// flatten turns the rows into aggregates and keys; the frame gets no more of them.
+func (f *frame) flatten(co *Core, n int) {
+	f.flat = true
+	if len(f.rows) == 0 {
+		return
+	}
+	aggs := co.newAggs(n)
+	f.foldInto(aggs)
+	for i := range f.aggs {
+		if c := &f.aggs[i]; c.count == 1 && aggs[i].count > 1 {
+			f.keys = append(f.keys, sampleKey(i, c.firstOff, c.first))
+		}
+	}
+	for _, r := range f.rows {
+		for i, v := range r.vals {
+			if math.Float64bits(v) != absent && aggs[i].count > 1 {
+				f.keys = append(f.keys, sampleKey(i, r.off, v))
+			}
+		}
+	}
+	co.freeAggs(f.aggs)
+	f.aggs = aggs
+	f.freeRows(co)
+}
+
+func (f *frame) freeRows(co *Core) {
+	for _, r := range f.rows {
+		co.freeVals(r.vals)
+	}
+	f.rows = nil
+}
+
+// newVals returns n absent values.
+func (co *Core) newVals(n int) []float64 {
+	var vals []float64
+	if l := co.spareVals[n]; len(l) > 0 {
+		vals = l[len(l)-1]
+		co.spareVals[n] = l[:len(l)-1]
+		co.heldVals -= n
+	} else {
+		vals = make([]float64, n)
+	}
+	for at := 0; at < n; {
+		at += copy(vals[at:], absentRow)
+	}
+	return vals
+}
+
+// freeVals takes values back for newVals.
+func (co *Core) freeVals(vals []float64) {
+	if n := len(vals); co.heldVals+n <= co.maxSpare() {
+		co.spareVals[n] = append(co.spareVals[n], vals)
+		co.heldVals += n
+	}
+}
+
+// What a row's encoding leaves out: absent values, and values that are as in the row
+// before. A bitmap says which, eight series a byte.
+const (
+	someAbsent = 1 << iota
+	someSame
+)
+
+func (f *frame) appendRows(dst []byte) []byte {
+	n := uint64(len(f.rows)) << 1
+	if f.flat {
+		n |= 1
+	}
+	dst = binary.AppendUvarint(dst, n)
+	var before row
+	for _, r := range f.rows {
+		dst = r.appendTo(dst, &before)
+		before = r
+	}
+	return dst
+}
+
+func (r *row) appendTo(dst []byte, before *row) []byte {
+	dst = binary.AppendUvarint(dst, uint64(r.off))
+	dst = binary.AppendUvarint(dst, uint64(len(r.vals)))
+	same := 0
+	for i, v := range r.vals[:min(len(r.vals), len(before.vals))] {
+		if b := math.Float64bits(v); b != absent && b == math.Float64bits(before.vals[i]) {
+			same++
+		}
+	}
+	var kind byte
+	if int(r.filled) < len(r.vals) {
+		kind |= someAbsent
+	}
+	if same > len(r.vals)/64 {
+		kind |= someSame
+	}
+	dst = append(dst, kind)
+	bitmap := (len(r.vals) + 7) / 8
+	absentAt, sameAt := len(dst), len(dst)
+	if kind&someAbsent != 0 {
+		dst = append(dst, make([]byte, bitmap)...)
+		sameAt = len(dst)
+	}
+	if kind&someSame != 0 {
+		dst = append(dst, make([]byte, bitmap)...)
+	}
+	for i, v := range r.vals {
+		switch b := math.Float64bits(v); {
+		case b == absent:
+			dst[absentAt+i/8] |= 1 << (i % 8)
+		case kind&someSame != 0 && i < len(before.vals) && b == math.Float64bits(before.vals[i]):
+			dst[sameAt+i/8] |= 1 << (i % 8)
+		default:
+			dst = binary.LittleEndian.AppendUint64(dst, b)
+		}
+	}
+	return dst
+}
+
+// decodeRows reads what appendRows wrote, for a group of n series.
+func (f *frame) decodeRows(co *Core, r *reader, n int) {
+	k := r.uvarint()
+	f.flat = k&1 == 1
+	if k >>= 1; k > maxRows {
+		r.bad = true
+		return
+	}
+	var before row
+	for range k {
+		row := r.readRow(co, &before, n)
+		if r.bad || len(f.rows) > 0 && row.off <= before.off || f.flat {
+			r.bad = true
+			return
+		}
+		f.rows = append(f.rows, row)
+		f.samples += row.filled
+		f.next = max(f.next, row.off+1)
+		before = row
+	}
+}
+
+func (r *reader) readRow(co *Core, before *row, n int) (w row) {
+	off, m := r.uvarint(), r.uvarint()
+	if off >= 1<<22 || m == 0 || m > uint64(n) {
+		r.bad = true
+		return w
+	}
+	w = row{off: uint32(off), vals: co.newVals(int(m))}
+	kind := r.byte()
+	var isAbsent, isSame []byte
+	bitmap := (int(m) + 7) / 8
+	if kind&someAbsent != 0 {
+		isAbsent = r.take(bitmap)
+	}
+	if kind&someSame != 0 {
+		isSame = r.take(bitmap)
+	}
+	for i := range w.vals {
+		bit := byte(1) << (i % 8)
+		switch {
+		case r.bad:
+			return w
+		case isAbsent != nil && isAbsent[i/8]&bit != 0:
+			continue
+		case isSame == nil || isSame[i/8]&bit == 0:
+			w.vals[i] = r.f64()
+		case i < len(before.vals):
+			w.vals[i] = before.vals[i]
+		default:
+			r.bad = true
+			return w
+		}
+		if math.Float64bits(w.vals[i]) != absent {
+			w.filled++
+		}
+	}
+	return w
+}
