@@ -219,9 +219,9 @@ notify:
 		enginetest.Run(t, fmt.Sprint(i), config, "--roles", rolesButAgent).Ready(t, time.Minute)
 	}
 	load := newFeed(t, beatEvery, beats)
-	pass(t, 8*time.Second)
+	pass(t, 7*time.Second)
 	spans := []span{{what: "calm", from: time.Now()}}
-	pass(t, 5*time.Second)
+	pass(t, 4*time.Second)
 	spans[0].to = time.Now()
 	for i := range rebalances {
 		join := span{what: "join", from: time.Now()}
@@ -233,7 +233,7 @@ notify:
 		leave := span{what: "leave", from: time.Now()}
 		w.Stop(t, 30*time.Second)
 		t.Logf("stopped after %v", time.Since(leave.from).Round(time.Millisecond))
-		pass(t, 4*time.Second)
+		pass(t, 3*time.Second)
 		leave.to = time.Now()
 		spans = append(spans, join, leave)
 	}

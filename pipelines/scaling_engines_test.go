@@ -26,13 +26,13 @@ import (
 
 // The load of TestScaling: two metrics of each host, four times a second.
 const (
-	scaleHosts   = 100
+	scaleHosts   = 130
 	scaleEveryMS = 250
 	scaleSamples = 100_000 // at least
 )
 
 // The tiers of TestScaling, ms, are small so that a cut comes soon.
-var scaleTiers = []int64{4_000, 8_000, 16_000}
+var scaleTiers = []int64{2_000, 4_000, 8_000}
 
 const scaleRules = `
 groups:
@@ -40,13 +40,13 @@ groups:
   rules:
   - alert: hot
     expr: load > 80
-    tier: 4s
+    tier: 2s
     no_data: 45s
     labels: {severity: page}
     annotations: {summary: "{{ .Labels.host }} is hot"}
   - alert: busy
-    expr: avg(work, "8s") > 50
-    tier: 8s
+    expr: avg(work, "4s") > 50
+    tier: 4s
     for: 16s
     no_data: 45s
     labels: {severity: page}
@@ -229,9 +229,9 @@ window: {flush: 3s}
 windows:
   max_future: 1s
   tiers:
+  - {size: 2s, grace: 2s, ttl: 1d}
   - {size: 4s, grace: 2s, ttl: 1d}
   - {size: 8s, grace: 2s, ttl: 1d}
-  - {size: 16s, grace: 2s, ttl: 1d}
 rules: [%q]
 notify:
   receivers:
@@ -321,8 +321,8 @@ notify:
 
 	// The cut is to come in the middle of a largest window: it is the end of the first
 	// one of the tier below that is at least leadMS from the plan.
-	const leadMS, largest = 26_000, 16_000
-	for ms := int64(0); ms < 500 || ms > 3000; ms = (time.Now().UnixMilli() + leadMS) % largest {
+	const leadMS, largest, below = 26_000, 8_000, 4_000
+	for at := int64(0); at < 100 || at > largest-below-1_500; at = (time.Now().UnixMilli() + leadMS) % largest {
 		pass(t, 50*time.Millisecond)
 	}
 	down := launch(t, reshard(3, "--now")...)
