@@ -154,6 +154,9 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.disarm()
 	}()
 	if err := e.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return err
 	}
 	proc, err := e.processor()
