@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -249,5 +250,69 @@ func TestNoDependencyIsReplaced(t *testing.T) {
 		if strings.HasPrefix(line, "replace") {
 			t.Error(line)
 		}
+	}
+}
+
+// TestPromisesAreTested: each row of the README's table of promises names tests, and
+// each test that it names is in the package that is named before it; so are files.
+func TestPromisesAreTested(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## What weir promises")
+	section, _, _ = strings.Cut(section, "\nWhat it does **not** promise")
+	tests := map[string]bool{} // folder/TestX
+	for _, f := range sources(t) {
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.test() && fn.Recv == nil {
+				tests[f.folder+"/"+fn.Name.Name] = true
+			}
+		}
+	}
+	word := regexp.MustCompile("`[^`]+`|\\bTest[A-Z]\\w*")
+	rows := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 || strings.HasPrefix(cells[1], "---") || strings.TrimSpace(cells[2]) == "test" {
+			continue
+		}
+		rows++
+		named, folders := 0, []string{}
+		after := true // a test came since the last folder
+		for _, w := range word.FindAllString(cells[2], -1) {
+			name, quoted := strings.CutPrefix(strings.TrimSuffix(w, "`"), "`")
+			switch {
+			case !quoted:
+				named, after = named+1, true
+				if !slices.ContainsFunc(folders, func(f string) bool { return tests[f+"/"+w] }) {
+					t.Errorf("%s is not in %v, of the promise\n%s", w, folders, cells[1])
+				}
+			case strings.HasSuffix(name, ".trace"):
+				named++
+				if !strings.Contains(name, "/") {
+					name = folders[len(folders)-1] + "/" + name
+				}
+				if _, err := os.Stat(name); err != nil {
+					t.Errorf("%v, of the promise\n%s", err, cells[1])
+				}
+				folders, after = []string{path.Dir(name)}, true
+			case strings.Contains(name, " "): // a command
+			default:
+				if info, err := os.Stat(name); err != nil || !info.IsDir() {
+					t.Errorf("%s is no folder, of the promise\n%s", name, cells[1])
+				}
+				if after {
+					folders = nil
+				}
+				folders, after = append(folders, name), false
+			}
+		}
+		if named == 0 {
+			t.Errorf("no test of the promise\n%s", cells[1])
+		}
+	}
+	if rows < 12 {
+		t.Errorf("%d promises: is this the table?", rows)
 	}
 }

@@ -70,7 +70,8 @@ func run(args []string) int {
 	ctx, stop := interruptible()
 	defer stop()
 	command.BindTo(ctx, (*context.Context)(nil))
-	command.Bind(newLog(c.LogFormat, c.LogLevel))
+	shown := newOutput()
+	command.Bind(shown, newLog(shown.log, c.LogFormat, c.LogLevel))
 	return exitCode(command.Run())
 }
 
@@ -104,12 +105,61 @@ func interruptible() (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
-func newLog(format string, level slog.Level) *slog.Logger {
+// hangups returns the SIGHUPs that ask for a reload. One that says that the terminal is
+// gone, which weir was started from, ends the returned context instead.
+func hangups(ctx context.Context) (ends context.Context, reload <-chan os.Signal, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, asked := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	interactive := hasTerminal()
+	go func() {
+		for s := range signals {
+			if interactive && !hasTerminal() {
+				cancel()
+				return
+			}
+			select {
+			case asked <- s:
+			default: // one is waiting already
+			}
+		}
+	}()
+	return ctx, asked, func() { signal.Stop(signals); close(signals); cancel() }
+}
+
+// hasTerminal says that a terminal controls this process.
+func hasTerminal() bool {
+	f, err := os.Open("/dev/tty")
+	if err == nil {
+		_ = f.Close() // it was only to be opened
+	}
+	return err == nil
+}
+
+// output is where the log goes and what a running weir prints.
+type output struct {
+	log, out io.Writer
+	terminal *pipelines.Terminal // that shows the log, or nil
+}
+
+func newOutput() output {
+	o := output{log: os.Stderr, out: os.Stdout}
+	if pipelines.IsTerminal(os.Stderr) {
+		o.terminal = pipelines.NewTerminal(os.Stderr)
+		o.log = o.terminal.Over(os.Stderr)
+		if pipelines.IsTerminal(os.Stdout) {
+			o.out = o.terminal.Over(os.Stdout)
+		}
+	}
+	return o
+}
+
+func newLog(out io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(out, options))
 }
 
 type runCommand struct {
@@ -122,7 +172,7 @@ type runCommand struct {
 }
 
 // Run starts weir and returns when it has stopped.
-func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
+func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error {
 	roles, err := pipelines.ParseRoles(c.Roles)
 	if err != nil {
 		return conf.Faults{{Field: "--roles", Bound: err.Error()}}
@@ -134,7 +184,9 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger) error {
 	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
 		return err
 	}
-	p := pipelines.Process{Config: config, Rules: rules, Roles: roles, Out: os.Stdout, Log: log}
+	ctx, reload, stop := hangups(ctx)
+	defer stop()
+	p := pipelines.Process{Config: config, Rules: rules, File: c.Config, Reload: reload, Roles: roles, Out: to.out, Log: log, Terminal: to.terminal}
 	return p.Run(ctx)
 }
 
@@ -224,7 +276,7 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 }
 
 type topCommand struct {
-	URL  []string `help:"Processes to ask; each knows the partitions that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	URL  []string `help:"Processes to ask, again for each or with commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
 	By   string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
 	Rows int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
 }
@@ -234,7 +286,15 @@ func (c *topCommand) Run(ctx context.Context) error {
 	if c.Rows < 1 || c.Rows > 1000 {
 		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
 	}
-	return pipelines.Top{URLs: c.URL, By: c.By, Rows: c.Rows}.Run(ctx, os.Stdout)
+	top := pipelines.Top{By: c.By, Rows: c.Rows}
+	for _, text := range c.URL {
+		base, err := pipelines.ParseURL(text)
+		if err != nil {
+			return conf.Faults{{Field: "--url", Value: text, Bound: err.Error()}}
+		}
+		top.URLs = append(top.URLs, base)
+	}
+	return top.Run(ctx, os.Stdout)
 }
 
 type checkCommand struct {

@@ -45,6 +45,9 @@ func (c *reshardCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Config == "" {
+		fmt.Fprintln(os.Stderr, "weir: no --config: the defaults' windows and topics are gone by, which must be those that weir runs with")
+	}
 	r := pipelines.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
 	return r.Run(ctx, os.Stdout, os.Stderr)
 }
@@ -56,6 +59,9 @@ type shardsCommand struct {
 
 // Run prints the shards.
 func (c *shardsCommand) Run(ctx context.Context) error {
+	if !(c.Most > 0) {
+		return conf.Faults{{Field: "--most", Value: fmt.Sprint(c.Most), Bound: "must be above 0"}}
+	}
 	config, err := c.load()
 	if err != nil {
 		return err

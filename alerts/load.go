@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/cespare/xxhash/v2"
 	"go.yaml.in/yaml/v3"
 
 	"weir/schemas/conf"
@@ -70,7 +71,14 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if faults != nil {
 		return nil, faults
 	}
-	return newRuleSet(l.rules), nil
+	rs := newRuleSet(l.rules)
+	text := xxhash.New()
+	for _, f := range files {
+		_, _ = text.Write(f.Data) // a Digest's writes do not fail
+		_, _ = text.Write([]byte{0xff})
+	}
+	rs.hash = fmt.Sprintf("%016x", text.Sum64())
+	return rs, nil
 }
 
 type loader struct {

@@ -19,6 +19,7 @@ type RuleSet struct {
 	byName  map[string]*rule    // group/alert
 	readers map[string][]*rule  // by metric, in the order of rules
 	tiers   map[int64]tierReads // by length in ms
+	hash    string
 }
 
 // tierReads are the metrics that the rules on one tier read.
@@ -53,6 +54,9 @@ type labelTemplate struct {
 
 // Len is the number of rules.
 func (rs *RuleSet) Len() int { return len(rs.rules) }
+
+// Hash identifies what the files held, names apart: 16 hex digits.
+func (rs *RuleSet) Hash() string { return rs.hash }
 
 // Wants says whether any rule reads the metric.
 func (rs *RuleSet) Wants(metric string) bool { return len(rs.readers[metric]) > 0 }

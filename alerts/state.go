@@ -80,6 +80,17 @@ const (
 // DueMS is when Advance has something to do at the earliest, ms; 0 is never.
 func (st *State) DueMS() int64 { return st.due }
 
+// Active says that a condition is true.
+func (st *State) Active() bool {
+	for _, s := range st.sets {
+		if slices.ContainsFunc(s.bound, func(b binding) bool { return b.last.truth == yes }) ||
+			slices.ContainsFunc(s.saved, func(v saved) bool { return v.last.truth == yes }) {
+			return true
+		}
+	}
+	return false
+}
+
 func (st *State) dueBy(ms int64) {
 	if st.due == 0 || ms < st.due {
 		st.due = ms

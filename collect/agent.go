@@ -154,11 +154,22 @@ func (a *Agent) sendAll(ctx context.Context) {
 	}
 }
 
-// How long to wait before a reading is sent again, unless the gateway says.
+// How long to wait before a reading is sent again: as long as the gateway says, or else
+// longer each time, and never so long that a gateway that is back waits for its agents.
 const (
-	firstBackoff, maxBackoff = time.Second, 30 * time.Second
+	firstBackoff, maxBackoff = time.Second, 5 * time.Second
 	maxRetryAfter            = 5 * time.Minute
 )
+
+// pause is the wait after err, which is drawn so that agents do not come back all at once.
+func pause(err error, backoff time.Duration) time.Duration {
+	var later *LaterError
+	if errors.As(err, &later) {
+		after := min(max(later.After, firstBackoff/2), maxRetryAfter)
+		return after + rand.N(after/4)
+	}
+	return backoff/2 + rand.N(backoff/2)
+}
 
 // deliver sends one reading until it is taken or refused; it is false when ctx ended first.
 func (a *Agent) deliver(ctx context.Context, reading []schemas.Sample) bool {
@@ -178,11 +189,7 @@ func (a *Agent) deliver(ctx context.Context, reading []schemas.Sample) bool {
 			return false
 		}
 		a.count.retries.Inc()
-		wait := backoff/2 + rand.N(backoff/2) // so that agents do not come back all at once
-		var later *LaterError
-		if errors.As(err, &later) {
-			wait = max(wait, min(later.After, maxRetryAfter))
-		}
+		wait := pause(err, backoff)
 		a.log.Warn("samples not sent", "samples", len(reading), "retry_in", wait, "err", err)
 		select {
 		case <-ctx.Done():

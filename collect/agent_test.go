@@ -100,7 +100,7 @@ func TestAgentKeepsOrder(t *testing.T) {
 		if want := []float64{1, 2, 2, 2, 3, 4, 5, 6, 7}; !slices.Equal(values, want) {
 			t.Fatalf("sent readings %v, want %v", values, want)
 		}
-		if wait := s.calls[2].at - s.calls[1].at; wait != busy.After {
+		if wait := s.calls[2].at - s.calls[1].at; wait < busy.After || wait > busy.After*5/4 {
 			t.Errorf("came back after %s, Retry-After said %s", wait, busy.After)
 		}
 		if wait := s.calls[3].at - s.calls[2].at; wait < firstBackoff/2 || wait > 2*firstBackoff {
@@ -113,6 +113,42 @@ func TestAgentKeepsOrder(t *testing.T) {
 			t.Errorf("%v of %v samples counted as sent, want 14 of 14", sent, read)
 		}
 	})
+}
+
+// TestAgentComesBackSoon: however long a gateway has been away, an agent comes when it
+// was told to, or after a few seconds, and not in step with the others.
+func TestAgentComesBackSoon(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		err         error
+		least, most time.Duration // between two attempts, once it has been away for long
+	}{
+		{"away", errors.New("connection refused"), maxBackoff / 2, maxBackoff},
+		{"told to come in a second", &LaterError{time.Second, errors.New("503")}, time.Second, 1250 * time.Millisecond},
+		{"told to come at once", &LaterError{0, errors.New("503")}, firstBackoff / 2, firstBackoff},
+		{"told to come next year", &LaterError{365 * 24 * time.Hour, errors.New("503")}, maxRetryAfter, maxRetryAfter * 5 / 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{}
+				for range 40 {
+					s.answers = append(s.answers, c.err)
+				}
+				runAgent(t, DefaultAgent(), s, 5*time.Hour)
+				pauses := map[time.Duration]bool{}
+				for i := 10; i <= 40; i++ {
+					wait := s.calls[i].at - s.calls[i-1].at
+					if wait < c.least || wait > c.most {
+						t.Errorf("attempt %d came %s after the one before, want %s to %s", i, wait, c.least, c.most)
+					}
+					pauses[wait] = true
+				}
+				if len(pauses) < 10 {
+					t.Errorf("%d pauses of different lengths: agents come back in step", len(pauses))
+				}
+			})
+		})
+	}
 }
 
 // TestAgentCountsWhatItDrops: the sum of sent and dropped is what was read.

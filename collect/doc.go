@@ -26,7 +26,9 @@
 //	503  Kafka did not acknowledge within ack_timeout: Retry-After likewise
 //
 // After 429 nothing of the body was written. After 503 it may have been, in part or whole:
-// sending it again is right, and makes the same samples twice at worst.
+// sending it again is right, and makes the same samples twice at worst. The samples of a
+// series group (by schemas.GroupLabels) have the same key whenever they come, so that a repeat is
+// in the partition of what it repeats, in order, and is dropped by the windows.
 //
 // Lines without a timestamp get the gateway's time before they are written, so that
 // it does not matter when they are read. Whether a time is too far in the past

@@ -164,15 +164,15 @@ func TestWriteLines(t *testing.T) {
 	}
 	r := b.read(1)[0]
 	want := "cpu,host=a usage=1i 1700000000000000000\nmem,host=a used=2 1700000000123000000\n"
-	if string(r.Value) != want || r.Key != nil || r.Topic != topics.Metrics || header(r, "content-type") != "text/plain; precision=ns" {
+	if string(r.Value) != want || r.Topic != topics.Metrics || header(r, "content-type") != "text/plain; precision=ns" {
 		t.Errorf("%s %q %q %s", r.Topic, r.Key, r.Value, header(r, "content-type"))
 	}
 	for precision, stamp := range map[string]string{"s": "1700000000", "ms": "1700000000123", "us": "1700000000123000", "u": "1700000000123000"} {
-		if status, _, _ := b.post("/write?precision="+precision, "a value=1\nb value=2 5"); status != 204 {
+		if status, _, _ := b.post("/write?precision="+precision, "a,host=x value=1\nb,host=x value=2 5"); status != 204 {
 			t.Fatalf("%s: status %d, want 204", precision, status)
 		}
 		r := b.read(1)[0]
-		if want := "a value=1 " + stamp + "\nb value=2 5\n"; string(r.Value) != want || header(r, "content-type") != "text/plain; precision="+strings.TrimSuffix(precision, "s")+"s" {
+		if want := "a,host=x value=1 " + stamp + "\nb,host=x value=2 5\n"; string(r.Value) != want || header(r, "content-type") != "text/plain; precision="+strings.TrimSuffix(precision, "s")+"s" {
 			t.Errorf("%s: %q %s, want %q", precision, r.Value, header(r, "content-type"), want)
 		}
 	}
@@ -184,7 +184,7 @@ func TestWriteLines(t *testing.T) {
 // TestPartialWrite: the good lines are kept, the bad ones are answered and go to deadletter.
 func TestPartialWrite(t *testing.T) {
 	b := newBed(t, Default())
-	status, _, answer := b.post("/write?precision=ms", "a value=1 1\nbad\nb value=2 x\nc value=3 3\nworse")
+	status, _, answer := b.post("/write?precision=ms", "a,host=x value=1 1\nbad\nb value=2 x\nc,host=x value=3 3\nworse")
 	if status != 400 || answer.Accepted != 2 || len(answer.Faults) != 3 || answer.Refused[formats.Undecodable] != 2 || answer.Refused[formats.BadTimestamp] != 1 {
 		t.Errorf("status %d, answer %+v", status, answer)
 	}
@@ -205,7 +205,7 @@ func TestPartialWrite(t *testing.T) {
 			t.Errorf("headers %v", r.Headers)
 		}
 	}
-	for key, want := range map[string]string{"good": "a value=1 1\nc value=3 3\n", "undecodable": "bad\nworse", "bad_timestamp": "b value=2 x"} {
+	for key, want := range map[string]string{"good": "a,host=x value=1 1\nc,host=x value=3 3\n", "undecodable": "bad\nworse", "bad_timestamp": "b value=2 x"} {
 		if got[key] != want {
 			t.Errorf("%s: %q, want %q", key, got[key], want)
 		}
@@ -355,11 +355,63 @@ func TestKafkaRefuses(t *testing.T) {
 	}
 }
 
+// TestAHostStaysInItsPartition: what is sent again, and what comes before and after it, is
+// in one partition, in order; and a body of many hosts is not a record for each.
+func TestAHostStaysInItsPartition(t *testing.T) {
+	b := newBed(t, Default())
+	const hosts = 3000
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	at := map[string]int32{}
+	for round := range 3 {
+		var lines, objects []string
+		for h := range hosts {
+			lines = append(lines, fmt.Sprintf("cpu,host=web%d usage=%d 1", h, round))
+			objects = append(objects, fmt.Sprintf(`{"metricName":"mem","tags":{"host":"web%d"},"timestamp":1,"value":%d}`, h, round))
+		}
+		for path, body := range map[string]string{"/write": strings.Join(lines, "\n"), "/api/v1/samples": "[" + strings.Join(objects, ",") + "]"} {
+			if status, _, answer := b.post(path, body); status != 204 {
+				t.Fatalf("%s: %d %+v", path, status, answer)
+			}
+			read, records := 0, 0
+			d := formats.NewDecoder()
+			for read < hosts {
+				fetches := b.reader.PollFetches(ctx)
+				if err := fetches.Err(); err != nil {
+					t.Fatalf("%s: %d of %d hosts read: %v", path, read, hosts, err)
+				}
+				fetches.EachRecord(func(r *kgo.Record) {
+					records++
+					d.Reset(header(r, "content-type"), r.Value, 0)
+					for e := d.Next(); e != nil; e = d.Next() {
+						read++
+						host := e.Samples[0].Series.Labels.Get("host")
+						if was, ok := at[host]; ok && was != r.Partition {
+							t.Fatalf("%s is in the partitions %v and %v", host, was, r.Partition)
+						}
+						at[host] = r.Partition
+					}
+				})
+			}
+			if records > keys {
+				t.Errorf("%s: %d records of one body, want at most %d", path, records, keys)
+			}
+		}
+	}
+	used := map[int32]bool{}
+	for _, p := range at {
+		used[p] = true
+	}
+	if len(at) != hosts || len(used) != 2 {
+		t.Errorf("%d hosts in %d partitions, want %d in both", len(at), len(used), hosts)
+	}
+}
+
 func TestLongBodies(t *testing.T) {
 	b := newBed(t, Default())
 	var body strings.Builder
 	for i := range 60_000 {
-		fmt.Fprintf(&body, "cpu,host=web%05d usage=%d 1700000000000000000\n", i, i)
+		fmt.Fprintf(&body, "cpu,host=web,core=%05d usage=%d 1700000000000000000\n", i, i)
 	}
 	long := "a,h=" + strings.Repeat("x", 4096) + ` v=1,s="` + strings.Repeat("y", recordBytes) + `" 1`
 	status, _, answer := b.post("/write", body.String()+long)

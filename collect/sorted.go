@@ -13,13 +13,20 @@ import (
 	"weir/schemas/topics"
 )
 
+// keys is how many keys the gateway's records have, each for the series groups that
+// hash to it: more than metrics has partitions, so that all get their share, and so few that
+// a body of very many hosts is no record for each.
+const keys = 1024
+
 // maxFaults bounds the faults that an answer lists.
 const maxFaults = 100
 
 // sorted is a body whose entries were sorted into good and bad.
 type sorted struct {
 	contentType      string
-	good             *chunks
+	format           formats.Format
+	good             map[int32]*chunks // by key
+	keys             []int32           // of good, by first appearance
 	samples, skipped int
 
 	reasons map[formats.Reason]int
@@ -39,7 +46,7 @@ func sortJSON(d *formats.Decoder, body []byte) *sorted {
 	d.ResetJSON(body)
 	for e := d.Next(); e != nil; e = d.Next() {
 		if s.judge(e) {
-			s.good.add(e.Raw)
+			s.goodOf(e).add(e.Raw)
 		}
 	}
 	return s
@@ -54,16 +61,34 @@ func sortLines(d *formats.Decoder, body []byte, p formats.Precision, now time.Ti
 		switch {
 		case !s.judge(e):
 		case e.Untimed:
-			s.good.add(bytes.TrimRight(e.Raw, " \r"), stamp)
+			s.goodOf(e).add(bytes.TrimRight(e.Raw, " \r"), stamp)
 		default:
-			s.good.add(e.Raw)
+			s.goodOf(e).add(e.Raw)
 		}
 	}
 	return s
 }
 
 func newSorted(f formats.Format, contentType string) *sorted {
-	return &sorted{contentType: contentType, good: newChunks(f), reasons: make(map[formats.Reason]int)}
+	return &sorted{contentType: contentType, format: f, good: map[int32]*chunks{}, reasons: make(map[formats.Reason]int)}
+}
+
+// goodOf returns the chunks of the entry's series group. Whoever sends a body again, as
+// after 503, has it in the same partitions, between what it sent before and after: so a
+// repeat is known, and no sample is late because another partition was read first.
+func (s *sorted) goodOf(e *formats.Entry) *chunks {
+	group := ""
+	if len(e.Samples) > 0 { // or it has strings alone
+		group = schemas.GroupOf(e.Samples[0].Series, schemas.GroupLabels)
+	}
+	key := schemas.Shard([]byte(group), keys)
+	c := s.good[key]
+	if c == nil {
+		c = newChunks(s.format)
+		s.good[key] = c
+		s.keys = append(s.keys, key)
+	}
+	return c
 }
 
 // judge counts an entry, and says whether it is good.
@@ -99,8 +124,10 @@ func (s *sorted) judge(e *formats.Entry) bool {
 // remote for deadletter.
 func (s *sorted) records(remote string) []*kgo.Record {
 	var records []*kgo.Record
-	for _, value := range s.good.values() {
-		records = append(records, metricsRecord(nil, value, s.contentType))
+	for _, key := range s.keys {
+		for _, value := range s.good[key].values() {
+			records = append(records, metricsRecord(strconv.AppendInt(nil, int64(key), 10), value, s.contentType))
+		}
 	}
 	for _, l := range s.bad {
 		for _, value := range l.chunks.values() {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -412,14 +413,22 @@ func (b *badInput) checkLetters(brokers []string) {
 			return
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			name := string(badName.Find(r.Value))
-			l, known := missing[name]
-			if !known {
-				b.t.Errorf("unexpected or twice in deadletter: %v %.100q", headers(r), r.Value)
-				return
+			names := badName.FindAll(r.Value, 1)
+			if headers(r)["weir.stage"] == "window" { // what was refused of one record of samples is one letter
+				names = badName.FindAll(r.Value, -1)
 			}
-			delete(missing, name)
-			l.check(b.t, r)
+			if len(names) == 0 {
+				b.t.Errorf("unexpected in deadletter: %v %.100q", headers(r), r.Value)
+			}
+			for _, name := range names {
+				l, known := missing[string(name)]
+				if !known {
+					b.t.Errorf("unexpected or twice in deadletter: %v %.100q", headers(r), r.Value)
+					continue
+				}
+				delete(missing, string(name))
+				l.check(b.t, r)
+			}
 		})
 	}
 }
@@ -449,7 +458,8 @@ func (l *wantedLetter) check(t *testing.T, r *kgo.Record) {
 		}
 	case "window":
 		var again []struct{ MetricName string }
-		if err := json.Unmarshal(r.Value, &again); err != nil || len(again) != 1 || again[0].MetricName != l.name {
+		err := json.Unmarshal(r.Value, &again)
+		if err != nil || !slices.ContainsFunc(again, func(s struct{ MetricName string }) bool { return s.MetricName == l.name }) {
 			t.Errorf("%s: %.200q (%v), want the sample as JSON", l.what, r.Value, err)
 		}
 		partition, err1 := strconv.Atoi(h["weir.partition"])

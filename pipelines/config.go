@@ -119,11 +119,26 @@ func checkAddress(d *conf.Doc, field, addr string) {
 // Load reads the config file and the rule files that it names, or, for file "",
 // takes the defaults. The error is conf.Faults with every fault of all of them.
 func Load(file string) (*Config, *alerts.RuleSet, error) {
-	c := Default()
 	if file == "" {
+		c := Default()
 		rules, err := alerts.Load(c.ruleConfig())
 		return &c, rules, err
 	}
+	c, files, err := read(file)
+	if c == nil {
+		return nil, nil, err
+	}
+	rules, ruleErr := alerts.Load(c.ruleConfig(), files...)
+	if err := joinFaults(err, ruleErr); err != nil {
+		return nil, nil, err
+	}
+	return c, rules, nil
+}
+
+// read reads the config file and the rule files that it names. With an error, which is
+// conf.Faults, it returns what could be read.
+func read(file string) (*Config, []alerts.File, error) {
+	c := Default()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, nil, unreadable(file, err)
@@ -144,11 +159,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 		}
 		files = append(files, alerts.File{Name: path, Data: text})
 	}
-	rules, err := alerts.Load(c.ruleConfig(), files...)
-	if err := joinFaults(d.Err(), err); err != nil {
-		return nil, nil, err
-	}
-	return &c, rules, nil
+	return &c, files, d.Err()
 }
 
 // ruleConfig is what rules are checked against. Tiers that are no tiers have their

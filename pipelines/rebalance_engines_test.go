@@ -276,11 +276,11 @@ notify:
 	for _, s := range spans {
 		route, routeOf := routed.pause(s)
 		window, windowOf := closed.pause(s)
-		told := delays(t, pager, s.from, s.to)
-		if len(told) == 0 {
-			t.Fatalf("%s: no alert fired", s.what)
+		told, err := delays(t, pager, want, s.from, s.to)
+		if err != nil || len(told) == 0 {
+			t.Fatalf("%s: %d changes of alerts were told, %v", s.what, len(told), err)
 		}
-		t.Logf("%s, %v: metrics/%d stood still for %v, samples/%d for %v; %d alerts fired, the slowest %v after its window",
+		t.Logf("%s, %v: metrics/%d stood still for %v, samples/%d for %v; %d changes of alerts were told, the slowest %v after its window",
 			s.what, s.to.Sub(s.from).Round(time.Millisecond), routeOf, route, windowOf, window, len(told), slices.Max(told).Round(time.Millisecond))
 		paused[s.what] = append(paused[s.what], max(route, window))
 		late[s.what] = append(late[s.what], slices.Max(told))

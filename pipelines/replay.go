@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"weir/collect"
@@ -47,7 +46,7 @@ func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) err
 		return err
 	}
 	defer closeAll()
-	bar := progressBar{out: progress, began: time.Now()}
+	bar := progressBar{out: newProgress(progress), began: time.Now()}
 	delivery := delivery{send: send, maxAge: windows.Default().MaxAge}
 	state, err := collect.Replay{Speed: r.Speed, ShiftMS: shift}.Run(ctx, recordings, delivery.publish, bar.draw)
 	bar.end(state)
@@ -158,27 +157,25 @@ func (d *delivery) refusedError() error {
 	return fmt.Errorf("%d samples refused, the first: %w", d.refused, d.first)
 }
 
-// progressBar draws one line again and again.
+// progressBar draws one line again and again; nothing else is written meanwhile.
 type progressBar struct {
-	out   io.Writer
+	out   *progress
 	began time.Time
 	drawn time.Time
 }
 
-const (
-	barWidth = 30
-	barEvery = 100 * time.Millisecond
-)
+const barEvery = 100 * time.Millisecond
 
 func (b *progressBar) draw(s collect.ReplayState) {
 	if now := time.Now(); now.Sub(b.drawn) >= barEvery {
 		b.drawn = now
-		fmt.Fprint(b.out, "\r"+b.line(s, now))
+		b.out.draw(b.line(s, now))
 	}
 }
 
 func (b *progressBar) end(s collect.ReplayState) {
-	fmt.Fprint(b.out, "\r"+b.line(s, time.Now())+"\n")
+	b.out.clear()
+	fmt.Fprintln(b.out.out, b.line(s, time.Now()))
 }
 
 func (b *progressBar) line(s collect.ReplayState, now time.Time) string {
@@ -186,7 +183,5 @@ func (b *progressBar) line(s collect.ReplayState, now time.Time) string {
 	if s.TotalBytes > 0 {
 		part = float64(s.ReadBytes) / float64(s.TotalBytes)
 	}
-	full := int(part * barWidth)
-	return fmt.Sprintf("[%s%s] %3.0f %%  %d samples  %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		100*part, s.Published, now.Sub(b.began).Round(100*time.Millisecond))
+	return fmt.Sprintf("%s %3.0f %%  %d samples  %s", bar(part), 100*part, s.Published, now.Sub(b.began).Round(100*time.Millisecond))
 }

@@ -2,12 +2,13 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/processors/generations"
@@ -46,7 +47,7 @@ type resharding struct {
 	adm      *kadm.Client
 	gens     *generations.Log
 	out      io.Writer
-	progress io.Writer
+	progress *progress
 }
 
 // Run does it, says on out what it does, and draws on progress how far it is. It returns
@@ -64,7 +65,7 @@ func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	w.out, w.progress = out, progress
+	w.out, w.progress = out, newProgress(progress)
 	live := w.gens.Current().Live()
 	newest := live[len(live)-1]
 	switch {
@@ -121,6 +122,9 @@ func firstShards(ctx context.Context, adm *kadm.Client) (int32, error) {
 	list, err := adm.ListTopics(ctx, topics.Windows)
 	if err == nil {
 		err = list[topics.Windows].Err
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return 0, fmt.Errorf("topic %s: %w Has weir run on these brokers?", topics.Windows, err)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("topic %s: %w", topics.Windows, err)
@@ -232,14 +236,14 @@ func (w *resharding) set(ctx context.Context, older, newer schemas.GenerationSta
 func (w *resharding) until(ctx context.Context, done func() (ok bool, far string)) error {
 	for {
 		ok, far := done()
-		fmt.Fprintf(w.progress, "\r\x1b[K%s", far)
 		if ok {
-			fmt.Fprint(w.progress, "\r\x1b[K")
+			w.progress.clear()
 			return nil
 		}
+		w.progress.draw(far)
 		select {
 		case <-ctx.Done():
-			fmt.Fprint(w.progress, "\n")
+			w.progress.clear()
 			return fmt.Errorf("interrupted: the plan stands; run the same again to see it through: %w", ctx.Err())
 		case <-time.After(step):
 		}
@@ -304,7 +308,7 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 	if err != nil {
 		return 0, err
 	}
-	committed, err := w.adm.FetchOffsets(ctx, group)
+	committed, err := w.committed(ctx, group)
 	if err != nil {
 		return 0, err
 	}
@@ -322,9 +326,11 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 	return behind, nil
 }
 
-// bar draws a fraction.
-func bar(done float64) string {
-	const width = 30
-	n := int(max(0, min(1, done)) * width)
-	return "[" + strings.Repeat("#", n) + strings.Repeat(".", width-n) + "]"
+// committed is what the group has committed: nothing if nobody has joined it yet.
+func (w *resharding) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	offsets, err := w.adm.FetchOffsets(ctx, group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	return offsets, err
 }

@@ -92,20 +92,23 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 	}
 	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
-		Instance: p.instance, Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
+		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
 	p.health.warn("window", w.Warning)
+	p.rules.follow(w.SetRules)
+	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{served(run, p.server.top, query.Top(w.Sources, time.Now)), w.Waiting}, nil
+	return role{served(run, p.server.top, query.Top(w, time.Now)), w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 	})
+	p.recovery.of("alert", a.Recovery)
 	return role{a.Run, a.Waiting}, nil
 }
 

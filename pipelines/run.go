@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,13 +22,20 @@ import (
 	"weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required; Run it once.
+// Process is one process of weir. All fields are required but File, Reload and Terminal; Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
+	// File is where Config and Rules are from, "" for none. When something comes from
+	// Reload, which may be nil, the rules are loaded again.
+	File   string
+	Reload <-chan os.Signal
 	Roles  []string  // of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
+	// Terminal is where Log is shown, if that is a terminal: recovery draws a bar there.
+	// Without it, Log tells how far recovery is.
+	Terminal *Terminal
 
 	reg      *prometheus.Registry
 	health   *Health
@@ -37,6 +46,8 @@ type Process struct {
 	state    *writeback.Store // the local copy of the tables
 	tiers    *tiers
 	server   *server
+	rules    *rules
+	recovery recoveries
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -55,6 +66,10 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	defer p.server.close()
 
+	p.rules = newRules(p.Rules, func() (*alerts.RuleSet, error) { return p.Config.LoadRules(p.File) }, p.reg, p.Log)
+	if slices.Contains(p.Roles, "window") {
+		p.server.reload.serve(p.rules)
+	}
 	if p.instance, err = instanceID(p.Config.Data); err != nil {
 		return err
 	}
@@ -82,10 +97,25 @@ func (p *Process) Run(ctx context.Context) error {
 	for _, r := range roles {
 		defer keep.start(r.name, r.health, r.build)()
 	}
+	var telling sync.WaitGroup
+	telling.Go(func() { p.tellRecovery(ctx) })
+	defer telling.Wait()
 	go p.tellReady(ctx, health)
-	<-ctx.Done()
+	p.await(ctx)
 	p.Log.Info("stopping")
 	return nil
+}
+
+// await returns when ctx ends, and reloads the rules until then when it is asked to.
+func (p *Process) await(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.Reload:
+			_ = p.rules.reload() // it has logged what was wrong
+		}
+	}
 }
 
 // closed closes what the process shares, when the roles have stopped.
@@ -181,4 +211,17 @@ func (p *Process) host() string {
 		return "localhost"
 	}
 	return h
+}
+
+// address is where this process' page is, for people who look at it from another
+// machine: a host:port that only this machine understands has its name instead.
+func (p *Process) address() string {
+	host, port, err := net.SplitHostPort(p.server.addr)
+	if err != nil {
+		return p.server.addr
+	}
+	if ip := net.ParseIP(host); ip.IsUnspecified() || ip.IsLoopback() {
+		host = p.host()
+	}
+	return net.JoinHostPort(host, port)
 }

@@ -295,7 +295,7 @@ notify:
 			}
 			return nil
 		})
-		if !strings.Contains(w.Log(t), "somebody altered a topic") {
+		if !strings.Contains(w.Log(t), "somebody altered") {
 			t.Errorf("weir %s has not logged that samples was altered", w.Name)
 		}
 	}

@@ -22,6 +22,7 @@ type server struct {
 	writes *slot  // the gateway's
 	pages  *slot  // the query role's
 	top    *slot  // the window role's
+	reload *slot  // of the rules, where the window role is
 	http   http.Server
 	log    *slog.Logger
 }
@@ -71,12 +72,13 @@ func listen(addr string, reg *prometheus.Registry, health *Health, log *slog.Log
 	if err != nil {
 		return nil, fmt.Errorf("http: %w", err)
 	}
-	s := &server{addr: ln.Addr().String(), writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, log: log}
+	s := &server{addr: ln.Addr().String(), writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, reload: &slot{role: "window"}, log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", serveHealthz)
 	mux.Handle("GET /readyz", health)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
 	mux.Handle("POST /", s.writes)
+	mux.Handle("POST /-/reload", s.reload)
 	mux.Handle("GET /api/v1/top", s.top)
 	mux.Handle("/", s.pages)
 	s.http = http.Server{

@@ -36,32 +36,39 @@ func (s Shards) Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	hot := 0
+	hot, orphans := 0, 0
 	for _, g := range w.gens.Current().Live() {
-		n, err := s.table(ctx, w, g, reports, out)
+		h, o, err := s.table(ctx, w, g, reports, out)
 		if err != nil {
 			return err
 		}
-		hot += n
+		hot += h
+		if g.State != schemas.Planned {
+			orphans += o
+		}
+	}
+	if orphans > 0 {
+		fmt.Fprintf(out, "shards not heard of for %s: %d. Does a process with the role window run, and is it ready (/readyz)?\n", reportStale, orphans)
 	}
 	if hot > 0 {
-		fmt.Fprintf(out, "%d shards carry more than %.0f %% of %.0f samples/s: add instances, or shards with weir reshard --shards N\n", hot, 100*warnAt, s.Most)
+		fmt.Fprintf(out, "shards that carry more than %.0f %% of %.0f samples/s: %d. Add instances, or shards with weir reshard --shards N\n", 100*warnAt, s.Most, hot)
 	}
 	return nil
 }
 
-// table prints a generation and returns how many of its shards carry too much.
-func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, reports map[string]schemas.ShardReport, out io.Writer) (hot int, err error) {
+// table prints a generation and returns how many of its shards carry too much, and how
+// many have no owner that was heard of.
+func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, reports map[string]schemas.ShardReport, out io.Writer) (hot, orphans int, err error) {
 	ends, err := w.adm.ListEndOffsets(ctx, topics.SamplesOf(g.Gen))
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("end of %s: %w", topics.SamplesOf(g.Gen), err)
+		return 0, 0, fmt.Errorf("end of %s: %w", topics.SamplesOf(g.Gen), err)
 	}
-	committed, err := w.adm.FetchOffsets(ctx, topics.WindowGroupOf(g.Gen))
+	committed, err := w.committed(ctx, topics.WindowGroupOf(g.Gen))
 	if err != nil {
-		return 0, fmt.Errorf("offsets of %s: %w", topics.WindowGroupOf(g.Gen), err)
+		return 0, 0, fmt.Errorf("offsets of %s: %w", topics.WindowGroupOf(g.Gen), err)
 	}
 	shards := make([]schemas.ShardReport, g.Shards)
 	sum := 0.0
@@ -69,6 +76,7 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 		shards[i] = reports[(&schemas.ShardReport{Gen: g.Gen, Shard: int32(i)}).Key()]
 		if time.Since(time.UnixMilli(shards[i].AtMS)) > reportStale {
 			shards[i].Owner, shards[i].PerSecond = "-", 0
+			orphans++
 		}
 		sum += shards[i].PerSecond
 	}
@@ -94,7 +102,7 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.2f\t%s\t\n", i, r.Owner, lag, r.Groups, r.Series, r.PerSecond, skew, mark)
 	}
 	if extra := len(ends[topics.SamplesOf(g.Gen)]) - int(g.Shards); extra > 0 {
-		defer fmt.Fprintf(out, "somebody added %d partitions to %s; they stay empty. weir reshard --shards N is the way to more shards\n", extra, topics.SamplesOf(g.Gen))
+		defer fmt.Fprintf(out, "%s has %d partitions more than on record, as somebody altered it or its table; they stay empty. weir reshard --shards N is the way to more shards\n", topics.SamplesOf(g.Gen), extra)
 	}
-	return hot, t.Flush()
+	return hot, orphans, t.Flush()
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // Top prints what processes know of their sources: those that send the most, and
 // those that something is wrong with.
 type Top struct {
-	URLs []string // of the processes; each knows the partitions that it owns
+	URLs []string // of the processes; each knows the shards that it owns
 	By   string   // order of the first table: rate or series
 	Rows int      // most rows of a table
 }
@@ -29,57 +30,119 @@ type Top struct {
 // topWithin bounds how long a process may take to answer.
 const topWithin = 10 * time.Second
 
-// Run asks and prints once. It returns an error that names the process when one
-// does not answer, or answers that it has no window role.
+// ParseURL returns the address of a process, which may be written host:port. The error
+// says what it must be.
+func ParseURL(text string) (string, error) {
+	base := text
+	if !strings.Contains(base, "://") {
+		base = "http://" + base
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" && base != text {
+		return "", errors.New("must be http://host:port or host:port")
+	}
+	return strings.TrimSuffix(base, "/"), nil
+}
+
+// known is what some processes know.
+type known struct {
+	busiest, named           []schemas.Source
+	sources, wrong           int // that the processes know: more than fit
+	owned, shards, processes int
+}
+
+// Run asks all processes once, and prints. When some do not answer, or keep no windows, it
+// prints what the others know, and returns an error that names them.
 func (t Top) Run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, topWithin)
 	defer cancel()
-	busiest, total, err := t.ask(ctx, t.By)
-	if err != nil {
+	k, err := t.askAll(ctx)
+	if k.processes == 0 {
 		return err
 	}
-	named, _, err := t.ask(ctx, "named")
-	if err != nil {
-		return err
+	if printErr := t.print(k, out); printErr != nil {
+		return printErr
 	}
+	return err
+}
+
+func (t Top) print(k known, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "SOURCE\tSAMPLES/S\tSERIES\tLARGEST METRIC\tLATE BY\tCOLLAPSED\tREFUSED")
-	for _, s := range busiest {
+	for _, s := range k.busiest {
 		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\t%s\t%s\n", plain(s.Source), s.SamplesPerSecond, s.Series,
 			largest(s), late(s.DelayMS), counts(s.Collapsed), counts(s.Refused))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if total > len(busiest) {
-		fmt.Fprintf(out, "and %d more\n", total-len(busiest))
+	more(out, k.sources-len(k.busiest))
+	if len(k.named) == 0 {
+		fmt.Fprintln(out, "\nNo source is beyond a limit, and no clock seems wrong.")
+	} else {
+		fmt.Fprintln(out, "\nBeyond a limit, or with a wrong clock:")
 	}
-	if len(named) == 0 {
-		_, err = fmt.Fprintln(out, "\nNo source is beyond a limit, and no clock seems wrong.")
-		return err
-	}
-	fmt.Fprintln(out, "\nBeyond a limit, or with a wrong clock:")
-	for _, s := range named {
+	for _, s := range k.named {
 		fmt.Fprintf(w, "%s\t%s\tlast at %s\n", plain(s.Source), strings.Join(wrong(s), "; "), time.UnixMilli(s.LastMS).UTC().Format(time.RFC3339))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	more(out, k.wrong-len(k.named))
+	if k.owned < k.shards {
+		fmt.Fprintf(out, "\nThis is of %d of %d shards. Ask the owners of the others, too, each with --url; weir shards names them.\n", k.owned, k.shards)
+	}
+	return nil
 }
 
-// ask merges the answers of all processes, in the order by.
-func (t Top) ask(ctx context.Context, by string) (all []schemas.Source, total int, err error) {
-	for _, base := range t.URLs {
-		var body struct {
-			Sources []schemas.Source
-			Total   int
-		}
-		if err := getJSON(ctx, base, "/api/v1/top?by="+by+"&limit="+strconv.Itoa(t.Rows), &body); err != nil {
-			return nil, 0, err
-		}
-		all = append(all, body.Sources...)
-		total += body.Total
+// more says that the table was cut. A process does not know all of its sources by name.
+func more(out io.Writer, n int) {
+	if n > 0 {
+		fmt.Fprintf(out, "and at least %d more: see --rows\n", n)
 	}
-	all = schemas.Top(all, by)
-	return all[:min(t.Rows, len(all))], total, nil
+}
+
+// askAll merges the answers of all processes, which it asks at once. The error joins
+// those of the processes that did not answer.
+func (t Top) askAll(ctx context.Context) (known, error) {
+	answers, faults := make([]known, len(t.URLs)), make([]error, len(t.URLs))
+	var all sync.WaitGroup
+	for i, base := range t.URLs {
+		all.Go(func() { answers[i], faults[i] = t.ask(ctx, base) })
+	}
+	all.Wait()
+	var k known
+	for i, a := range answers {
+		if faults[i] != nil {
+			continue
+		}
+		k.busiest, k.named = append(k.busiest, a.busiest...), append(k.named, a.named...)
+		k.sources, k.wrong = k.sources+a.sources, k.wrong+a.wrong
+		k.owned, k.shards, k.processes = k.owned+a.owned, max(k.shards, a.shards), k.processes+1
+	}
+	cut := func(list []schemas.Source, by string) []schemas.Source {
+		list = schemas.Top(list, by)
+		return list[:min(t.Rows, len(list))]
+	}
+	k.busiest, k.named = cut(k.busiest, t.By), cut(k.named, "named")
+	return k, errors.Join(faults...)
+}
+
+// ask is what one process knows.
+func (t Top) ask(ctx context.Context, base string) (k known, err error) {
+	type answer struct {
+		Sources              []schemas.Source
+		Total, Owned, Shards int
+	}
+	var busiest, named answer
+	path := "/api/v1/top?limit=" + strconv.Itoa(t.Rows) + "&by="
+	if err := getJSON(ctx, base, path+t.By, &busiest); err != nil {
+		return known{}, err
+	}
+	if err := getJSON(ctx, base, path+"named", &named); err != nil {
+		return known{}, err
+	}
+	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards}, nil
 }
 
 // getJSON reads what base answers at path.

@@ -14,11 +14,17 @@ import (
 	"weir/schemas"
 )
 
-// knows serves what a process knows of its sources.
+// half is a process that owns 4 of 8 shards, and knows the sources.
+type half []schemas.Source
+
+func (h half) Sources(int64) []schemas.Source { return h }
+func (half) Shards() (owned, all int)         { return 4, 8 }
+
+// knows serves what a process knows of its sources, which are of half of the shards.
 func knows(t *testing.T, sources ...schemas.Source) string {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/v1/top", query.Top(func(int64) []schemas.Source { return sources }, time.Now))
+	mux.Handle("GET /api/v1/top", query.Top(half(sources), time.Now))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL
@@ -45,7 +51,7 @@ db01    300.2      2310    q (2001)        0s       metric_limit=7  -
 web01   20.0       100     cpu.usage (17)  1.5s     -               -
 web02   1.0        3       up (1)          0s       -               -
 mail    0.5        1       up (1)          5m0s     -               -
-and 2 more
+and at least 2 more: see --rows
 
 Beyond a limit, or with a wrong clock:
 db01          collapsed metric_limit=7, most series in q (2001)        last at 2027-01-15T08:00:01Z
@@ -58,8 +64,16 @@ ahead         clock fast by 20s                                        last at 2
 		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
 	}
 	out.Reset()
-	if err := (Top{URLs: []string{one, two}, By: "series", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "\ndb01 ") {
+	if err := (Top{URLs: []string{one, two}, By: "series", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "\ndb01 ") ||
+		!strings.HasSuffix(out.String(), "and at least 3 more: see --rows\n") { // of the named
 		t.Errorf("by series: %v\n%s", err, out.String())
+	}
+	out.Reset()
+	nobody := "http://" + freeAddress(t)
+	err := Top{URLs: []string{nobody, one}, By: "rate", Rows: 9}.Run(t.Context(), &out)
+	if err == nil || !strings.Contains(err.Error(), nobody+" does not answer") || !strings.Contains(out.String(), "\nweb01 ") ||
+		!strings.Contains(out.String(), "This is of 4 of 8 shards.") {
+		t.Errorf("one of two processes: %v\n%s", err, out.String())
 	}
 	out.Reset()
 	if err := (Top{URLs: []string{knows(t)}, By: "rate", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "No source is beyond a limit") {

@@ -71,7 +71,8 @@ func TestPage(t *testing.T) {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
-	mux.Handle("GET /api/v1/top", Top(func(nowMS int64) []schemas.Source { return pageSources(nowMS) }, time.Now))
+	watch := &fakeWatcher{sources: pageSources(now), owned: 3}
+	mux.Handle("GET /api/v1/top", Top(watch, time.Now))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(live.hub.close) // before the server, which waits for its streams
@@ -135,6 +136,19 @@ func TestPage(t *testing.T) {
 		!strings.Contains(named[1], "2,001 of its 2,310 series are of http.requests") {
 		t.Errorf("limits: %q", named)
 	}
+	if all := strings.Join(named, "\n"); !strings.Contains(all, "Its clock is 5 min 1 s fast") || !strings.Contains(all, "Its clock is 4 min 59 s slow") {
+		t.Errorf("clocks: %q", named)
+	}
+	limitsNote := func(p *webtest.Page) (note string) {
+		t.Helper()
+		if err := p.Eval(ctx, "document.querySelector('#limits:not([hidden]) #limits-note')?.textContent ?? 'hidden'", &note); err != nil {
+			t.Fatal(err)
+		}
+		return note
+	}
+	if note := limitsNote(page); !strings.Contains(note, "its own 3 of 8 shards") {
+		t.Errorf("of 3 of 8 shards the page says %q", note)
+	}
 
 	// A window that closes now is in the chart without a reload.
 	before := view.Charts[0].Windows
@@ -142,6 +156,15 @@ func TestPage(t *testing.T) {
 	produce(t, cluster, windowRecord(w))
 	if err := page.Await(ctx, fmt.Sprintf("document.querySelector('figure[data-tier=\"10s\"]').dataset.windows == %d", before+1)); err != nil {
 		t.Errorf("live window: %v", err)
+	}
+	// A late partial of it is read from the store, which merges them.
+	whole, late := w, w
+	whole.Count, whole.Sum = 5, 5*50
+	late.Part, late.Count, late.Sum = schemas.NewPart(0, 7), 3, whole.Sum-w.Sum
+	store.add(whole)
+	produce(t, cluster, windowRecord(late))
+	if err := page.Await(ctx, "document.querySelector('figure[data-tier=\"10s\"]').innerText.replaceAll('\\n', ' ').match(/avg\\s*50\\s.*5 samples/)"); err != nil {
+		t.Errorf("late partial: %v", err)
 	}
 	// So is an alert that resolves.
 	resolved := pageAlert("high_cpu", schemas.Resolved, now, 12, map[string]string{"host": "web01"})
@@ -213,11 +236,27 @@ func TestPage(t *testing.T) {
 	if err := bare.Await(ctx, "document.querySelector('#series-note').textContent.startsWith('No series yet')"); err != nil {
 		t.Error(err)
 	}
-	var hidden bool
-	if err := bare.Eval(ctx, "document.querySelector('#limits').hidden", &hidden); err != nil || !hidden {
-		t.Errorf("limits of nobody are shown: %v", err)
+	if note := limitsNote(bare); note != "hidden" {
+		t.Errorf("limits of nobody are shown, with %q", note)
 	}
 	shot(bare, "empty")
+
+	// A process that keeps no windows does not say that nobody is beyond a limit.
+	without := http.NewServeMux()
+	without.Handle("/", nothing.mux)
+	without.HandleFunc("GET /api/v1/top", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the role window does not run in this process", http.StatusServiceUnavailable)
+	})
+	queryOnly := httptest.NewServer(without)
+	t.Cleanup(queryOnly.Close)
+	t.Cleanup(nothing.live.hub.close)
+	if bare, err = browser.Open(ctx, queryOnly.URL+"/", "light", 1440, 900); err != nil {
+		t.Fatal(err)
+	}
+	if err := bare.Await(ctx, "document.querySelector('#limits:not([hidden]) #limits-note')?.textContent.startsWith('This process keeps no windows')"); err != nil {
+		t.Error(err)
+	}
+	shot(bare, "unowned")
 	live.hub.close()
 	server.CloseClientConnections()
 	server.Close()

@@ -17,14 +17,25 @@ const (
 
 type topBody struct {
 	Sources []schemas.Source `json:"sources"`
-	Total   int              `json:"total"` // more than len(sources) when the limit cut the list
+	Total   int              `json:"total"`  // more than len(sources) when the limit cut the list
+	Owned   int              `json:"owned"`  // shards that the sources are of
+	Shards  int              `json:"shards"` // that there are
 }
 
-// Top answers GET /api/v1/top: the sources that sources knows, in the order that was
-// asked for; by=named leaves out those that nothing is wrong with.
-func Top(sources func(nowMS int64) []schemas.Source, now func() time.Time) http.Handler {
+// Watcher knows the sources of the shards that a process owns.
+type Watcher interface {
+	// Sources are those that send the most and those with something wrong, in no order.
+	// nowMS is the wall clock.
+	Sources(nowMS int64) []schemas.Source
+	// Shards is how many shards the process owns, and how many there are.
+	Shards() (owned, all int)
+}
+
+// Top answers GET /api/v1/top: the sources that watch knows, in the order that was asked
+// for; by=named leaves out those that nothing is wrong with.
+func Top(watch Watcher, now func() time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := top(r, sources(now().UnixMilli()))
+		body, err := top(r, watch, now().UnixMilli())
 		var f *fault
 		if errors.As(err, &f) {
 			writeJSON(w, http.StatusBadRequest, faultBody{errorBody{Status: "error", ErrorType: "bad_data", Message: f.Error()}, *f})
@@ -34,7 +45,7 @@ func Top(sources func(nowMS int64) []schemas.Source, now func() time.Time) http.
 	})
 }
 
-func top(r *http.Request, all []schemas.Source) (any, error) {
+func top(r *http.Request, watch Watcher, nowMS int64) (any, error) {
 	p := parseParams(r.URL.RawQuery, "by", "limit")
 	limit := p.limit("limit", defaultTop, maxTop)
 	by := p.text("by")
@@ -47,6 +58,8 @@ func top(r *http.Request, all []schemas.Source) (any, error) {
 	if p.fault != nil {
 		return nil, p.fault
 	}
-	all = schemas.Top(all, by)
-	return topBody{Sources: append([]schemas.Source{}, all[:min(limit, len(all))]...), Total: len(all)}, nil
+	all := schemas.Top(watch.Sources(nowMS), by)
+	body := topBody{Sources: append([]schemas.Source{}, all[:min(limit, len(all))]...), Total: len(all)}
+	body.Owned, body.Shards = watch.Shards()
+	return body, nil
 }

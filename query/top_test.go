@@ -10,17 +10,28 @@ import (
 	"weir/schemas"
 )
 
+// fakeWatcher knows its sources, of some of 8 shards.
+type fakeWatcher struct {
+	sources []schemas.Source
+	owned   int
+	askedMS int64
+}
+
+func (f *fakeWatcher) Sources(nowMS int64) []schemas.Source {
+	f.askedMS = nowMS
+	return f.sources
+}
+
+func (f *fakeWatcher) Shards() (owned, all int) { return f.owned, 8 }
+
 func TestTop(t *testing.T) {
-	asked := int64(0)
-	h := Top(func(nowMS int64) []schemas.Source {
-		asked = nowMS
-		return []schemas.Source{
-			{Source: "b", SamplesPerSecond: 1, Series: 5, Refused: map[string]int64{"rate_limit": 3}, LastMS: 10},
-			{Source: "a", SamplesPerSecond: 1, Series: 7},
-			{Source: "c", SamplesPerSecond: 9, Series: 1, Clock: schemas.SlowClock, LastMS: 20, DelayMS: 300_000},
-			{Source: "d", Collapsed: map[string]int64{"metric_limit": 2}, LastMS: 15},
-		}
-	}, func() time.Time { return time.UnixMilli(nowMS) })
+	watch := &fakeWatcher{owned: 3, sources: []schemas.Source{
+		{Source: "b", SamplesPerSecond: 1, Series: 5, Refused: map[string]int64{"rate_limit": 3}, LastMS: 10},
+		{Source: "a", SamplesPerSecond: 1, Series: 7},
+		{Source: "c", SamplesPerSecond: 9, Series: 1, Clock: schemas.SlowClock, LastMS: 20, DelayMS: 300_000},
+		{Source: "d", Collapsed: map[string]int64{"metric_limit": 2}, LastMS: 15},
+	}}
+	h := Top(watch, func() time.Time { return time.UnixMilli(nowMS) })
 	get := func(url string) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, url, nil))
@@ -41,12 +52,12 @@ func TestTop(t *testing.T) {
 		for _, s := range got.Sources {
 			names = append(names, s.Source)
 		}
-		if !slices.Equal(names, tc.want) || got.Total != tc.total {
-			t.Errorf("%s: %v of %d", tc.query, names, got.Total)
+		if !slices.Equal(names, tc.want) || got.Total != tc.total || got.Owned != 3 || got.Shards != 8 {
+			t.Errorf("%s: %v of %d, %d of %d shards", tc.query, names, got.Total, got.Owned, got.Shards)
 		}
 	}
-	if asked != nowMS {
-		t.Errorf("asked at %d", asked)
+	if watch.askedMS != nowMS {
+		t.Errorf("asked at %d", watch.askedMS)
 	}
 	if s := decode[topBody](t, get("/api/v1/top?by=named&limit=1")).Sources[0]; s.Clock != schemas.SlowClock || s.DelayMS != 300_000 {
 		t.Errorf("%+v", s)
@@ -56,10 +67,10 @@ func TestTop(t *testing.T) {
 	} {
 		wantFault(t, get("/api/v1/top"+tc[0]), tc[1], tc[2])
 	}
-	empty := Top(func(int64) []schemas.Source { return nil }, time.Now)
+	empty := Top(&fakeWatcher{}, time.Now)
 	rec := httptest.NewRecorder()
 	empty.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/v1/top", nil))
-	if body := rec.Body.String(); body != "{\"sources\":[],\"total\":0}\n" {
+	if body := rec.Body.String(); body != "{\"sources\":[],\"total\":0,\"owned\":0,\"shards\":8}\n" {
 		t.Errorf("of nothing: %s", body)
 	}
 }

@@ -111,12 +111,12 @@ func (g *Generations) After(gen int) *Generation {
 type ShardReport struct {
 	Gen       int     `json:"gen"`
 	Shard     int32   `json:"shard"`
-	Owner     string  `json:"owner"` // the process' instance id
+	Owner     string  `json:"owner"` // the address of the process' page, or what else it is called
 	AtMS      int64   `json:"at_ms"` // wall clock, ms
 	Groups    int64   `json:"groups"`
 	Open      int64   `json:"open"` // groups that hold a window, or something that rules wait for
 	Series    int64   `json:"series"`
-	PerSecond float64 `json:"per_second"` // samples, since the report before
+	PerSecond float64 `json:"per_second"` // samples, the mean of the last half minute
 }
 
 // Key identifies the shard in the compacted topic.

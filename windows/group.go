@@ -241,7 +241,7 @@ func (g *Group) ForgetMS(keepMS int64) int64 {
 	switch {
 	case !g.started && g.floor == 0, len(g.fps) > 0 && g.started, g.nextClose != math.MaxInt64:
 		return 0
-	case !g.started: // every sample was refused
+	case !g.started: // every sample was refused, or none came since InheritDelay
 		return g.floor + keepMS
 	}
 	return g.WallAt(g.clock) + keepMS

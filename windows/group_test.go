@@ -241,6 +241,16 @@ func TestForgotten(t *testing.T) {
 	if at := after.ForgetMS(cfg.KeepMS()); after.Fresh() || at <= forget {
 		t.Errorf("a group that refused all is forgotten at %d, now is %d", at, forget)
 	}
+	heir := NewGroup(co)
+	heir.InheritDelay(co, 5000, start)
+	if at := heir.ForgetMS(cfg.KeepMS()); heir.Fresh() || heir.DelayMS() != 5000 || at <= start {
+		t.Errorf("a group that inherited its delay, %d ms, is forgotten at %d, now is %d", heir.DelayMS(), at, start)
+	}
+	apply(heir, 1, start, start)
+	heir.InheritDelay(co, 9000, start)
+	if heir.DelayMS() != 5000 {
+		t.Errorf("a group that has samples inherited a delay: %d ms", heir.DelayMS())
+	}
 }
 
 // TestManyOriginPartitions: a topic may have more partitions than a group remembers. The

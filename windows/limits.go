@@ -204,9 +204,9 @@ func (g *Group) LargestMetric() (metric string, series int) {
 
 // full says that there are no new series at that event time, ms. It is the one limit
 // that depends on more than the group's own state, so a replay after a crash may
-// decide otherwise. So that the same window is never made twice of different samples,
-// a Core that was full takes new series again only from the next window of the largest
-// tier on.
+// decide otherwise, and the group's windows of that time be made of other samples. To
+// make that rare, and so that without a crash no window is counted in part, a Core that
+// was full takes new series again only from the next window of the largest tier on.
 func (co *Core) full(timeMS int64) bool {
 	if co.total >= co.maxTotal {
 		largest := co.sizes[len(co.sizes)-1]

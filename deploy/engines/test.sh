@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs the tests that need real engines: Go files with the build tag `engines`. It starts Apache Kafka and
 # Apache Cassandra on free ports with empty data folders, runs the tests, and stops both whatever happens.
-# Arguments go to `go test`, for example: test.sh -run TestEnginesKill
+# TestStorageOutage, which waits for ten minutes, runs beside the others on engines of its own; what it
+# printed is shown when both have ended. With arguments, which go to `go test`, all run on one pair of
+# engines, one after the other, for example: test.sh -run TestKills
 #
 # What the tests find in their environment:
 #   WEIR_TEST_KAFKA, WEIR_TEST_CQL   host:port of the engines
@@ -11,15 +13,18 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export WEIR_ENGINES=$PWD/deploy/engines
+aside=TestStorageOutage
 
 bash "$WEIR_ENGINES/install.sh"
 WEIR_CHROMIUM=$(command -v chromium)
 WEIR_CQLSH=${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}/cqlsh/bin/cqlsh
+export WEIR_CHROMIUM WEIR_CQLSH
 
-# Below 32768, where no outgoing connection of this machine takes its port.
+# free_port SLOT prints the first of three free ports, others than for any other slot. They are below
+# 32768, where no outgoing connection of this machine takes its port.
 free_port() {
   local port
-  while port=$((20000 + RANDOM % 1200 * 10)); do
+  while port=$((20000 + RANDOM % 750 * 16 + $1 * 3)); do
     for next in 0 1 2; do (exec 3<> "/dev/tcp/127.0.0.1/$((port + next))") 2> /dev/null && continue 2; done
     echo "$port"
     return
@@ -27,41 +32,76 @@ free_port() {
 }
 
 tmp=$(mktemp -d)
+mkdir "$tmp/all" "$tmp/aside"
+beside=
 finish() {
-  WIPE=1 "$WEIR_ENGINES/kafka/stop.sh" KILL || true
-  WIPE=1 "$WEIR_ENGINES/cassandra/stop.sh" KILL || true
+  # First the tests, which might start an engine again.
+  [ -z "$beside" ] || kill -KILL -- "-$beside" 2> /dev/null || true
+  for pair in "$tmp"/*/; do
+    WIPE=1 KAFKA_RUN=${pair}kafka "$WEIR_ENGINES/kafka/stop.sh" KILL || true
+    WIPE=1 CASSANDRA_RUN=${pair}cassandra "$WEIR_ENGINES/cassandra/stop.sh" KILL || true
+  done
   rm -rf "$tmp"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-KAFKA_PORT=$(free_port)
-CQL_PORT=$(free_port)
-[ "$KAFKA_PORT" != "$CQL_PORT" ] || CQL_PORT=$((CQL_PORT + 4))
-mkdir "$tmp/go"
-export TMPDIR=$tmp/go # what the tests leave behind goes with the rest
-export KAFKA_PORT CQL_PORT KAFKA_RUN="$tmp/kafka" CASSANDRA_RUN="$tmp/cassandra" WEIR_CHROMIUM WEIR_CQLSH
-export WEIR_TEST_KAFKA=127.0.0.1:$KAFKA_PORT WEIR_TEST_CQL=127.0.0.1:$CQL_PORT
-"$WEIR_ENGINES/kafka/start.sh" & kafka=$!
-"$WEIR_ENGINES/cassandra/start.sh" & cassandra=$!
-wait "$kafka"
-wait "$cassandra"
+# engines FOLDER SLOT starts a pair of engines there, which what runs later in this shell finds. It takes two slots.
+engines() {
+  local kafka cassandra
+  export KAFKA_RUN="$1/kafka" CASSANDRA_RUN="$1/cassandra" TMPDIR="$1/go" # what the tests leave behind goes with the rest
+  KAFKA_PORT=$(free_port "$2")
+  CQL_PORT=$(free_port $(($2 + 1)))
+  export KAFKA_PORT CQL_PORT WEIR_TEST_KAFKA=127.0.0.1:$KAFKA_PORT WEIR_TEST_CQL=127.0.0.1:$CQL_PORT
+  mkdir "$TMPDIR"
+  "$WEIR_ENGINES/kafka/start.sh" & kafka=$!
+  "$WEIR_ENGINES/cassandra/start.sh" & cassandra=$!
+  wait "$kafka"
+  wait "$cassandra"
+}
+
+# run ARGUMENTS… runs tests on the engines, and says what those logged if one failed.
+run() {
+  local log=$TMPDIR/go-test.log status=0 engine
+  go test -tags engines -count=1 -p 1 -timeout 40m -v "$@" 2>&1 |
+    tee "$log" | grep --line-buffered -v '^=== ' || status=${PIPESTATUS[0]}
+  if [ "$status" != 0 ]; then
+    for engine in "$KAFKA_RUN"/out.log* "$CASSANDRA_RUN"/out.log*; do
+      printf '\nthe last warnings of %s, and its end:\n' "$engine"
+      grep -E ' (WARN|ERROR) ' "$engine" | tail -n 10 | cut -c 1-300 || true
+      tail -n 5 "$engine" | cut -c 1-300
+    done
+    echo
+    grep -E '^(--- FAIL|panic:|FAIL|ok)' "$log" || true
+  fi
+  return "$status"
+}
 
 # Only what needs engines: the tests of files with the tag, in the packages that have such files.
 files=$(grep -rlE --include='*_test.go' '^//go:build (.*[^a-z!])?engines\b' .)
 tests=$(sed -nE 's/^func (Test[A-Za-z0-9_]+)\(.*/\1/p' $files | sort -u | paste -sd'|')
 packages=$(dirname $files | sort -u)
 
-status=0
-go test -tags engines -count=1 -p 1 -timeout 20m -v -run "^($tests)\$" "$@" $packages 2>&1 |
-  tee "$tmp/go-test.log" | grep --line-buffered -v '^=== ' || status=${PIPESTATUS[0]}
-if [ "$status" != 0 ]; then
-  for log in "$KAFKA_RUN"/out.log* "$CASSANDRA_RUN"/out.log*; do
-    printf '\nthe last warnings of %s, and its end:\n' "$log"
-    grep -E ' (WARN|ERROR) ' "$log" | tail -n 10 | cut -c 1-300 || true
-    tail -n 5 "$log" | cut -c 1-300
-  done
-  echo
-  grep -E '^(--- FAIL|panic:|FAIL|ok)' "$tmp/go-test.log" || true
+if [ $# -gt 0 ]; then
+  engines "$tmp/all" 0
+  run -run "^($tests)\$" "$@" $packages
+  exit
 fi
+
+set -m # a process group of its own, so that it can be ended whole
+(
+  trap - EXIT INT TERM HUP
+  set +m
+  engines "$tmp/aside" 2
+  run -run "^$aside\$" $(dirname $(grep -lE "^func $aside\(" $files))
+) > "$tmp/aside.log" 2>&1 &
+beside=$!
+set +m
+status=0
+engines "$tmp/all" 0
+run -run "^($tests)\$" -skip "^$aside\$" $packages || status=$?
+echo "waiting for $aside"
+wait "$beside" || status=$?
+beside=
+cat "$tmp/aside.log"
 exit "$status"

@@ -185,6 +185,28 @@ func (w *Weir) Get(path string) (status int, body string, err error) {
 	return resp.StatusCode, string(b), err
 }
 
+// Memory is what the running process has resident now, and the most that it has had, bytes.
+func (w *Weir) Memory(t testing.TB) (rss, peak int64) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		var kB int64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kB); n == 1 {
+			rss = kB << 10
+		}
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kB); n == 1 {
+			peak = kB << 10
+		}
+	}
+	if rss == 0 || peak == 0 {
+		t.Fatalf("weir %s: no VmRSS and VmHWM in\n%s", w.Name, status)
+	}
+	return rss, peak
+}
+
 // Log returns all that the process has logged, in all its lives.
 func (w *Weir) Log(t testing.TB) string {
 	t.Helper()

@@ -21,8 +21,9 @@
 // the future, sent again; routers, machines and disks lost at any point of any step;
 // partitions moved, with the former owner going on for a while; records of dead
 // processes that arrive later; time-outs; clocks that are off; metrics growing; hours
-// in which nothing happens. In the calm part, after a long silence, faults go on, but
-// each second is brought to its end before the next begins.
+// in which nothing happens; in some runs more series and samples than the limits allow.
+// In the calm part, after a long silence, faults go on, but each second is brought to
+// its end before the next begins.
 //
 // # What must hold
 //
@@ -30,8 +31,8 @@
 // byte by byte and key by key in the same order, what one process without faults emits
 // from the same log; the tables are what windowtest.Oracle says of the samples; every
 // sample is accounted for once; no two rows share a stamp; refused samples are in
-// deadletter; and in the calm part the transitions of alerts are those of a batch
-// evaluation (rules.go).
+// deadletter; overflow series have exact totals (limits.go); and in the calm part the
+// transitions of alerts are those of a batch evaluation (rules.go).
 //
 // A violation is shrunk to as few ops as still show it, and kept under testdata.
 package simulation

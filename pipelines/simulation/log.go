@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas/topics"
+	"weir/windows"
 )
 
 // topic is a topic of the broker: what is appended stays.
@@ -84,6 +85,9 @@ func (o *outbox) queue(id int) *queue {
 func (o *outbox) produce(atMS int64, r *kgo.Record, done func(*kgo.Record, error)) {
 	r.Timestamp = time.UnixMilli(atMS)
 	t := o.w.topics[r.Topic]
+	if r.Topic == topics.DeadLetter && headerOf(r, "weir.reason") == string(windows.TotalLimit) {
+		o.w.turned[string(r.Key)] = true
+	}
 	for _, q := range o.queues {
 		if q.topic == t && q.part == r.Partition {
 			q.items = append(q.items, item{r, done})

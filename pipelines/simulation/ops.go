@@ -34,6 +34,9 @@ var verbs = []struct {
 	{"again", "host partition", func(w *World, a [5]int) bool {
 		return in(a[0], len(w.hosts)) && in(a[1], len(w.metrics)) && w.hosts[a[0]].again(a[1])
 	}},
+	{"some", "host partition samples", func(w *World, a [5]int) bool {
+		return in(a[0], len(w.hosts)) && in(a[1], len(w.metrics)) && w.hosts[a[0]].some(a[1], a[2])
+	}},
 	{"mood", "host low", func(w *World, a [5]int) bool {
 		if in(a[0], len(w.hosts)) {
 			w.hosts[a[0]].low = a[1] == 1
@@ -378,10 +381,12 @@ func (p Params) String() string {
 	return b.String()
 }
 
-var paramNames = []string{"seed", "hosts", "metrics", "shards", "reshard", "alerts", "routers", "machines", "chunk", "tiers", "max_age_s", "max_future_s"}
+var paramNames = []string{"seed", "hosts", "metrics", "shards", "reshard", "alerts", "routers", "machines", "chunk", "tiers", "max_age_s", "max_future_s",
+	"paths", "max_series", "per_metric", "total", "rate"}
 
 func (p *Params) fields() []*int {
-	return []*int{&p.Seed, &p.Hosts, &p.Metrics, &p.Shards, &p.Reshard, &p.Alerts, &p.Routers, &p.Machines, &p.Chunk, &p.Tiers, &p.MaxAge, &p.Future}
+	return []*int{&p.Seed, &p.Hosts, &p.Metrics, &p.Shards, &p.Reshard, &p.Alerts, &p.Routers, &p.Machines, &p.Chunk, &p.Tiers, &p.MaxAge, &p.Future,
+		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate}
 }
 
 // ParseParams reads what String wrote. It returns an error that quotes the line.
@@ -400,7 +405,7 @@ func ParseParams(line string) (Params, error) {
 		}
 		*p.fields()[i] = n
 	}
-	if p.Tiers < 0 || p.Tiers >= len(tierSets) || p.Reshard < 0 || max(p.Shards, p.Reshard, p.Alerts) > 16 || min(p.Hosts, p.Metrics, p.Shards, p.Alerts, p.Routers, p.Machines, p.Chunk) < 1 {
+	if p.Tiers < 0 || p.Tiers >= len(tierSets) || min(p.Reshard, p.Paths, p.MaxSeries, p.PerMetric, p.Total, p.Rate) < 0 || max(p.Shards, p.Reshard, p.Alerts) > 16 || min(p.Hosts, p.Metrics, p.Shards, p.Alerts, p.Routers, p.Machines, p.Chunk) < 1 {
 		return p, fmt.Errorf("%q: out of bounds", line)
 	}
 	return p, nil

@@ -38,6 +38,13 @@ func newPlanner(seed uint64) *planner {
 	params := Params{Seed: int(seed % 1_000_000_007), Hosts: 1 + rnd.IntN(3), Metrics: 1 + rnd.IntN(3), Shards: 1 + rnd.IntN(2), Reshard: []int{0, 0, 1, 2, 3}[rnd.IntN(5)], Alerts: 1 + rnd.IntN(2),
 		Routers: 1 + rnd.IntN(2), Machines: 1 + rnd.IntN(3), Chunk: []int{2, 5, 1000}[rnd.IntN(3)], Tiers: rnd.IntN(len(tierSets)),
 		MaxAge: []int{60, 300, 3600, 86400}[rnd.IntN(4)], Future: []int{0, 20, 60}[rnd.IntN(3)]}
+	if rnd.IntN(3) == 0 { // of each limit, some
+		params.Paths = rnd.IntN(7)
+		params.MaxSeries = []int{0, 0, 2, 4, 6, 8}[rnd.IntN(6)]
+		params.PerMetric = []int{0, 0, 1, 2, 3, 4}[rnd.IntN(6)]
+		params.Total = []int{0, 0, 0, 4, 8, 14}[rnd.IntN(6)]
+		params.Rate = []int{0, 0, 1, 2, 4, 8}[rnd.IntN(6)]
+	}
 	p.w = newWorld(params)
 	return p
 }
@@ -180,7 +187,11 @@ func (p *planner) send() {
 	shift := 0
 	switch k := p.n(20); {
 	case p.repeats && k == 0:
-		p.do("again", host, part)
+		if p.oneIn(3) {
+			p.do("some", host, part, 1+p.n(4))
+		} else {
+			p.do("again", host, part)
+		}
 		return
 	case p.late && k < 3:
 		shift = -p.n(15_000)

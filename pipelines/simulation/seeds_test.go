@@ -2,4 +2,4 @@
 
 package simulation
 
-const defaultSeeds = 200
+const defaultSeeds = 150

@@ -39,7 +39,8 @@ func TestSeeds(t *testing.T) {
 	}
 	t.Logf("%+v", all)
 	for what, n := range map[string]int{"late samples": all.Late, "refused samples": all.Refused, "dropped samples": all.Dropped,
-		"kills": all.Kills, "moves": all.Moves, "records processed by zombies": all.ZombieReads, "calm parts": all.Calm} {
+		"kills": all.Kills, "moves": all.Moves, "records processed by zombies": all.ZombieReads, "calm parts": all.Calm,
+		"collapsed samples": all.Collapsed, "samples beyond a limit": all.Limited} {
 		if n == 0 && from == 1 && n >= 20 {
 			t.Errorf("no %s in %d runs", what, n)
 		}
@@ -98,10 +99,11 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// busyWorld plays some ops that leave traces in every topic.
+// busyWorld plays some ops that leave traces in every topic, and has 5 series too many.
 func busyWorld(t *testing.T) *World {
 	t.Helper()
-	w := newWorld(Params{Seed: 5, Hosts: 2, Metrics: 2, Shards: 2, Alerts: 2, Routers: 1, Machines: 2, Chunk: 1000, MaxAge: 3600, Future: 20})
+	w := newWorld(Params{Seed: 5, Hosts: 2, Metrics: 2, Shards: 2, Alerts: 2, Routers: 1, Machines: 2, Chunk: 1000, MaxAge: 3600, Future: 20,
+		Paths: 5, MaxSeries: 4, Rate: 8})
 	for i := range 60 {
 		w.do(Op{"send", [5]int{i % 2, i % 2, 0, 1}})
 		w.settle()
@@ -141,18 +143,58 @@ func TestChecksFind(t *testing.T) {
 			r.Value = append(append([]byte(nil), r.Value...), ' ')
 		}, "alerts: key"},
 		"a row is lost": {func(w *World) {
-			for k := range w.store.rows {
-				delete(w.store.rows, k)
-				return
+			for k, r := range w.store.rows {
+				if !isOverflow(r.window.Series) {
+					delete(w.store.rows, k)
+					return
+				}
 			}
 		}, "tables:"},
 		"a row is wrong": {func(w *World) {
 			for k, r := range w.store.rows {
-				r.window.Count++
-				w.store.rows[k] = r
-				return
+				if !isOverflow(r.window.Series) {
+					r.window.Count++
+					w.store.rows[k] = r
+					return
+				}
 			}
 		}, "tables:"},
+		"a row of collapsed series is wrong": {func(w *World) {
+			for k, r := range w.store.rows {
+				if isOverflow(r.window.Series) {
+					r.window.Max += 1000
+					w.store.rows[k] = r
+					return
+				}
+			}
+		}, "tables:"},
+		"a collapsed sample is not counted as one": {func(w *World) {
+			for k, r := range w.store.rows {
+				if isOverflow(r.window.Series) && r.window.TierMS == w.tiers[0] {
+					r.window.Count++
+					w.store.rows[k] = r
+					return
+				}
+			}
+		}, "in overflow series"},
+		"a group has a series too many": {func(w *World) {
+			for k, r := range w.store.rows {
+				if r.window.TierMS == w.tiers[len(w.tiers)-1] {
+					r.window.Series.Metric = "e"
+					k.series = r.window.Series.String()
+					w.store.rows[k] = r
+				}
+			}
+		}, "limits:"},
+		"a window has a sample too many": {func(w *World) {
+			for k, r := range w.store.rows {
+				if r.window.TierMS == w.tiers[0] {
+					r.window.Count += 80
+					w.store.rows[k] = r
+					return
+				}
+			}
+		}, "limits:"},
 		"a row is written twice": {func(w *World) {
 			for _, r := range w.store.rows {
 				r.window.Last++

@@ -61,7 +61,11 @@ func (s *store) write(w *schemas.Window) {
 	k := rowKey{w.Series.String(), w.TierMS, w.StartMS, w.Part}
 	r := row{stamp: w.EndMS()*1000 + int64(w.Revision), window: *w}
 	old, known := s.rows[k]
-	if known && old.stamp == r.stamp && !sameRow(&old.window, w) {
+	switch {
+	case !known || old.stamp != r.stamp || sameRow(&old.window, w):
+	case s.w.params.Total > 0 && s.w.turned[schemas.GroupOf(w.Series, schemas.GroupLabels)]:
+		s.w.stats.Unlike++
+	default:
 		s.w.violate("one stamp, two rows: %s %s start %d part %d revision %d: count %d sum %v last %v, and count %d sum %v last %v",
 			k.series, schemas.TierName(k.tierMS), k.startMS-epochMS, k.part, w.Revision,
 			old.window.Count, old.window.Sum, old.window.Last, w.Count, w.Sum, w.Last)

@@ -49,12 +49,11 @@ func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 			continue
 		}
 		header := func(name string) string {
-			i := slices.IndexFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == name })
-			if i < 0 {
+			v := headerOf(r, name)
+			if v == "" {
 				w.violate("deadletter %s: without %s", r.Value, name)
-				return ""
 			}
-			return string(r.Headers[i].Value)
+			return v
 		}
 		for _, s := range samples {
 			series := schemas.Series{Metric: s.MetricName, Labels: schemas.NewLabels(s.Tags)}
@@ -64,13 +63,23 @@ func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 	return out
 }
 
+// headerOf is a header of a record, or "".
+func headerOf(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
 // checkLetters: what is refused is in deadletter, at least once.
 func (w *World) checkLetters(want []*kgo.Record) {
 	var all []*kgo.Record
 	for _, log := range w.topics[topics.DeadLetter].parts {
 		all = append(all, log...)
 	}
-	got, wanted := w.lettersOf(all), w.lettersOf(want)
+	got, wanted := w.lettersOf(w.ofUnturned(all)), w.lettersOf(w.ofUnturned(want))
 	for l := range wanted {
 		if got[l] == 0 {
 			w.violate("deadletter: %s %d=%v was refused (%s) and is not there", l.series, l.timeMS-epochMS, l.value, l.reason)
@@ -150,127 +159,67 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 // over to the next (processors/window/handover.go).
 func isHandover(r *kgo.Record) bool { return len(r.Value) > 0 && r.Value[0] == 'H' }
 
-// rememberedSections is how many sections of a group are known when they are repeated
-// (windows/doc.go).
-const rememberedSections = 32
-
-// delivery is what the samples topic holds, seen without any state: which samples are to be
-// counted, in the order of arrival, and how many are not.
-type delivery struct {
-	accepted  []schemas.Sample
-	future    map[letter]int
-	repeated  int              // samples in sections that came before, or repeat one of the last
-	firstAt   map[point]record // that brought it first
-	uncertain map[point]int    // samples that came again after their section was forgotten
-	total     int
-}
-
-func (w *World) delivered() *delivery {
-	d := &delivery{future: map[letter]int{}, firstAt: map[point]record{}, uncertain: map[point]int{}}
-	seen, counted := map[sectionID]bool{}, map[point]bool{}
-	type group struct {
-		gen int
-		key string
-	}
-	recent := map[group][][]schemas.Sample{}
-	w.eachSection(func(id sectionID, r *kgo.Record, samples []schemas.Sample) {
-		d.total += len(samples)
-		if seen[id] {
-			d.repeated += len(samples)
-			return
-		}
-		seen[id] = true
-		g := group{id.gen, id.group}
-		if slices.ContainsFunc(recent[g], func(old []schemas.Sample) bool {
-			return slices.EqualFunc(old, samples, func(a, b schemas.Sample) bool { return pointOf(&a) == pointOf(&b) })
-		}) {
-			d.repeated += len(samples)
-			return
-		}
-		recent[g] = append(recent[g], samples)
-		if n := len(recent[g]); n > rememberedSections {
-			recent[g] = recent[g][n-rememberedSections:]
-		}
-		for _, s := range samples {
-			p := pointOf(&s)
-			switch {
-			case s.TimeMS > r.Timestamp.UnixMilli()+w.windowsCfg.MaxFuture.MS():
-				d.future[letter{p, string(windows.TooNew), recordOf(r)}]++
-			case counted[p]:
-				d.uncertain[p]++
-			default:
-				counted[p] = true
-				d.firstAt[p] = recordOf(r)
-				d.accepted = append(d.accepted, s)
-			}
-		}
-	})
-	return d
-}
-
 // checkRows compares the tables with the oracle, and the counters with what was
-// delivered. It returns the oracle's windows.
+// delivered. It returns the windows that rules are to be evaluated on: the oracle's, or
+// those of the tables where series were collapsed.
 func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schemas.Window {
-	d := w.delivered()
 	refused := w.lettersOf(letters)
-	old := map[point]bool{}
+	want, got := []schemas.Window(nil), w.store.merged()
+	d := w.delivered(refused, placesOf(got))
 	for l, n := range refused {
-		switch l.reason {
-		case string(windows.TooNew):
-			if d.future[l] != n {
-				w.violate("%s %d=%v: refused %d times as too new, want %d", l.series, l.timeMS-epochMS, l.value, n, d.future[l])
-			}
-		case string(windows.TooOld):
-			// One that comes again when its group is long forgotten is refused, and counts.
-			if l.record == d.firstAt[l.point] {
-				old[l.point] = true
-			}
-			if l.timeMS >= w.now-w.windowsCfg.MaxAge.MS() {
-				w.violate("%s %d=%v: refused as too old", l.series, l.timeMS-epochMS, l.value)
-			}
-		default:
-			w.violate("%s %d=%v: refused: %s", l.series, l.timeMS-epochMS, l.value, l.reason)
+		if came := d.has[occurrence{l.point, l.record}]; n > came {
+			w.violate("%s %d=%v: refused (%s) %d times, and came %d times", l.series, l.timeMS-epochMS, l.value, l.reason, n, came)
+		}
+		if l.reason == string(windows.TooOld) && l.timeMS >= w.now-w.windowsCfg.MaxAge.MS() {
+			w.violate("%s %d=%v: refused as too old", l.series, l.timeMS-epochMS, l.value)
 		}
 	}
-	for l, n := range d.future {
-		if refused[l] != n {
-			w.violate("%s %d=%v: too new, and refused %d times, want %d", l.series, l.timeMS-epochMS, l.value, refused[l], n)
-		}
+	w.checkLimits(refused, d)
+	want = windowtest.Oracle(d.accepted, w.tiers...)
+	truth := want
+	collapsed := overflowSeries(got)
+	if len(collapsed) > 0 {
+		truth = got
+		w.checkCollapsed(got, counts[overflowCounter])
+		want, got = w.collapse(want, collapsed), w.collapse(got, collapsed)
 	}
-	accepted := slices.DeleteFunc(slices.Clone(d.accepted), func(s schemas.Sample) bool { return old[pointOf(&s)] })
-	want := windowtest.Oracle(accepted, w.tiers...)
-	got := w.store.merged()
 	if len(d.uncertain) > 0 { // README: a repeat counts once only so long
 		w.stats.Uncertain += len(d.uncertain)
-		got, want = w.without(got, d.uncertain), w.without(want, d.uncertain)
+		got, want = w.without(got, d.uncertain, collapsed), w.without(want, d.uncertain, collapsed)
 	}
+	got, want = w.unturned(got), w.unturned(want)
 	w.stats.Windows += len(want)
 	if err := windowtest.Compare(got, want); err != nil {
 		w.violate("tables: %w", err)
 	}
-	applied, refusedN := counts["applied"]+counts["late"], counts[string(windows.TooOld)]+counts[string(windows.TooNew)]
+	applied, refusedN := counts["applied"]+counts["late"], 0
+	for _, reason := range []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.RateLimit} {
+		refusedN += counts[string(reason)]
+	}
 	w.stats.Applied, w.stats.Late, w.stats.Refused = applied, counts["late"], refusedN
+	w.stats.Limited = refusedN - counts[string(windows.TooOld)] - counts[string(windows.TooNew)]
 	w.stats.Dropped = counts[string(windows.Replayed)] + counts[string(windows.Duplicate)]
 	if sum := applied + refusedN + w.stats.Dropped; sum != d.total {
 		w.violate("%d samples delivered, but %d applied + %d refused + %d dropped", d.total, applied, refusedN, w.stats.Dropped)
 	}
-	if len(d.uncertain) == 0 && applied != len(accepted) {
-		w.violate("%d samples applied, want %d", applied, len(accepted))
+	if len(d.uncertain) == 0 && applied != len(d.accepted) {
+		w.violate("%d samples applied, want %d", applied, len(d.accepted))
 	}
-	return windowtest.Oracle(accepted, w.tiers...)
+	return truth
 }
 
-// without leaves out the windows that uncertain samples belong to.
-func (w *World) without(ws []schemas.Window, uncertain map[point]int) []schemas.Window {
+// without leaves out the windows that uncertain samples belong to, under the names
+// that they have when series are collapsed.
+func (w *World) without(ws []schemas.Window, uncertain map[point]schemas.Series, collapsed map[string]bool) []schemas.Window {
 	type slot struct {
 		series  string
 		tierMS  int64
 		startMS int64
 	}
 	drop := map[slot]bool{}
-	for p := range uncertain {
+	for p, s := range uncertain {
 		for _, tier := range w.tiers {
-			drop[slot{p.series, tier, p.timeMS - p.timeMS%tier}] = true
+			drop[slot{collapsedName(s, collapsed).String(), tier, p.timeMS - p.timeMS%tier}] = true
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(ws), func(x schemas.Window) bool {
@@ -278,15 +227,21 @@ func (w *World) without(ws []schemas.Window, uncertain map[point]int) []schemas.
 	})
 }
 
-// counted are weir_window_samples_total by result.
+// overflowCounter stands for weir_window_overflow_samples_total in counted.
+const overflowCounter = "overflow"
+
+// counted are weir_window_samples_total by result, and overflowCounter.
 func (w *World) counted() map[string]int {
 	families, err := w.registry.Gather()
 	w.must(err)
 	out := map[string]int{}
 	for _, f := range families {
-		if f.GetName() == "weir_window_samples_total" {
-			for _, m := range f.GetMetric() {
+		for _, m := range f.GetMetric() {
+			switch f.GetName() {
+			case "weir_window_samples_total":
 				out[m.GetLabel()[0].GetValue()] = int(m.GetCounter().GetValue())
+			case "weir_window_overflow_samples_total":
+				out[overflowCounter] += int(m.GetCounter().GetValue())
 			}
 		}
 	}

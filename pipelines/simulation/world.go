@@ -3,9 +3,11 @@ package simulation
 import (
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +43,13 @@ type Params struct {
 	Tiers    int // which of tierSets
 	MaxAge   int // s
 	Future   int // max_future, s
+
+	// Limits, 0 for none that matters.
+	Paths     int // series of a host that come and go
+	MaxSeries int // of a host
+	PerMetric int // series of a metric of a host
+	Total     int // series of all hosts
+	Rate      int // samples a second of a host
 }
 
 var tierSets = [][]windows.Tier{
@@ -72,6 +81,9 @@ type World struct {
 	machines []*machine
 	ghosts   []*outbox // of killed processes: what the network still holds
 	store    *store
+	// turned are the groups of which a process, living or dead, turned away a series
+	// because of the limit in all.
+	turned map[string]bool
 
 	windowProc  *window.Processor
 	alertProc   *alert.Processor
@@ -107,6 +119,10 @@ type Stats struct {
 	Uncertain                   int // samples sent again after weir may have forgotten the first
 	StaleLast                   int // alerts whose last record is not their last state
 	Forgotten                   int // records that delete an alert
+	Collapsed                   int // samples that were counted in overflow series
+	Overflows                   int // of Windows, those of overflow series
+	Limited                     int // of Refused, those that were beyond a limit
+	Turned, Unlike              int // groups that met the limit in all, and rows of theirs that were made in two ways
 }
 
 // Add adds those of another run.
@@ -118,11 +134,20 @@ func (s *Stats) Add(o Stats) {
 }
 
 func newWorld(p Params) *World {
-	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, registry: prometheus.NewRegistry()}
+	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, registry: prometheus.NewRegistry()}
 	w.windowsCfg = windows.Default()
 	w.windowsCfg.Tiers = tierSets[p.Tiers]
 	w.windowsCfg.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)
 	w.windowsCfg.MaxFuture = conf.Duration(time.Duration(p.Future) * time.Second)
+	for _, l := range []struct {
+		limit *int
+		n     int
+	}{{&w.windowsCfg.MaxSeries, p.MaxSeries}, {&w.windowsCfg.MaxSeriesPerMetric, p.PerMetric},
+		{&w.windowsCfg.MaxSeriesTotal, p.Total}, {&w.windowsCfg.MaxRate, p.Rate}} {
+		if l.n > 0 {
+			*l.limit = l.n
+		}
+	}
 	w.tiers = w.windowsCfg.TiersMS()
 	var graces []int64
 	for _, t := range w.windowsCfg.Tiers {
@@ -224,8 +249,8 @@ type host struct {
 	w      *World
 	id     int
 	skewMS int64
-	low    bool // send nothing that a rule could fire on
-	series []schemas.Series
+	low    bool             // send nothing that a rule could fire on
+	series []schemas.Series // that it always has
 	newest int64
 	used   map[int64]int // how often a time was given to a sample
 	last   []schemas.Sample
@@ -233,13 +258,15 @@ type host struct {
 
 func newHost(w *World, id int) *host {
 	h := &host{w: w, id: id, used: map[int64]int{}}
-	name := fmt.Sprintf("h%d", id)
+	name := h.name()
 	for _, m := range []string{"a", "b", "c"} {
 		h.series = append(h.series, schemas.Series{Metric: m, Labels: schemas.NewLabels(map[string]string{"host": name})})
 	}
 	h.series = append(h.series, schemas.Series{Metric: "a", Labels: schemas.NewLabels(map[string]string{"host": name, "cpu": "1"})})
 	return h
 }
+
+func (h *host) name() string { return fmt.Sprintf("h%d", h.id) }
 
 // send makes count samples of each series, a second apart, the last at its clock and
 // shiftMS, and appends them to a partition of metrics as one record.
@@ -256,10 +283,27 @@ func (h *host) send(p int, shiftMS int64, count int) {
 		for k, s := range h.series {
 			out = append(out, schemas.Sample{Series: s, TimeMS: ts, Value: h.value(k, ts) + float64(n)/4})
 		}
+		for k, s := range h.passing(ts) {
+			out = append(out, schemas.Sample{Series: s, TimeMS: ts, Value: h.value(k, ts) + float64(n)/4})
+		}
 	}
 	h.last = out
 	h.w.stats.Sent += len(out)
 	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{out})
+}
+
+// passing are the series that the host has at a time beside those that it always has,
+// by a number of theirs. A path is there for a while and returns after others.
+func (h *host) passing(ts int64) iter.Seq2[int, schemas.Series] {
+	return func(yield func(int, schemas.Series) bool) {
+		for i := range h.w.params.Paths {
+			path := 10*i + int(mix(uint64(h.w.params.Seed), uint64(h.id), uint64(i), uint64(ts/40_000))%4)
+			labels := schemas.NewLabels(map[string]string{"host": h.name(), "path": strconv.Itoa(path)})
+			if !yield(100+path, schemas.Series{Metric: []string{"a", "d"}[i%2], Labels: labels}) {
+				return
+			}
+		}
+	}
 }
 
 // again sends the last record once more, as a sender does that saw no answer.
@@ -269,6 +313,18 @@ func (h *host) again(p int) bool {
 	}
 	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{slices.Clone(h.last)})
 	h.w.stats.Repeats += len(h.last)
+	return true
+}
+
+// some sends the first n samples of the last record once more, as a sender does that
+// batches again.
+func (h *host) some(p, n int) bool {
+	n = min(n, len(h.last))
+	if n <= 0 {
+		return false
+	}
+	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{slices.Clone(h.last[:n])})
+	h.w.stats.Repeats += n
 	return true
 }
 

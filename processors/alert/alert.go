@@ -70,6 +70,14 @@ func (p *Processor) Waiting() string {
 	return "starting"
 }
 
+// Recovery is how far the partitions of this process have recovered.
+func (p *Processor) Recovery() writeback.Recovery {
+	if e := p.engine.Load(); e != nil {
+		return e.Recovery()
+	}
+	return writeback.Recovery{}
+}
+
 // Run processes until ctx ends; see writeback.Engine.Run. It may be called again
 // after it returned.
 func (p *Processor) Run(ctx context.Context) error {

@@ -9,8 +9,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -183,4 +185,30 @@ func (b *bed) committed() int64 {
 	var sum int64
 	offsets.Each(func(o kadm.OffsetResponse) { sum += max(o.At, 0) })
 	return sum
+}
+
+// refuseSamples has the broker answer writes to samples with err when refuse says so.
+func (b *bed) refuseSamples(err *kerr.Error, refuse func() bool) {
+	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		p := req.(*kmsg.ProduceRequest)
+		if id := b.cluster.TopicInfo(topics.Samples).TopicID; p.Topics[0].Topic != topics.Samples && p.Topics[0].TopicID != id {
+			return nil, nil, false
+		}
+		if !refuse() {
+			return nil, nil, false
+		}
+		resp := p.ResponseKind().(*kmsg.ProduceResponse)
+		for _, in := range p.Topics {
+			out := kmsg.NewProduceResponseTopic()
+			out.Topic, out.TopicID = in.Topic, in.TopicID
+			for _, part := range in.Partitions {
+				op := kmsg.NewProduceResponseTopicPartition()
+				op.Partition, op.ErrorCode = part.Partition, err.Code
+				out.Partitions = append(out.Partitions, op)
+			}
+			resp.Topics = append(resp.Topics, out)
+		}
+		return resp, nil, true
+	})
 }

@@ -1,10 +1,6 @@
 package route
 
-import (
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // counters are the processor's own metrics. What is read again after a restart
 // counts again.
@@ -31,7 +27,7 @@ func newCounters(reg prometheus.Registerer) *counters {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_route_refused_total",
 			Help: "Records, or entries of records, that were refused."}, []string{"reason"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_route_lag_records",
-			Help: "Records of a partition of metrics behind the last that was handed on, when it was last read."}, []string{"partition"}),
+			Help: "Records of a partition of metrics that are not handed on and committed yet, as of the last 2 s."}, []string{"partition"}),
 	}
 	for _, reason := range reasons() {
 		c.refused.WithLabelValues(reason)
@@ -39,5 +35,3 @@ func newCounters(reg prometheus.Registerer) *counters {
 	reg.MustRegister(c.refused, c.lag)
 	return c
 }
-
-func partitionLabel(p int32) string { return strconv.Itoa(int(p)) }

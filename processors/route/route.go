@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/processors/generations"
+	"weir/processors/lag"
 	"weir/schemas"
 	"weir/schemas/topics"
 )
@@ -113,6 +114,7 @@ func (r *Router) run(ctx context.Context) error {
 		return err
 	}
 	defer cl.CloseAllowingRebalance()
+	defer lag.Follow(cl, Group, topics.Metrics, r.count.lag)()
 	r.member.Store(cl)
 	defer r.member.Store(nil)
 	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log}
@@ -174,11 +176,6 @@ func (r *Router) handOn(cl *kgo.Client, e *encoder, fetches kgo.Fetches) error {
 		return err
 	}
 	cl.MarkCommitRecords(last...)
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if n := len(p.Records); n > 0 {
-			r.count.lag.WithLabelValues(partitionLabel(p.Partition)).Set(float64(p.HighWatermark - p.Records[n-1].Offset - 1))
-		}
-	})
 	return nil
 }
 
@@ -232,18 +229,14 @@ func (r *Router) groupOptions() []kgo.Opt {
 
 // revoked commits what was handed on. It is called between polls, when all that
 // was polled has been.
-func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
+func (r *Router) revoked(ctx context.Context, cl *kgo.Client, _ map[string][]int32) {
 	if err := cl.CommitMarkedOffsets(ctx); err != nil {
 		r.log.Warn("offsets not committed: records will be read again", "err", err)
 	}
-	r.lost(ctx, cl, gone)
 }
 
-func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
-	for _, p := range gone[topics.Metrics] {
-		r.count.lag.DeleteLabelValues(partitionLabel(p))
-	}
-}
+// lost commits nothing: others may own the partitions already.
+func (r *Router) lost(context.Context, *kgo.Client, map[string][]int32) {}
 
 // inspect returns the id of metrics, and an error if samples, of any generation, has too
 // few partitions.

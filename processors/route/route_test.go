@@ -10,14 +10,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -49,6 +50,36 @@ func TestRunHandsOnAndCommits(t *testing.T) {
 	}
 	if got := counted(t, run.count.samples); got != 1500 {
 		t.Errorf("counted %v samples, want 1500", got)
+	}
+}
+
+// TestLagIsKnownWhileNothingIsHandedOn: records come, and the router is stuck with those before.
+func TestLagIsKnownWhileNothingIsHandedOn(t *testing.T) {
+	b := newBed(t, 1)
+	var stuck atomic.Bool
+	b.refuseSamples(kerr.NotLeaderForPartition, stuck.Load) // tried again by the client
+	run := b.start(b.router(Default()))
+	st := newState()
+	b.feed(0, 10, 1)
+	b.settled(st)
+	stuck.Store(true)
+	b.feed(10, 30, 1)
+	ctx, tick := b.context(), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for lag := 0.0; lag != 30; <-tick.C {
+		var m dto.Metric
+		if err := run.count.lag.WithLabelValues("0").Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		if lag = m.GetGauge().GetValue(); ctx.Err() != nil {
+			t.Fatalf("the lag is %v, want 30", lag)
+		}
+	}
+	stuck.Store(false)
+	b.settled(st)
+	run.cancel()
+	if err := b.wait(run); err != nil {
+		t.Fatalf("Run: %v", err)
 	}
 }
 
@@ -215,28 +246,9 @@ func TestProduceErrorEndsRunAndNothingIsLost(t *testing.T) {
 	b.feed(0, 50, 2)
 	b.settled(st)
 	var once sync.Once
-	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		p := req.(*kmsg.ProduceRequest)
-		if id := b.cluster.TopicInfo(topics.Samples).TopicID; p.Topics[0].Topic != topics.Samples && p.Topics[0].TopicID != id {
-			return nil, nil, false
-		}
-		resp := p.ResponseKind().(*kmsg.ProduceResponse)
-		refused := false
-		once.Do(func() {
-			refused = true
-			for _, in := range p.Topics {
-				out := kmsg.NewProduceResponseTopic()
-				out.Topic, out.TopicID = in.Topic, in.TopicID
-				for _, part := range in.Partitions {
-					op := kmsg.NewProduceResponseTopicPartition()
-					op.Partition, op.ErrorCode = part.Partition, kerr.TopicAuthorizationFailed.Code
-					out.Partitions = append(out.Partitions, op)
-				}
-				resp.Topics = append(resp.Topics, out)
-			}
-		})
-		return resp, nil, refused
+	b.refuseSamples(kerr.TopicAuthorizationFailed, func() (refused bool) {
+		once.Do(func() { refused = true })
+		return refused
 	})
 	b.feed(50, 50, 2)
 	if err := b.wait(run); !errors.Is(err, kerr.TopicAuthorizationFailed) || !strings.Contains(err.Error(), "samples/") {

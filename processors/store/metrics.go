@@ -1,10 +1,6 @@
 package store
 
-import (
-	"strconv"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // The reasons for which a record goes to deadletter.
 const (
@@ -39,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help:    "From reading a record to the acknowledgement of its windows, in seconds.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_store_lag_records",
-			Help: "Records of a partition of windows behind the last that was read, when it was last read."}, []string{"partition"}),
+			Help: "Records of a partition of windows that are not written and committed yet, as of the last 2 s."}, []string{"partition"}),
 	}
 	for _, reason := range []string{undecodable, refused} {
 		m.deadletters.WithLabelValues(reason)
@@ -47,5 +43,3 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	reg.MustRegister(m.records, m.windows, m.deadletters, m.truncated, m.inFlight, m.seconds, m.lag)
 	return m
 }
-
-func partitionLabel(p int32) string { return strconv.Itoa(int(p)) }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/lag"
 	"weir/schemas"
 	"weir/schemas/topics"
 	"weir/sinks"
@@ -80,6 +81,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	defer lag.Follow(cl, Group, topics.Windows, p.metrics.lag)()
 	p.member.Store(cl)
 	err = p.poll(ctx, cl)
 	p.member.Store(nil)
@@ -138,9 +140,6 @@ func (p *Processor) poll(ctx context.Context, cl *kgo.Client) error {
 				p.slots <- struct{}{}
 				p.metrics.inFlight.Inc()
 				p.start(cl, r)
-			}
-			if n := len(f.Records); n > 0 {
-				p.metrics.lag.WithLabelValues(partitionLabel(f.Partition)).Set(float64(f.HighWatermark - f.Records[n-1].Offset - 1))
 			}
 		})
 		cl.AllowRebalance()
@@ -238,7 +237,6 @@ func (p *Processor) giveUp(gone map[string][]int32, patience time.Duration) {
 			leaving = append(leaving, part)
 			delete(p.partitions, n)
 		}
-		p.metrics.lag.DeleteLabelValues(partitionLabel(n))
 	}
 	p.mu.Unlock()
 	over, stop := context.WithTimeout(context.Background(), patience)

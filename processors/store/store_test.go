@@ -116,9 +116,30 @@ func TestOutage(t *testing.T) {
 	if n := b.committed(); n != 0 {
 		t.Errorf("committed %d during the outage, want 0", n)
 	}
+	lag := func(want float64) func() bool {
+		return func() bool {
+			families, err := r.reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum := 0.0
+			for _, f := range families {
+				for _, m := range f.Metric {
+					if f.GetName() == "weir_store_lag_records" {
+						sum += m.GetGauge().GetValue()
+					}
+				}
+			}
+			return sum == want
+		}
+	}
+	b.eventually("a lag of 2000", lag(2000))
+	b.feed(100, 4)
+	b.eventually("a lag of 2100, although nothing is read", lag(2100))
 	b.store.hold(nothing)
 	b.eventually("all written", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 2000 })
+	b.eventually("all committed", func() bool { return b.committed() == 2100 })
+	b.eventually("no lag", lag(0))
 	b.store.look(func() {
 		for group, n := range b.store.written {
 			if n != 1 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/alerts"
 	"weir/processors/generations"
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -30,7 +31,7 @@ type All struct {
 type member struct {
 	*Processor
 	stop func()
-	seen map[int32]sampled // by partition, at the last report
+	seen map[int32][]sampled // by partition, at the reports of rateOver
 }
 
 type sampled struct {
@@ -76,6 +77,18 @@ func (a *All) Warning() string {
 	return strings.Join(altered, "; ") + ": those that were added stay empty; to have more shards, run weir reshard --shards N"
 }
 
+// Recovery is Processor.Recovery of all generations together.
+func (a *All) Recovery() (all writeback.Recovery) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		if r := m.Recovery(); !r.Done() {
+			all = all.And(r)
+		}
+	}
+	return all
+}
+
 // Sources is Processor.Sources of all generations: a source that moves from one to
 // the next stands in both for a while.
 func (a *All) Sources(nowMS int64) (all []schemas.Source) {
@@ -87,9 +100,36 @@ func (a *All) Sources(nowMS int64) (all []schemas.Source) {
 	return all
 }
 
+// SetRules is Processor.SetRules of all generations, those to come included.
+func (a *All) SetRules(rules *alerts.RuleSet) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deps.Rules = rules
+	for _, m := range a.running {
+		m.SetRules(rules)
+	}
+}
+
+// Shards is how many shards of all generations that are processed this process owns,
+// and how many there are.
+func (a *All) Shards() (owned, all int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, m := range a.running {
+		all += int(m.deps.Generation.Shards)
+		if e := m.engine.Load(); e != nil {
+			owned += e.Owned()
+		}
+	}
+	return owned, all
+}
+
 const (
 	followEvery = time.Second     // how soon a new generation is seen
 	reportEvery = 2 * time.Second // how often shards are reported
+	// rateOver is the time that a reported rate is the mean of: senders send every 10 s
+	// or so, and all at once.
+	rateOver = 30 * time.Second
 )
 
 // Run processes until ctx ends; see Processor.Run. It returns the first error of
@@ -164,7 +204,7 @@ func (a *All) start(ctx context.Context, g schemas.Generation, all *sync.WaitGro
 	d := a.deps
 	d.Generation = &g
 	ctx, stop := context.WithCancel(ctx)
-	m := &member{Processor: New(a.cfg, d), stop: stop, seen: map[int32]sampled{}}
+	m := &member{Processor: New(a.cfg, d), stop: stop, seen: map[int32][]sampled{}}
 	a.running[g.Gen] = m
 	from := "the beginning"
 	if g.Gen > 0 {
@@ -194,18 +234,30 @@ func (a *All) reports(now time.Time) []schemas.ShardReport {
 		}
 		e.Each(func(p *writeback.Part[group]) {
 			loc := p.Local.(*local)
-			n, before := loc.count.Load(), m.seen[p.ID]
-			m.seen[p.ID] = sampled{now, n}
 			rate := 0.0
-			if took := now.Sub(before.at).Seconds(); !before.at.IsZero() && n >= before.n && took > 0 {
-				rate = float64(n-before.n) / took
-			}
+			m.seen[p.ID], rate = rateOf(m.seen[p.ID], sampled{now, loc.count.Load()})
 			loc.watch.mu.Lock()
 			series := loc.watch.series
 			loc.watch.mu.Unlock()
-			reports = append(reports, schemas.ShardReport{Gen: gen, Shard: p.ID, Owner: a.deps.Instance, AtMS: now.UnixMilli(),
+			reports = append(reports, schemas.ShardReport{Gen: gen, Shard: p.ID, Owner: a.deps.Owner, AtMS: now.UnixMilli(),
 				Groups: p.Keys(), Open: loc.open.Load(), Series: int64(series), PerSecond: rate})
 		})
 	}
 	return reports
+}
+
+// rateOf adds what was counted now to what was counted at the reports before, lets go of
+// what is older than rateOver, and returns that and the rate, per second.
+func rateOf(seen []sampled, now sampled) ([]sampled, float64) {
+	if len(seen) > 0 && seen[len(seen)-1].n > now.n {
+		seen = nil // the partition went and came back: its count began anew
+	}
+	for len(seen) > 1 && now.at.Sub(seen[0].at) > rateOver {
+		seen = seen[1:]
+	}
+	seen = append(seen, now)
+	if took := now.at.Sub(seen[0].at).Seconds(); took > 0 {
+		return seen, float64(now.n-seen[0].n) / took
+	}
+	return seen, 0
 }

@@ -152,7 +152,7 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 		return
 	}
 	e.V.taken |= bit
-	e.V.windows.InheritDelay(h.delayMS)
+	e.V.windows.InheritDelay(p.Local.(*local).core, h.delayMS, r.TimeMS)
 }
 
 // note counts the groups that hold a window, or something that rules wait for: a

@@ -30,6 +30,7 @@ type group struct {
 // local is what a partition's groups share.
 type local struct {
 	core  *windows.Core
+	rules *alerts.RuleSet // of eval
 	eval  *alerts.Evaluator
 	batch schemas.SampleBatch
 	res   windows.Result
@@ -41,8 +42,8 @@ type local struct {
 
 // logic implements writeback.Logic.
 type logic struct {
-	windows windows.Config // of one partition: its share of the series
-	rules   *alerts.RuleSet
+	windows windows.Config                 // of one partition: its share of the series
+	rules   atomic.Pointer[alerts.RuleSet] // that partitions are opened with and renewed to
 	log     *slog.Logger
 	gen     int                        // of samples
 	next    func() *schemas.Generation // the one after it, or nil
@@ -56,8 +57,10 @@ type logic struct {
 }
 
 func (l *logic) Open(*writeback.Part[group]) any {
-	return &local{core: windows.NewCore(&l.windows, l.gen, l.rules.Wants), eval: l.rules.NewEvaluator(),
-		watch: watch{named: map[string]*named{}}}
+	rules := l.rules.Load()
+	loc := &local{rules: rules, eval: rules.NewEvaluator(), watch: watch{named: map[string]*named{}}}
+	loc.core = windows.NewCore(&l.windows, l.gen, func(metric string) bool { return loc.rules.Wants(metric) })
+	return loc
 }
 
 func (l *logic) New(p *writeback.Part[group], _ string) *group {
@@ -147,7 +150,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
-		e.V.windows = windows.NewGroup(loc.core)
+		e.V.windows, e.V.passed = windows.NewGroup(loc.core), passed{}
 	}
 }
 

@@ -16,14 +16,15 @@ import (
 	"weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Behind,
+// Deps are what the processor needs besides its config. All are required but Owner, Behind,
 // Generation and Generations.
 type Deps struct {
 	Brokers  []string
 	Windows  windows.Config
-	Rules    *alerts.RuleSet
+	Rules    *alerts.RuleSet // to begin with; SetRules changes them
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
+	Owner    string           // what reports of shards call this process, such as its address
 	Store    *writeback.Store // shared with the other processors of the process
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
@@ -43,6 +44,9 @@ type Processor struct {
 	engine atomic.Pointer[writeback.Engine[group]]
 }
 
+// again ends the help of counters of what records did.
+const again = " What is applied once more, from the last checkpoint on after a crash, a rebalance or the loss of the broker, counts once more; the tables hold it once."
+
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
 	if d.Generation == nil {
@@ -50,19 +54,20 @@ func New(cfg Config, d Deps) *Processor {
 	}
 	share := d.Windows
 	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
-	l := &logic{windows: share, rules: d.Rules, log: d.Log, gen: d.Generation.Gen, next: d.next(),
+	l := &logic{windows: share, log: d.Log, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
-			Help: "Samples by what became of them."}, []string{"result"}),
+			Help: "Samples by what became of them." + again}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
-			Help: "Windows emitted: closed, revised by late samples, or late partials."}, []string{"kind"}),
+			Help: "Windows emitted: closed, revised by late samples, or late partials." + again}, []string{"kind"}),
 		overflow: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_overflow_samples_total",
-			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond."}, []string{"limit"}),
-		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted."}),
+			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond." + again}, []string{"limit"}),
+		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted." + again}),
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
 	}
 	l.samples, l.closed, l.overflow = register(d.Registry, l.samples), register(d.Registry, l.closed), register(d.Registry, l.overflow)
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
+	l.rules.Store(d.Rules)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
 		Help:        "Series that the partitions of this process have, as last counted.",
@@ -91,6 +96,14 @@ func (p *Processor) Waiting() string {
 		return e.Waiting()
 	}
 	return "starting"
+}
+
+// Recovery is how far the partitions of this process have recovered.
+func (p *Processor) Recovery() writeback.Recovery {
+	if e := p.engine.Load(); e != nil {
+		return e.Recovery()
+	}
+	return writeback.Recovery{}
 }
 
 // Run processes until ctx ends; see writeback.Engine.Run. It may be called again

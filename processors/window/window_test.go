@@ -41,6 +41,7 @@ type stage struct {
 	emitted int
 
 	registry *prometheus.Registry // of the running processor
+	running  *Processor
 }
 
 func newStage(t testing.TB, rules string) *stage {
@@ -107,6 +108,7 @@ func (s *stage) start(dir string, behind func() bool) (stop func(error)) {
 	cfg.Tick, cfg.Flush = conf.Duration(20*time.Millisecond), conf.Duration(s.flush)
 	p := New(cfg, Deps{Brokers: s.brokers, Windows: windows.Default(), Rules: s.rules, Topics: s.topics,
 		Instance: "test", Store: store, Behind: behind, Registry: s.registry, Log: s.log})
+	s.running = p
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()

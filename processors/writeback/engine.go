@@ -77,6 +77,7 @@ type Engine[T any] struct {
 	parts  map[int32]*Part[T]
 	opened map[int32]*Part[T] // being recovered
 	ends   map[int32]int64    // where the table ended when the recovery began
+	began  time.Time          // the last recovery
 	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	run   context.Context
@@ -84,6 +85,7 @@ type Engine[T any] struct {
 	ready atomic.Bool
 
 	checkpointID int64 // of the last one; loop's own
+	renewals     atomic.Int64
 
 	altered *prometheus.GaugeVec
 	told    map[string]int32       // partitions of altered topics, as logged
@@ -164,7 +166,6 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
-	go e.tellRecovery(run)
 	guarding.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
@@ -318,7 +319,7 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 	e.ready.Store(true)
 	t := time.NewTicker(e.opts.Tick)
 	defer t.Stop()
-	last := time.Now()
+	last, renewed := time.Now(), e.renewals.Load()
 	for {
 		select {
 		case <-run.Done():
@@ -333,10 +334,11 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 		case <-t.C:
 		}
 		e.appendTicks(time.Now().UnixMilli())
-		if time.Since(last) < e.opts.Flush {
+		renewals := e.renewals.Load()
+		if time.Since(last) < e.opts.Flush && renewals == renewed {
 			continue
 		}
-		last = time.Now()
+		last, renewed = time.Now(), renewals
 		if err := e.checkpoint(run); err != nil && !errors.Is(err, errLost) && run.Err() == nil {
 			e.log.Warn("checkpoint", "err", err)
 		}

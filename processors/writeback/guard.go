@@ -20,7 +20,7 @@ var ErrPartitions = errors.New("wrong number of partitions")
 // newAltered returns the alarm about topics that somebody altered.
 func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_topics_altered",
-		Help: "Partitions of a topic beyond those on record: somebody altered it. Use weir reshard instead."}, []string{"topic"})
+		Help: "Partitions beyond those on record of a group's input or table: somebody altered one of them, and weir grew the other to match. Use weir reshard instead."}, []string{"topic"})
 	var already prometheus.AlreadyRegisteredError
 	if err := reg.Register(g); errors.As(err, &already) {
 		return already.ExistingCollector.(*prometheus.GaugeVec)
@@ -35,7 +35,6 @@ func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
 	has := map[string]int32{}
 	most := int32(0)
-	var warnings []string
 	for name, t := range topics {
 		n := int32(len(t.Partitions))
 		if n < e.opts.Counts[name] {
@@ -43,32 +42,55 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 		}
 		has[name], most = n, max(most, n)
 	}
-	for _, name := range slices.Sorted(maps.Keys(has)) {
-		n := has[name]
-		extra := n - e.opts.Counts[name]
-		e.altered.WithLabelValues(name).Set(float64(extra))
-		if extra > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s has %d partitions, %d are on record", name, n, e.opts.Counts[name]))
-		}
-		if extra > 0 && e.told[name] != n {
-			e.told[name] = n
-			e.log.Error("somebody altered a topic: the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
-				"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
-		}
+	e.tell(has, most)
+	e.warn(has)
+	for name, n := range has {
+		e.altered.WithLabelValues(name).Set(float64(n - e.opts.Counts[name]))
 		if n == most {
 			continue
 		}
 		if err := grow(ctx, adm, name, most); err != nil {
 			return fmt.Errorf("topic %s: grow from %d to %d partitions: %w", name, n, most, err)
 		}
+		e.told[name] = most
+		e.log.Info("topic grown to match the one that was altered", "topic", name, "from", n, "partitions", most)
 	}
-	warning := strings.Join(warnings, "; ")
-	e.warning.Store(&warning)
 	return nil
 }
 
-// Altered names the topics that somebody added partitions to, with their number and
-// that on record, or is "".
+// tell logs, once, which topics have more partitions than on record. weir grows none
+// beyond the other: the one that is ahead was altered by somebody else. Of those that are
+// not it is not known, as this process may have grown them in an earlier life, or another one.
+func (e *Engine[T]) tell(has map[string]int32, most int32) {
+	even := slices.Min(slices.Collect(maps.Values(has))) == most
+	for name, n := range has {
+		if n == e.opts.Counts[name] || n == e.told[name] {
+			continue
+		}
+		e.told[name] = n
+		said := "somebody altered a topic"
+		if even || n < most {
+			said = "a topic has more partitions than on record: somebody altered it, or weir grew it to match one that was altered"
+		}
+		e.log.Error(said+"; the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
+			"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
+	}
+}
+
+// warn has Altered tell which topics have more partitions than on record.
+func (e *Engine[T]) warn(has map[string]int32) {
+	var altered []string
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		if n, want := has[name], e.opts.Counts[name]; n > want {
+			altered = append(altered, fmt.Sprintf("%s has %d partitions, %d are on record", name, n, want))
+		}
+	}
+	warning := strings.Join(altered, "; ")
+	e.warning.Store(&warning)
+}
+
+// Altered names the topics that have more partitions than on record, with both numbers,
+// or is "".
 func (e *Engine[T]) Altered() string {
 	if w := e.warning.Load(); w != nil {
 		return *w

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +62,77 @@ func TestAltered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lines is a log that keeps its level, its message up to the first colon or semicolon, and its numbers.
+type lines struct {
+	slog.Handler
+	all []string
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	said, _, _ := strings.Cut(r.Message, ";")
+	said, _, _ = strings.Cut(said, ":")
+	line := r.Level.String() + " " + said
+	r.Attrs(func(a slog.Attr) bool { line += fmt.Sprintf(" %s=%v", a.Key, a.Value); return true })
+	l.all = append(l.all, line)
+	return nil
+}
+
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler { return l }
+
+// TestGuardTellsWhoAltered: the log names the topic that somebody altered, and says of the
+// other one that weir grew it. A process that comes later cannot know which was which, and
+// does not claim to. Nothing is told twice.
+func TestGuardTellsWhoAltered(t *testing.T) {
+	b := newBed(t)
+	adm := kadm.NewClient(b.client)
+	const table = group + "-table"
+	process := func() (look func(want ...string)) {
+		l := &lines{Handler: slog.DiscardHandler}
+		e := New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: table,
+			Counts: map[string]int32{inTopic: shards, table: shards}, Registry: prometheus.NewRegistry(), Log: slog.New(l)}, &counting{})
+		return func(want ...string) {
+			t.Helper()
+			list, err := adm.ListTopics(t.Context(), inTopic, table)
+			if err == nil {
+				err = e.guard(t.Context(), adm, list)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(l.all)
+			if !slices.Equal(l.all, want) {
+				t.Errorf("logged\n%s\nwant\n%s", strings.Join(l.all, "\n"), strings.Join(want, "\n"))
+			}
+			l.all = nil
+		}
+	}
+	alter := func(topic string, to int) {
+		if _, err := adm.UpdatePartitions(t.Context(), to, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := process()
+	look()
+	alter(inTopic, 7)
+	look("ERROR somebody altered a topic topic=in partitions=7 on_record=6",
+		"INFO topic grown to match the one that was altered topic=counts-table from=6 partitions=7")
+	look()
+	alter(table, 9)
+	look("ERROR somebody altered a topic topic=counts-table partitions=9 on_record=6",
+		"INFO topic grown to match the one that was altered topic=in from=7 partitions=9")
+	look()
+	later := process()
+	later("ERROR a topic has more partitions than on record topic=counts-table partitions=9 on_record=6",
+		"ERROR a topic has more partitions than on record topic=in partitions=9 on_record=6")
+	later()
+	alter(inTopic, 10)
+	process()("ERROR a topic has more partitions than on record topic=counts-table partitions=9 on_record=6",
+		"ERROR somebody altered a topic topic=in partitions=10 on_record=6",
+		"INFO topic grown to match the one that was altered topic=counts-table from=9 partitions=10")
 }
 
 // alarm is what weir_topics_altered says of a topic.

@@ -21,6 +21,7 @@ type Part[T any] struct {
 	ID              int32
 	Local           any // Logic's own, from Open; used by the partition's goroutine only
 
+	from, to  int64 // offsets of the changelog that recovery is to read
 	eng       *Engine[T]
 	live      map[string]*Entry[T]
 	heap      dueHeap[T]
@@ -37,6 +38,7 @@ type Part[T any] struct {
 
 	wanted  atomic.Int64 // the checkpoint that wants a flush, 0 none
 	flushed chan flushed // its answer
+	renewed atomic.Int64 // Engine.renewals, as Logic has followed them
 
 	mu    sync.Mutex
 	dirty []*Entry[T]
@@ -250,6 +252,7 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 	p.next.Store(off + 1)
 	if id := p.wanted.Swap(0); id != 0 {
 		p.flushAll()
+		p.renew()
 		select { // what an abandoned checkpoint left
 		case <-p.flushed:
 		default:
@@ -296,12 +299,12 @@ func (p *Part[T]) tick(value []byte, off int64) {
 	}
 }
 
-// changedSince says whether there is something to flush or to mark since the last
-// checkpoint.
+// changedSince says whether there is something to flush, to mark or to renew since the
+// last checkpoint.
 func (p *Part[T]) changedSince() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.dirty) > 0 || p.next.Load() > p.marked.Load()
+	return len(p.dirty) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
 }
 
 // flushed says that everything up to an offset was written back for a checkpoint.

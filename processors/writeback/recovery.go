@@ -19,9 +19,14 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 		return nil, err
 	}
 	p := &Part[T]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1)}
+	at, err := ps.GetOffset(-1)
+	if err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	was := e.parked[id]
 	delete(e.parked, id)
+	p.from, p.to = at+1, max(at+1, e.ends[id])
 	e.opened[id] = p
 	e.mu.Unlock()
 	if was == nil {
@@ -103,7 +108,7 @@ func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
 	ends := map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
 	e.mu.Lock()
-	e.ends = ends
+	e.ends, e.began = ends, time.Now()
 	e.mu.Unlock()
 	return ends, nil
 }
@@ -123,7 +128,7 @@ func (e *Engine[T]) recovered(ends map[int32]int64) error {
 	for _, p := range e.parts {
 		keys += len(p.live)
 	}
-	e.log.Info("recovered", "partitions", len(e.parts), "keys", keys)
+	e.log.Info("recovered", "partitions", len(e.parts), "keys", keys, "took", time.Since(e.began).Round(time.Millisecond))
 	e.mu.RUnlock()
 	return nil
 }
@@ -142,19 +147,61 @@ func (e *Engine[T]) setUp() {
 // ErrRecovery is wrapped by Run's error when the table was not read to its end.
 var ErrRecovery = errors.New("recovery is not complete")
 
-// Recovering says how much of the table has been read by the partitions that are
-// being recovered: their number, and records read and to be read in all.
-func (e *Engine[T]) Recovering() (partitions int, read, of int64) {
+// Recovery is how far a member is with its partitions of the table.
+type Recovery struct {
+	Partitions, Recovered int   // that it is to own, and those of them that are complete
+	Records, Read         int64 // of the changelog that its local store did not have, and those of them read; offsets, of which compaction may have left out some
+	Began                 time.Time
+}
+
+// Done says that there is nothing to wait for.
+func (r Recovery) Done() bool { return r.Recovered == r.Partitions }
+
+// readingShare is how much of the time goes to reading the changelog, if there is
+// anything to read, rather than to decoding the values: measured.
+const readingShare = 0.75
+
+// Part is what is done of it, 0 to 1.
+func (r Recovery) Part() float64 {
+	if r.Done() {
+		return 1
+	}
+	complete := float64(r.Recovered) / float64(r.Partitions)
+	if r.Records == 0 {
+		return complete
+	}
+	return readingShare*float64(r.Read)/float64(r.Records) + (1-readingShare)*complete
+}
+
+// And is r and o together, from when the first of them began.
+func (r Recovery) And(o Recovery) Recovery {
+	if r.Began.IsZero() || !o.Began.IsZero() && o.Began.Before(r.Began) {
+		r.Began = o.Began
+	}
+	return Recovery{r.Partitions + o.Partitions, r.Recovered + o.Recovered, r.Records + o.Records, r.Read + o.Read, r.Began}
+}
+
+// String is such as "3 of 8 partitions, 120 of 400 records".
+func (r Recovery) String() string {
+	return fmt.Sprintf("%d of %d partitions, %d of %d records", r.Recovered, r.Partitions, r.Read, r.Records)
+}
+
+// Recovery says how far the recovery is that is under way, or was the last one.
+func (e *Engine[T]) Recovery() Recovery {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	for id, p := range e.opened {
-		at, err := p.GetOffset(-1)
-		if err == nil {
-			read += at + 1
-		}
-		of += e.ends[id]
+	r := Recovery{Partitions: len(e.opened) + len(e.parts), Recovered: len(e.parts), Began: e.began}
+	for _, p := range e.parts {
+		r.Records += p.to - p.from
+		r.Read += p.to - p.from
 	}
-	return len(e.opened), read, max(of, read)
+	for _, p := range e.opened {
+		r.Records += p.to - p.from
+		if at, err := p.GetOffset(-1); err == nil {
+			r.Read += max(0, min(at+1, p.to)-p.from)
+		}
+	}
+	return r
 }
 
 // Waiting is what stands between this member and being Ready, in words, or "".
@@ -162,27 +209,8 @@ func (e *Engine[T]) Waiting() string {
 	if e.Ready() {
 		return ""
 	}
-	if n, read, of := e.Recovering(); n > 0 {
-		return fmt.Sprintf("recovering %d partitions: %d of %d records read", n, read, of)
+	if r := e.Recovery(); !r.Done() {
+		return fmt.Sprintf("recovering %s: %s, %.0f %%", e.opts.Table, r, 100*r.Part())
 	}
 	return "joining the group"
-}
-
-// tellEvery is the time between two log lines about a recovery.
-const tellEvery = 2 * time.Second
-
-// tellRecovery logs how a recovery goes until ctx ends.
-func (e *Engine[T]) tellRecovery(ctx context.Context) {
-	t := time.NewTicker(tellEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if n, read, of := e.Recovering(); n > 0 {
-			e.log.Info("recovering", "partitions", n, "read", read, "of", of, "percent", 100*read/max(of, 1))
-		}
-	}
 }

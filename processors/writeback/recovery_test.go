@@ -121,6 +121,78 @@ func TestOlderValueLoses(t *testing.T) {
 	}
 }
 
+// TestRecoverySaysHowFar: the records that the local store has already are not counted.
+func TestRecoverySaysHowFar(t *testing.T) {
+	local := NewLocal()
+	first := newProcess(t, local)
+	first.open()
+	for i := range int64(6) {
+		first.apply(i, string(rune('a'+i)), 1)
+	}
+	first.checkpoint()
+	var changelog []*kgo.Record
+	for i, ack := range first.sent {
+		changelog = append(changelog, ack(int64(i)))
+	}
+	if err := first.Close(0); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(e *Engine[counter], part float64, waiting string, want Recovery) {
+		t.Helper()
+		got := e.Recovery()
+		if got.Began = (time.Time{}); got != want || got.Part() != part || e.Waiting() != waiting {
+			t.Errorf("%+v, %v of it, waiting: %s\nwant %+v, %v, %s", got, got.Part(), e.Waiting(), want, part, waiting)
+		}
+	}
+	for _, c := range []struct {
+		name       string
+		local      *Local
+		ends, from int64
+		after4     Recovery
+		part       float64
+		waiting    string
+	}{
+		{"from the changelog alone", NewLocal(), 6, 0, Recovery{Partitions: 1, Records: 6, Read: 4}, 0.5,
+			"recovering counts-table: 0 of 1 partitions, 4 of 6 records, 50 %"},
+		{"from the local store", local, 6, 6, Recovery{Partitions: 1}, 0, "recovering counts-table: 0 of 1 partitions, 0 of 0 records, 0 %"},
+		{"from the local store and the tail", local, 8, 6, Recovery{Partitions: 1, Records: 2}, 0,
+			"recovering counts-table: 0 of 1 partitions, 0 of 2 records, 0 %"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProcess(t, c.local)
+			p.e.ends = map[int32]int64{0: c.ends}
+			expect(p.e, 1, "joining the group", Recovery{})
+			from, err := p.Open(0)
+			if err != nil || from != c.from {
+				t.Fatalf("read from %d, %v", from, err)
+			}
+			for _, r := range changelog[min(from, 4):4] {
+				if err := p.Load(0, r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			expect(p.e, c.part, c.waiting, c.after4)
+			if err := p.Recovered(0); err != nil {
+				t.Fatal(err)
+			}
+			done := c.after4
+			done.Recovered, done.Read = 1, done.Records
+			expect(p.e, 1, "joining the group", done)
+		})
+	}
+}
+
+// TestRecoveriesTogether: numbers are added, and the time is that of the first.
+func TestRecoveriesTogether(t *testing.T) {
+	began := time.Now()
+	a := Recovery{Partitions: 2, Recovered: 1, Records: 100, Read: 50, Began: began.Add(time.Second)}
+	b := Recovery{Partitions: 1, Records: 20, Read: 10, Began: began}
+	want := Recovery{Partitions: 3, Recovered: 1, Records: 120, Read: 60, Began: began}
+	if got := (Recovery{}).And(a).And(b); got != want || got.Part() != 0.75*60/120+0.25*1/3 || got.Done() {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 // TestForeignWrites: the local store's offset follows this process' own writes, and
 // stops at the first that another one made in between.
 func TestForeignWrites(t *testing.T) {

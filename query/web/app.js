@@ -31,7 +31,7 @@ async function ask(path, params) {
     throw new Error('weir does not answer');
   }
   const body = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(body && body.error ? body.error : `weir answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body && body.error ? body.error : `weir answered ${answer.status}`), {status: answer.status});
   if (body === null) throw new Error('weir gave an answer that is not JSON');
   return body;
 }
@@ -221,13 +221,18 @@ const beyond = {
   bad_series: 'of a series that cannot be read',
 };
 
-// loadLimits shows the sources that something is wrong with. A process without the
-// role window knows none.
+// loadLimits shows the sources that something is wrong with, of the shards that this
+// process owns, and says so if those are not all.
 async function loadLimits() {
-  const body = await ask('api/v1/top', {by: 'named', limit: 50}).catch(() => ({sources: [], total: 0}));
-  $('limits').hidden = body.sources.length === 0;
-  $('limits-count').textContent = body.total === 1 ? '1 source' : `${body.total} sources`;
+  const nothing = {sources: [], total: 0, owned: 0, shards: 0};
+  const body = await ask('api/v1/top', {by: 'named', limit: 50}).catch((e) => ({...nothing, unowned: e.status === 503}));
+  let note = '';
+  if (body.unowned) note = 'This process keeps no windows, and does not know who is beyond a limit: ask those that do with weir top --url.';
+  else if (body.owned < body.shards) note = `This process knows only its own ${body.owned} of ${body.shards} shards: weir top asks several.`;
+  $('limits').hidden = body.sources.length === 0 && note === '';
+  $('limits-count').textContent = body.total === 0 ? '' : body.total === 1 ? '1 source' : `${body.total} sources`;
   $('limits-list').replaceChildren(...body.sources.map(sourceItem));
+  $('limits-note').textContent = note;
 }
 
 const samples = (n) => (n === 1 ? '1 sample' : `${number(n)} samples`);

@@ -67,11 +67,12 @@ func Default() Config {
 
 const maxShards = 10_000
 
-// minRetention keeps a restart of a reader from losing records.
-const minRetention = conf.Duration(10 * time.Minute)
+// minRetention has the log hold what a reader that is away for ten minutes cannot take, as store
+// when its database is down, and gives it time to catch up.
+const minRetention = conf.Duration(time.Hour)
 
 // Validate reports counts outside 1 to 10,000, a negative replication and a
-// retention below 10 minutes.
+// retention below 1 hour.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	prefix := at
 	if prefix != "" {

@@ -178,12 +178,12 @@ func TestValidate(t *testing.T) {
 		Topics Config `yaml:",inline"`
 	}
 	for _, c := range []struct{ text, want string }{
-		{"shards: 1\nalert_shards: 10000\nreplication: 3\nretention: {metrics: 10m}", ""},
+		{"shards: 1\nalert_shards: 10000\nreplication: 3\nretention: {metrics: 1h}", ""},
 		{"shards: 0", `c:1: shards: "0": must be 1 to 10000`},
 		{"alert_shards: 10001", `c:1: alert_shards: "10001": must be 1 to 10000`},
 		{"metrics_partitions: -1", `c:1: metrics_partitions: "-1": must be 1 to 10000`},
 		{"replication: -1", `c:1: replication: "-1": must be at least 1, or 0 for the brokers' default`},
-		{"retention:\n  samples: 599s\n  windows: 5m", "c:2: retention.samples: \"9m59s\": must be at least 10m\nc:3: retention.windows: \"5m\": must be at least 10m"},
+		{"retention:\n  samples: 3599s\n  windows: 5m", "c:2: retention.samples: \"59m59s\": must be at least 1h\nc:3: retention.windows: \"5m\": must be at least 1h"},
 	} {
 		f := file{Default()}
 		d := conf.Parse("c", []byte(c.text), &f)

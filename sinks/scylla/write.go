@@ -151,6 +151,7 @@ const (
 // and tells the last one, or until the cluster refuses what is written to the table:
 // sinks.ErrRefused. It holds a slot while it tries, and none while it waits.
 func (s *Store) persist(ctx context.Context, table string, try func() error) error {
+	judged := false // the last try was refused
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		select {
 		case s.slots <- struct{}{}:
@@ -169,8 +170,13 @@ func (s *Store) persist(ctx context.Context, table string, try func() error) err
 			return fmt.Errorf("write %s: %w; last error: %v", table, ctx.Err(), err)
 		}
 		if s.refused(ctx, table, err) {
-			return fmt.Errorf("write %s: %w: %w", table, sinks.ErrRefused, err)
+			if judged {
+				return fmt.Errorf("write %s: %w: %w", table, sinks.ErrRefused, err)
+			}
+			judged = true // or the table came back between the try and the look at it: the next try tells
+			continue
 		}
+		judged = false
 		s.metrics.retries.Inc()
 		s.outage.failed(s.log, table, err)
 		select {

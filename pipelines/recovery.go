@@ -1,0 +1,101 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/processors/writeback"
+)
+
+// recoveries is how far the roles that have state are with recovering it.
+type recoveries struct {
+	mu     sync.Mutex
+	byRole map[string]func() writeback.Recovery
+}
+
+// of says what tells how far the role is; it replaces what did before.
+func (r *recoveries) of(role string, recovery func() writeback.Recovery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byRole == nil {
+		r.byRole = map[string]func() writeback.Recovery{}
+	}
+	r.byRole[role] = recovery
+}
+
+// now is the recovery of the roles that are in one, together.
+func (r *recoveries) now() (of []string, all writeback.Recovery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, role := range slices.Sorted(maps.Keys(r.byRole)) {
+		if one := r.byRole[role](); !one.Done() {
+			of, all = append(of, role), all.And(one)
+		}
+	}
+	return of, all
+}
+
+const (
+	drawEvery = 200 * time.Millisecond
+	logEvery  = 2 * time.Second
+)
+
+// tellRecovery draws one bar for all that recovers, or, without a terminal, logs how
+// far it is, until ctx ends.
+func (p *Process) tellRecovery(ctx context.Context) {
+	if p.Terminal == nil {
+		each(ctx, logEvery, p.logRecovery)
+		return
+	}
+	each(ctx, drawEvery, p.drawRecovery)
+	p.Terminal.Draw("")
+}
+
+// each calls do now and every so often until ctx ends.
+func each(ctx context.Context, every time.Duration, do func()) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+func (p *Process) logRecovery() {
+	if of, r := p.recovery.now(); len(of) > 0 {
+		p.Log.Info("recovering", "roles", of, "partitions", r.Partitions, "recovered", r.Recovered,
+			"records", r.Records, "read", r.Read, "percent", int(100*r.Part()), "left", left(r, time.Now()))
+	}
+}
+
+func (p *Process) drawRecovery() {
+	of, r := p.recovery.now()
+	if len(of) == 0 {
+		p.Terminal.Draw("")
+		return
+	}
+	p.Terminal.Draw(recoveryLine(of, r, time.Now()))
+}
+
+// recoveryLine has at its end what a narrow terminal may cut off.
+func recoveryLine(of []string, r writeback.Recovery, now time.Time) string {
+	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", bar(r.Part()), 100*r.Part(), left(r, now), strings.Join(of, ", "), r)
+}
+
+// left is how long the rest takes if it goes on as it went, or "?".
+func left(r writeback.Recovery, now time.Time) string {
+	part := r.Part()
+	if part == 0 {
+		return "?"
+	}
+	return time.Duration(float64(now.Sub(r.Began)) * (1 - part) / part).Round(time.Second).String()
+}

@@ -1,0 +1,213 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/windows"
+)
+
+// This file is the oracle's of docs/limits.md. What is beyond the limits of a group is
+// refused or collapsed by its state alone, so all that holds without limits holds, and
+// of collapsed series the totals are exact. The limit of series in all is not like that:
+// of groups that met it, nothing is compared.
+
+// overflowName is what a series of the simulation is collapsed into.
+func overflowName(s schemas.Series) schemas.Series {
+	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
+	for i := range o.Labels {
+		if o.Labels[i].Name != "host" {
+			o.Labels[i].Value = windows.Overflow
+		}
+	}
+	return o
+}
+
+func isOverflow(s schemas.Series) bool {
+	return len(s.Labels) > 1 && overflowName(s).String() == s.String()
+}
+
+// overflowSeries are the overflow series that there are rows of.
+func overflowSeries(ws []schemas.Window) map[string]bool {
+	out := map[string]bool{}
+	for i := range ws {
+		if isOverflow(ws[i].Series) {
+			out[ws[i].Series.String()] = true
+		}
+	}
+	return out
+}
+
+// collapsedName is the name of a series when all that could be collapsed is.
+func collapsedName(s schemas.Series, collapsed map[string]bool) schemas.Series {
+	if o := overflowName(s); len(s.Labels) > 1 && collapsed[o.String()] {
+		return o
+	}
+	return s
+}
+
+// places are the series that there are rows of.
+type places map[string]bool
+
+func placesOf(ws []schemas.Window) places {
+	out := places{}
+	for i := range ws {
+		out[ws[i].Series.String()] = true
+	}
+	return out
+}
+
+// both says that a series may have been collapsed and then have got a place of its
+// own: what was counted before that is not known to be repeated (windows/doc.go).
+func (p places) both(s schemas.Series) bool {
+	return len(s.Labels) > 1 && p[s.String()] && p[overflowName(s).String()]
+}
+
+// collapse merges the windows of each overflow series with those of all series that
+// may have been collapsed into it: together they hold each sample once. First and last
+// are anyone's where series share a time.
+func (w *World) collapse(ws []schemas.Window, collapsed map[string]bool) []schemas.Window {
+	m := windows.Merger{}
+	for i, x := range ws {
+		if name := collapsedName(x.Series, collapsed); name.String() != x.Series.String() || isOverflow(name) {
+			x.Series, x.First, x.Last = name, 0, 0
+		}
+		x.Part = int64(i) // each is a part of its own
+		m.Add(x)
+	}
+	return m.Windows()
+}
+
+// checkCollapsed: what was counted as collapsed is what the overflow series hold.
+func (w *World) checkCollapsed(got []schemas.Window, counted int) {
+	n := 0
+	w.stats.Collapsed = counted
+	for i := range got {
+		if isOverflow(got[i].Series) {
+			w.stats.Overflows++
+			if got[i].TierMS == w.tiers[0] {
+				n += int(got[i].Count)
+			}
+		}
+	}
+	if n != counted && len(w.turned) == 0 {
+		w.violate("%d samples in overflow series, %d were counted as collapsed", n, counted)
+	}
+}
+
+// checkLimits: nothing was refused for a limit that it was not beyond, and no limit
+// was exceeded.
+func (w *World) checkLimits(refused map[letter]int, d *delivery) {
+	w.checkOwn()
+	inWindow := map[string]int{} // samples
+	slot := func(s schemas.Series, timeMS int64) string {
+		return fmt.Sprint(schemas.GroupOf(s, schemas.GroupLabels), timeMS-timeMS%w.tiers[0])
+	}
+	for i := range d.accepted {
+		inWindow[slot(d.accepted[i].Series, d.accepted[i].TimeMS)]++
+	}
+	for p, s := range d.uncertain { // may count again, nobody knows how often
+		inWindow[slot(s, p.timeMS)] += w.windowsCfg.MaxRate * int(w.tiers[0])
+	}
+	most := w.windowsCfg.MaxRate * int(w.tiers[0]/1000)
+	for l := range refused {
+		s, wrong := d.series[l.series], false
+		switch windows.Reason(l.reason) {
+		case windows.SeriesLimit:
+			wrong = w.params.MaxSeries == 0 || len(s.Labels) > 1
+		case windows.MetricLimit:
+			wrong = w.params.PerMetric == 0 || len(s.Labels) > 1
+		case windows.TotalLimit:
+			wrong = w.params.Total == 0
+		case windows.RateLimit:
+			wrong = inWindow[slot(s, l.timeMS)] < most
+		}
+		if wrong {
+			w.violate("%s %d=%v: refused: %s", l.series, l.timeMS-epochMS, l.value, l.reason)
+		}
+	}
+}
+
+// checkOwn: the windows of a group that closed together, of the largest tier, are of
+// as many series as it may have; those of the smallest hold as many samples.
+func (w *World) checkOwn() {
+	type slot struct {
+		group   string
+		metric  string
+		part    int64
+		startMS int64
+	}
+	series, all, samples := map[slot]int{}, map[slot]int{}, map[slot]int{} // all: with overflow series
+	for _, r := range w.store.rows {
+		x := &r.window
+		if x.Late() {
+			continue
+		}
+		k := slot{group: schemas.GroupOf(x.Series, schemas.GroupLabels), part: x.Part, startMS: x.StartMS}
+		if x.TierMS == w.tiers[0] {
+			samples[k] += int(x.Count)
+		}
+		if x.TierMS == w.tiers[len(w.tiers)-1] {
+			all[k]++
+		}
+		if x.TierMS == w.tiers[len(w.tiers)-1] && !isOverflow(x.Series) {
+			series[k]++
+			k.metric = x.Series.Metric
+			series[k]++
+		}
+	}
+	for k, n := range series {
+		if most := w.windowsCfg.MaxSeries; k.metric == "" && n > most && !w.turned[k.group] {
+			w.violate("limits: %s has windows of %d series at %d, max_series is %d", k.group, n, k.startMS-epochMS, most)
+		}
+		if most := w.windowsCfg.MaxSeriesPerMetric; k.metric != "" && n > most && !w.turned[k.group] {
+			w.violate("limits: %s has windows of %d series of %s at %d, max_series_per_metric is %d", k.group, n, k.metric, k.startMS-epochMS, most)
+		}
+	}
+	for k, n := range all {
+		shards := w.generations.List[k.part>>40].Shards
+		if most := (w.windowsCfg.MaxSeriesTotal + int(shards) - 1) / int(shards); n > most && !w.turned[k.group] {
+			w.violate("limits: %s has windows of %d series at %d, max_series_total allows %d", k.group, n, k.startMS-epochMS, most)
+		}
+	}
+	for k, n := range samples {
+		if most := w.windowsCfg.MaxRate * int(w.tiers[0]/1000); n > most && !w.turned[k.group] {
+			w.violate("limits: %s has %d samples in a window at %d, max_rate allows %d", k.group, n, k.startMS-epochMS, most)
+		}
+	}
+}
+
+// turnedBy notes the groups that a reference turned away series of.
+func (w *World) turnedBy(letters []*kgo.Record) {
+	for _, r := range letters {
+		if headerOf(r, "weir.reason") == string(windows.TotalLimit) {
+			w.turned[string(r.Key)] = true
+		}
+	}
+	w.stats.Turned = len(w.turned)
+}
+
+// ofUnturned leaves out the records of groups that met the limit in all.
+func (w *World) ofUnturned(rs []*kgo.Record) []*kgo.Record {
+	if len(w.turned) == 0 {
+		return rs
+	}
+	return slices.DeleteFunc(slices.Clone(rs), func(r *kgo.Record) bool {
+		if r.Topic != topics.Conditions {
+			return w.turned[string(r.Key)]
+		}
+		c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
+		return err == nil && w.turned[c.Group]
+	})
+}
+
+// unturned leaves out the windows of groups that met the limit in all.
+func (w *World) unturned(ws []schemas.Window) []schemas.Window {
+	return slices.DeleteFunc(slices.Clone(ws), func(x schemas.Window) bool {
+		return w.turned[schemas.GroupOf(x.Series, schemas.GroupLabels)]
+	})
+}

@@ -1,0 +1,39 @@
+package window
+
+import (
+	"weir/alerts"
+	"weir/processors/writeback"
+)
+
+// SetRules has the processor go on with other rules, partition by partition, each
+// between two records, within a moment. A rule is the same if its name is: what is said
+// of it stands, and it goes on from there. The conditions of rules that are gone end.
+//
+// The windows do not depend on it. The records at which it happened do not stand in the
+// log: see docs/rules.md for what a crash at that moment may change.
+func (p *Processor) SetRules(rules *alerts.RuleSet) {
+	p.logic.rules.Store(rules)
+	if e := p.engine.Load(); e != nil {
+		e.Renew()
+	}
+}
+
+// Renew implements writeback.Renewer. What rules that are gone said last ends at the
+// very window of which they said it. The other groups' states are taken over by the new
+// rules when their next windows close.
+func (l *logic) Renew(p *writeback.Part[group]) {
+	loc, rules := p.Local.(*local), l.rules.Load()
+	if loc.rules == rules {
+		return
+	}
+	loc.rules, loc.eval = rules, rules.NewEvaluator()
+	p.Values(func(e *writeback.Entry[group]) {
+		e.V.windows.Rewant(loc.core)
+		if !e.V.rules.Active() {
+			return
+		}
+		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, 0, loc.conds[:0])
+		l.emitConditions(p, e)
+		loc.note(e.V)
+	})
+}

@@ -1,0 +1,148 @@
+package window
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/alerts"
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/windows"
+)
+
+// rulesStage is a stage that is fed window by window and read for conditions.
+type rulesStage struct {
+	*stage
+	fromMS int64
+	window int64                           // that is sent next
+	told   map[string][]*schemas.Condition // by rule and host, without what is told again
+}
+
+// next sends a window's samples: m0 and m1 at 90, of each host.
+func (s *rulesStage) next(hosts ...string) {
+	at := s.fromMS + s.window*10_000 + 5000
+	s.window++
+	var samples []schemas.Sample
+	for _, h := range hosts {
+		for m := range 2 {
+			samples = append(samples, schemas.Sample{TimeMS: at, Value: 90,
+				Series: schemas.Series{Metric: "m" + strconv.Itoa(m), Labels: schemas.NewLabels(map[string]string{"host": h})}})
+		}
+	}
+	s.send(samples, time.Now().UnixMilli()) // an hour late, so the clock of today closes nothing
+}
+
+// until reads conditions until ok.
+func (s *rulesStage) until(what string, ok func() bool) {
+	s.t.Helper()
+	s.stage.until(what, func() bool {
+		s.read(topics.Conditions, func(r *kgo.Record) {
+			if len(r.Key) == 0 {
+				return
+			}
+			c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			key := strings.TrimPrefix(c.Rule, "g/") + " " + c.Group
+			if !slices.ContainsFunc(s.told[key], func(b *schemas.Condition) bool { return b.EndMS == c.EndMS && b.Revision == c.Revision }) {
+				s.told[key] = append(s.told[key], c)
+			}
+		})
+		return ok()
+	})
+}
+
+// last is the last that was told, as a text.
+func (s *rulesStage) last(rule, host string) string {
+	all := s.told[rule+" "+host]
+	if len(all) == 0 {
+		return "nothing"
+	}
+	c := all[len(all)-1]
+	return fmt.Sprintf("window %d %v %s", (c.EndMS-s.fromMS)/10_000-1, c.True, c.Reason)
+}
+
+func (s *rulesStage) load(text string) *alerts.RuleSet {
+	s.t.Helper()
+	cfg := windows.Default()
+	rules, err := alerts.Load(alerts.LoadConfig{TiersMS: cfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte(text)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rules
+}
+
+// TestSetRules: rules change under load. Those that stay are not interrupted, not even by
+// a crash; those that are gone end at once, also of a host that fell silent; those that
+// are new, or are about a metric that no rule read before, begin; those that are changed
+// are judged anew.
+func TestSetRules(t *testing.T) {
+	s := &rulesStage{stage: newStage(t, `groups:
+- name: g
+  rules:
+  - {alert: stays, expr: 'm0 > 50'}
+  - {alert: goes, expr: 'm0 > 50'}
+  - {alert: changes, expr: 'm0 > 50'}
+`), told: map[string][]*schemas.Condition{}}
+	now := time.Now().UnixMilli()
+	s.fromMS = now - now%3600_000 - 3600_000
+	s.flush = time.Hour // the swap waits for no checkpoint
+	dir := t.TempDir()
+	stop := s.start(dir, nil)
+	s.next("web00", "web01", "silent")
+	s.next("web00", "web01", "silent")
+	s.next("web00", "web01", "silent")
+	for _, host := range []string{"web00", "web01", "silent"} {
+		s.until("every rule is true of "+host, func() bool {
+			return s.last("stays", host) == "window 1 true " && s.last("goes", host) == "window 1 true " && s.last("changes", host) == "window 1 true "
+		})
+	}
+
+	s.rules = s.load(`groups:
+- name: g
+  rules:
+  - {alert: begins, expr: 'm1 > 50'}
+  - {alert: changes, expr: 'm0 > 95'}
+  - {alert: stays, expr: 'm0 > 50'}
+`)
+	s.running.SetRules(s.rules)
+	for _, host := range []string{"web00", "web01", "silent"} {
+		s.until("the rule that is gone ends on "+host, func() bool { return s.last("goes", host) == "window 1 false rule removed" })
+	}
+	if got := s.last("stays", "web00"); got != "window 1 true " {
+		t.Errorf("a rule that stays, when the rules change: %s", got)
+	}
+	s.next("web00", "web01")
+	for _, host := range []string{"web00", "web01"} {
+		s.until("the new rules are judged on "+host, func() bool {
+			return s.last("begins", host) == "window 2 true " && s.last("changes", host) == "window 2 false false" && s.last("stays", host) == "window 2 true "
+		})
+	}
+
+	stop(errCrash) // without its disk, too: everything since the swap is done again
+	stop = s.start(t.TempDir(), nil)
+	s.next("web00", "web01")
+	s.until("it goes on after a crash", func() bool {
+		return s.last("stays", "web00") == "window 3 true " && s.last("begins", "web01") == "window 3 true "
+	})
+	for key, all := range s.told {
+		for i, c := range all {
+			if i > 0 && strings.HasPrefix(key, "stays") && !c.True {
+				t.Errorf("%s was interrupted: %+v", key, c)
+			}
+		}
+	}
+	for _, host := range []string{"web00", "web01", "silent"} {
+		if all := s.told["goes "+host]; all[len(all)-1].True {
+			t.Errorf("goes is true again of %s", host)
+		}
+	}
+	stop(nil)
+}
