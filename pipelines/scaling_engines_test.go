@@ -299,7 +299,7 @@ notify:
 			t.Errorf("weir %s has not logged that samples was altered", w.Name)
 		}
 	}
-	if table := enginetest.Command(t, append([]string{"shards"}, on...)...); !strings.Contains(table, "somebody added 3 partitions to samples") {
+	if table := enginetest.Command(t, append([]string{"shards"}, on...)...); !strings.Contains(table, "samples has 3 partitions more than on record") {
 		t.Errorf("weir shards does not tell that samples was altered:\n%s", table)
 	}
 	t.Logf("every process tells that samples was altered, at %v", since())
