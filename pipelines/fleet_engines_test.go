@@ -127,8 +127,14 @@ func checkRows(t testing.TB, samples []schemas.Sample, endMS int64, within time.
 func checkRowsBut(t testing.TB, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
 	t.Helper()
 	cfg := windows.Default()
-	tiers := cfg.TiersMS()
+	checkTiers(t, cfg.TiersMS(), metric, samples, endMS, within)
+}
+
+// checkTiers is checkRowsBut with other tiers, ms, the smallest first.
+func checkTiers(t testing.TB, tiers []int64, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
+	t.Helper()
 	wanted := windowtest.Oracle(samples, tiers...)
+	tiers = slices.Clone(tiers)
 	slices.Reverse(tiers) // the small ones are read last, and take longest
 	for _, tier := range tiers {
 		var want []schemas.Window
@@ -150,18 +156,23 @@ func checkRowsBut(t testing.TB, metric string, samples []schemas.Sample, endMS i
 // transitions are what the fleet's two rules do on samples that arrived in order, by
 // alert and host, such as "hot host001"; recomputed from the oracle's windows.
 func transitions(samples []schemas.Sample) map[string][]schemas.Transition {
+	return transitionsOf(samples, 10_000, 60_000, busyFor)
+}
+
+// transitionsOf is transitions with the rules on other tiers, ms, and another for of busy.
+func transitionsOf(samples []schemas.Sample, hotMS, busyMS int64, busyFor time.Duration) map[string][]schemas.Transition {
 	all := map[string][]schemas.Transition{}
 	state := map[string]schemas.AlertState{}
 	since := map[string]int64{}
-	for _, w := range windowtest.Oracle(samples, 10_000, 60_000) { // by series, then by time
+	for _, w := range windowtest.Oracle(samples, hotMS, busyMS) { // by series, then by time
 		host := w.Series.Labels[0].Value
 		var alert string
 		var high bool
 		var wait int64
 		switch {
-		case w.Series.Metric == "load" && w.TierMS == 10_000:
+		case w.Series.Metric == "load" && w.TierMS == hotMS:
 			alert, high = "hot "+host, w.Last > hotLimit
-		case w.Series.Metric == "work" && w.TierMS == 60_000:
+		case w.Series.Metric == "work" && w.TierMS == busyMS:
 			alert, high, wait = "busy "+host, w.Avg() > busyLimit, busyFor.Milliseconds()
 		default:
 			continue

@@ -11,6 +11,8 @@ import (
 type Health struct {
 	mu    sync.Mutex
 	roles []*roleHealth // in the order that they were added
+
+	warnings map[string]func() string // by role; see warn
 }
 
 type roleHealth struct {
@@ -43,6 +45,30 @@ func (h *Health) running(r *roleHealth, waiting func() string) {
 	r.reason, r.waiting = "", waiting
 }
 
+// warn has f asked at each request: it returns what an operator must know of the role
+// though it does its work, or "". It takes the place of the role's f before.
+func (h *Health) warn(role string, f func() string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.warnings == nil {
+		h.warnings = map[string]func() string{}
+	}
+	h.warnings[role] = f
+}
+
+// Warnings names each role that has one, with the warning.
+func (h *Health) Warnings() map[string]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string]string{}
+	for role, f := range h.warnings {
+		if w := f(); w != "" {
+			all[role] = w
+		}
+	}
+	return all
+}
+
 // NotReady names each role that is not ready, with the reason.
 func (h *Health) NotReady() map[string]string {
 	h.mu.Lock()
@@ -70,15 +96,16 @@ func serveHealthz(w http.ResponseWriter, _ *http.Request) {
 type readiness struct {
 	Ready    bool              `json:"ready"`
 	NotReady map[string]string `json:"not_ready,omitempty"` // role: reason
+	Warnings map[string]string `json:"warnings,omitempty"`  // role: what is wrong and does no harm
 }
 
 // ServeHTTP answers /readyz: 200 when every role is ready, else 503, and which
-// is not and why.
+// is not and why. What it warns of makes no role unready.
 func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	not := h.NotReady()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	if len(not) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(readiness{Ready: len(not) == 0, NotReady: not}) // as above
+	_ = json.NewEncoder(w).Encode(readiness{Ready: len(not) == 0, NotReady: not, Warnings: h.Warnings()}) // as above
 }

@@ -23,8 +23,9 @@ import (
 type Reshard struct {
 	Config *Config // with Brokers
 	Shards int32
-	// Now cuts at the next minute instead of the next end of a largest window: windows of
-	// the tiers above a minute are then kept half in each generation, which readers merge.
+	// Now cuts at the next minute instead of the next end of a largest window: the windows
+	// of larger tiers that are open then are kept half in each generation, which readers
+	// merge. Where no tier is a minute it is the next end of a window of at most that.
 	Now    bool
 	DryRun bool // only say what would be done
 
@@ -133,12 +134,17 @@ func firstShards(ctx context.Context, adm *kadm.Client) (int32, error) {
 
 // cut is the time from which on the new generation takes the samples, ms.
 func (w *resharding) cut(now time.Time) int64 {
-	unit := time.Minute
-	if tiers := w.Config.Windows.Tiers; !w.Now {
-		unit = tiers[len(tiers)-1].Size.Std()
+	tiers := w.Config.Windows.Tiers
+	unit := tiers[len(tiers)-1].Size.MS()
+	if w.Now {
+		unit = tiers[0].Size.MS()
+		for _, t := range tiers[:len(tiers)-1] {
+			if t.Size.Std() <= time.Minute {
+				unit = t.Size.MS()
+			}
+		}
 	}
-	ms, u := now.Add(w.lead).UnixMilli(), unit.Milliseconds()
-	return (ms + u - 1) / u * u
+	return (now.Add(w.lead).UnixMilli() + unit - 1) / unit * unit
 }
 
 func (w *resharding) sayPlan(live []schemas.Generation) {

@@ -99,16 +99,25 @@ func (b *reshardBed) run() (stop func()) {
 	}
 }
 
-// feed sends samples of now until stop is closed.
-func (b *reshardBed) feed(stop <-chan struct{}, done *sync.WaitGroup) {
+// feed sends samples of now until stop is called, or the test ends.
+func (b *reshardBed) feed() (stop func()) {
 	began := time.Now()
+	stopped, done := make(chan struct{}), &sync.WaitGroup{}
+	stop = sync.OnceFunc(func() {
+		close(stopped)
+		done.Wait()
+		if err := b.client.Flush(context.Background()); err != nil {
+			b.t.Error(err)
+		}
+	})
+	b.t.Cleanup(stop)
 	done.Go(func() {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		now := int64(0)
 		for n := 0; ; n++ {
 			select {
-			case <-stop:
+			case <-stopped:
 				return
 			case <-tick.C:
 			}
@@ -142,6 +151,7 @@ func (b *reshardBed) feed(stop <-chan struct{}, done *sync.WaitGroup) {
 			}
 		}
 	})
+	return stop
 }
 
 // all reads what a topic holds.
@@ -170,13 +180,17 @@ func (b *reshardBed) all(topic string) []*kgo.Record {
 	return records
 }
 
-// exact waits until the windows are the oracle's, and returns the generations that
-// have windows.
-func (b *reshardBed) exact() map[int]bool {
+// exact waits until the windows are the oracle's, and returns how many windows each
+// generation has, and how many are in two of them in part.
+func (b *reshardBed) exact() (have map[int]int, split int) {
 	b.t.Helper()
+	type window struct {
+		series          string
+		tierMS, startMS int64
+	}
 	want := windowtest.Oracle(b.sent, b.config.Windows.TiersMS()...)
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		merged, gens := windows.Merger{}, map[int]bool{}
+		merged, in := windows.Merger{}, map[window]map[int]bool{}
 		for _, r := range b.all(topics.Windows) {
 			batch, err := schemas.DecodeWindowBatch(r.Value)
 			if err != nil {
@@ -184,12 +198,25 @@ func (b *reshardBed) exact() map[int]bool {
 			}
 			for _, w := range batch.Windows {
 				merged.Add(w)
-				gens[int(w.Part>>40)] = true
+				id := window{w.Series.String(), w.TierMS, w.StartMS}
+				if in[id] == nil {
+					in[id] = map[int]bool{}
+				}
+				in[id][int(w.Part>>40)] = true
 			}
 		}
 		err := windowtest.Compare(merged.Windows(), want)
 		if err == nil {
-			return gens
+			have = map[int]int{}
+			for _, gens := range in {
+				for g := range gens {
+					have[g]++
+				}
+				if len(gens) > 1 {
+					split++
+				}
+			}
+			return have, split
 		}
 		if time.Now().After(deadline) {
 			b.t.Fatal(err)
@@ -198,17 +225,22 @@ func (b *reshardBed) exact() map[int]bool {
 	}
 }
 
-// alerts is the transitions of each alert, by its name and host.
+// alerts is the transitions of each alert, by its name and host. A partition that moves
+// may write again what it wrote before: the transition, with its time, is what counts.
 func (b *reshardBed) alerts() map[string]string {
-	told, last := map[string]string{}, map[string]schemas.Transition{}
+	type transition struct {
+		alert string
+		schemas.Transition
+	}
+	told, known := map[string]string{}, map[transition]bool{}
 	for _, r := range b.all(topics.Alerts) {
 		a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if name := a.Labels["alertname"] + " " + a.Labels["host"]; last[name] != a.Last {
-			last[name] = a.Last
-			told[name] += string(a.State) + " "
+		if tr := (transition{a.Labels["alertname"] + " " + a.Labels["host"], a.Last}); !known[tr] {
+			known[tr] = true
+			told[tr.alert] += string(a.State) + " "
 		}
 	}
 	return told
@@ -217,6 +249,14 @@ func (b *reshardBed) alerts() map[string]string {
 // reshard is a command that cuts soon: routes read the plan every 2 s.
 func (b *reshardBed) reshard(shards int32) Reshard {
 	return Reshard{Config: b.config, Shards: shards, lead: 3500 * time.Millisecond, lease: time.Second}
+}
+
+// untilOdd returns when the end of a smallest window, 1 s, that comes first after lead is
+// in the middle of a largest one, 2 s.
+func (b *reshardBed) untilOdd(lead time.Duration) {
+	for (time.Now().Add(lead).UnixMilli()-20)%2000 > 100 {
+		<-time.After(10 * time.Millisecond)
+	}
 }
 
 func (b *reshardBed) state() *schemas.Generations {
@@ -232,16 +272,53 @@ func (b *reshardBed) state() *schemas.Generations {
 	return l.Current()
 }
 
+func TestCut(t *testing.T) {
+	config := Default()
+	w := &resharding{Reshard: &Reshard{Config: &config, lead: 25 * time.Second}}
+	at := func(s string) time.Time {
+		d, err := time.Parse(time.TimeOnly, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.AddDate(2026, 0, 0)
+	}
+	for _, c := range []struct {
+		tiers     []time.Duration
+		now       bool
+		asked, is string
+	}{
+		{[]time.Duration{10 * time.Second, time.Minute, time.Hour}, false, "10:20:00", "11:00:00"},
+		{[]time.Duration{10 * time.Second, time.Minute, time.Hour}, false, "10:59:36", "12:00:00"},
+		{[]time.Duration{10 * time.Second, time.Minute, time.Hour}, true, "10:20:35", "10:21:00"},
+		{[]time.Duration{10 * time.Second, time.Minute, time.Hour}, true, "10:20:36", "10:22:00"},
+		{[]time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Second}, true, "10:20:01", "10:20:30"},
+		{[]time.Duration{time.Minute, time.Hour, 24 * time.Hour}, true, "10:20:01", "10:21:00"},
+		{[]time.Duration{time.Hour}, true, "10:20:01", "11:00:00"},
+	} {
+		config.Windows.Tiers = nil
+		for _, size := range c.tiers {
+			config.Windows.Tiers = append(config.Windows.Tiers, windows.Tier{Size: conf.Duration(size)})
+		}
+		w.Now = c.now
+		if got := time.UnixMilli(w.cut(at(c.asked))).UTC().Format(time.TimeOnly); got != c.is {
+			t.Errorf("tiers %v, now %v, asked at %s: the cut is %s, want %s", c.tiers, c.now, c.asked, got, c.is)
+		}
+	}
+}
+
 // TestReshardUnderLoad: to more and to fewer shards, with two processes, one of which
-// comes in the middle; the command is interrupted once and run again.
+// comes in the middle; the command is interrupted once and run again. With --now the cut
+// is in the middle of a largest window, which is then in both generations in part.
 func TestReshardUnderLoad(t *testing.T) {
-	for _, c := range []struct{ from, to int32 }{{3, 7}, {6, 2}} {
-		t.Run(fmt.Sprintf("%d to %d", c.from, c.to), func(t *testing.T) {
+	for _, c := range []struct {
+		from, to int32
+		now      bool
+	}{{3, 7, false}, {6, 2, true}} {
+		t.Run(fmt.Sprintf("%d to %d, now %v", c.from, c.to, c.now), func(t *testing.T) {
 			t.Parallel()
 			b := newReshardBed(t, c.from)
 			defer b.run()()
-			stop, fed := make(chan struct{}), &sync.WaitGroup{}
-			b.feed(stop, fed)
+			stop := b.feed()
 			for deadline := time.Now().Add(20 * time.Second); len(b.alerts()) < 6 && time.Now().Before(deadline); {
 				<-time.After(50 * time.Millisecond)
 			}
@@ -249,7 +326,9 @@ func TestReshardUnderLoad(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
 
-			dry := b.reshard(c.to)
+			reshard := b.reshard(c.to)
+			reshard.Now = c.now
+			dry := reshard
 			dry.DryRun = true
 			if err := dry.Run(ctx, &out, io.Discard); err != nil {
 				t.Fatal(err)
@@ -258,9 +337,18 @@ func TestReshardUnderLoad(t *testing.T) {
 				t.Errorf("dry run: %s, %v", out.String(), b.state().List)
 			}
 
+			if c.now {
+				b.untilOdd(reshard.lead)
+			}
 			killed, kill := context.WithCancel(ctx)
-			time.AfterFunc(500*time.Millisecond, kill)
-			if err := b.reshard(c.to).Run(killed, &out, io.Discard); !errors.Is(err, context.Canceled) {
+			defer kill()
+			ended := make(chan error, 1)
+			go func() { ended <- reshard.Run(killed, &out, io.Discard) }()
+			for len(b.state().List) < 2 && ctx.Err() == nil {
+				<-time.After(50 * time.Millisecond)
+			}
+			kill()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
 				t.Fatalf("interrupted: %v", err)
 			}
 			if g := b.state().List; len(g) != 2 || g[1].State != schemas.Planned || g[1].Shards != c.to {
@@ -272,7 +360,7 @@ func TestReshardUnderLoad(t *testing.T) {
 			b.dead.Store(true)
 			defer b.run()() // a second process joins, between plan and cut
 			var far bytes.Buffer
-			if err := b.reshard(c.to).Run(ctx, &out, &far); err != nil {
+			if err := reshard.Run(ctx, &out, &far); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
 			if !strings.Contains(far.String(), "cut in") || !strings.Contains(out.String(), fmt.Sprintf("generation 1 of %d shards has everything", c.to)) {
@@ -302,12 +390,15 @@ func TestReshardUnderLoad(t *testing.T) {
 			if told != want {
 				t.Errorf("alerts\n%s, want\n%s", told, want)
 			}
-			close(stop)
-			fed.Wait()
-			if gens := b.exact(); !gens[0] || !gens[1] {
-				t.Errorf("windows of generations %v", gens)
+			stop()
+			have, split := b.exact()
+			if have[0] == 0 || have[1] == 0 {
+				t.Errorf("windows by generation: %v", have)
 			}
-			t.Logf("%d samples\n%s", len(b.sent), out.String()+table.String())
+			if c.now != (split > 0) {
+				t.Errorf("%d windows are in two generations", split)
+			}
+			t.Logf("%d samples, %d windows in two generations\n%s", len(b.sent), split, out.String()+table.String())
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"weir/collect"
 	"weir/processors/alert"
@@ -21,13 +22,13 @@ import (
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
 	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.member...)
-	return role{r.Run, unless(r.Ready, "joining its group")}, nil
+	return role{p.leaving(route.Group, r.Run), unless(r.Ready, "joining its group")}, nil
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
 	to := p.Config.Notify.Receivers.Build(p.Out)
 	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
-	return role{n.Run, none}, nil
+	return role{p.leaving(notify.Group, n.Run), none}, nil
 }
 
 func (p *Process) store(reg prometheus.Registerer) (role, error) {
@@ -36,7 +37,7 @@ func (p *Process) store(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	s := store.New(p.Config.Store, p.member, tiers, reg, p.Log)
-	return role{s.Run, unless(s.Ready, "joining its group")}, nil
+	return role{p.leaving(store.Group, s.Run), unless(s.Ready, "joining its group")}, nil
 }
 
 func (p *Process) query(reg prometheus.Registerer) (role, error) {
@@ -93,6 +94,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
 	}, p.client)
+	p.health.warn("window", w.Warning)
 	p.rules.follow(w.SetRules)
 	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
@@ -116,6 +118,32 @@ func served(run func(context.Context) error, slot *slot, h http.Handler) func(co
 		slot.serve(h)
 		defer slot.serve(nil)
 		return run(ctx)
+	}
+}
+
+// leaveTimeout bounds how long a role that has stopped takes to leave its group.
+const leaveTimeout = 3 * time.Second
+
+// leaving runs a role, and takes this process out of the role's group after a clean
+// stop: a static member does not leave by itself, and its partitions would stand still
+// until its session ends.
+func (p *Process) leaving(group string, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := run(ctx)
+		if err != nil || ctx.Err() == nil {
+			return err // it will be back at once
+		}
+		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+		defer cancel()
+		adm, err := kadm.NewOptClient(p.client...)
+		if err == nil {
+			defer adm.Close()
+			_, err = adm.LeaveGroup(soon, kadm.LeaveGroup(group).InstanceIDs(p.instance).Reason("clean stop"))
+		}
+		if err != nil {
+			p.Log.Warn("could not leave the group: its partitions wait until the session ends", "group", group, "err", err)
+		}
+		return nil
 	}
 }
 

@@ -127,6 +127,29 @@ func TestRunRefusesAnotherShape(t *testing.T) {
 	}
 }
 
+// TestRunWarnsOfAlteredSamples: somebody added partitions to samples. weir works, and
+// /readyz says what to do instead.
+func TestRunWarnsOfAlteredSamples(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(11, topics.Samples))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	p := process(t, c.ListenAddrs()...)
+	p.Roles = []string{"window"}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool {
+		return r.Ready && strings.Contains(r.Warnings["window"], "samples has 11 partitions, 8 are on record") &&
+			strings.Contains(r.Warnings["window"], "run weir reshard")
+	})
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunAddressTaken(t *testing.T) {
 	p := process(t)
 	ln, err := net.Listen("tcp", p.Config.HTTP)
@@ -161,6 +184,52 @@ func TestRunOutlivesTheBroker(t *testing.T) {
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRunLeavesItsGroups: a process that has stopped is a member of no group, and its
+// partitions need not wait until its sessions end.
+func TestRunLeavesItsGroups(t *testing.T) {
+	b := open(t, t.TempDir(), BrokerConfig{})
+	defer b.close()
+	p := process(t, b.addrs()...)
+	p.Roles = Roles
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool { return r.Ready })
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.addrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer adm.Close()
+	members := func() (names []string) {
+		groups, err := adm.DescribeGroups(t.Context())
+		if err == nil {
+			err = groups.Error()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups.Sorted() {
+			if len(g.Members) > 0 {
+				names = append(names, g.Group)
+			}
+		}
+		return names
+	}
+	want := "[weir-alert weir-notify weir-route weir-store weir-window]"
+	for deadline := time.Now().Add(10 * time.Second); fmt.Sprint(members()) != want; <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("member of %v, want %v", members(), want)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if left := members(); len(left) > 0 {
+		t.Errorf("still a member of %v", left)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // Lease is how old what a reader knows may be when it acts on it.
-const Lease = 15 * time.Second
+const Lease = 10 * time.Second
 
 // recordKey is the key of the one record.
 const recordKey = "generations"

@@ -3,6 +3,8 @@ package window
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +58,23 @@ func (a *All) Waiting() string {
 		return "reading the generations"
 	}
 	return ""
+}
+
+// Warning says what somebody altered by hand that weir gets along with, in words, or "".
+func (a *All) Warning() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var altered []string
+	for _, m := range a.running {
+		if e := m.engine.Load(); e != nil && e.Altered() != "" {
+			altered = append(altered, e.Altered())
+		}
+	}
+	if len(altered) == 0 {
+		return ""
+	}
+	slices.Sort(altered)
+	return strings.Join(altered, "; ") + ": those that were added stay empty; to have more shards, run weir reshard --shards N"
 }
 
 // Recovery is Processor.Recovery of all generations together.

@@ -88,7 +88,8 @@ type Engine[T any] struct {
 	renewals     atomic.Int64
 
 	altered *prometheus.GaugeVec
-	told    map[string]int32 // partitions of altered topics, as logged
+	told    map[string]int32       // partitions of altered topics, as logged
+	warning atomic.Pointer[string] // what Altered returns
 
 	replays, badTicks, ticks, checkpoints prometheus.Counter
 	written                               prometheus.Counter
@@ -148,8 +149,16 @@ const stopTime = 15 * time.Second
 // decode; then make a new Engine.
 func (e *Engine[T]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
-	defer fail(nil)
+	var guarding sync.WaitGroup
+	defer func() {
+		fail(nil)
+		guarding.Wait()
+		e.disarm()
+	}()
 	if err := e.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it began
+		}
 		return err
 	}
 	proc, err := e.processor()
@@ -157,7 +166,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
-	go e.keepGuard(run, kadm.NewClient(e.prod.client))
+	guarding.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})

@@ -360,3 +360,11 @@ func TestPause(t *testing.T) {
 	b.compare(<-done)
 	b.end(first, false)
 }
+
+// TestStoppedBeforeItBegan: a stop while the engine looks up its topics is a stop like
+// any other.
+func TestStoppedBeforeItBegan(t *testing.T) {
+	b := newBed(t)
+	m := b.start("one", t.TempDir(), &counting{})
+	b.end(m, false)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,7 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 		has[name], most = n, max(most, n)
 	}
 	e.tell(has, most)
+	e.warn(has)
 	for name, n := range has {
 		e.altered.WithLabelValues(name).Set(float64(n - e.opts.Counts[name]))
 		if n == most {
@@ -72,6 +74,35 @@ func (e *Engine[T]) tell(has map[string]int32, most int32) {
 		}
 		e.log.Error(said+"; the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
 			"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
+	}
+}
+
+// warn has Altered tell which topics have more partitions than on record.
+func (e *Engine[T]) warn(has map[string]int32) {
+	var altered []string
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		if n, want := has[name], e.opts.Counts[name]; n > want {
+			altered = append(altered, fmt.Sprintf("%s has %d partitions, %d are on record", name, n, want))
+		}
+	}
+	warning := strings.Join(altered, "; ")
+	e.warning.Store(&warning)
+}
+
+// Altered names the topics that have more partitions than on record, with both numbers,
+// or is "".
+func (e *Engine[T]) Altered() string {
+	if w := e.warning.Load(); w != nil {
+		return *w
+	}
+	return ""
+}
+
+// disarm takes back the alarm: what somebody did to the topics of a generation that is
+// retired does not matter any more.
+func (e *Engine[T]) disarm() {
+	for _, topic := range []string{e.opts.Input, e.opts.Table} {
+		e.altered.DeleteLabelValues(topic)
 	}
 }
 

@@ -52,8 +52,14 @@ func TestAltered(t *testing.T) {
 			if v := alarm(t, m.eng.opts.Registry.(*prometheus.Registry), altered); v != 3 {
 				t.Errorf("the alarm of %s says %v", altered, v)
 			}
+			if w := m.eng.Altered(); !strings.Contains(w, fmt.Sprintf("%s has %d partitions, %d are on record", altered, shards+3, shards)) {
+				t.Errorf("the warning is %q", w)
+			}
 			b.compare(want)
 			b.end(m, false)
+			if v := alarm(t, m.eng.opts.Registry.(*prometheus.Registry), altered); v != -1 {
+				t.Errorf("after the end, the alarm of %s says %v", altered, v)
+			}
 		})
 	}
 }
