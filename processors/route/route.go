@@ -137,9 +137,9 @@ func (r *Router) run(ctx context.Context) error {
 func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
 	r.tails.begin(time.Now())
-	var paused []int32
+	waiting, paused := false, []int32(nil)
 	for {
-		fetches := r.poll(ctx, cl, len(paused) > 0)
+		fetches := r.poll(ctx, cl, waiting)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -159,7 +159,7 @@ func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *gen
 		if err := r.handOn(cl, e); err != nil {
 			return err
 		}
-		paused = r.pause(cl, paused)
+		waiting, paused = r.pause(cl, paused)
 		cl.AllowRebalance()
 	}
 }
@@ -175,18 +175,18 @@ func (r *Router) poll(ctx context.Context, cl *kgo.Client, waiting bool) kgo.Fet
 	return cl.PollRecords(ctx, pollRecords)
 }
 
-// pause stops fetching from the partitions whose records wait, so that what waits is
-// bounded, and goes on with the others of those that were paused before.
-func (r *Router) pause(cl *kgo.Client, before []int32) []int32 {
-	waiting := r.tails.waiting()
+// pause stops fetching what waits when it is much, and goes on with the others of what was
+// paused before. It says whether any waits.
+func (r *Router) pause(cl *kgo.Client, before []int32) (waiting bool, paused []int32) {
+	waiting, paused = r.tails.waiting()
 	if len(before) > 0 {
-		goOn := slices.DeleteFunc(before, func(p int32) bool { return slices.Contains(waiting, p) })
+		goOn := slices.DeleteFunc(before, func(p int32) bool { return slices.Contains(paused, p) })
 		cl.ResumeFetchPartitions(map[string][]int32{topics.Metrics: goOn})
 	}
-	if len(waiting) > 0 {
-		cl.PauseFetchPartitions(map[string][]int32{topics.Metrics: waiting})
+	if len(paused) > 0 {
+		cl.PauseFetchPartitions(map[string][]int32{topics.Metrics: paused})
 	}
-	return waiting
+	return waiting, paused
 }
 
 // handOn sends all samples that are to be, waits for them, and marks their offsets.

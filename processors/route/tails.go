@@ -13,6 +13,8 @@ const (
 	behindAfter = 10 * time.Second
 	// silentAfter is how long others wait for a partition from which nothing comes.
 	silentAfter = 10 * time.Second
+	// maxHeld is how much waits, bytes, before no more is fetched of what it is of.
+	maxHeld = 64 << 20
 )
 
 // tails knows which partitions are read as they are written, and merges those that are
@@ -24,6 +26,7 @@ type tails struct {
 	of       map[int32]*tail // none: nothing is known of the partition
 	returned time.Time       // when the last poll returned
 	stalled  bool            // nobody had polled for behindAfter when the last poll began
+	held     int             // values in all queues, bytes
 }
 
 // tail is what is known of the end of a partition.
@@ -32,7 +35,7 @@ type tail struct {
 	at      time.Time // when what was beyond the end that was reached began to wait, at the earliest
 	heard   time.Time // when records of it were last polled
 	stamp   int64     // time of the last of them, ms
-	waited  bool      // they had waited
+	waited  bool      // they had waited, or come after some that still do
 	queue   []*kgo.Record
 }
 
@@ -40,7 +43,7 @@ type tail struct {
 func (t *tails) begin(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.of, t.returned, t.stalled = map[int32]*tail{}, now, false
+	t.of, t.returned, t.stalled, t.held = map[int32]*tail{}, now, false, 0
 }
 
 // polling notes that a poll begins: what comes while it waits comes as it is written.
@@ -69,32 +72,37 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 			f.at = now
 		}
 		last := p.Records[n-1]
-		f.waited = now.Sub(f.at) > behindAfter
+		f.waited = now.Sub(f.at) > behindAfter || len(f.queue) > 0
 		f.reached = p.HighWatermark <= last.Offset+1
 		f.heard, f.stamp = now, last.Timestamp.UnixMilli()
 		f.queue = append(f.queue, p.Records...)
+		for _, r := range p.Records {
+			t.held += len(r.Value)
+		}
 	})
 }
 
-// next calls add with each record that is not newer than what was read of the partition
-// that is the furthest behind, and says whether it had waited. The rest of a partition
-// waits, in order. It stops at the first error, and returns it.
+// next calls add with each record, and says whether it had waited. Of partitions that are
+// behind it takes what is not newer than what was read of the slowest; the rest waits, in
+// order. Those that are read as they are written wait for nobody. It stops at the first
+// error, and returns it.
 func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	slowest, until := int32(-1), int64(math.MaxInt64)
 	for id, f := range t.of {
-		if !f.reached && (len(f.queue) > 0 || now.Sub(f.heard) < silentAfter) && (f.stamp < until || f.stamp == until && id < slowest) {
+		if f.waited && !f.reached && (len(f.queue) > 0 || now.Sub(f.heard) < silentAfter) && (f.stamp < until || f.stamp == until && id < slowest) {
 			slowest, until = id, f.stamp
 		}
 	}
 	for id, f := range t.of {
 		n := len(f.queue)
-		if id != slowest {
+		if f.waited && id != slowest {
 			for n = 0; n < len(f.queue) && f.queue[n].Timestamp.UnixMilli() <= until; n++ {
 			}
 		}
 		for _, r := range f.queue[:n] {
+			t.held -= len(r.Value)
 			if err := add(r, f.waited); err != nil {
 				return err
 			}
@@ -106,16 +114,17 @@ func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) 
 	return nil
 }
 
-// waiting are the partitions whose records wait: no more are to be fetched.
-func (t *tails) waiting() (partitions []int32) {
+// waiting says whether records wait, and of which partitions no more are to be fetched.
+func (t *tails) waiting() (some bool, full []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, f := range t.of {
-		if len(f.queue) > 0 {
-			partitions = append(partitions, id)
+		some = some || len(f.queue) > 0
+		if len(f.queue) > 0 && t.held > maxHeld {
+			full = append(full, id)
 		}
 	}
-	return partitions
+	return some, full
 }
 
 // lost forgets partitions that somebody else reads now, from what was committed on.
@@ -123,6 +132,11 @@ func (t *tails) lost(partitions []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range partitions {
+		if f := t.of[p]; f != nil {
+			for _, r := range f.queue {
+				t.held -= len(r.Value)
+			}
+		}
 		delete(t.of, p)
 	}
 }

@@ -275,6 +275,9 @@ func (p *Part[T]) tick(value []byte, off int64) {
 	}
 	p.tickOut.Store(false)
 	now := int64(binary.BigEndian.Uint64(value[1:]))
+	// Due at what Due says, whatever this tick said: the next may be of a slower clock, and
+	// after a crash nobody knows of this one.
+	var looked []dueAt[T]
 	for len(p.heap) > 0 && p.heap[0].ms <= now {
 		at := heap.Pop(&p.heap).(dueAt[T])
 		e := at.e
@@ -288,9 +291,12 @@ func (p *Part[T]) tick(value []byte, off int64) {
 			p.eng.logic.Tick(p, e, now, off)
 		}
 		if d := p.eng.logic.Due(e.V); d != 0 {
-			e.due = max(d, now+1)
-			heap.Push(&p.heap, dueAt[T]{e.due, e})
+			e.due = d
+			looked = append(looked, dueAt[T]{d, e})
 		}
+	}
+	for _, at := range looked {
+		heap.Push(&p.heap, at)
 	}
 	if len(p.heap) > 0 {
 		p.dueMS.Store(p.heap[0].ms)
