@@ -87,9 +87,10 @@ type Engine[T any] struct {
 	checkpointID int64 // of the last one; loop's own
 	renewals     atomic.Int64
 
-	altered *prometheus.GaugeVec
-	told    map[string]int32       // partitions of altered topics, as logged
-	warning atomic.Pointer[string] // what Altered returns
+	guarding sync.Mutex // of looks at the topics
+	altered  *prometheus.GaugeVec
+	told     map[string]int32       // partitions of altered topics, as logged
+	warning  atomic.Pointer[string] // what Altered returns
 
 	replays, badTicks, ticks, checkpoints prometheus.Counter
 	written                               prometheus.Counter
@@ -149,10 +150,10 @@ const stopTime = 15 * time.Second
 // decode; then make a new Engine.
 func (e *Engine[T]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
-	var guarding sync.WaitGroup
+	var guards sync.WaitGroup
 	defer func() {
 		fail(nil)
-		guarding.Wait()
+		guards.Wait()
 		e.disarm()
 	}()
 	if err := e.open(ctx); err != nil {
@@ -166,7 +167,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		e.prod.client.Close()
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
-	guarding.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
+	guards.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})

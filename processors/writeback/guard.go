@@ -106,8 +106,9 @@ func (e *Engine[T]) disarm() {
 	}
 }
 
-// guardEvery is how often a running engine looks whether somebody altered its topics.
-// Goka, which looks less often, then finds as many partitions of both.
+// guardEvery is how often a running engine looks whether somebody altered its topics. It
+// looks at the start of each session, too: new partitions may be among its claims, and
+// Goka fails if the table does not have them.
 const guardEvery = 10 * time.Second
 
 // keepGuard guards until ctx ends. Brokers that do not answer are asked again.
@@ -120,17 +121,24 @@ func (e *Engine[T]) keepGuard(ctx context.Context, adm *kadm.Client) {
 			return
 		case <-tick.C:
 		}
-		list, err := adm.ListTopics(ctx, e.opts.Table, e.opts.Input)
-		if err == nil {
-			err = list.Error()
-		}
-		if err == nil {
-			err = e.guard(ctx, adm, list)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err := e.look(ctx, adm); err != nil && ctx.Err() == nil {
 			e.log.Warn("topics not looked at", "err", err)
 		}
 	}
+}
+
+// look guards the topics as they are now.
+func (e *Engine[T]) look(ctx context.Context, adm *kadm.Client) error {
+	e.guarding.Lock()
+	defer e.guarding.Unlock()
+	list, err := adm.ListTopics(ctx, e.opts.Table, e.opts.Input)
+	if err == nil {
+		err = list.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("look up topics: %w", err)
+	}
+	return e.guard(ctx, adm, list)
 }
 
 // grow returns when the topic has the partitions and all of them answer. Another

@@ -64,6 +64,28 @@ func TestAltered(t *testing.T) {
 	}
 }
 
+// TestAlteredBeforeARebalance: partitions are added to the input, and before the engine
+// looks again it has to join its group anew, and gets them. It goes on.
+func TestAlteredBeforeARebalance(t *testing.T) {
+	b := newBed(t)
+	logic := &counting{stalls: map[int32]time.Duration{}}
+	stop := make(chan struct{})
+	done := b.feed(rand.New(rand.NewPCG(8, 8)), 5*time.Millisecond, stop)
+	one := b.start("one", t.TempDir(), logic)
+	b.until("one has all partitions", func() bool { return one.eng.Owned() == shards })
+	adm := kadm.NewClient(b.client)
+	if _, err := adm.UpdatePartitions(t.Context(), shards+3, inTopic); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.LeaveGroup(t.Context(), kadm.LeaveGroup(group).InstanceIDs("one")); err != nil {
+		t.Fatal(err)
+	}
+	b.until("one has the new partitions", func() bool { return one.eng.Owned() == shards+3 })
+	close(stop)
+	b.compare(<-done)
+	b.end(one, false)
+}
+
 // lines is a log that keeps its level, its message up to the first colon or semicolon, and its numbers.
 type lines struct {
 	slog.Handler

@@ -93,12 +93,17 @@ func (e *Engine[T]) parkPart(p *Part[T]) {
 	}
 }
 
-// tableEnds returns the end offset of each partition of the table.
+// tableEnds looks whether somebody altered the topics, and returns the end offset of
+// each partition of the table.
 func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
 	// Not under the session's context: that it ends here is no error.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	listed, err := kadm.NewClient(e.prod.client).ListEndOffsets(ctx, e.opts.Table)
+	adm := kadm.NewClient(e.prod.client)
+	if err := e.look(ctx, adm); err != nil {
+		return nil, err
+	}
+	listed, err := adm.ListEndOffsets(ctx, e.opts.Table)
 	if err == nil {
 		err = listed.Error()
 	}
