@@ -147,11 +147,15 @@ const (
 	lastDelay  = 2 * time.Second
 )
 
+// judgedFor is how long the cluster must refuse what is written, with a table that looks
+// right, before it is believed: it says so for a moment of a table that it has just made.
+const judgedFor = 3 * time.Second
+
 // persist tries until it succeeds or ctx ends, in which case the error wraps ctx's
 // and tells the last one, or until the cluster refuses what is written to the table:
 // sinks.ErrRefused. It holds a slot while it tries, and none while it waits.
 func (s *Store) persist(ctx context.Context, table string, try func() error) error {
-	judged := false // the last try was refused
+	var judged time.Time // since when all tries were refused; zero: the last was not
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		select {
 		case s.slots <- struct{}{}:
@@ -169,14 +173,14 @@ func (s *Store) persist(ctx context.Context, table string, try func() error) err
 		if ctx.Err() != nil {
 			return fmt.Errorf("write %s: %w; last error: %v", table, ctx.Err(), err)
 		}
-		if s.refused(ctx, table, err) {
-			if judged {
-				return fmt.Errorf("write %s: %w: %w", table, sinks.ErrRefused, err)
-			}
-			judged = true // or the table came back between the try and the look at it: the next try tells
-			continue
+		switch {
+		case !s.refused(ctx, table, err):
+			judged = time.Time{}
+		case judged.IsZero():
+			judged = begin
+		case time.Since(judged) > judgedFor:
+			return fmt.Errorf("write %s: %w: %w", table, sinks.ErrRefused, err)
 		}
-		judged = false
 		s.metrics.retries.Inc()
 		s.outage.failed(s.log, table, err)
 		select {
