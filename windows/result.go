@@ -32,7 +32,9 @@ type Set struct {
 func (r *Result) Reset() {
 	clear(r.Sets)
 	clear(r.Refused)
-	*r = Result{Values: r.Values[:0], Sets: r.Sets[:0], Refused: r.Refused[:0], builder: r.builder}
+	r.Values, r.Sets, r.Refused = r.Values[:0], r.Sets[:0], r.Refused[:0]
+	r.Applied, r.Late, r.Closed, r.Revised, r.Partials = 0, 0, 0, 0, 0
+	r.Replayed, r.Duplicates, r.OverSeries, r.OverMetric = 0, 0, 0, 0
 }
 
 func (r *Result) drop(reason Reason, n int) {

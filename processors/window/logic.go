@@ -49,7 +49,9 @@ type logic struct {
 	next    func() *schemas.Generation // the one after it, or nil
 
 	samples    *prometheus.CounterVec // by result
+	applied    prometheus.Counter     // of samples: looked up once, not for each record
 	closed     *prometheus.CounterVec // by kind
+	onTime     prometheus.Counter     // of closed
 	overflow   *prometheus.CounterVec // by limit
 	conditions prometheus.Counter
 	corrupt    prometheus.Counter
@@ -191,11 +193,13 @@ func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {
 			c.WithLabelValues(label).Add(float64(n))
 		}
 	}
-	count(l.samples, "applied", r.Applied-r.Late)
+	l.applied.Add(float64(r.Applied - r.Late))
 	count(l.samples, "late", r.Late)
 	count(l.samples, string(windows.Replayed), r.Replayed)
 	count(l.samples, string(windows.Duplicate), r.Duplicates)
-	count(l.closed, "closed", r.Closed)
+	if r.Closed > 0 {
+		l.onTime.Add(float64(r.Closed))
+	}
 	count(l.closed, "revised", r.Revised)
 	count(l.closed, "late_partial", r.Partials)
 }

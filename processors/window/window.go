@@ -66,6 +66,7 @@ func New(cfg Config, d Deps) *Processor {
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
 	}
 	l.samples, l.closed, l.overflow = register(d.Registry, l.samples), register(d.Registry, l.closed), register(d.Registry, l.overflow)
+	l.applied, l.onTime = l.samples.WithLabelValues("applied"), l.closed.WithLabelValues("closed")
 	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
 	l.rules.Store(d.Rules)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
