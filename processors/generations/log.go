@@ -38,7 +38,8 @@ type Log struct {
 // Open returns a Log that begins with the one generation of a weir that was never
 // resharded, of so many shards. Close it.
 func Open(shards int32, opts ...kgo.Opt) (*Log, error) {
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, opts...), kgo.FetchMaxWait(100*time.Millisecond),
+	// The topic may be made at this moment: kgo's own least age, 5 s, is half of a Lease.
+	client, err := kgo.NewClient(append(append([]kgo.Opt{}, opts...), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, fmt.Errorf("generations: %w", err)
