@@ -97,7 +97,10 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 		}
 		g.learn(nowMS-newTS, waited)
 	}
-	g.applyOrdered(co, b, g.holdAt(waited, co.order[0].ts), offset, nowMS, r)
+	if waited && !g.started {
+		g.expectOthers(co.order[0].ts)
+	}
+	g.applyOrdered(co, b, g.hold(waited), offset, nowMS, r)
 }
 
 // maxSpan is the longest time, ms, that a sender is taken to gather samples for before

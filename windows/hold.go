@@ -10,33 +10,34 @@ const maxHold = 10 * 60_000
 // has not had anything yet.
 const unknownOrigin = -1
 
-// holdAt returns the event time, ms, beyond which samples do not move the group's clock.
+// hold returns the event time, ms, beyond which samples do not move the group's clock.
 // A producer may spread the samples of a group over partitions of the origin topic, and
 // each is read at its own pace. That does not matter while all are read as they are
 // written; in a backlog they are apart by minutes, so the group waits for the slowest:
 // of all its partitions when something of the batch at hand had waited, else of those
 // whose last section had. One that is more than maxHold behind gives nothing any more.
-//
-// A group that begins in a backlog, with a sample at firstMS, does not know from which
-// partitions it will get something, and waits for any that is not more than maxHold behind.
-func (g *Group) holdAt(waited bool, firstMS int64) int64 {
-	if waited && !g.started {
-		g.origins = append([]originMark{{partition: unknownOrigin, newest: firstMS}}, g.origins...)
-	}
+func (g *Group) hold(waited bool) int64 {
 	newest := int64(math.MinInt64)
 	for i := range g.origins {
 		newest = max(newest, g.origins[i].newest)
 	}
-	hold := int64(math.MaxInt64)
+	until := int64(math.MaxInt64)
 	for i := range g.origins {
 		m := &g.origins[i]
 		switch {
 		case m.newest <= newest-maxHold:
 		case waited && m.partition == unknownOrigin:
-			hold = min(hold, newest-maxHold)
+			until = min(until, newest-maxHold)
 		case waited || m.behind:
-			hold = min(hold, m.newest)
+			until = min(until, m.newest)
 		}
 	}
-	return hold
+	return until
+}
+
+// expectOthers is for a group that begins in a backlog, with a sample at firstMS: it does
+// not know from which partitions it will get something, and waits for any that is not
+// more than maxHold behind.
+func (g *Group) expectOthers(firstMS int64) {
+	g.origins = append([]originMark{{partition: unknownOrigin, newest: firstMS}}, g.origins...)
 }

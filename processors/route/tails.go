@@ -91,7 +91,7 @@ func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) 
 	defer t.mu.Unlock()
 	slowest, until := int32(-1), int64(math.MaxInt64)
 	for id, f := range t.of {
-		if f.waited && !f.reached && (len(f.queue) > 0 || now.Sub(f.heard) < silentAfter) && (f.stamp < until || f.stamp == until && id < slowest) {
+		if f.waited && !f.reached && (len(f.queue) > 0 || now.Sub(f.heard) < silentAfter) && f.stamp < until {
 			slowest, until = id, f.stamp
 		}
 	}
