@@ -22,10 +22,9 @@ func (p *ordered) point() schemas.Point {
 
 // Apply counts the samples of a batch, once each. offset is the offset of its
 // record in the samples topic, and names the late partials it makes; nowMS is the
-// wall clock; live says that the group's usual delay may be learnt from this batch
-// (the processor has caught up with the log). What closed, was revised or was too
-// late goes to r, and so does everything that was not counted, by reason.
-func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, live bool, r *Result) {
+// wall clock when the record was written there. What closed, was revised or was too late
+// goes to r, and so does everything that was not counted, by reason.
+func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
 	co.index = slices.Grow(co.index[:0], len(b.Fingerprints))[:len(b.Fingerprints)]
 	for i, fp := range b.Fingerprints {
 		co.index[i] = int32(g.find(fp)) // -1 is idxUnknown: defined when a sample asks
@@ -91,7 +90,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, liv
 	if !sorted {
 		slices.SortStableFunc(co.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
 	}
-	if live && newTS != math.MaxInt64 {
+	if newTS != math.MaxInt64 {
 		if newest := co.order[len(co.order)-1].ts; newest-newTS > maxSpan {
 			newTS = newest // a replay or a backlog: what it spans is not a delay
 		}

@@ -70,7 +70,7 @@ func (f *fleet) round(stepMS int64) (windows int) {
 			sb.Points[i].Value = float64(int64(i)*f.offset%977) * 1.1
 		}
 		f.r.Reset()
-		f.groups[h].Apply(f.co, sb, f.offset, at+perGroup*f.spread, true, &f.r)
+		f.groups[h].Apply(f.co, sb, f.offset, at+perGroup*f.spread, &f.r)
 		windows += f.r.Closed
 	}
 	return windows
@@ -182,14 +182,14 @@ func BenchmarkOverflow(b *testing.B) {
 	for n < 2*cfg.MaxSeriesPerMetric {
 		round()
 		r.Reset()
-		g.Apply(co, &sb, int64(n), ts, true, &r)
+		g.Apply(co, &sb, int64(n), ts, &r)
 	}
 	used, samples := 0.0, 0
 	for b.Loop() {
 		round()
 		r.Reset()
 		c := cpu()
-		g.Apply(co, &sb, int64(n), ts, true, &r)
+		g.Apply(co, &sb, int64(n), ts, &r)
 		used += cpu() - c
 		samples += r.OverMetric
 	}

@@ -69,7 +69,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 		return err
 	}
 	f.result.Reset()
-	g.Apply(f.core, &f.batch, f.offset, farFuture, false, &f.result)
+	g.Apply(f.core, &f.batch, f.offset, farFuture, &f.result)
 	f.offset++
 	f.Duplicates += f.result.Duplicates
 	f.Refused += len(f.result.Refused)

@@ -29,7 +29,7 @@ func FuzzDecodeGroup(f *testing.F) {
 			if err := sb.Decode(b.AppendTo(nil)); err != nil {
 				f.Fatal(err)
 			}
-			g.Apply(co, &sb, int64(i), s.TimeMS, true, &r)
+			g.Apply(co, &sb, int64(i), s.TimeMS, &r)
 		}
 		f.Add(g.AppendTo(co, nil))
 	}

@@ -107,7 +107,7 @@ func TestExact(t *testing.T) {
 				for _, s := range sb.Points {
 					now = max(now, s.TimeMS)
 				}
-				g.Apply(co, &sb, off, now, rnd.IntN(2) == 0, &r)
+				g.Apply(co, &sb, off, now, &r)
 				values = append(values, r.Values...)
 				applied += r.Applied
 				dropped += r.Replayed + r.Duplicates
@@ -212,7 +212,7 @@ func TestForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, offset, nowMS, true, &r)
+		g.Apply(co, &sb, offset, nowMS, &r)
 		return &r
 	}
 	g := NewGroup(co)
@@ -270,7 +270,7 @@ func TestManyOriginPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, 1, at, true, &r)
+		g.Apply(co, &sb, 1, at, &r)
 		return &r
 	}
 	for i := range int64(2 * maxOrigins) {

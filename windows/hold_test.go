@@ -41,7 +41,7 @@ func (w *waiting) next(p, n int, nowMS int64, waited bool) {
 	}
 	r := &w.f.last
 	r.Reset()
-	w.f.g.Apply(w.f.co, &sb, w.f.offset, nowMS, true, r)
+	w.f.g.Apply(w.f.co, &sb, w.f.offset, nowMS, r)
 	w.f.offset++
 	w.f.emitted()
 	w.late += r.Late

@@ -86,7 +86,7 @@ func (f *feeder) apply(v []byte) {
 	}
 	r := &f.last
 	r.Reset()
-	f.g.Apply(f.co, &sb, f.offset, now, true, r)
+	f.g.Apply(f.co, &sb, f.offset, now, r)
 	f.offset++
 	f.emitted()
 	f.total.Applied += r.Applied
@@ -375,7 +375,7 @@ func TestSeriesTotal(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, offset, epoch+at, true, &r)
+		g.Apply(co, &sb, offset, epoch+at, &r)
 		switch {
 		case r.Applied == 1 && len(r.Refused) == 0:
 			return ""

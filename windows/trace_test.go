@@ -165,7 +165,7 @@ func (tr *tracer) run(cmd string) []string {
 			tr.t.Fatal(err)
 		}
 		sb.Sections[0].Origin.Partition = 1
-		tr.g.Apply(tr.co, &sb, tr.offset, tr.now, true, &r)
+		tr.g.Apply(tr.co, &sb, tr.offset, tr.now, &r)
 		tr.offset++
 	case "advance":
 		tr.now = tr.time(f[1])
@@ -189,7 +189,7 @@ func (tr *tracer) apply(r *Result) {
 	if err := sb.Decode(tr.last); err != nil {
 		tr.t.Fatal(err)
 	}
-	tr.g.Apply(tr.co, &sb, tr.offset, tr.now, true, r)
+	tr.g.Apply(tr.co, &sb, tr.offset, tr.now, r)
 	tr.offset++
 }
 

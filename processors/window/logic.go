@@ -110,7 +110,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 		return
 	}
 	loc.res.Reset()
-	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, true, &loc.res)
+	e.V.windows.Apply(loc.core, &loc.batch, r.Offset, r.TimeMS, &loc.res)
 	l.emit(p, e)
 	loc.count.Add(int64(len(loc.batch.Points)))
 	e.V.samples += uint32(len(loc.batch.Points))
