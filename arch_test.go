@@ -262,6 +262,24 @@ func TestPromisesAreTested(t *testing.T) {
 	}
 	_, section, _ := strings.Cut(string(readme), "\n## What weir promises")
 	section, _, _ = strings.Cut(section, "\nWhat it does **not** promise")
+	if rows := checkTestsExist(t, section, 2); rows < 12 {
+		t.Errorf("%d promises: is this the table?", rows)
+	}
+}
+
+// TestFaultsAreTested: the same of each row of docs/faults.md.
+func TestFaultsAreTested(t *testing.T) {
+	faults, err := os.ReadFile("docs/faults.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkTestsExist(t, string(faults), 3)
+}
+
+// checkTestsExist goes through the rows of the tables in text, whose cell number column
+// (from 1) names tests behind their packages, and returns how many rows there are.
+func checkTestsExist(t *testing.T, text string, column int) (rows int) {
+	t.Helper()
 	tests := map[string]bool{} // folder/TestX
 	for _, f := range sources(t) {
 		for _, d := range f.ast.Decls {
@@ -271,16 +289,15 @@ func TestPromisesAreTested(t *testing.T) {
 		}
 	}
 	word := regexp.MustCompile("`[^`]+`|\\bTest[A-Z]\\w*")
-	rows := 0
-	for line := range strings.Lines(section) {
+	for line := range strings.Lines(text) {
 		cells := strings.Split(line, "|")
-		if len(cells) != 4 || strings.HasPrefix(cells[1], "---") || strings.TrimSpace(cells[2]) == "test" {
+		if len(cells) != column+2 || strings.HasPrefix(cells[1], "---") || strings.TrimSpace(cells[column]) == "test" {
 			continue
 		}
 		rows++
 		named, folders := 0, []string{}
 		after := true // a test came since the last folder
-		for _, w := range word.FindAllString(cells[2], -1) {
+		for _, w := range word.FindAllString(cells[column], -1) {
 			name, quoted := strings.CutPrefix(strings.TrimSuffix(w, "`"), "`")
 			switch {
 			case !quoted:
@@ -312,7 +329,5 @@ func TestPromisesAreTested(t *testing.T) {
 			t.Errorf("no test of the promise\n%s", cells[1])
 		}
 	}
-	if rows < 12 {
-		t.Errorf("%d promises: is this the table?", rows)
-	}
+	return rows
 }
