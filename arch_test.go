@@ -280,11 +280,11 @@ func TestFaultsAreTested(t *testing.T) {
 // (from 1) names tests behind their packages, and returns how many rows there are.
 func checkTestsExist(t *testing.T, text string, column int) (rows int) {
 	t.Helper()
-	tests := map[string]bool{} // folder/TestX
+	tests := map[string]bool{} // folder/TestX; that of the root, which rows call ., is TestX
 	for _, f := range sources(t) {
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && f.test() && fn.Recv == nil {
-				tests[f.folder+"/"+fn.Name.Name] = true
+				tests[path.Join(f.folder, fn.Name.Name)] = true
 			}
 		}
 	}
@@ -302,7 +302,7 @@ func checkTestsExist(t *testing.T, text string, column int) (rows int) {
 			switch {
 			case !quoted:
 				named, after = named+1, true
-				if !slices.ContainsFunc(folders, func(f string) bool { return tests[f+"/"+w] }) {
+				if !slices.ContainsFunc(folders, func(f string) bool { return tests[path.Join(f, w)] }) {
 					t.Errorf("%s is not in %v, of the promise\n%s", w, folders, cells[1])
 				}
 			case strings.HasSuffix(name, ".trace"):

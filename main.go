@@ -21,6 +21,14 @@ import (
 	"weir/pipelines"
 	"weir/schemas/conf"
 	"weir/schemas/formats"
+	"weir/schemas/plain"
+)
+
+// stdout and stderr are all that weir writes to: what others named cannot make a terminal
+// do anything.
+var (
+	stdout = plain.Writer(os.Stdout)
+	stderr = plain.Writer(os.Stderr)
 )
 
 // version is set by the linker: -ldflags "-X main.version=v0.1.0".
@@ -58,13 +66,14 @@ func run(args []string) int {
 		kong.Description("Keeps windows of metrics and raises alerts on them."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"http": pipelines.DefaultHTTP},
+		kong.Writers(stdout, stderr),
 	)
 	if len(args) == 1 && args[0] == "help" {
 		args = []string{"--help"}
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "weir: %v\nSee weir --help.\n", err)
+		fmt.Fprintf(stderr, "weir: %v\nSee weir --help.\n", err)
 		return exitUsage
 	}
 	ctx, stop := interruptible()
@@ -82,10 +91,10 @@ func exitCode(err error) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &faults):
-		fmt.Fprintln(os.Stderr, faults)
+		fmt.Fprintln(stderr, faults)
 		return exitUsage
 	default:
-		fmt.Fprintln(os.Stderr, "weir:", err)
+		fmt.Fprintln(stderr, "weir:", err)
 		return exitFailed
 	}
 }
@@ -143,12 +152,12 @@ type output struct {
 }
 
 func newOutput() output {
-	o := output{log: os.Stderr, out: os.Stdout}
+	o := output{log: stderr, out: stdout}
 	if pipelines.IsTerminal(os.Stderr) {
 		o.terminal = pipelines.NewTerminal(os.Stderr)
-		o.log = o.terminal.Over(os.Stderr)
+		o.log = o.terminal.Over(stderr)
 		if pipelines.IsTerminal(os.Stdout) {
-			o.out = o.terminal.Over(os.Stdout)
+			o.out = o.terminal.Over(stdout)
 		}
 	}
 	return o
@@ -256,7 +265,7 @@ func (c *foldCommand) Run() error {
 			return err
 		}
 	}
-	if err := fold.Write(os.Stdout); err != nil {
+	if err := fold.Write(stdout); err != nil {
 		return err
 	}
 	return fold.Err()
@@ -294,7 +303,7 @@ func (c *topCommand) Run(ctx context.Context) error {
 		}
 		top.URLs = append(top.URLs, base)
 	}
-	return top.Run(ctx, os.Stdout)
+	return top.Run(ctx, stdout)
 }
 
 type checkCommand struct {
@@ -306,7 +315,7 @@ func (c *checkCommand) Run() error {
 	if err := pipelines.Check(c.Files...); err != nil {
 		return err
 	}
-	fmt.Printf("no fault in %s\n", strings.Join(c.Files, ", "))
+	fmt.Fprintf(stdout, "no fault in %s\n", strings.Join(c.Files, ", "))
 	return nil
 }
 
@@ -314,6 +323,6 @@ type versionCommand struct{}
 
 // Run prints the version and what it was built with.
 func (versionCommand) Run() error {
-	_, err := fmt.Printf("weir %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(stdout, "weir %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

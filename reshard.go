@@ -46,10 +46,10 @@ func (c *reshardCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Config == "" {
-		fmt.Fprintln(os.Stderr, "weir: no --config: the defaults' windows and topics are gone by, which must be those that weir runs with")
+		fmt.Fprintln(stderr, "weir: no --config: the defaults' windows and topics are gone by, which must be those that weir runs with")
 	}
 	r := pipelines.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
-	return r.Run(ctx, os.Stdout, os.Stderr)
+	return r.Run(ctx, stdout, os.Stderr)
 }
 
 type shardsCommand struct {
@@ -66,5 +66,5 @@ func (c *shardsCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return pipelines.Shards{Config: config, Most: c.Most}.Run(ctx, os.Stdout)
+	return pipelines.Shards{Config: config, Most: c.Most}.Run(ctx, stdout)
 }

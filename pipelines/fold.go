@@ -13,6 +13,7 @@ import (
 	"weir/collect"
 	"weir/schemas"
 	"weir/schemas/conf"
+	"weir/schemas/plain"
 	"weir/windows"
 )
 
@@ -106,7 +107,7 @@ func (f *Fold) Write(w io.Writer) error {
 }
 
 func row(w *schemas.Window) []string {
-	fields := []string{w.Series.String(), schemas.TierName(w.TierMS)}
+	fields := []string{plain.Text(w.Series.String()), schemas.TierName(w.TierMS)}
 	for _, n := range []int64{w.StartMS, w.EndMS(), w.Count} {
 		fields = append(fields, strconv.FormatInt(n, 10))
 	}

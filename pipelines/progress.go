@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"weir/schemas/plain"
 )
 
 // progress says how far a command is: on a terminal one line that is drawn again and
@@ -33,7 +35,7 @@ func (p *progress) draw(text string) {
 		p.terminal.Draw(text)
 	case time.Since(p.at) >= sayEvery:
 		p.at = time.Now()
-		fmt.Fprintln(p.out, text)
+		fmt.Fprintln(p.out, plain.Text(text))
 	}
 }
 

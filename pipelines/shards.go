@@ -9,6 +9,7 @@ import (
 
 	"weir/processors/generations"
 	"weir/schemas"
+	"weir/schemas/plain"
 	"weir/schemas/topics"
 )
 
@@ -99,7 +100,7 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 			hot++
 			mark = "HOT"
 		}
-		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.2f\t%s\t\n", i, r.Owner, lag, r.Groups, r.Series, r.PerSecond, skew, mark)
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.2f\t%s\t\n", i, plain.Text(r.Owner), lag, r.Groups, r.Series, r.PerSecond, skew, mark)
 	}
 	if extra := len(ends[topics.SamplesOf(g.Gen)]) - int(g.Shards); extra > 0 {
 		defer fmt.Fprintf(out, "%s has %d partitions more than on record, as somebody altered it or its table; they stay empty. weir reshard --shards N is the way to more shards\n", topics.SamplesOf(g.Gen), extra)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"weir/schemas/plain"
 )
 
 // Terminal is a terminal with text that scrolls and, below it, one line that says how
@@ -34,8 +36,10 @@ const (
 	wrapOn    = "\x1b[?7h"
 )
 
-// Draw shows the line instead of the one before; "" shows none.
+// Draw shows the line instead of the one before; "" shows none. What a terminal would
+// act on is escaped.
 func (t *Terminal) Draw(line string) {
+	line = plain.Text(line)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if line == t.line {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"weir/schemas"
+	"weir/schemas/plain"
 )
 
 // Top prints what processes know of their sources: those that send the most, and
@@ -70,7 +71,7 @@ func (t Top) print(k known, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "SOURCE\tSAMPLES/S\tSERIES\tLARGEST METRIC\tLATE BY\tCOLLAPSED\tREFUSED")
 	for _, s := range k.busiest {
-		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\t%s\t%s\n", plain(s.Source), s.SamplesPerSecond, s.Series,
+		fmt.Fprintf(w, "%s\t%.1f\t%d\t%s\t%s\t%s\t%s\n", plain.Text(s.Source), s.SamplesPerSecond, s.Series,
 			largest(s), late(s.DelayMS), counts(s.Collapsed), counts(s.Refused))
 	}
 	if err := w.Flush(); err != nil {
@@ -83,7 +84,7 @@ func (t Top) print(k known, out io.Writer) error {
 		fmt.Fprintln(out, "\nBeyond a limit, or with a wrong clock:")
 	}
 	for _, s := range k.named {
-		fmt.Fprintf(w, "%s\t%s\tlast at %s\n", plain(s.Source), strings.Join(wrong(s), "; "), time.UnixMilli(s.LastMS).UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "%s\t%s\tlast at %s\n", plain.Text(s.Source), strings.Join(wrong(s), "; "), time.UnixMilli(s.LastMS).UTC().Format(time.RFC3339))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -173,19 +174,11 @@ func getJSON(ctx context.Context, base, path string, into any) error {
 	return nil
 }
 
-// plain is a name as a terminal may be given it: a source is named by who sends.
-func plain(name string) string {
-	if strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsPrint(r) }) {
-		return strconv.Quote(name)
-	}
-	return name
-}
-
 func largest(s schemas.Source) string {
 	if s.LargestMetric == "" {
 		return "-"
 	}
-	return fmt.Sprintf("%s (%d)", plain(s.LargestMetric), s.LargestSeries)
+	return fmt.Sprintf("%s (%d)", plain.Text(s.LargestMetric), s.LargestSeries)
 }
 
 func late(ms int64) string { return (time.Duration(ms) * time.Millisecond).String() }

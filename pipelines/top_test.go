@@ -55,7 +55,7 @@ and at least 2 more: see --rows
 
 Beyond a limit, or with a wrong clock:
 db01          collapsed metric_limit=7, most series in q (2001)        last at 2027-01-15T08:00:01Z
-"evil\x1b[2J"  refused future=3,rate_limit=12; clock fast by 5m1.5s     last at 2027-01-15T08:00:00Z
+evil\x1b[2J    refused future=3,rate_limit=12; clock fast by 5m1.5s     last at 2027-01-15T08:00:00Z
 mail          clock slow, or samples held up, by 5m0s                  last at 2027-01-15T07:59:59Z
 ahead         clock fast by 20s                                        last at 2027-01-15T07:59:58Z
 `

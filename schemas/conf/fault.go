@@ -3,6 +3,8 @@ package conf
 import (
 	"fmt"
 	"strings"
+
+	"weir/schemas/plain"
 )
 
 // Fault is one thing that is wrong in a file.
@@ -24,10 +26,12 @@ const maxShown = 200
 // Error is the fault on one line, and its snippet, if any, on the next:
 //
 //	weir.yaml:12: windows.tiers[0].grace: "-2s": must be at least 0s
+//
+// What a terminal would act on in the names of files and fields is escaped.
 func (f Fault) Error() string {
 	var b strings.Builder
 	if f.File != "" {
-		b.WriteString(f.File)
+		b.WriteString(plain.Text(f.File))
 		if f.Line > 0 {
 			fmt.Fprintf(&b, ":%d", f.Line)
 			if f.Snippet != "" && f.Column > 0 {
@@ -37,7 +41,7 @@ func (f Fault) Error() string {
 		b.WriteString(": ")
 	}
 	if f.Field != "" {
-		b.WriteString(f.Field + ": ")
+		b.WriteString(plain.Text(f.Field) + ": ")
 	}
 	if f.Value != "" {
 		fmt.Fprintf(&b, "%q: ", shorten(f.Value))
