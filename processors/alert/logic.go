@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
+	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -148,11 +148,6 @@ func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _
 func (l *logic) refuse(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record, reason string, err error) {
 	l.refused.WithLabelValues(reason).Inc()
 	l.log.Warn("condition refused", "fingerprint", e.Key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
-	e.Deadletter(p, &kgo.Record{Topic: topics.DeadLetter, Key: []byte(e.Key), Value: r.Value, Headers: []kgo.RecordHeader{
-		{Key: "weir.stage", Value: []byte("alert")},
-		{Key: "weir.reason", Value: []byte(reason)},
-		{Key: "weir.topic", Value: []byte(topics.Conditions)},
-		{Key: "weir.partition", Value: []byte(strconv.Itoa(int(p.ID)))},
-		{Key: "weir.offset", Value: []byte(strconv.FormatInt(r.Offset, 10))},
-	}})
+	e.Deadletter(p, deadletter.Of(&kgo.Record{Topic: topics.Conditions, Partition: p.ID, Offset: r.Offset,
+		Key: []byte(e.Key), Value: r.Value}, "alert", reason, err))
 }

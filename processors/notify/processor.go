@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/deadletter"
 	"weir/schemas"
 	"weir/schemas/topics"
 	"weir/sinks"
@@ -168,7 +168,7 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 		if err != nil {
 			p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
 			p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "error", err)
-			writes = append(writes, deadLetter(r, err))
+			writes = append(writes, deadletter.Of(r, "notify", "undecodable", err))
 			continue
 		}
 		if !told(a.Last) {
@@ -237,19 +237,6 @@ func (p *Processor) start(part *partition, d *schemas.Delivery) {
 		return
 	}
 	p.report(d)
-}
-
-func deadLetter(r *kgo.Record, reason error) *kgo.Record {
-	return &kgo.Record{
-		Topic: topics.DeadLetter, Key: r.Key, Value: r.Value,
-		Headers: []kgo.RecordHeader{
-			{Key: "weir.reason", Value: []byte(reason.Error())},
-			{Key: "weir.topic", Value: []byte(r.Topic)},
-			{Key: "weir.partition", Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
-			{Key: "weir.offset", Value: strconv.AppendInt(nil, r.Offset, 10)},
-			{Key: "weir.stage", Value: []byte("notify")},
-		},
-	}
 }
 
 // prune deletes entries that ended long ago. One that is PENDING stays.

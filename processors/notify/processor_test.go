@@ -266,7 +266,7 @@ func TestUndecodableAlertIsDeadLettered(t *testing.T) {
 	}
 	at := schemas.Shard([]byte(a.Fingerprint), partitions)
 	if headers["weir.topic"] != topics.Alerts || headers["weir.partition"] != fmt.Sprint(at) || headers["weir.offset"] != "0" ||
-		headers["weir.stage"] != "notify" || !strings.Contains(headers["weir.reason"], "corrupt") {
+		headers["weir.stage"] != "notify" || headers["weir.reason"] != "undecodable" || !strings.Contains(headers["weir.error"], "corrupt") {
 		t.Errorf("headers %v", headers)
 	}
 	i.stop(t)

@@ -35,8 +35,7 @@
 //     that those records have. A new id ends Run.
 //
 // What is refused (an entry of a record, a series, or the whole record) is counted
-// by reason, and the record goes to deadletter whole, once for each time it is
-// read: a key of (weir.topic, weir.partition, weir.offset) tells copies apart. The
-// good entries of such a record are handed on. A refused record that the broker
-// finds too large is cut, and the header weir.truncated holds its length in bytes.
+// by reason, and the record goes to deadletter, cut to size (package deadletter), once for
+// each time it is read: a key of (weir.topic, weir.partition, weir.offset) tells copies
+// apart. The good entries of such a record are handed on.
 package route

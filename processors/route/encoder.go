@@ -109,7 +109,7 @@ func (e *encoder) add(r *kgo.Record) error {
 	err := e.decode(r, &v)
 	if v.reasons != nil {
 		for _, rc := range v.reasons {
-			e.count.refused.WithLabelValues(rc.reason).Add(float64(rc.n))
+			e.count.refused.WithLabelValues(rc.Reason).Add(float64(rc.N))
 		}
 		e.out.refuse(r, &v)
 		e.held += len(r.Value)

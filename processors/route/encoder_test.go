@@ -429,7 +429,7 @@ func TestLetter(t *testing.T) {
 	v.add("not_finite", errors.New("first"))
 	v.add("empty_name", errors.New("second"))
 	v.add("not_finite", errors.New("third"))
-	l := letter(r, &v, 100)
+	l := letter(r, &v)
 	got := map[string]string{}
 	for _, h := range l.Headers {
 		got[h.Key] = string(h.Value)
@@ -438,8 +438,5 @@ func TestLetter(t *testing.T) {
 		"weir.error": "first", "weir.topic": "metrics", "weir.partition": "3", "weir.offset": "42", "weir.stage": "route"}
 	if !reflect.DeepEqual(got, want) || string(l.Key) != "key" || string(l.Value) != "body" || l.Topic != "deadletter" {
 		t.Errorf("letter %+v with headers %v", l, got)
-	}
-	if l := letter(r, &v, 3); string(l.Value) != "bod" || header(l, "weir.truncated") != "4" {
-		t.Errorf("cut to %q, truncated %q", l.Value, header(l, "weir.truncated"))
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/deadletter"
 	"weir/processors/generations"
 	"weir/processors/lag"
 	"weir/schemas"
@@ -34,8 +35,6 @@ const (
 	drainTimeout = 5 * time.Second // to finish the records in hand when told to stop
 
 	samplesBytes = 1_000_012 // of a produce batch: Kafka's default record limit and its overhead
-	letterBytes  = 16 << 20  // of a deadletter record's value; see schemas/topics
-	leastBytes   = 1 << 10   // to which a letter is cut before route gives up
 )
 
 // ErrRecreated is wrapped by Run when the metrics topic has a new id.
@@ -245,12 +244,7 @@ func (r *Router) groupOptions() []kgo.Opt {
 		kgo.StopProducerOnDataLossDetected(),
 		kgo.ProducerLinger(linger), // flush ends it: one request per broker and poll
 		kgo.MaxBufferedRecords(100_000),
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
-			if topic == topics.DeadLetter {
-				return letterBytes + letterRoom
-			}
-			return samplesBytes
-		}),
+		kgo.ProducerBatchMaxBytes(samplesBytes), // a dead letter is shorter, too
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 			return func(rec *kgo.Record, n int) int {
 				if rec.Topic == topics.DeadLetter {
@@ -355,11 +349,11 @@ func (p *producer) send(topic string, key []byte, shard int32, value []byte) {
 }
 
 func (p *producer) refuse(r *kgo.Record, v *verdict) {
-	l := letter(r, v, letterBytes)
-	if header(l, "weir.truncated") != "" {
+	l := letter(r, v)
+	if deadletter.Header(l, topics.HeaderCut) != "" {
 		p.count.truncated.Inc()
 	}
-	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", v.reasons[0].reason, "err", v.first)
+	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", v.reasons[0].Reason, "err", v.first)
 	p.cl.Produce(p.ctx, l, p.done)
 }
 
@@ -393,18 +387,9 @@ func (p *producer) flush() error {
 
 // squeeze writes a letter that failed, alone, shorter each time until the broker takes it.
 func (p *producer) squeeze(l *kgo.Record) error {
-	for {
-		again := &kgo.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: l.Headers}
-		err := p.cl.ProduceSync(p.ctx, again).FirstErr()
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, kerr.MessageTooLarge) || len(l.Value) <= leastBytes {
-			return fmt.Errorf("produce to %s, %d bytes: %w", l.Topic, len(l.Value), err)
-		}
-		if header(l, "weir.truncated") == "" {
-			p.count.truncated.Inc()
-		}
-		cut(l, len(l.Value)/4)
+	again, err := deadletter.Write(p.ctx, p.cl, &kgo.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: l.Headers})
+	if err == nil && len(again.Value) < len(l.Value) && deadletter.Header(l, topics.HeaderCut) == "" {
+		p.count.truncated.Inc()
 	}
+	return err
 }

@@ -5,7 +5,7 @@
 //
 //   - An offset is committed only when every record up to it is acknowledged: its
 //     windows by the store, or, if it cannot be decoded or the store refuses it,
-//     the whole record by the topic deadletter, with headers that say why
+//     the record by the topic deadletter, cut to size, with headers that say why
 //     (weir.reason: undecodable or refused) and where it came from. Records are
 //     read again after a crash; writing windows twice is a no-op.
 //   - Records are written concurrently, at most Config.InFlight at a time, those

@@ -110,7 +110,6 @@ func (p *Processor) options() []kgo.Opt {
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(8 << 20), // what waits in the client while nothing is polled
 		kgo.FetchMaxPartitionBytes(1 << 20),
-		kgo.ProducerBatchMaxBytes(letterBytes + letterRoom),
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
 			return func(r *kgo.Record, n int) int { return int(schemas.Shard(r.Key, int32(n))) }
 		})),

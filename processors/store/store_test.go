@@ -284,7 +284,7 @@ func TestTooLargeLetterIsCut(t *testing.T) {
 	if n := len(l.Value); n != 10_000 || !bytes.HasPrefix(big, l.Value) {
 		t.Errorf("letter of %d bytes, want the first 10000 of the record", n)
 	}
-	if got := headers(l); !strings.Contains(got, "weir.truncated=160000") {
+	if got := headers(l); !strings.Contains(got, "weir.cut=value=160000") {
 		t.Errorf("cut without saying so:\n%s", got)
 	}
 	if n := sinktest.Counter(t, r.reg, "weir_store_deadletter_truncated_total", ""); n != 1 {

@@ -2,16 +2,15 @@ package window
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
+	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -106,7 +105,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	if err := loc.batch.Decode(r.Value); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		e.Deadletter(p, l.deadletter(p, e.Key, r.Offset, "undecodable", r.Value))
+		e.Deadletter(p, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
 		return
 	}
 	loc.res.Reset()
@@ -221,46 +220,21 @@ func (l *logic) emitConditions(p *writeback.Part[group], e *writeback.Entry[grou
 // refusedPerLetter bounds the samples in one dead letter.
 const refusedPerLetter = 1000
 
-// letterSample is a refused sample as the JSON that weir takes in: what was refused
-// can be sent again.
-type letterSample struct {
-	MetricName string            `json:"metricName"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	Timestamp  int64             `json:"timestamp"`
-	Value      float64           `json:"value"`
-}
-
 // refuse counts refused samples and writes them to deadletter, by reason.
 func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offset int64, refused []windows.Refused) {
-	by := map[windows.Reason][]letterSample{}
-	send := func(reason windows.Reason) {
-		b, err := json.Marshal(by[reason])
-		if err != nil { // values are finite: route refuses others
-			b = []byte(err.Error())
-		}
-		e.Deadletter(p, l.deadletter(p, e.Key, offset, string(reason), b))
-		by[reason] = by[reason][:0]
-	}
+	by := map[windows.Reason][]schemas.Sample{}
 	for _, r := range refused {
 		l.samples.WithLabelValues(string(r.Reason)).Inc()
-		by[r.Reason] = append(by[r.Reason], letterSample{r.Series.Metric, r.Series.Labels.Map(), r.TimeMS, r.Value})
-		if len(by[r.Reason]) == refusedPerLetter {
-			send(r.Reason)
-		}
+		by[r.Reason] = append(by[r.Reason], schemas.Sample{Series: r.Series, TimeMS: r.TimeMS, Value: r.Value})
 	}
-	for reason, rest := range by {
-		if len(rest) > 0 {
-			send(reason)
+	for reason, samples := range by {
+		for _, letter := range deadletter.OfSamples(l.source(p, e.Key, offset, nil), "window", string(reason), nil, samples) {
+			e.Deadletter(p, letter)
 		}
 	}
 }
 
-func (l *logic) deadletter(p *writeback.Part[group], key string, offset int64, reason string, value []byte) *kgo.Record {
-	return &kgo.Record{Topic: topics.DeadLetter, Key: []byte(key), Value: value, Headers: []kgo.RecordHeader{
-		{Key: "weir.stage", Value: []byte("window")},
-		{Key: "weir.reason", Value: []byte(reason)},
-		{Key: "weir.topic", Value: []byte(topics.SamplesOf(l.gen))},
-		{Key: "weir.partition", Value: []byte(strconv.Itoa(int(p.ID)))},
-		{Key: "weir.offset", Value: []byte(strconv.FormatInt(offset, 10))},
-	}}
+// source is the record of samples that something refused stood in.
+func (l *logic) source(p *writeback.Part[group], key string, offset int64, value []byte) *kgo.Record {
+	return &kgo.Record{Topic: topics.SamplesOf(l.gen), Partition: p.ID, Offset: offset, Key: []byte(key), Value: value}
 }

@@ -191,7 +191,10 @@ func TestLimitsAreNamed(t *testing.T) {
 	if got := b.told("loud"); got.Refused["rate_limit"] != 2 {
 		t.Errorf("loud: %+v", got)
 	}
-	var sample []letterSample
+	var sample []struct {
+		MetricName string
+		Tags       map[string]string
+	}
 	if len(b.letters) != 2 || json.Unmarshal(b.letters[1].Value, &sample) != nil || sample[0].MetricName != "up" || sample[0].Tags["host"] != "loud" {
 		t.Fatalf("letters: %+v %+v", b.letters, sample)
 	}

@@ -1,0 +1,133 @@
+package deadletter
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/conf"
+)
+
+// flood has the source write letters of 100 kB until one is dropped.
+func flood(l *Limiter, source string, now time.Time) (bytes int) {
+	letter := Of(&kgo.Record{Value: make([]byte, 100_000)}, "route", "undecodable", nil)
+	for l.Admit(source, letter, now) {
+		bytes += size(letter)
+	}
+	return bytes
+}
+
+// dropped is how many letters were counted as dropped.
+func dropped(t *testing.T, l *Limiter) float64 {
+	var m dto.Metric
+	if err := l.dropped.WithLabelValues("route", "undecodable").Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
+
+// TestSourceThatFloodsIsBounded: a source may write its burst and its rate, and others
+// may still write theirs.
+func TestSourceThatFloodsIsBounded(t *testing.T) {
+	var log bytes.Buffer
+	reg := prometheus.NewRegistry()
+	cfg := Config{SourceBurst: 1 << 20, SourceRate: 1 << 10, Burst: 4 << 20, Rate: 4 << 10}
+	l := NewLimiter(cfg, reg, slog.New(slog.NewTextHandler(&log, nil)))
+	now := time.Unix(1_700_000_000, 0)
+	if n := flood(l, "a", now); n > 1<<20 || n < 1<<20-200_000 {
+		t.Errorf("a wrote %d bytes at once", n)
+	}
+	if n := flood(l, "b", now); n < 1<<20-200_000 {
+		t.Errorf("b wrote %d bytes after a's flood", n)
+	}
+	hour := now.Add(time.Hour)
+	if n := flood(l, "a", hour); n > 1<<20 || n < 1<<20-200_000 {
+		t.Errorf("a wrote %d bytes an hour later", n)
+	}
+	if n := flood(l, "a", hour.Add(100*time.Second)); n > 220_000 {
+		t.Errorf("a wrote %d bytes 100 s after its burst", n)
+	}
+	if n := flood(l, "a", now); n != 0 {
+		t.Errorf("a clock that goes back gave a %d bytes", n)
+	}
+	if n := dropped(t, l); n != 5 {
+		t.Errorf("%v dropped letters counted, want 5", n)
+	}
+	if n := strings.Count(log.String(), "letters="); n != 4 {
+		t.Errorf("told %d times, want at the first, twice later, and when the clock goes back:\n%s", n, log.String())
+	}
+}
+
+// TestFloodsLeaveRoomForTheQuiet: many sources that flood use up three quarters of what all
+// may write; one that writes little is heard.
+func TestFloodsLeaveRoomForTheQuiet(t *testing.T) {
+	cfg := Config{SourceBurst: 1 << 20, SourceRate: 1 << 10, Burst: 8 << 20, Rate: 4 << 10}
+	l := NewLimiter(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	now := time.Unix(1_700_000_000, 0)
+	all := 0
+	for round := range 100 {
+		for s := range 8 {
+			all += flood(l, fmt.Sprint("flood", s), now.Add(time.Duration(round)*time.Second))
+		}
+	}
+	if all > 8<<20+400<<10 {
+		t.Errorf("%d bytes in all, of a burst of 8 MiB and 400 KiB", all)
+	}
+	if !l.Admit("quiet", Of(&kgo.Record{Value: make([]byte, 100_000)}, "route", "undecodable", nil), now.Add(100*time.Second)) {
+		t.Error("the letter of a quiet source is dropped")
+	}
+}
+
+// TestSourcesAreBounded: very many sources share a bucket, and are forgotten when they
+// have been quiet.
+func TestSourcesAreBounded(t *testing.T) {
+	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 20, Burst: 1 << 30, Rate: 1 << 30}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	now := time.Unix(1_700_000_000, 0)
+	letter := Of(&kgo.Record{Value: make([]byte, 400_000)}, "route", "undecodable", nil)
+	for i := range 10_000 {
+		l.Admit(fmt.Sprint("source", i)+strings.Repeat("x", 10_000), letter, now)
+	}
+	if len(l.sources) != maxSources || dropped(t, l) == 0 {
+		t.Errorf("%d sources, at most %d", len(l.sources), maxSources)
+	}
+	l.Admit("new", letter, now.Add(time.Minute))
+	if len(l.sources) != 1 {
+		t.Errorf("%d sources a minute later, want the new one", len(l.sources))
+	}
+	if !(*Limiter)(nil).Admit("", letter, now) {
+		t.Error("a nil limiter drops")
+	}
+}
+
+func TestConfigBounds(t *testing.T) {
+	check := func(c Config) string {
+		d := conf.Parse("f", nil, &struct{}{})
+		if c.Validate("deadletter", d); d.Err() != nil {
+			return d.Err().Error()
+		}
+		return ""
+	}
+	if got := check(Default()); got != "" {
+		t.Errorf("the default is wrong: %s", got)
+	}
+	for field, c := range map[string]Config{
+		"deadletter.source_burst_bytes":      {minBurst - 1, 1, 1 << 30, 1},
+		"deadletter.source_bytes_per_second": {minBurst, 0, minBurst, 1},
+		"deadletter.burst_bytes":             {2 * minBurst, 1, minBurst, 1},
+		"deadletter.bytes_per_second":        {minBurst, 2, minBurst, 1},
+	} {
+		if got := check(c); !strings.Contains(got, field) {
+			t.Errorf("%+v: %q, want a fault of %s", c, got, field)
+		}
+	}
+	if got := check(Config{minBurst, 1, minBurst, 1}); got != "" {
+		t.Errorf("the least is wrong: %s", got)
+	}
+}
