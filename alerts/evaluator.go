@@ -286,10 +286,10 @@ func (e *Evaluator) condition(set *labelSet, r *rule, group string, value float6
 			c.Value = 1
 		}
 	}
-	data := templateData{Labels: set.labels.Map(), Value: c.Value}
+	t := texts{data: templateData{Labels: set.labels.Map(), Value: c.Value, Budget: newBudget()}, left: maxAllTextBytes}
 	c.Labels = set.labels.Map()
 	for i := range r.labels {
-		if v := r.labels[i].render(data); v != "" {
+		if v := t.fill(&r.labels[i]); v != "" {
 			c.Labels[r.labels[i].name] = v
 		} else {
 			delete(c.Labels, r.labels[i].name)
@@ -299,7 +299,7 @@ func (e *Evaluator) condition(set *labelSet, r *rule, group string, value float6
 	if isTrue && len(r.annotations) > 0 {
 		c.Annotations = make(map[string]string, len(r.annotations))
 		for i := range r.annotations {
-			c.Annotations[r.annotations[i].name] = r.annotations[i].render(data)
+			c.Annotations[r.annotations[i].name] = t.fill(&r.annotations[i])
 		}
 	}
 	return c

@@ -145,18 +145,35 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 		l.doc.Fail(at+".by", nil, "aggregating over several hosts (rollup) is not built yet; a rule sees the series of one label set")
 	}
 	l.expressions(at, r, y)
-	r.labels = compileTemplates(y.Labels, func(name string, err error) {
-		l.doc.Fail(at+".labels."+name, y.Labels[name], err.Error())
-	})
+	r.labels = l.texts(at+".labels", y.Labels, maxLabelBytes)
 	for name := range y.Labels {
 		if name == "alertname" || name == "" {
 			l.doc.Fail(at+".labels."+name, name, "is not a rule's to set")
 		}
 	}
-	r.annotations = compileTemplates(y.Annotations, func(name string, err error) {
-		l.doc.Fail(at+".annotations."+name, y.Annotations[name], err.Error())
-	})
+	r.annotations = l.texts(at+".annotations", y.Annotations, maxTextBytes)
 	l.rules = append(l.rules, r)
+}
+
+// texts compiles the labels or annotations of a rule, each of at most most bytes.
+func (l *loader) texts(at string, texts map[string]string, most int) []labelTemplate {
+	if n := len(texts); n > maxRuleLabels {
+		l.doc.Fail(at, n, fmt.Sprintf("must be at most %d", maxRuleLabels))
+		return nil
+	}
+	all := 0
+	for name, text := range texts {
+		if all += len(text); len(name) > maxRuleNameBytes || !utf8.ValidString(name) {
+			l.doc.Fail(at+"."+name, name, fmt.Sprintf("must have a name of UTF-8 text, at most %d bytes", maxRuleNameBytes))
+		}
+	}
+	if all > maxAllTextBytes {
+		l.doc.Fail(at, nil, fmt.Sprintf("are %d bytes together, must be at most %d", all, maxAllTextBytes))
+		return nil
+	}
+	return compileTemplates(texts, most, func(name string, err error) {
+		l.doc.Fail(at+"."+name, texts[name], err.Error())
+	})
 }
 
 func (l *loader) name(at string, r *rule) {

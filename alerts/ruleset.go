@@ -49,6 +49,7 @@ type rule struct {
 type labelTemplate struct {
 	name string
 	text string             // when there is nothing to fill in
+	most int                // bytes that it may be filled in to
 	tmpl *template.Template // nil for plain text
 }
 

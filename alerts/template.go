@@ -3,14 +3,38 @@ package alerts
 import (
 	"errors"
 	"fmt"
-	"io"
-	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
-	"text/template/parse"
-	"time"
+
+	"weir/schemas"
+)
+
+// text/template bounds nothing: a width makes gigabytes, print doubles what it is
+// given, a range over a number runs for ever. So that no template can cost more than
+// its bounds, nothing is a part of rule templates that is not named here:
+//
+//   - the text is bounded in bytes, its tree in nodes (checkTemplate), and of the
+//     kinds of nodes only those that are listed are taken. The one loop is over the
+//     labels, and loops are not nested, so that no node runs more often than a series
+//     has labels;
+//   - every function that makes a text is ours (templatefuncs.go): it is given the
+//     budget of the condition, takes the bytes of its arguments from it before it
+//     runs, and returns at most maxTextBytes;
+//   - the output goes to a writer that ends the template when it is full.
+
+// Bounds of the labels and annotations of one rule.
+const (
+	maxRuleLabels      = 32       // of labels, and of annotations
+	maxRuleNameBytes   = 128      // of the name of a label or annotation
+	maxLabelBytes      = 1 << 10  // of a label: its text as written, and as filled in
+	maxTextBytes       = 16 << 10 // of an annotation: its text as written, and as filled in
+	maxAllTextBytes    = 64 << 10 // of all annotations of a rule as written, and of all labels and annotations of an alert as filled in
+	maxTemplateNodes   = 500
+	maxTemplateBudget  = 1 << 20 // bytes that the functions of one condition's templates may be given
+	maxTemplateErrText = 400
 )
 
 // templateData is what labels and annotations see: {{ .Labels.host }},
@@ -18,29 +42,20 @@ import (
 type templateData struct {
 	Labels map[string]string // of the series; a label that is not there is ""
 	Value  float64
+	Budget *budget // for the functions, which checkTemplate hands it to
 }
 
 const templatePrefix = `{{$labels := .Labels}}{{$value := .Value}}`
 
-// maxTextBytes bounds a rendered label or annotation.
-const maxTextBytes = 16 << 10
+var errTextTooLong = errors.New("text is too long")
 
-var errTextTooLong = fmt.Errorf("text is longer than %d bytes", maxTextBytes)
-
-// templateFuncs are those that cannot fail, loop or reach out, beside
-// text/template's own (printf, len, eq, and …).
-var templateFuncs = template.FuncMap{
-	"humanize":           humanize,
-	"humanize1024":       humanize1024,
-	"humanizePercentage": func(v float64) string { return fmt.Sprintf("%.4g%%", v*100) },
-	"humanizeDuration":   humanizeDuration,
-	"toUpper":            strings.ToUpper,
-	"toLower":            strings.ToLower,
-}
-
-// compileTemplate checks text and tries it out on no labels and the value 0.
-func compileTemplate(name, text string) (labelTemplate, error) {
-	lt := labelTemplate{name: name, text: text}
+// compileTemplate checks text, which may be most bytes long and filled in as long,
+// and tries it out on no labels and the value 0.
+func compileTemplate(name, text string, most int) (labelTemplate, error) {
+	lt := labelTemplate{name: name, text: text, most: most}
+	if len(text) > most {
+		return lt, fmt.Errorf("is %d bytes, must be at most %d", len(text), most)
+	}
 	if !strings.Contains(text, "{{") {
 		return lt, nil
 	}
@@ -48,160 +63,109 @@ func compileTemplate(name, text string) (labelTemplate, error) {
 	if err != nil {
 		return lt, templateError(err)
 	}
-	for _, defined := range t.Templates() {
-		if defined.Tree != nil {
-			if err := checkLoops(defined.Root); err != nil {
-				return lt, err
-			}
-		}
+	if len(t.Templates()) > 1 {
+		return lt, errTemplateInTemplate
+	}
+	c := templateCheck{}
+	for _, n := range t.Root.Nodes[2:] { // after the prefix's
+		c.node(n)
+	}
+	if c.err != nil {
+		return lt, c.err
 	}
 	lt.tmpl = t
-	if _, err := lt.execute(templateData{Labels: map[string]string{}}); err != nil {
+	if _, err := lt.execute(templateData{Labels: map[string]string{}, Budget: newBudget()}); err != nil {
 		return lt, err
 	}
 	return lt, nil
 }
 
-// checkLoops allows range over the labels only: text/template also ranges over
-// numbers, and a billion of them is a rule that never returns.
-func checkLoops(n parse.Node) error {
-	switch n := n.(type) {
-	case *parse.ListNode:
-		if n == nil {
-			return nil
-		}
-		for _, c := range n.Nodes {
-			if err := checkLoops(c); err != nil {
-				return err
-			}
-		}
-	case *parse.IfNode:
-		return errors.Join(checkLoops(n.List), checkLoops(n.ElseList))
-	case *parse.WithNode:
-		return errors.Join(checkLoops(n.List), checkLoops(n.ElseList))
-	case *parse.TemplateNode:
-		return errors.New("template, define and block are not part of rule templates")
-	case *parse.RangeNode:
-		over := ""
-		if len(n.Pipe.Cmds) == 1 {
-			over = n.Pipe.Cmds[0].String()
-		}
-		if over != ".Labels" && over != "$labels" {
-			return fmt.Errorf("range over %s: rule templates range over .Labels only", over)
-		}
-		return errors.Join(checkLoops(n.List), checkLoops(n.ElseList))
-	}
-	return nil
-}
-
+// execute is the filled in text. If that was too long it is cut, with errTextTooLong.
 func (lt *labelTemplate) execute(data templateData) (string, error) {
 	if lt.tmpl == nil {
 		return lt.text, nil
 	}
-	out := limitedText{}
-	if err := lt.tmpl.Execute(&out, data); err != nil {
+	out := limitedText{most: lt.most}
+	err := lt.tmpl.Execute(&out, data)
+	if errors.Is(err, errTextTooLong) && out.full {
+		return strings.ToValidUTF8(string(out.text), ""), errTextTooLong
+	} else if err != nil {
 		return "", templateError(err)
 	}
-	return string(out), nil
+	return string(out.text), nil
 }
 
 // render is the text, or what went wrong as text, as Prometheus does: an alert
-// with a broken annotation is still an alert.
+// with a broken annotation is still an alert, and one with a broken label goes to
+// every receiver that would take it with the right one (schemas.TemplateFault). A
+// text that is too long is cut, and says so.
 func (lt *labelTemplate) render(data templateData) string {
 	text, err := lt.execute(data)
-	if err != nil {
-		return "<error expanding template: " + err.Error() + ">"
+	switch {
+	case errors.Is(err, errTextTooLong) && text != "":
+		return fmt.Sprintf("%s… <cut: longer than %d bytes>", text, lt.most)
+	case err != nil:
+		why := err.Error()
+		if len(why) > maxTemplateErrText {
+			why = strings.ToValidUTF8(why[:maxTemplateErrText], "") + "…"
+		}
+		return schemas.TemplateFault + why + ">"
 	}
 	return text
 }
 
-// templateError hides the prefix that the author did not write.
+// texts are the labels and annotations of one condition, which must fit into a record.
+type texts struct {
+	data templateData
+	left int // bytes
+}
+
+func (t *texts) fill(lt *labelTemplate) string {
+	text := lt.render(t.data)
+	if len(text) > t.left {
+		text = fmt.Sprintf("%s… <cut: the alert's texts are longer than %d bytes>", strings.ToValidUTF8(text[:t.left], ""), maxAllTextBytes)
+	}
+	t.left -= min(t.left, len(text))
+	return text
+}
+
+var firstLine = regexp.MustCompile(`^template: (.*?):1:(\d+):`)
+
+// templateError hides what the author did not write: the prefix, from places too, and
+// the budget.
 func templateError(err error) error {
 	if errors.Is(err, errTextTooLong) {
 		return errTextTooLong
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), templatePrefix, ""))
+	text := strings.ReplaceAll(strings.ReplaceAll(err.Error(), templatePrefix, ""), " $.Budget", "")
+	if m := firstLine.FindStringSubmatch(text); m != nil {
+		if column, _ := strconv.Atoi(m[2]); column >= len(templatePrefix) { // a number, or 0
+			text = fmt.Sprintf("template: %s:1:%d:%s", m[1], column-len(templatePrefix)+1, text[len(m[0]):])
+		}
+	}
+	return errors.New(text)
 }
 
-type limitedText []byte
+// limitedText takes most bytes.
+type limitedText struct {
+	text []byte
+	most int
+	full bool
+}
 
 func (t *limitedText) Write(p []byte) (int, error) {
-	if len(*t)+len(p) > maxTextBytes {
-		return 0, errTextTooLong
+	room := t.most - len(t.text)
+	t.text = append(t.text, p[:min(room, len(p))]...)
+	if len(p) > room {
+		t.full = true
+		return room, errTextTooLong
 	}
-	*t = append(*t, p...)
 	return len(p), nil
-}
-
-var _ io.Writer = (*limitedText)(nil)
-
-// humanize writes a number with an SI prefix, as Prometheus does: 12.35k, 80.5.
-func humanize(v float64) string {
-	if v == 0 || !finite(v) {
-		return fmt.Sprintf("%.4g", v)
-	}
-	prefix := ""
-	if math.Abs(v) >= 1 {
-		for _, p := range []string{"k", "M", "G", "T", "P", "E", "Z", "Y"} {
-			if math.Abs(v) < 1000 {
-				break
-			}
-			prefix, v = p, v/1000
-		}
-		return fmt.Sprintf("%.4g%s", v, prefix)
-	}
-	for _, p := range []string{"m", "u", "n", "p", "f", "a", "z", "y"} {
-		if math.Abs(v) >= 1 {
-			break
-		}
-		prefix, v = p, v*1000
-	}
-	return fmt.Sprintf("%.4g%s", v, prefix)
-}
-
-// humanize1024 is humanize by powers of 1024: bytes.
-func humanize1024(v float64) string {
-	if math.Abs(v) <= 1 || !finite(v) {
-		return fmt.Sprintf("%.4g", v)
-	}
-	prefix := ""
-	for _, p := range []string{"ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"} {
-		if math.Abs(v) < 1024 {
-			break
-		}
-		prefix, v = p, v/1024
-	}
-	return fmt.Sprintf("%.4g%s", v, prefix)
-}
-
-// humanizeDuration writes seconds as 1h 2m 3s.
-func humanizeDuration(v float64) string {
-	if !finite(v) || math.Abs(v) > 1e9 {
-		return strconv.FormatFloat(v, 'g', 4, 64) + "s"
-	}
-	if math.Abs(v) < 1 {
-		return humanize(v) + "s"
-	}
-	d := time.Duration(math.Round(v)) * time.Second
-	var parts []string
-	for _, unit := range []struct {
-		d    time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
-		if n := d.Abs() / unit.d % map[string]time.Duration{"d": math.MaxInt32, "h": 24, "m": 60, "s": 60}[unit.name]; n > 0 {
-			parts = append(parts, strconv.Itoa(int(n))+unit.name)
-		}
-	}
-	text := strings.Join(parts, " ")
-	if v < 0 {
-		return "-" + text
-	}
-	return text
 }
 
 // compileTemplates compiles those of a rule in the order of their names.
 // fail is called for each that does not compile.
-func compileTemplates(texts map[string]string, fail func(name string, err error)) []labelTemplate {
+func compileTemplates(texts map[string]string, most int, fail func(name string, err error)) []labelTemplate {
 	names := make([]string, 0, len(texts))
 	for name := range texts {
 		names = append(names, name)
@@ -209,7 +173,7 @@ func compileTemplates(texts map[string]string, fail func(name string, err error)
 	slices.Sort(names)
 	out := make([]labelTemplate, 0, len(names))
 	for _, name := range names {
-		lt, err := compileTemplate(name, texts[name])
+		lt, err := compileTemplate(name, texts[name], most)
 		if err != nil {
 			fail(name, err)
 			continue

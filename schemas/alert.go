@@ -28,6 +28,11 @@ type Condition struct {
 	TierMS      int64             `json:"tier_ms"`
 }
 
+// TemplateFault begins a label or annotation whose template failed; what failed
+// follows, and a >. An alert is told with it: what a label should have been is not
+// known, so receivers that match it take the alert.
+const TemplateFault = "<error expanding template: "
+
 // AlertState is where an alert stands in its life.
 type AlertState string
 

@@ -86,6 +86,10 @@ func TestReceiver(t *testing.T) {
 		t.Errorf("%+v: without match it takes every alert", r)
 	}
 	r.Target, r.Match = "+14155552671", map[string]string{"severity": "page", "team": "db"}
+	failed := map[string]string{"severity": schemas.TemplateFault + "x>", "team": labels["team"]}
+	if !r.Matches(failed) {
+		t.Error("an alert whose severity is not known, as its template failed, is told to nobody")
+	}
 	if !r.Matches(labels) || r.Matches(map[string]string{"severity": "page"}) || r.Matches(map[string]string{"severity": "info", "team": "db"}) {
 		t.Errorf("%+v matches by something else than equality of all", r)
 	}
