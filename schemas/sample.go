@@ -1,10 +1,24 @@
 package schemas
 
-// Sample is one measured value of a series.
+// Sample is one measured value of a series. Its time is as it was sent: two samples
+// apart by a nanosecond are two, though windows go by the ms.
 type Sample struct {
 	Series Series
-	TimeMS int64 // event time, ms
+	TimeMS int64 // event time, ms, rounded down
 	Value  float64
+	SubNS  uint32 // and of that ms, ns: 0 to 999,999
+}
+
+// nsPerMS is how many nanoseconds a millisecond has.
+const nsPerMS = 1_000_000
+
+// SplitNS splits a time in ns since the Unix epoch into Sample's TimeMS and SubNS.
+func SplitNS(ns int64) (ms int64, sub uint32) {
+	ms, rest := ns/nsPerMS, ns%nsPerMS
+	if rest < 0 { // before 1970, too, the ms is the one that holds the time
+		ms, rest = ms-1, rest+nsPerMS
+	}
+	return ms, uint32(rest)
 }
 
 // Origin is where a sample was first recorded: a record of the metrics topic.

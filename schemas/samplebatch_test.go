@@ -21,6 +21,7 @@ type section struct {
 	origin  Origin
 	chunk   uint32
 	behind  bool
+	sender  uint64
 	samples []Sample
 }
 
@@ -31,8 +32,10 @@ func (c content) encode(b *BatchBuilder) []byte {
 		if s.behind {
 			b.Behind()
 		}
+		b.Sender(s.sender)
 		for i := range s.samples {
-			b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
+			x := &s.samples[i]
+			b.AddSample(x, x.Series.Hash(), x.Series.ID())
 		}
 	}
 	return b.AppendTo(nil)
@@ -48,13 +51,13 @@ func contentOf(t *testing.T, b *SampleBatch) content {
 			t.Fatalf("section %+v does not begin at %d or not end within %d", s, next, len(b.Points))
 		}
 		next = s.To
-		out := section{origin: s.Origin, chunk: s.Chunk, behind: s.Behind}
+		out := section{origin: s.Origin, chunk: s.Chunk, behind: s.Behind, sender: s.Sender}
 		for _, p := range b.Points[s.From:s.To] {
 			series, err := b.Series(int(p.Series))
 			if err != nil {
 				t.Fatal(err)
 			}
-			out.samples = append(out.samples, Sample{series, p.TimeMS, p.Value})
+			out.samples = append(out.samples, Sample{series, p.TimeMS, p.Value, p.SubNS})
 		}
 		c.sections = append(c.sections, out)
 	}
@@ -68,8 +71,9 @@ func goldenBatch() content {
 	cpu := Series{"cpu.usage", Labels{{"cpu", "0"}, {"host", "web01"}}}
 	mem := Series{"mem", Labels{{"host", "web01"}}}
 	return content{[]section{
-		{Origin{0xfedcba9876543210, 3, 1 << 40}, 0, false, []Sample{{cpu, 1_700_000_000_123, 42.5}, {mem, 1_700_000_000_100, math.Copysign(0, -1)}}},
-		{Origin{1, math.MaxInt32, math.MaxInt64}, 7, true, []Sample{{cpu, -1, math.MaxFloat64}}},
+		{Origin{0xfedcba9876543210, 3, 1 << 40}, 0, false, 0, []Sample{{cpu, 1_700_000_000_123, 42.5, 0}, {mem, 1_700_000_000_100, 0, 0}}},
+		{Origin{1, math.MaxInt32, math.MaxInt64}, 7, true, 0, []Sample{{cpu, -1, math.MaxFloat64, 0}}},
+		{Origin{1, 0, 8}, 0, false, SenderOf([]byte("10.0.0.7")), []Sample{{cpu, 5, 1, 0}, {cpu, 5, 1, 999_999}, {mem, 4, 2, 1}}},
 	}}
 }
 
@@ -90,7 +94,7 @@ func golden(t *testing.T, name string, now []byte) []byte {
 
 func TestSampleBatchGolden(t *testing.T) {
 	now := goldenBatch().encode(new(BatchBuilder))
-	data := golden(t, "sample_batch_v2.golden", now)
+	data := golden(t, "sample_batch_v3.golden", now)
 	var b SampleBatch
 	if err := b.Decode(data); err != nil {
 		t.Fatal(err)
@@ -98,24 +102,29 @@ func TestSampleBatchGolden(t *testing.T) {
 	if got := contentOf(t, &b); !reflect.DeepEqual(got, goldenBatch()) {
 		t.Errorf("the golden bytes mean %+v", got)
 	}
-	if math.Float64bits(b.Points[1].Value) != 1<<63 {
-		t.Error("minus zero lost its sign")
-	}
 	if !bytes.Equal(data, now) {
 		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", now, data)
 	}
 }
 
-// TestSampleBatchOfVersion1: what an older weir wrote into samples is read.
-func TestSampleBatchOfVersion1(t *testing.T) {
-	var b SampleBatch
-	if err := b.Decode(golden(t, "sample_batch_v1.golden", nil)); err != nil {
-		t.Fatal(err)
-	}
-	want := goldenBatch()
-	want.sections[1].behind = false
-	if got := contentOf(t, &b); !reflect.DeepEqual(got, want) {
-		t.Errorf("the golden bytes mean %+v", got)
+// TestSampleBatchOfOldVersions: what an older weir wrote into samples is read. It knew no
+// senders, and kept the sign of 0.
+func TestSampleBatchOfOldVersions(t *testing.T) {
+	for _, name := range []string{"sample_batch_v1.golden", "sample_batch_v2.golden"} {
+		var b SampleBatch
+		if err := b.Decode(golden(t, name, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if math.Float64bits(b.Points[1].Value) != 1<<63 {
+			t.Error("minus zero lost its sign")
+		}
+		b.Points[1].Value = 0
+		want := goldenBatch()
+		want.sections = want.sections[:2]
+		want.sections[1].behind = name != "sample_batch_v1.golden"
+		if got := contentOf(t, &b); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: the golden bytes mean %+v", name, got)
+		}
 	}
 }
 
@@ -136,13 +145,22 @@ func randomContent(rng *rand.Rand) content {
 	}
 	var c content
 	for range rng.IntN(6) {
-		s := section{origin: Origin{rng.Uint64(), int32(rng.Uint32() >> 1), int64(rng.Uint64() >> 1)}, chunk: rng.Uint32() >> rng.IntN(32), behind: rng.IntN(2) == 0}
-		for range 1 + rng.IntN(30) {
+		s := section{origin: Origin{rng.Uint64(), int32(rng.Uint32() >> 1), int64(rng.Uint64() >> 1)}, chunk: rng.Uint32() >> rng.IntN(32), behind: rng.IntN(2) == 0,
+			sender: rng.Uint64() * uint64(rng.IntN(2))}
+		subMS, n := rng.IntN(3) == 0, 1+rng.IntN(30)
+		if rng.IntN(50) == 0 {
+			n = 300 // more than a digest takes at once
+		}
+		for range n {
 			v := math.Float64frombits(rng.Uint64())
 			if math.IsNaN(v) {
 				v = 0.1 // never equal to itself
 			}
-			s.samples = append(s.samples, Sample{series[rng.IntN(len(series))], int64(rng.Uint64()) >> rng.IntN(64), v})
+			sub := uint32(0)
+			if subMS && rng.IntN(2) == 0 {
+				sub = uint32(rng.IntN(nsPerMS))
+			}
+			s.samples = append(s.samples, Sample{series[rng.IntN(len(series))], int64(rng.Uint64()) >> rng.IntN(64), v, sub})
 		}
 		c.sections = append(c.sections, s)
 	}
@@ -161,7 +179,7 @@ func TestSampleBatchRoundTrip(t *testing.T) {
 		for _, s := range want.sections {
 			n += len(s.samples)
 		}
-		if builder.Len() != n || builder.Size() < len(value) || builder.Size() > len(value)+200+4*n*5 {
+		if builder.Len() != n || builder.Size() < len(value) || builder.Size() > len(value)+220+4*n*5 {
 			t.Fatalf("seed %d, batch %d: Len %d, want %d; Size %d of %d bytes", seed, i, builder.Len(), n, builder.Size(), len(value))
 		}
 		builder.Reset()
@@ -175,7 +193,7 @@ func TestSampleBatchRoundTrip(t *testing.T) {
 }
 
 func TestDigestIsOfTheSamplesAlone(t *testing.T) {
-	digest := func(c content, i int) uint64 {
+	digest := func(c content, i int) ID {
 		var b SampleBatch
 		if err := b.Decode(c.encode(new(BatchBuilder))); err != nil {
 			t.Fatal(err)
@@ -183,16 +201,17 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 		return b.Sections[i].Digest
 	}
 	samples := goldenBatch().sections[0].samples
-	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, false, samples}}}, 0)
-	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, false, samples}}}, 1)
+	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, false, 5, samples}}}, 0)
+	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, false, 0, samples}}}, 1)
 	if alone != behind {
 		t.Errorf("the same samples have digest %x alone and %x behind others", alone, behind)
 	}
 	swapped := []Sample{samples[1], samples[0]}
-	later := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS + 1, samples[1].Value}}
-	other := []Sample{samples[0], {samples[0].Series, samples[1].TimeMS, samples[1].Value}}
-	for name, s := range map[string][]Sample{"swapped": swapped, "later": later, "other series": other, "fewer": samples[:1]} {
-		if digest(content{[]section{{Origin{1, 2, 3}, 0, false, s}}}, 0) == alone {
+	later := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS + 1, samples[1].Value, 0}}
+	other := []Sample{samples[0], {samples[0].Series, samples[1].TimeMS, samples[1].Value, 0}}
+	within := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS, samples[1].Value, 1}}
+	for name, s := range map[string][]Sample{"swapped": swapped, "later": later, "other series": other, "later within the ms": within, "fewer": samples[:1]} {
+		if digest(content{[]section{{Origin{1, 2, 3}, 0, false, 0, s}}}, 0) == alone {
 			t.Errorf("%s samples have the same digest", name)
 		}
 	}
@@ -201,8 +220,10 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 func TestSampleBatchRefuses(t *testing.T) {
 	value := goldenBatch().encode(new(BatchBuilder))
 	var b SampleBatch
-	if err := b.Decode(append([]byte{3}, value[1:]...)); !errors.Is(err, ErrVersion) {
-		t.Errorf("version 3: %v", err)
+	for _, version := range []byte{0, sampleBatchVersion + 1} {
+		if err := b.Decode(append([]byte{version}, value[1:]...)); !errors.Is(err, ErrVersion) {
+			t.Errorf("version %d: %v", version, err)
+		}
 	}
 	if err := b.Decode(nil); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("no bytes: %v", err)
@@ -216,17 +237,17 @@ func TestSampleBatchRefuses(t *testing.T) {
 			t.Errorf("the first %d bytes: %v", i, err)
 		}
 	}
-	if whole != 2 {
-		t.Errorf("%d prefixes are taken, want 2: with none and with one of the two sections", whole)
+	if whole != 3 {
+		t.Errorf("%d prefixes are taken, want 3: with none, one and two of the three sections", whole)
 	}
 	head := func(fps int, rest ...byte) []byte { // an empty dictionary and so many fingerprints
-		v := append([]byte{1, 0, byte(fps)}, make([]byte, 8*fps)...)
+		v := append([]byte{3, 0, byte(fps)}, make([]byte, 16*fps)...)
 		return append(v, rest...)
 	}
 	for name, v := range map[string][]byte{
-		"count beyond the rest": {1, 0, 200, 1, 2, 3},
-		"series out of range":   append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 8), append([]byte{1, 1, 0}, make([]byte, 8)...)...)...)...),
-		"wide series index": append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 8),
+		"count beyond the rest": {3, 0, 200, 1, 2, 3},
+		"series out of range":   append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 16), append([]byte{1, 1, 0}, make([]byte, 8)...)...)...)...),
+		"wide series index": append(append(head(1, 0), make([]byte, 8)...), append([]byte{0, 0, 0}, append(make([]byte, 16),
 			append(append([]byte{1}, binary.AppendUvarint(nil, 1<<32)...), make([]byte, 12)...)...)...)...),
 	} {
 		if err := b.Decode(v); !errors.Is(err, ErrCorrupt) {
@@ -238,12 +259,12 @@ func TestSampleBatchRefuses(t *testing.T) {
 // TestSeriesOfACorruptDictionary asks twice: the first failure must not leave
 // half a dictionary behind.
 func TestSeriesOfACorruptDictionary(t *testing.T) {
-	fp := make([]byte, 8)
+	id := make([]byte, 16)
 	for name, value := range map[string][]byte{
-		"dictionary cut":   append(append([]byte{1, 4, 0, 1, 'm', 9, 1}, fp...), 2, 1, 0),
-		"definitions cut":  append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 1, 5),
-		"reference beyond": append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 2, 1, 1),
-		"wrong hash":       append(append([]byte{1, 3, 0, 1, 'm', 1}, fp...), 2, 1, 0),
+		"dictionary cut":   append(append([]byte{3, 4, 0, 1, 'm', 9, 1}, id...), 2, 1, 0),
+		"definitions cut":  append(append([]byte{3, 3, 0, 1, 'm', 1}, id...), 1, 5),
+		"reference beyond": append(append([]byte{3, 3, 0, 1, 'm', 1}, id...), 2, 1, 1),
+		"wrong ID":         append(append([]byte{3, 3, 0, 1, 'm', 1}, id...), 2, 1, 0),
 	} {
 		var b SampleBatch
 		if err := b.Decode(value); err != nil {
@@ -274,11 +295,11 @@ func FuzzSampleBatchDecode(f *testing.F) {
 			}
 			return
 		}
-		if max := len(value); cap(b.Points) > max || cap(b.Fingerprints) > max || len(b.Sections) > max {
-			t.Fatalf("%d bytes became %d points, %d series and %d sections", len(value), cap(b.Points), cap(b.Fingerprints), len(b.Sections))
+		if max := len(value); cap(b.Points) > max || cap(b.IDs) > max || len(b.Sections) > max {
+			t.Fatalf("%d bytes became %d points, %d series and %d sections", len(value), cap(b.Points), cap(b.IDs), len(b.Sections))
 		}
 		valid := true
-		for i := range b.Fingerprints {
+		for i := range b.IDs {
 			_, err := b.Series(i)
 			valid = valid && err == nil
 		}

@@ -112,16 +112,21 @@ func checkName(what, s string) error {
 	return nil
 }
 
-// Hash is the series' 64-bit fingerprint, its identity within a group: xxhash of
-// the metric and the sorted labels, separated by the byte 0xff, which valid
-// UTF-8 never holds. A group of 5,000 series has a collision with a chance below 1e-12.
+// Hash is a 64-bit hash of the series, to find it by and never its identity: who chooses
+// labels can have two series hash alike. ID is the identity.
 func (s Series) Hash() uint64 {
 	var buf [512]byte
-	b := append(buf[:0], s.Metric...)
+	return xxhash.Sum64(s.appendKey(buf[:0]))
+}
+
+// appendKey appends the metric and the sorted labels, separated by the byte 0xff, which
+// valid UTF-8 never holds.
+func (s Series) appendKey(dst []byte) []byte {
+	dst = append(dst, s.Metric...)
 	for _, l := range s.Labels {
-		b = append(append(append(append(b, 0xff), l.Name...), 0xff), l.Value...)
+		dst = append(append(append(append(dst, 0xff), l.Name...), 0xff), l.Value...)
 	}
-	return xxhash.Sum64(b)
+	return dst
 }
 
 // String is the canonical text of the series, as Prometheus writes it:

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-const windowBatchVersion = 1
+// Version 1 had a hash of 8 bytes for each series.
+const windowBatchVersion = 2
 
 // Values is what a window holds, without its name. First and last times are
 // offsets from the window's start, in ms.
@@ -21,10 +22,10 @@ type Values struct {
 // refer to, Frame before the windows of one (tier, start, part), and AppendTo
 // last. The zero value is ready.
 type WindowBuilder struct {
-	dict, fps, defs, body, cur []byte
-	labels, series, windows    int
-	frame                      int // windows in the open frame
-	head                       [3]int64
+	dict, defs, body, cur   []byte
+	labels, series, windows int
+	frame                   int // windows in the open frame
+	head                    [3]int64
 }
 
 // Label adds a pair to the dictionary and returns its reference; a metric is the
@@ -35,10 +36,9 @@ func (b *WindowBuilder) Label(l Label) uint32 {
 	return uint32(b.labels - 1)
 }
 
-// Series adds a series by its fingerprint and number of references, the metric's
-// included; follow with that many calls of Ref. It returns the series' index.
-func (b *WindowBuilder) Series(fp uint64, refs int) uint32 {
-	b.fps = binary.LittleEndian.AppendUint64(b.fps, fp)
+// Series adds a series by its number of references, the metric's included; follow with
+// that many calls of Ref. It returns the series' index.
+func (b *WindowBuilder) Series(refs int) uint32 {
 	b.defs = binary.AppendUvarint(b.defs, uint64(refs))
 	b.series++
 	return uint32(b.series - 1)
@@ -95,19 +95,18 @@ func (b *WindowBuilder) AppendTo(dst []byte, emitMS, newestMS int64) []byte {
 	dst = binary.AppendVarint(dst, newestMS)
 	dst = appendSection(dst, b.dict)
 	dst = binary.AppendUvarint(dst, uint64(b.series))
-	dst = append(dst, b.fps...)
 	dst = appendSection(dst, b.defs)
 	return append(dst, b.body...)
 }
 
 // Size is about the length of the encoded batch, in bytes; never less than it.
 func (b *WindowBuilder) Size() int {
-	return len(b.dict) + len(b.fps) + len(b.defs) + len(b.body) + len(b.cur) + 128
+	return len(b.dict) + len(b.defs) + len(b.body) + len(b.cur) + 128
 }
 
 // Reset empties the builder and keeps its memory.
 func (b *WindowBuilder) Reset() {
-	*b = WindowBuilder{dict: b.dict[:0], fps: b.fps[:0], defs: b.defs[:0], body: b.body[:0], cur: b.cur[:0]}
+	*b = WindowBuilder{dict: b.dict[:0], defs: b.defs[:0], body: b.body[:0], cur: b.cur[:0]}
 }
 
 // AppendWindowBatch encodes b after dst. Group is not part of the value.
@@ -122,15 +121,15 @@ func AppendWindowBatch(dst []byte, b *WindowBatch) []byte {
 		}
 		return r
 	}
-	series := map[uint64]uint32{}
+	series := map[ID]uint32{}
 	head := [3]int64{-1}
 	for i := range b.Windows {
 		w := &b.Windows[i]
-		fp := w.Series.Hash()
-		idx, ok := series[fp]
+		id := w.Series.ID()
+		idx, ok := series[id]
 		if !ok {
-			idx = wb.Series(fp, len(w.Series.Labels)+1)
-			series[fp] = idx
+			idx = wb.Series(len(w.Series.Labels) + 1)
+			series[id] = idx
 			wb.Ref(ref(Label{Value: w.Series.Metric}))
 			for _, l := range w.Series.Labels {
 				wb.Ref(ref(l))
@@ -154,7 +153,8 @@ const maxTierMS = 100 * 24 * 3600 * 1000
 // wraps ErrVersion or ErrCorrupt.
 func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 	w := wire{b: v}
-	if ver := w.byte(); w.err == nil && ver != windowBatchVersion {
+	ver := w.byte()
+	if w.err == nil && (ver < 1 || ver > windowBatchVersion) {
 		return nil, fmt.Errorf("window batch: version %d: %w", ver, ErrVersion)
 	}
 	b := &WindowBatch{EmitMS: w.varint(), NewestMS: w.varint()}
@@ -162,9 +162,15 @@ func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("window batch of %d bytes: dictionary: %w", len(v), err)
 	}
-	n := w.count(8)
-	w.bytes(uint64(n) * 8) // fingerprints: for readers that filter
+	n := w.count(2)
+	if ver == 1 {
+		w.bytes(uint64(n) * 8)
+	}
 	defs := wire{b: w.section()}
+	if w.err == nil && n > len(defs.b)/2 {
+		w.fail("count larger than the definitions")
+		n = 0
+	}
 	series := make([]Series, n)
 	for i := range series {
 		if series[i], err = seriesOf(dict, &defs); err != nil {

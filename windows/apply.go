@@ -25,9 +25,9 @@ func (p *ordered) point() schemas.Point {
 // wall clock when the record was written there. What closed, was revised or was too late
 // goes to r, and so does everything that was not counted, by reason.
 func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
-	co.index = slices.Grow(co.index[:0], len(b.Fingerprints))[:len(b.Fingerprints)]
-	for i, fp := range b.Fingerprints {
-		co.index[i] = int32(g.find(fp)) // -1 is idxUnknown: defined when a sample asks
+	co.index = slices.Grow(co.index[:0], len(b.IDs))[:len(b.IDs)]
+	for i, id := range b.IDs {
+		co.index[i] = int32(g.find(id)) // -1 is idxUnknown: defined when a sample asks
 	}
 	if g.overflows > 0 {
 		g.indexOverflow(co)
@@ -36,7 +36,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *
 		g.floor = nowMS - co.maxAge
 	}
 	co.order, co.fullMetric = co.order[:0], ""
-	known := len(g.fps)
+	known := len(g.ids)
 	sorted := true
 	newTS, newestBefore := int64(math.MaxInt64), g.newest
 	waited := false
@@ -81,7 +81,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *
 			newTS = min(newTS, first)
 		}
 	}
-	if len(g.fps) > known {
+	if len(g.ids) > known {
 		g.clip()
 	}
 	if len(co.order) == 0 {
@@ -115,7 +115,7 @@ func (g *Group) resolve(co *Core, b *schemas.SampleBatch, p schemas.Point, nowMS
 		return idx
 	}
 	if idx == idxUnknown {
-		idx = g.define(co, s, b.Fingerprints[p.Series], p.TimeMS, nowMS)
+		idx = g.define(co, s, b.IDs[p.Series], p.TimeMS, nowMS)
 	}
 	switch idx {
 	case idxSeriesLimit:
@@ -169,13 +169,13 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, hold, offset, now
 		}
 		if p.idx < 0 {
 			i, _ := collapsed(p.idx)
-			if !f.addCollapsed(f.at(co, i, len(g.fps)), off, p.v, b.Fingerprints[p.series]) {
+			if !f.addCollapsed(f.at(co, i, len(g.ids)), off, p.v, b.IDs[p.series]) {
 				r.drop(Duplicate, 1)
 				continue
 			}
 			f.next = max(f.next, off+1)
 			r.countCollapsed(p.idx)
-		} else if !f.add(co, int(p.idx), len(g.fps), off, p.v) {
+		} else if !f.add(co, int(p.idx), len(g.ids), off, p.v) {
 			r.drop(Duplicate, 1)
 			continue
 		}
@@ -254,9 +254,9 @@ type lateKey struct {
 }
 
 // lateRepeat says whether the batch at hand has had this late sample already, of the
-// series with fingerprint fp. The window that would know it is gone.
-func (co *Core) lateRepeat(fp uint64, p *ordered) bool {
-	k := lateSample{fp, p.ts, math.Float64bits(p.v)}
+// series id. The window that would know it is gone.
+func (co *Core) lateRepeat(id schemas.ID, p *ordered) bool {
+	k := lateSample{id, p.ts, math.Float64bits(p.v)}
 	if _, ok := co.lateSeen[k]; ok {
 		return true
 	}
@@ -266,7 +266,7 @@ func (co *Core) lateRepeat(fp uint64, p *ordered) bool {
 
 // lateSample names a sample of a batch.
 type lateSample struct {
-	fp   uint64 // as it was sent, not that of an overflow series
+	id   schemas.ID // as it was sent, not that of an overflow series
 	ts   int64
 	bits uint64
 }
@@ -287,15 +287,15 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 		watermark := g.clock - co.graces[t]
 		if end > watermark { // open
 			f := g.frameAt(co, t, start)
-			f.thaw(co, t, len(g.fps))
-			f.at(co, idx, len(g.fps)).add(off, p.v)
+			f.thaw(co, t, len(g.ids))
+			f.at(co, idx, len(g.ids)).add(off, p.v)
 			break
 		}
 		if end > watermark-size { // kept
 			f := g.frameAt(co, t, start)
 			f.closed = true
-			f.thaw(co, t, len(g.fps))
-			a := f.at(co, idx, len(g.fps))
+			f.thaw(co, t, len(g.ids))
+			a := f.at(co, idx, len(g.ids))
 			if a.rev < math.MaxUint16 {
 				known := a.count > 0
 				switch {
@@ -304,7 +304,7 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 				case f.samples >= co.maxSamples:
 					g.refuse(b, p.point(), p.idx, RateLimit, r)
 					return
-				case p.idx >= 0 && !f.addOnce(a, idx, off, p.v), p.idx < 0 && !f.addCollapsed(a, off, p.v, b.Fingerprints[p.series]):
+				case p.idx >= 0 && !f.addOnce(a, idx, off, p.v), p.idx < 0 && !f.addCollapsed(a, off, p.v, b.IDs[p.series]):
 					r.drop(Duplicate, 1)
 					return
 				default:
@@ -320,7 +320,7 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 				continue
 			}
 		}
-		if t == 0 && co.lateRepeat(b.Fingerprints[p.series], p) {
+		if t == 0 && co.lateRepeat(b.IDs[p.series], p) {
 			r.drop(Duplicate, 1)
 			return
 		}
@@ -392,8 +392,8 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 				}
 				f.closed = true
 				closed = true
-				f.thaw(co, t, len(g.fps))
-				aggs := f.aggregated(co, len(g.fps))
+				f.thaw(co, t, len(g.ids))
+				aggs := f.aggregated(co, len(g.ids))
 				g.handOn(co, t, f.start, aggs)
 				g.emitFrame(co, t, f.start, aggs, nowMS, r)
 			}
@@ -420,9 +420,9 @@ func (g *Group) handOn(co *Core, t int, start int64, aggs []agg) {
 		return
 	}
 	up := g.frameAt(co, t+1, floor(start, co.sizes[t+1]))
-	up.thaw(co, t+1, len(g.fps))
+	up.thaw(co, t+1, len(g.ids))
 	shift := uint32(start - up.start)
-	up.at(co, len(aggs)-1, len(g.fps))
+	up.at(co, len(aggs)-1, len(g.ids))
 	for i := range aggs {
 		if c := &aggs[i]; c.count > 0 {
 			up.aggs[i].merge(c, shift)

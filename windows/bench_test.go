@@ -63,7 +63,7 @@ func (f *fleet) round(stepMS int64) (windows int) {
 	for h := range f.groups {
 		sb := &f.hosts[h]
 		sb.Sections[0].Origin.Offset = f.offset
-		sb.Sections[0].Digest = uint64(f.offset)
+		sb.Sections[0].Digest = schemas.ID{Lo: uint64(f.offset)}
 		at := f.ts + int64(h)*7919%stepMS%10_000 // each host at its own second, as in life
 		for i := range sb.Points {
 			sb.Points[i].TimeMS = at + int64(i)*f.spread

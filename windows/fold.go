@@ -28,9 +28,10 @@ type Fold struct {
 }
 
 type point struct {
-	series uint64
+	series schemas.ID
 	timeMS int64
-	value  float64
+	subNS  uint32
+	value  float64 // compared as a number: 0 and -0 are one
 }
 
 // farFuture is a wall clock, ms, that no sample is newer than.
@@ -50,7 +51,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 	if err := s.Series.Validate(); err != nil {
 		return err
 	}
-	p := point{s.Series.Hash(), s.TimeMS, s.Value}
+	p := point{s.Series.ID(), s.TimeMS, s.SubNS, s.Value}
 	if _, ok := f.seen[p]; ok {
 		f.Duplicates++
 		return nil
@@ -64,7 +65,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 	}
 	f.builder.Reset()
 	f.builder.Begin(schemas.Origin{Epoch: 1, Offset: f.offset}, 0)
-	f.builder.Add(&s.Series, p.series, s.TimeMS, s.Value)
+	f.builder.AddSample(&s, s.Series.Hash(), p.series)
 	if err := f.batch.Decode(f.builder.AppendTo(nil)); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ type frame struct {
 	rows []row
 	keys []uint64
 	seen map[uint64]struct{}
-	over map[uint64]struct{} // the samples of overflow series; see addCollapsed
+	over map[schemas.ID]struct{} // the samples of overflow series; see addCollapsed
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
@@ -256,7 +256,7 @@ func (f *frame) thaw(co *Core, t, n int) {
 	if f.blob == nil {
 		return
 	}
-	f.decodeBody(co, &reader{b: f.blob}, t, n)
+	f.decodeBody(co, &reader{b: f.blob, version: stateVersion}, t, n)
 	f.blob = nil
 	f.flatten(co, n)
 }

@@ -18,14 +18,14 @@ const delaysKept = 8
 // Group is the state of one series group. Its methods take the Core of its
 // partition; a group never moves between Cores of different configs.
 type Group struct {
-	// Series: fps[i] is the fingerprint of series i, refs[ends[i-1]:ends[i]] its
+	// Series: ids[i] is the ID of series i, refs[ends[i-1]:ends[i]] its
 	// metric and labels as indexes into dict, table an open-addressing index.
-	fps   []uint64
+	ids   []schemas.ID
 	refs  []uint16
 	ends  []uint32
 	marks []mark
 	dict  []unique.Handle[schemas.Label]
-	table []uint16 // index+1 by fingerprint, 0 empty; len a power of two
+	table []uint16 // index+1 by ID, 0 empty; len a power of two
 
 	tiers     [][]*frame // by tier, then by start, ascending
 	newest    int64      // newest event time, ms
@@ -41,7 +41,7 @@ type Group struct {
 	estimated bool // delays are of batches that had waited: all that there is
 
 	origins []originMark
-	recent  [recentDigests]uint64
+	recent  [recentDigests]schemas.ID
 	recentN uint8
 }
 
@@ -65,7 +65,7 @@ func NewGroup(co *Core) *Group {
 }
 
 // Series is how many series the group has.
-func (g *Group) Series() int { return len(g.fps) }
+func (g *Group) Series() int { return len(g.ids) }
 
 // NewestMS is the newest event time that the group has seen, ms.
 func (g *Group) NewestMS() int64 { return g.newest }
@@ -74,17 +74,17 @@ func (g *Group) NewestMS() int64 { return g.newest }
 // tier's grace, are closed.
 func (g *Group) ClockMS() int64 { return g.clock }
 
-func (g *Group) find(fp uint64) int {
+func (g *Group) find(id schemas.ID) int {
 	if len(g.table) == 0 {
 		return -1
 	}
 	mask := uint64(len(g.table) - 1)
-	for i := fp & mask; ; i = (i + 1) & mask {
+	for i := id.Lo & mask; ; i = (i + 1) & mask {
 		n := g.table[i]
 		if n == 0 {
 			return -1
 		}
-		if g.fps[n-1] == fp {
+		if g.ids[n-1] == id {
 			return int(n - 1)
 		}
 	}
@@ -92,7 +92,7 @@ func (g *Group) find(fp uint64) int {
 
 func (g *Group) insert(i int) {
 	mask := uint64(len(g.table) - 1)
-	at := g.fps[i] & mask
+	at := g.ids[i].Lo & mask
 	for g.table[at] != 0 {
 		at = (at + 1) & mask
 	}
@@ -100,9 +100,9 @@ func (g *Group) insert(i int) {
 }
 
 // addSeries appends a series and returns its index. The group has room for it.
-func (g *Group) addSeries(s schemas.Series, fp uint64, m mark) int {
-	i := len(g.fps)
-	g.fps = append(g.fps, fp)
+func (g *Group) addSeries(s schemas.Series, id schemas.ID, m mark) int {
+	i := len(g.ids)
+	g.ids = append(g.ids, id)
 	g.refs = append(g.refs, g.pair(schemas.Label{Value: s.Metric}))
 	for _, l := range s.Labels {
 		g.refs = append(g.refs, g.pair(l))
@@ -112,7 +112,7 @@ func (g *Group) addSeries(s schemas.Series, fp uint64, m mark) int {
 	if m&overflow != 0 {
 		g.overflows++
 	}
-	if len(g.fps)*4 > len(g.table)*3 {
+	if len(g.ids)*4 > len(g.table)*3 {
 		g.reindex()
 	} else {
 		g.insert(i)
@@ -123,18 +123,18 @@ func (g *Group) addSeries(s schemas.Series, fp uint64, m mark) int {
 // reindex makes the table anew, at most three quarters full.
 func (g *Group) reindex() {
 	n := 8
-	for n*3 < len(g.fps)*4 {
+	for n*3 < len(g.ids)*4 {
 		n *= 2
 	}
 	g.table = make([]uint16, n)
-	for i := range g.fps {
+	for i := range g.ids {
 		g.insert(i)
 	}
 }
 
 // clip gives back what appending has set aside: groups live long and grow rarely.
 func (g *Group) clip() {
-	g.fps, g.refs, g.ends = slices.Clone(g.fps), slices.Clone(g.refs), slices.Clone(g.ends)
+	g.ids, g.refs, g.ends = slices.Clone(g.ids), slices.Clone(g.refs), slices.Clone(g.ends)
 	g.marks, g.dict = slices.Clone(g.marks), slices.Clone(g.dict)
 }
 
@@ -194,7 +194,7 @@ func (g *Group) applied(s *schemas.Section) (Reason, bool) {
 	}
 	g.origins = append(g.origins, originMark{epoch: o.Epoch, partition: o.Partition, offset: o.Offset, chunk: s.Chunk, newest: newest, behind: s.Behind})
 	for _, d := range g.recent {
-		if d == s.Digest && d != 0 {
+		if d == s.Digest && d != (schemas.ID{}) {
 			return Duplicate, true
 		}
 	}
@@ -256,7 +256,7 @@ func (g *Group) DueMS() int64 {
 // Config.KeepMS.
 func (g *Group) ForgetMS(keepMS int64) int64 {
 	switch {
-	case !g.started && g.floor == 0, len(g.fps) > 0 && g.started, g.nextClose != math.MaxInt64:
+	case !g.started && g.floor == 0, len(g.ids) > 0 && g.started, g.nextClose != math.MaxInt64:
 		return 0
 	case !g.started: // every sample was refused, or none came since InheritDelay
 		return g.floor + keepMS

@@ -120,7 +120,7 @@ func (g *Group) indexOverflow(co *Core) {
 // define makes a series that the group does not know and returns its index, or
 // that of the overflow series that it is collapsed into, or why there is neither.
 // timeMS is of its first sample.
-func (g *Group) define(co *Core, s schemas.Series, fp uint64, timeMS, nowMS int64) int32 {
+func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS, nowMS int64) int32 {
 	m, why := co.overflowMark(s), int32(overNamed)
 	if refusal := g.over(co, s); refusal != idxUnknown {
 		o := co.overflowOf(s)
@@ -131,11 +131,11 @@ func (g *Group) define(co *Core, s schemas.Series, fp uint64, timeMS, nowMS int6
 		if refusal == idxMetricLimit {
 			why = overMetric
 		}
-		s, fp, m = o, o.Hash(), overflow
-		if i := g.find(fp); i >= 0 {
+		s, id, m = o, o.ID(), overflow
+		if i := g.find(id); i >= 0 {
 			return collapse(i, why)
 		}
-		if len(g.fps) >= co.maxWithOverflow() || len(g.dict)+len(s.Labels)+1 >= maxSeriesCap {
+		if len(g.ids) >= co.maxWithOverflow() || len(g.dict)+len(s.Labels)+1 >= maxSeriesCap {
 			return refusal
 		}
 	}
@@ -145,7 +145,7 @@ func (g *Group) define(co *Core, s schemas.Series, fp uint64, timeMS, nowMS int6
 	case co.full(timeMS):
 		return idxTotalLimit
 	}
-	i := g.addSeries(s, fp, m|co.wanted(s.Metric))
+	i := g.addSeries(s, id, m|co.wanted(s.Metric))
 	co.total++
 	if m&overflow != 0 {
 		return collapse(i, why)
@@ -156,9 +156,9 @@ func (g *Group) define(co *Core, s schemas.Series, fp uint64, timeMS, nowMS int6
 // over says which limit of the group one more series, s, would exceed; idxUnknown
 // for none.
 func (g *Group) over(co *Core, s schemas.Series) int32 {
-	own := len(g.fps) - int(g.overflows)
+	own := len(g.ids) - int(g.overflows)
 	switch {
-	case own >= co.maxSeries, len(g.fps) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
+	case own >= co.maxSeries, len(g.ids) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
 		return idxSeriesLimit
 	case own < co.maxPerMetric:
 		return idxUnknown
@@ -222,20 +222,18 @@ func (co *Core) Series() int { return co.total }
 // SetSeries says how many series there are, after groups were thrown away.
 func (co *Core) SetSeries(n int) { co.total = n }
 
-// addCollapsed adds a sample of a series with fingerprint fp to a, the aggregate of
-// its overflow series in a frame of the smallest tier, unless it is there already.
-// What tells a repeat is 64 bits of hash: many series may have a sample at one time.
-func (f *frame) addCollapsed(a *agg, off uint32, v float64, fp uint64) bool {
-	h := (fp ^ uint64(off)) * 0x9e3779b97f4a7c15
-	h = (h ^ h>>32 ^ math.Float64bits(v)) * 0xd6e8feb86659fd93
-	h ^= h >> 32
-	if _, ok := f.over[h]; ok {
+// addCollapsed adds a sample of the series id to a, the aggregate of its overflow series
+// in a frame of the smallest tier, unless it is there already. What tells a repeat is the
+// sample's own ID: many series may have a sample at one time, and the group does not know them.
+func (f *frame) addCollapsed(a *agg, off uint32, v float64, id schemas.ID) bool {
+	k := schemas.SampleID(id, int64(off), 0, math.Float64bits(v))
+	if _, ok := f.over[k]; ok {
 		return false
 	}
 	if f.over == nil {
-		f.over = map[uint64]struct{}{}
+		f.over = map[schemas.ID]struct{}{}
 	}
-	f.over[h] = struct{}{}
+	f.over[k] = struct{}{}
 	a.add(off, v)
 	return true
 }
@@ -247,7 +245,7 @@ func (g *Group) refuse(b *schemas.SampleBatch, p schemas.Point, idx int32, reaso
 		return
 	}
 	s, err := b.Series(int(p.Series))
-	if err != nil { // of an overflow series that is known by its fingerprint alone
+	if err != nil { // of an overflow series that is known by its ID alone
 		i, _ := collapsed(idx)
 		s = g.seriesAt(i)
 	}

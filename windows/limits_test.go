@@ -176,15 +176,15 @@ func folded(s schemas.Series) schemas.Series {
 
 // model says which series have a place of their own in the feeder's group.
 type model struct {
-	own    map[uint64]bool
+	own    map[schemas.ID]bool
 	metric map[string]int
 }
 
 func (f *feeder) model(series []schemas.Series) *model {
-	m := &model{map[uint64]bool{}, map[string]int{}}
+	m := &model{map[schemas.ID]bool{}, map[string]int{}}
 	for _, s := range series {
-		if f.g.find(s.Hash()) >= 0 {
-			m.own[s.Hash()] = true
+		if f.g.find(s.ID()) >= 0 {
+			m.own[s.ID()] = true
 			m.metric[s.Metric]++
 		}
 	}
@@ -193,7 +193,7 @@ func (f *feeder) model(series []schemas.Series) *model {
 
 // tag labels the sample if its series has no place, which it gets if there is one.
 func (m *model) tag(cfg *Config, s schemas.Sample) schemas.Sample {
-	fp := s.Series.Hash()
+	fp := s.Series.ID()
 	if !m.own[fp] && len(m.own) < cfg.MaxSeries && m.metric[s.Series.Metric] < cfg.MaxSeriesPerMetric {
 		m.own[fp] = true
 		m.metric[s.Series.Metric]++
@@ -252,8 +252,8 @@ func TestOverflowIsExact(t *testing.T) {
 			s := samples[at+rnd.IntN(n)]
 			kept := floor(s.TimeMS, 10_000)+10_000 > f.g.clock-2_000-10_000
 			f.co.fullMetric = "" // as at the beginning of a batch
-			own := f.model(series).own[s.Series.Hash()] || f.g.over(f.co, s.Series) == idxUnknown
-			if kept && own == m.own[s.Series.Hash()] {
+			own := f.model(series).own[s.Series.ID()] || f.g.over(f.co, s.Series) == idxUnknown
+			if kept && own == m.own[s.Series.ID()] {
 				f.apply(f.batch([]schemas.Sample{s}))
 				if f.last.Applied != 0 {
 					t.Fatalf("round %d: %+v counts again", round, s)

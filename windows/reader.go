@@ -1,14 +1,18 @@
 package windows
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
+
+	"weir/schemas"
 )
 
 // reader reads a state; the first fault makes every later read return zero.
 type reader struct {
-	b   []byte
-	bad bool
+	b       []byte
+	version byte // of the state
+	bad     bool
 }
 
 func (r *reader) take(n int) []byte {
@@ -33,6 +37,22 @@ func (r *reader) u64() uint64 {
 		return binary.LittleEndian.Uint64(v)
 	}
 	return 0
+}
+
+// id reads what appendID wrote, and of version 2 a hash of 64 bits.
+func (r *reader) id() schemas.ID {
+	if r.version < 3 {
+		return schemas.ID{Lo: r.u64()}
+	}
+	return schemas.ID{Hi: r.u64(), Lo: r.u64()}
+}
+
+func appendID(dst []byte, id schemas.ID) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, id.Hi), id.Lo)
+}
+
+func compareIDs(a, b schemas.ID) int {
+	return cmp.Or(cmp.Compare(a.Hi, b.Hi), cmp.Compare(a.Lo, b.Lo))
 }
 
 func (r *reader) f64() float64 { return math.Float64frombits(r.u64()) }

@@ -61,13 +61,13 @@ func (g *Group) flush(co *Core, nowMS int64, r *Result) {
 	r.Values = append(r.Values, r.builder.AppendTo(make([]byte, 0, r.builder.Size()), nowMS, g.newest))
 	r.builder.Reset()
 	clear(co.dict[:min(len(co.dict), len(g.dict))])
-	clear(co.series[:min(len(co.series), len(g.fps))])
+	clear(co.series[:min(len(co.series), len(g.ids))])
 }
 
 // emit adds a window of series i to the value, within the open builder frame.
 func (g *Group) emit(co *Core, i int, a *agg, r *Result) {
-	if len(co.series) < len(g.fps) {
-		co.series = append(co.series, make([]int32, len(g.fps)-len(co.series))...)
+	if len(co.series) < len(g.ids) {
+		co.series = append(co.series, make([]int32, len(g.ids)-len(co.series))...)
 	}
 	if len(co.dict) < len(g.dict) {
 		co.dict = append(co.dict, make([]int32, len(g.dict)-len(co.dict))...)
@@ -80,7 +80,7 @@ func (g *Group) emit(co *Core, i int, a *agg, r *Result) {
 				co.dict[d] = int32(r.builder.Label(g.dict[d].Value())) + 1
 			}
 		}
-		idx = int32(r.builder.Series(g.fps[i], len(refs))) + 1
+		idx = int32(r.builder.Series(len(refs))) + 1
 		for _, d := range refs {
 			r.builder.Ref(uint32(co.dict[d] - 1))
 		}
@@ -183,7 +183,7 @@ func (g *Group) evict(co *Core) {
 		return
 	}
 	g.evictable = false
-	n := len(g.fps)
+	n := len(g.ids)
 	to := make([]int, n) // old index → new index + 1
 	for t, fs := range g.tiers {
 		for _, f := range fs {
@@ -215,12 +215,12 @@ func (g *Group) evict(co *Core) {
 
 // keep forgets all series but the live ones: series i becomes to[i]-1.
 func (g *Group) keep(co *Core, to []int, live int) {
-	co.total -= len(g.fps) - live
+	co.total -= len(g.ids) - live
 	old := *g
-	g.fps, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
+	g.ids, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
 	for i, n := range to {
 		if n > 0 {
-			g.addSeries(old.seriesAt(i), old.fps[i], old.marks[i])
+			g.addSeries(old.seriesAt(i), old.ids[i], old.marks[i])
 		}
 	}
 	for t, fs := range g.tiers {

@@ -12,7 +12,9 @@ import (
 	"weir/schemas"
 )
 
-const stateVersion = 2
+// Version 3 has no hashes of series, and IDs where 2 had 64-bit hashes of sections and of
+// samples: those are not known in it.
+const stateVersion = 3
 
 // ErrState is wrapped by DecodeGroup when a state does not decode, and
 // ErrTiers when it was kept for other tiers than the config's.
@@ -45,7 +47,7 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 		dst = binary.AppendVarint(dst, d)
 	}
 	for _, d := range g.recent {
-		dst = binary.LittleEndian.AppendUint64(dst, d)
+		dst = appendID(dst, d)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(g.origins)))
 	for _, m := range g.origins {
@@ -67,9 +69,8 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(len(l.Value)))
 		dst = append(dst, l.Value...)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(g.fps)))
-	for i, fp := range g.fps {
-		dst = binary.LittleEndian.AppendUint64(dst, fp)
+	dst = binary.AppendUvarint(dst, uint64(len(g.ids)))
+	for i := range g.ids {
 		refs := g.seriesRefs(i)
 		dst = binary.AppendUvarint(dst, uint64(len(refs)))
 		for _, r := range refs {
@@ -108,8 +109,8 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
-	for _, k := range slices.Sorted(maps.Keys(f.over)) {
-		dst = binary.LittleEndian.AppendUint64(dst, k)
+	for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
+		dst = appendID(dst, k)
 	}
 	return f.appendRows(dst)
 }
@@ -122,8 +123,8 @@ const maxFrames = maxHold/1000 + 64
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
 func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	r := &reader{b: state}
-	if v := r.byte(); v != stateVersion {
-		return nil, fmt.Errorf("group state of %d bytes: version %d: %w", len(state), v, schemas.ErrVersion)
+	if r.version = r.byte(); r.version < 2 || r.version > stateVersion {
+		return nil, fmt.Errorf("group state of %d bytes: version %d: %w", len(state), r.version, schemas.ErrVersion)
 	}
 	sizes := make([]int64, r.byte())
 	for i := range sizes {
@@ -142,7 +143,9 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		g.delays[i] = r.varint()
 	}
 	for i := range g.recent {
-		g.recent[i] = r.u64()
+		if g.recent[i] = r.id(); r.version < 3 {
+			g.recent[i] = schemas.ID{}
+		}
 	}
 	for n := r.count(12); n > 0; n-- {
 		m := originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint())}
@@ -184,18 +187,20 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	if r.bad || len(r.b) > 0 {
 		return nil, fmt.Errorf("group state of %d bytes: %w", len(state), ErrState)
 	}
-	co.total += len(g.fps)
+	co.total += len(g.ids)
 	return g, nil
 }
 
 func (g *Group) decodeSeries(co *Core, r *reader) error {
-	n := r.count(10)
+	n := r.count(2)
 	if n > maxSeriesCap {
 		return fmt.Errorf("%d series: %w", n, ErrState)
 	}
-	g.fps, g.ends, g.marks = make([]uint64, 0, n), make([]uint32, 0, n), make([]mark, 0, n)
-	for range n {
-		g.fps = append(g.fps, r.u64())
+	g.ids, g.ends, g.marks = make([]schemas.ID, 0, n), make([]uint32, 0, n), make([]mark, 0, n)
+	for i := range n {
+		if r.version < 3 {
+			r.u64()
+		}
 		k := r.count(1)
 		if k == 0 {
 			return fmt.Errorf("series without a metric: %w", ErrState)
@@ -213,6 +218,7 @@ func (g *Group) decodeSeries(co *Core, r *reader) error {
 		}
 		g.ends = append(g.ends, uint32(len(g.refs)))
 		g.marks = append(g.marks, co.wanted(g.dict[metric].Value().Value))
+		g.ids = append(g.ids, g.seriesAt(i).ID())
 	}
 	g.refs = slices.Clip(g.refs)
 	g.reindex()
@@ -228,13 +234,13 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 	}
 	f := &frame{start: idx * co.sizes[t], closed: r.byte() == 1}
 	if !f.closed {
-		f.decodeBody(co, r, t, len(g.fps))
+		f.decodeBody(co, r, t, len(g.ids))
 		f.rest(co, t)
 		return f
 	}
 	body := r.take(int(min(r.uvarint(), math.MaxInt32)))
-	in := &reader{b: body}
-	f.decodeBody(co, in, t, len(g.fps))
+	in := &reader{b: body, version: r.version}
+	f.decodeBody(co, in, t, len(g.ids))
 	if in.bad || len(in.b) > 0 {
 		r.bad = true
 		return f
@@ -259,9 +265,12 @@ func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 		}
 	}
 	if n := r.count(8); n > 0 {
-		f.over = make(map[uint64]struct{}, n)
+		f.over = make(map[schemas.ID]struct{}, n)
 		for range n {
-			f.over[r.u64()] = struct{}{}
+			f.over[r.id()] = struct{}{}
+		}
+		if r.version < 3 {
+			f.over = nil
 		}
 	}
 	f.decodeRows(co, r, n)

@@ -79,7 +79,7 @@ func (r *router) poll(n int) bool {
 					b.Behind()
 				}
 				for i := range s.samples {
-					b.Add(&s.samples[i].Series, s.samples[i].Series.Hash(), s.samples[i].TimeMS, s.samples[i].Value)
+					b.AddSample(&s.samples[i], s.samples[i].Series.Hash(), s.samples[i].Series.ID())
 				}
 			}
 		}

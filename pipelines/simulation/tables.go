@@ -137,7 +137,7 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 			w.violate("samples: %w", err)
 			return
 		}
-		series := make([]schemas.Series, len(b.Fingerprints))
+		series := make([]schemas.Series, len(b.IDs))
 		for i := range series {
 			var err error
 			if series[i], err = b.Series(i); err != nil {
@@ -148,7 +148,7 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 		for _, s := range b.Sections {
 			samples := make([]schemas.Sample, 0, s.To-s.From)
 			for _, p := range b.Points[s.From:s.To] {
-				samples = append(samples, schemas.Sample{Series: series[p.Series], TimeMS: p.TimeMS, Value: p.Value})
+				samples = append(samples, schemas.Sample{Series: series[p.Series], TimeMS: p.TimeMS, Value: p.Value, SubNS: p.SubNS})
 			}
 			f(sectionID{gen, string(r.Key), s.Origin.Partition, s.Origin.Offset, s.Chunk}, r, samples)
 		}

@@ -14,7 +14,7 @@ const (
 	// chunkBytes and sampleBytes decide where an origin's samples for a group are cut
 	// into chunks. They are part of what readers deduplicate by: see doc.go.
 	chunkBytes  = 512 << 10
-	sampleBytes = 32 // index, time, value and fingerprint, at most
+	sampleBytes = 32 // index, time, value and ID; at most 42 with times within a ms, so a chunk is below 672 KiB
 
 	// maxSeriesBytes bounds the names and values of a series together, bytes: its
 	// text may become a record's key and a partition key of CQL.
@@ -60,6 +60,7 @@ type encoder struct {
 	held   int    // about the bytes in open batches and in the arena
 	arena  []byte // values that were sent in this round
 	behind bool   // what is added had waited in metrics
+	sender uint64 // of the record in hand, see schemas.SenderOf
 	round  uint64 // number of flushes
 	record uint64 // number of the record in hand
 }
@@ -76,7 +77,8 @@ type seriesKey struct {
 // series is what a seriesKey stands for.
 type series struct {
 	groups []*group // one for each of the encoder's gens
-	fp     uint64
+	hash   uint64
+	id     schemas.ID
 	cost   int // most bytes that one sample of it takes in a batch
 	reason string
 	err    error // why it is refused, or nil
@@ -134,6 +136,7 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 		return nil
 	}
 	// The record's time, so that a line without one means the same whenever it is read.
+	e.sender = schemas.SenderOf([]byte(header(r, schemas.SenderHeader)))
 	e.dec.Reset(contentType, r.Value, r.Timestamp.UnixMilli())
 	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
 	good, skipped := 0, 0
@@ -203,7 +206,7 @@ func (e *encoder) learn(s *schemas.Series) *series {
 		e.groups[key] = gs
 	}
 	// A label costs its text, two lengths in the dictionary and a reference to it.
-	return &series{groups: gs, fp: s.Hash(), cost: sampleBytes + text + 7*(len(s.Labels)+1)}
+	return &series{groups: gs, hash: s.Hash(), id: s.ID(), cost: sampleBytes + text + 7*(len(s.Labels)+1)}
 }
 
 // put adds a sample to its group's batch.
@@ -229,10 +232,11 @@ func (e *encoder) put(k *series, s *schemas.Sample, origin schemas.Origin) error
 		if e.behind {
 			g.batch.Behind()
 		}
+		g.batch.Sender(e.sender)
 	}
 	g.size += k.cost
 	e.held += k.cost
-	g.batch.Add(&s.Series, k.fp, s.TimeMS, s.Value)
+	g.batch.AddSample(s, k.hash, k.id)
 	return nil
 }
 

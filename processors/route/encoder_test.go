@@ -350,12 +350,12 @@ func TestSectionsDoNotDependOnNeighbours(t *testing.T) {
 		offset int64
 		chunk  uint32
 	}
-	sections := func(polls [][]*kgo.Record) map[id]uint64 {
+	sections := func(polls [][]*kgo.Record) map[id]schemas.ID {
 		e, o := testEncoder(Default())
 		for _, poll := range polls {
 			encodeAll(t, e, poll...)
 		}
-		all := map[id]uint64{}
+		all := map[id]schemas.ID{}
 		for _, s := range o.sent {
 			var b schemas.SampleBatch
 			if err := b.Decode(s.value); err != nil {
