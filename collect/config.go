@@ -24,7 +24,7 @@ func Default() Config {
 	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20, AckTimeout: conf.Duration(10 * time.Second)}
 }
 
-// The bounds of a Config. A body of one bad line must fit into a deadletter record.
+// The bounds of a Config.
 const (
 	minBodyBytes, maxBodyBytes = 1 << 10, 16 << 20
 	maxHeldBytes               = 16 << 30

@@ -4,8 +4,8 @@
 //
 // Contract: nobody is told that a sample was taken before the broker has
 // acknowledged it, with acks=all. What is refused or dropped is counted by reason
-// (weir_collect_*), and what the gateway refuses goes to the deadletter topic
-// whole. Buffers are bounded, and whoever sends too much is told to wait.
+// (weir_collect_*), and what the gateway refuses goes to the deadletter topic, within its
+// limits. Buffers are bounded, and whoever sends too much is told to wait.
 //
 // # The gateway's answers
 //

@@ -24,6 +24,10 @@ const retryAfter = "1"
 // Gateway takes samples over HTTP and writes them to the topic metrics. See the
 // package's comment for its answers. It is safe for concurrent use.
 type Gateway struct {
+	// Letters reports whether a dead letter may be written; nil: all may. Set it before
+	// Register.
+	Letters func(letter *kgo.Record) bool
+
 	cfg      Config
 	publish  *Publisher
 	log      *slog.Logger
@@ -76,7 +80,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*forma
 	}
 	g.count.skipped.Add(float64(s.skipped))
 	start := g.now()
-	err = g.publish.write(r.Context(), s.records(r.RemoteAddr), func() { g.held.give(held) })
+	err = g.publish.write(r.Context(), s.records(r.RemoteAddr, g.Letters), func() { g.held.give(held) })
 	g.count.ack.Observe(g.now().Sub(start).Seconds())
 	switch {
 	case errors.Is(err, kgo.ErrMaxBuffered):

@@ -19,9 +19,6 @@ import (
 // by default, and a batch holds headers too.
 const recordBytes = 900_000
 
-// letterBytes bounds a deadletter record, bytes: the longest body, and its headers.
-const letterBytes = maxBodyBytes + 64<<10
-
 // Publisher writes to the topics metrics and deadletter. It is safe for
 // concurrent use.
 type Publisher struct {
@@ -37,12 +34,7 @@ func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 		kgo.RecordDeliveryTimeout(cfg.AckTimeout.Std()),
 		kgo.MaxBufferedRecords(1<<20),
 		kgo.MaxBufferedBytes(2*cfg.MaxHeldBytes), // refused letters may be as long as what was held
-		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
-			if topic == topics.DeadLetter {
-				return letterBytes
-			}
-			return 1_000_000
-		}),
+		kgo.ProducerBatchMaxBytes(1_000_000),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("publisher: %w", err)
@@ -140,9 +132,10 @@ func metricsRecord(key, value []byte, contentType string) *kgo.Record {
 		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(contentType)}}}
 }
 
-// chunks joins entries of a body to values of at most recordBytes. An entry that
+// chunks joins entries of a body to values of at most limit bytes. An entry that
 // is longer gets a value of its own.
 type chunks struct {
+	limit              int
 	open, between, end string
 	full               [][]byte
 	last               []byte
@@ -151,9 +144,9 @@ type chunks struct {
 // newChunks joins to whole bodies of the format: lines, or arrays of JSON.
 func newChunks(f formats.Format) *chunks {
 	if f == formats.JSON {
-		return &chunks{open: "[", between: ",", end: "]"}
+		return &chunks{limit: recordBytes, open: "[", between: ",", end: "]"}
 	}
-	return &chunks{between: "\n", end: "\n"}
+	return &chunks{limit: recordBytes, between: "\n", end: "\n"}
 }
 
 // add adds an entry, made of parts.
@@ -162,7 +155,7 @@ func (c *chunks) add(parts ...[]byte) {
 	for _, p := range parts {
 		length += len(p)
 	}
-	if c.last != nil && len(c.last)+length > recordBytes {
+	if c.last != nil && len(c.last)+length > c.limit {
 		c.flush()
 	}
 	if c.last == nil {

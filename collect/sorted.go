@@ -114,15 +114,15 @@ func (s *sorted) judge(e *formats.Entry) bool {
 			return false
 		}
 	}
-	l := &letter{fault.Reason, text, &chunks{between: "\n"}}
+	l := &letter{fault.Reason, text, &chunks{limit: topics.MaxLetterValue, between: "\n"}}
 	l.chunks.add(e.Raw)
 	s.bad = append(s.bad, l)
 	return false
 }
 
 // records are those of the good entries for metrics, and of the bad ones from
-// remote for deadletter.
-func (s *sorted) records(remote string) []*kgo.Record {
+// remote for deadletter, as far as admit, which may be nil, lets them.
+func (s *sorted) records(remote string, admit func(letter *kgo.Record) bool) []*kgo.Record {
 	var records []*kgo.Record
 	for _, key := range s.keys {
 		for _, value := range s.good[key].values() {
@@ -131,12 +131,12 @@ func (s *sorted) records(remote string) []*kgo.Record {
 	}
 	for _, l := range s.bad {
 		for _, value := range l.chunks.values() {
-			r := &kgo.Record{Topic: topics.DeadLetter, Value: value}
-			for _, h := range [...][2]string{{"content-type", s.contentType}, {"weir.reason", string(l.reason)},
-				{"weir.error", l.first}, {"weir.stage", "gateway"}, {"weir.remote", remote}} {
-				r.Headers = append(r.Headers, kgo.RecordHeader{Key: h[0], Value: []byte(h[1])})
+			letter := topics.Letter{Stage: "gateway", Reason: string(l.reason), Error: l.first, Value: value,
+				Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(s.contentType)}},
+				Extra:   []kgo.RecordHeader{{Key: topics.HeaderRemote, Value: []byte(remote)}}}
+			if r := letter.Record(); admit == nil || admit(r) {
+				records = append(records, r)
 			}
-			records = append(records, r)
 		}
 	}
 	return records

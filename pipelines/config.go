@@ -15,6 +15,7 @@ import (
 	"weir/alerts"
 	"weir/collect"
 	"weir/processors/alert"
+	"weir/processors/deadletter"
 	"weir/processors/notify"
 	"weir/processors/route"
 	"weir/processors/store"
@@ -46,7 +47,9 @@ type Config struct {
 	Store   store.Config        `yaml:"store"`
 	CQL     scylla.Config       `yaml:"cql"`
 	Alert   alert.Config        `yaml:"alert"`
-	Notify  Notify              `yaml:"notify"`
+	// DeadLetter bounds what this process writes to the topic deadletter.
+	DeadLetter deadletter.Config `yaml:"deadletter"`
+	Notify     Notify            `yaml:"notify"`
 	// Rules are the files with the alert rules, relative to this file.
 	Rules []string `yaml:"rules"`
 }
@@ -63,18 +66,19 @@ const DefaultHTTP = "127.0.0.1:7070"
 // Default is every section's default: all of weir on one machine, without rules.
 func Default() Config {
 	return Config{
-		HTTP:    DefaultHTTP,
-		Data:    "data",
-		Topics:  topics.Default(),
-		Collect: collect.Default(),
-		Agent:   collect.DefaultAgent(),
-		Route:   route.Default(),
-		Windows: windows.Default(),
-		Window:  window.Default(),
-		Store:   store.Default(),
-		CQL:     scylla.Default(),
-		Alert:   alert.Default(),
-		Notify:  Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
+		HTTP:       DefaultHTTP,
+		Data:       "data",
+		Topics:     topics.Default(),
+		Collect:    collect.Default(),
+		Agent:      collect.DefaultAgent(),
+		Route:      route.Default(),
+		Windows:    windows.Default(),
+		Window:     window.Default(),
+		Store:      store.Default(),
+		CQL:        scylla.Default(),
+		Alert:      alert.Default(),
+		DeadLetter: deadletter.Default(),
+		Notify:     Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
 	}
 }
 
@@ -91,6 +95,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Store.Validate("store", d)
 	c.CQL.Validate("cql", d)
 	c.Alert.Validate("alert", d)
+	c.DeadLetter.Validate("deadletter", d)
 	c.Notify.Delivery.Validate("notify", d)
 	c.Notify.Receivers.Validate("notify.receivers", d)
 }

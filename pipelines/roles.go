@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/collect"
 	"weir/processors/alert"
@@ -22,12 +23,14 @@ import (
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
 	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.member...)
+	r.Letters = p.letters
 	return role{p.leaving(route.Group, r.Run), unless(r.Ready, "joining its group")}, nil
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
 	to := p.Config.Notify.Receivers.Build(p.Out)
 	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
+	n.Letters = p.letters
 	return role{p.leaving(notify.Group, n.Run), none}, nil
 }
 
@@ -37,6 +40,7 @@ func (p *Process) store(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	s := store.New(p.Config.Store, p.member, tiers, reg, p.Log)
+	s.Letters = p.letters
 	return role{p.leaving(store.Group, s.Run), unless(s.Ready, "joining its group")}, nil
 }
 
@@ -59,7 +63,9 @@ func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	mux := http.NewServeMux()
-	collect.NewGateway(p.Config.Collect, publisher, reg, p.Log, time.Now).Register(mux)
+	gateway := collect.NewGateway(p.Config.Collect, publisher, reg, p.Log, time.Now)
+	gateway.Letters = func(letter *kgo.Record) bool { return p.letters.Admit(letter, time.Now()) }
+	gateway.Register(mux)
 	run := func(ctx context.Context) error {
 		defer publisher.Close()
 		<-ctx.Done()
@@ -93,6 +99,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
+		Letters: p.letters,
 	}, p.client)
 	p.health.warn("window", w.Warning)
 	p.rules.follow(w.SetRules)
@@ -107,6 +114,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
+		Letters: p.letters,
 	})
 	p.recovery.of("alert", a.Recovery)
 	return role{a.Run, a.Waiting}, nil

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
+	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas/topics"
 )
@@ -48,6 +49,7 @@ type Process struct {
 	server   *server
 	rules    *rules
 	recovery recoveries
+	letters  *deadletter.Limiter
 }
 
 // Run starts the roles, keeps them running until ctx ends, and stops them one by
@@ -57,6 +59,7 @@ func (p *Process) Run(ctx context.Context) error {
 	health := &Health{}
 	p.health = health
 	p.reg = newRegistry()
+	p.letters = deadletter.NewLimiter(p.Config.DeadLetter, p.reg, p.Log)
 	keep := newSupervisor(p.Log, health, p.reg)
 	roles := p.roles(health)
 

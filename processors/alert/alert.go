@@ -8,11 +8,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas/topics"
 )
 
-// Deps are what the processor needs besides its config. All are required.
+// Deps are what the processor needs besides its config. All but Letters are required.
 type Deps struct {
 	Brokers  []string
 	Topics   topics.Config
@@ -20,6 +21,7 @@ type Deps struct {
 	Store    *writeback.Store // shared with the other processors of the process
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
 }
 
 // Processor is the alert processor.
@@ -32,7 +34,7 @@ type Processor struct {
 
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
-	l := &logic{forgetMS: cfg.Forget.MS(), log: d.Log,
+	l := &logic{forgetMS: cfg.Forget.MS(), log: d.Log, letters: d.Letters,
 		conditions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_conditions_total",
 			Help: "Conditions by what they did: transition, update, or none (a replay)."}, []string{"result"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_transitions_total",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,6 +30,7 @@ type life struct {
 type logic struct {
 	forgetMS int64
 	log      *slog.Logger
+	letters  *deadletter.Limiter
 
 	conditions  *prometheus.CounterVec // by result
 	transitions *prometheus.CounterVec // by state
@@ -148,6 +150,9 @@ func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _
 func (l *logic) refuse(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record, reason string, err error) {
 	l.refused.WithLabelValues(reason).Inc()
 	l.log.Warn("condition refused", "fingerprint", e.Key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
-	e.Deadletter(p, deadletter.Of(&kgo.Record{Topic: topics.Conditions, Partition: p.ID, Offset: r.Offset,
-		Key: []byte(e.Key), Value: r.Value}, "alert", reason, err))
+	letter := deadletter.Of(&kgo.Record{Topic: topics.Conditions, Partition: p.ID, Offset: r.Offset, Key: []byte(e.Key), Value: r.Value},
+		"alert", reason, err)
+	if l.letters.Admit(letter, time.Now()) {
+		e.Deadletter(p, letter)
+	}
 }

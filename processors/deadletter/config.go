@@ -25,14 +25,15 @@ func Default() Config {
 	return Config{SourceBurst: 4 << 20, SourceRate: 1 << 10, Burst: 32 << 20, Rate: 64 << 10}
 }
 
-// The bounds of a Config. A burst has room for one letter of any size.
+// The bounds of a Config. A burst, and half of that of all, has room for one letter of
+// any size.
 const (
 	minBurst, maxBurst = topics.MaxLetterBytes + 1<<16, 1 << 30
 	minRate, maxRate   = 1, 1 << 30
 )
 
-// Validate reports bursts outside 1 MB to 1 GiB, rates outside 1 byte/s to 1 GiB/s,
-// and less for all sources than for one.
+// Validate reports bursts outside 1 MB (2 MB for all) to 1 GiB, rates outside 1 byte/s (2
+// for all) to 1 GiB/s, and less for all sources than for one.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	bound := func(field string, value, least, most int, unit string) {
 		if value < least || value > most {
@@ -41,6 +42,6 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	bound("source_burst_bytes", c.SourceBurst, minBurst, maxBurst, "bytes")
 	bound("source_bytes_per_second", c.SourceRate, minRate, maxRate, "bytes/s")
-	bound("burst_bytes", c.Burst, max(minBurst, min(c.SourceBurst, maxBurst)), maxBurst, "bytes, and at least source_burst_bytes")
-	bound("bytes_per_second", c.Rate, max(minRate, min(c.SourceRate, maxRate)), maxRate, "bytes/s, and at least source_bytes_per_second")
+	bound("burst_bytes", c.Burst, max(2*minBurst, min(c.SourceBurst, maxBurst)), maxBurst, "bytes, and at least source_burst_bytes")
+	bound("bytes_per_second", c.Rate, max(2*minRate, min(c.SourceRate, maxRate)), maxRate, "bytes/s, and at least source_bytes_per_second")
 }

@@ -21,9 +21,11 @@ const (
 	tellEvery = time.Minute
 )
 
-// Limiter bounds the letters of a process, in bytes, by source and in all. A source that
-// has used up an eighth of its burst leaves the last quarter of what all may write to
-// others. A nil Limiter admits everything. It is safe for concurrent use.
+// Limiter bounds the letters of a process, in bytes, by source and in all. A source is the
+// sender that the letter names (weir.sender), or else its key. Keys are what a producer
+// claims, and may be new each time: letters without a sender have half of all between
+// them. A source that has used up an eighth of its burst leaves the last quarter of what
+// all may write to others. A nil Limiter admits everything. It is safe for concurrent use.
 type Limiter struct {
 	cfg     Config
 	dropped *prometheus.CounterVec // by stage, reason
@@ -33,6 +35,7 @@ type Limiter struct {
 
 	mu      sync.Mutex
 	all     bucket
+	unnamed bucket // of the letters without a sender
 	others  bucket // of the sources that have none of their own
 	sources map[string]*bucket
 	swept   time.Time
@@ -50,20 +53,23 @@ func NewLimiter(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Limite
 			Help: "Letters that were written, or handed to the producer to be."}, []string{"stage", "reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_deadletter_bytes_total",
 			Help: "Bytes of the letters that were written."}),
-		all: bucket{left: float64(cfg.Burst)}, others: bucket{left: float64(cfg.SourceBurst)}}
+		all: bucket{left: float64(cfg.Burst)}, unnamed: bucket{left: float64(cfg.Burst) / 2}, others: bucket{left: float64(cfg.SourceBurst)}}
 	reg.MustRegister(l.dropped, l.written, l.bytes)
 	return l
 }
 
-// Admit reports whether the letter is to be written, at the time now, and counts it. source
-// is who caused it: the sender if known, else the key or the group.
-func (l *Limiter) Admit(source string, letter *kgo.Record, now time.Time) bool {
+// Admit reports whether the letter is to be written, at the time now, and counts it.
+func (l *Limiter) Admit(letter *kgo.Record, now time.Time) bool {
 	if l == nil {
 		return true
 	}
 	n := size(letter)
 	stage, reason := Header(letter, topics.HeaderStage), Header(letter, topics.HeaderReason)
-	if l.take(source, n, now) {
+	source, named := "sender "+Header(letter, topics.HeaderSender), true
+	if source == "sender " {
+		source, named = "key "+string(letter.Key[:min(len(letter.Key), 128)]), false
+	}
+	if l.take(source, named, n, now) {
 		l.written.WithLabelValues(stage, reason).Inc()
 		l.bytes.Add(float64(n))
 		return true
@@ -83,19 +89,23 @@ func size(r *kgo.Record) int {
 	return n
 }
 
-// take takes n bytes from the source's bucket and that of all, or from neither.
-func (l *Limiter) take(source string, n int, now time.Time) bool {
+// take takes n bytes from the source's bucket and those that it shares, or from none.
+func (l *Limiter) take(source string, named bool, n int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.bucketOf(source, now)
 	l.all.fill(now, l.cfg.Rate, l.cfg.Burst)
 	b.fill(now, l.cfg.SourceRate, l.cfg.SourceBurst)
+	l.unnamed.fill(now, l.cfg.Rate/2, l.cfg.Burst/2)
 	need, kept := float64(n), 0.0
 	if b.left < float64(l.cfg.SourceBurst)*7/8 {
 		kept = float64(l.cfg.Burst) / 4
 	}
-	if b.left < need || l.all.left-kept < need {
+	if b.left < need || l.all.left-kept < need || !named && l.unnamed.left < need {
 		return false
+	}
+	if !named {
+		l.unnamed.left -= need
 	}
 	b.left -= need
 	l.all.left -= need
@@ -105,7 +115,7 @@ func (l *Limiter) take(source string, n int, now time.Time) bool {
 // bucketOf returns the source's bucket. When there are too many, those that are full are
 // forgotten, which changes nothing for their sources.
 func (l *Limiter) bucketOf(source string, now time.Time) *bucket {
-	source = cut(source)
+	source = source[:min(len(source), 128)]
 	if b := l.sources[source]; b != nil {
 		return b
 	}
@@ -135,13 +145,9 @@ func (l *Limiter) tell(source, stage, reason string, n int, now time.Time) {
 		return
 	}
 	l.log.Warn("dead letters not written: too many bytes; they are counted in weir_deadletter_dropped_total",
-		"letters", l.untold, "bytes", l.lost, "last_stage", stage, "last_reason", reason, "last_source", cut(source))
+		"letters", l.untold, "bytes", l.lost, "last_stage", stage, "last_reason", reason, "last_source", source)
 	l.told, l.untold, l.lost = now, 0, 0
 }
-
-// cut bounds the source's name in memory and in the log. Sources that share so many first
-// bytes share a bucket.
-func cut(source string) string { return source[:min(len(source), 128)] }
 
 // bucket is a token bucket. Time that goes back fills nothing.
 type bucket struct {

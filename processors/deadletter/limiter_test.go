@@ -13,12 +13,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas/conf"
+	"weir/schemas/topics"
 )
+
+// letterOf is a letter of 100 kB that names its sender.
+func letterOf(sender string) *kgo.Record {
+	return Of(&kgo.Record{Value: make([]byte, 100_000), Headers: []kgo.RecordHeader{{Key: topics.HeaderSender, Value: []byte(sender)}}}, "route", "undecodable", nil)
+}
 
 // flood has the source write letters of 100 kB until one is dropped.
 func flood(l *Limiter, source string, now time.Time) (bytes int) {
-	letter := Of(&kgo.Record{Value: make([]byte, 100_000)}, "route", "undecodable", nil)
-	for l.Admit(source, letter, now) {
+	letter := letterOf(source)
+	for l.Admit(letter, now) {
 		bytes += size(letter)
 	}
 	return bytes
@@ -80,28 +86,46 @@ func TestFloodsLeaveRoomForTheQuiet(t *testing.T) {
 	if all > 8<<20+400<<10 {
 		t.Errorf("%d bytes in all, of a burst of 8 MiB and 400 KiB", all)
 	}
-	if !l.Admit("quiet", Of(&kgo.Record{Value: make([]byte, 100_000)}, "route", "undecodable", nil), now.Add(100*time.Second)) {
+	if !l.Admit(letterOf("quiet"), now.Add(100*time.Second)) {
 		t.Error("the letter of a quiet source is dropped")
+	}
+}
+
+// TestNewKeysDoNotPushOutSenders: who has a new key each time has half of all, and those
+// who are known the rest.
+func TestNewKeysDoNotPushOutSenders(t *testing.T) {
+	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 10, Burst: 8 << 20, Rate: 4 << 10}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	now := time.Unix(1_700_000_000, 0)
+	all := 0
+	for i := range 1000 {
+		if letter := Of(&kgo.Record{Key: []byte(fmt.Sprint(i)), Value: make([]byte, 100_000)}, "route", "undecodable", nil); l.Admit(letter, now) {
+			all += size(letter)
+		}
+	}
+	if all > 4<<20 || all < 4<<20-200_000 {
+		t.Errorf("%d bytes of new keys, want half of 8 MiB", all)
+	}
+	if n := flood(l, "a", now); n < 1<<20-200_000 {
+		t.Errorf("a sender wrote %d bytes after that", n)
 	}
 }
 
 // TestSourcesAreBounded: very many sources share a bucket, and are forgotten when they
 // have been quiet.
 func TestSourcesAreBounded(t *testing.T) {
-	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 20, Burst: 1 << 30, Rate: 1 << 30}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 20, Burst: 1 << 31, Rate: 1 << 31}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	now := time.Unix(1_700_000_000, 0)
-	letter := Of(&kgo.Record{Value: make([]byte, 400_000)}, "route", "undecodable", nil)
-	for i := range 10_000 {
-		l.Admit(fmt.Sprint("source", i)+strings.Repeat("x", 10_000), letter, now)
+	for i := range 20_000 {
+		l.Admit(letterOf(fmt.Sprint("source", i)+strings.Repeat("x", 10_000)), now)
 	}
 	if len(l.sources) != maxSources || dropped(t, l) == 0 {
 		t.Errorf("%d sources, at most %d", len(l.sources), maxSources)
 	}
-	l.Admit("new", letter, now.Add(time.Minute))
+	l.Admit(letterOf("new"), now.Add(time.Minute))
 	if len(l.sources) != 1 {
 		t.Errorf("%d sources a minute later, want the new one", len(l.sources))
 	}
-	if !(*Limiter)(nil).Admit("", letter, now) {
+	if !(*Limiter)(nil).Admit(letterOf(""), now) {
 		t.Error("a nil limiter drops")
 	}
 }
@@ -118,16 +142,16 @@ func TestConfigBounds(t *testing.T) {
 		t.Errorf("the default is wrong: %s", got)
 	}
 	for field, c := range map[string]Config{
-		"deadletter.source_burst_bytes":      {minBurst - 1, 1, 1 << 30, 1},
-		"deadletter.source_bytes_per_second": {minBurst, 0, minBurst, 1},
-		"deadletter.burst_bytes":             {2 * minBurst, 1, minBurst, 1},
-		"deadletter.bytes_per_second":        {minBurst, 2, minBurst, 1},
+		"deadletter.source_burst_bytes":      {minBurst - 1, 1, 1 << 30, 2},
+		"deadletter.source_bytes_per_second": {minBurst, 0, 2 * minBurst, 2},
+		"deadletter.burst_bytes":             {3 * minBurst, 1, 2 * minBurst, 2},
+		"deadletter.bytes_per_second":        {minBurst, 3, 2 * minBurst, 2},
 	} {
 		if got := check(c); !strings.Contains(got, field) {
 			t.Errorf("%+v: %q, want a fault of %s", c, got, field)
 		}
 	}
-	if got := check(Config{minBurst, 1, minBurst, 1}); got != "" {
+	if got := check(Config{minBurst, 1, 2 * minBurst, 2}); got != "" {
 		t.Errorf("the least is wrong: %s", got)
 	}
 }

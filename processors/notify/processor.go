@@ -34,6 +34,9 @@ const (
 
 // Processor is one instance of the group. Use New; Run it once.
 type Processor struct {
+	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
+	Letters *deadletter.Limiter
+
 	cfg       Config
 	opts      []kgo.Opt
 	receivers map[string]*receiver // by ID
@@ -168,7 +171,9 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 		if err != nil {
 			p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
 			p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "error", err)
-			writes = append(writes, deadletter.Of(r, "notify", "undecodable", err))
+			if letter := deadletter.Of(r, "notify", "undecodable", err); p.Letters.Admit(letter, now) {
+				writes = append(writes, letter)
+			}
 			continue
 		}
 		if !told(a.Last) {

@@ -42,6 +42,9 @@ var ErrRecreated = errors.New("topic was deleted and created again")
 
 // Router is one member of the group. Make it with New.
 type Router struct {
+	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
+	Letters *deadletter.Limiter
+
 	cfg    Config
 	shards int32
 	base   []kgo.Opt
@@ -118,7 +121,7 @@ func (r *Router) run(ctx context.Context) error {
 	defer lag.Follow(cl, Group, topics.Metrics, r.count.lag)()
 	r.member.Store(cl)
 	defer r.member.Store(nil)
-	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log}
+	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log, letterLimit: r.Letters}
 	e := newEncoder(r.cfg, generationsOf(gens.Current()), binary.BigEndian.Uint64(id[:8]), r.count, p)
 	go r.watch(ctx, admin, id, stop)
 
@@ -338,6 +341,8 @@ type producer struct {
 	count *counters
 	log   *slog.Logger
 
+	letterLimit *deadletter.Limiter
+
 	mu      sync.Mutex
 	err     error
 	letters []*kgo.Record // that the broker found too large, or that failed with one
@@ -354,7 +359,9 @@ func (p *producer) refuse(r *kgo.Record, v *verdict) {
 		p.count.truncated.Inc()
 	}
 	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", v.reasons[0].Reason, "err", v.first)
-	p.cl.Produce(p.ctx, l, p.done)
+	if p.letterLimit.Admit(l, time.Now()) {
+		p.cl.Produce(p.ctx, l, p.done)
+	}
 }
 
 func (p *producer) done(rec *kgo.Record, err error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -9,9 +10,15 @@ import (
 	"weir/schemas/topics"
 )
 
-// refuse hands the record to deadletter, cut to size, and returns when that is acknowledged.
+// refuse hands the record to deadletter, cut to size, and returns when that is
+// acknowledged, or at once if there are too many letters.
 func (p *Processor) refuse(ctx context.Context, cl *kgo.Client, r *kgo.Record, reason string, why error) error {
 	l := deadletter.Of(r, "store", reason, why)
+	p.metrics.deadletters.WithLabelValues(reason).Inc()
+	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", reason, "err", why)
+	if !p.Letters.Admit(l, time.Now()) {
+		return nil
+	}
 	l, err := deadletter.Write(ctx, cl, l)
 	if err != nil {
 		return err
@@ -19,7 +26,5 @@ func (p *Processor) refuse(ctx context.Context, cl *kgo.Client, r *kgo.Record, r
 	if deadletter.Header(l, topics.HeaderCut) != "" {
 		p.metrics.truncated.Inc()
 	}
-	p.metrics.deadletters.WithLabelValues(reason).Inc()
-	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", reason, "err", why)
 	return nil
 }

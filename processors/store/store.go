@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/deadletter"
 	"weir/processors/lag"
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -34,6 +35,9 @@ const (
 
 // Processor is one instance of the group. Make it with New.
 type Processor struct {
+	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
+	Letters *deadletter.Limiter
+
 	cfg     Config
 	opts    []kgo.Opt
 	tiers   sinks.TierStore

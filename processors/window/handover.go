@@ -149,7 +149,7 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 	if err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("handover refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		e.Deadletter(p, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
+		l.write(p, e, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
 		return
 	}
 	e.V.taken |= bit

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -43,6 +44,7 @@ type local struct {
 type logic struct {
 	windows windows.Config                 // of one partition: its share of the series
 	rules   atomic.Pointer[alerts.RuleSet] // that partitions are opened with and renewed to
+	letters *deadletter.Limiter
 	log     *slog.Logger
 	gen     int                        // of samples
 	next    func() *schemas.Generation // the one after it, or nil
@@ -105,7 +107,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	if err := loc.batch.Decode(r.Value); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
-		e.Deadletter(p, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
+		l.write(p, e, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
 		return
 	}
 	loc.res.Reset()
@@ -229,8 +231,15 @@ func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offs
 	}
 	for reason, samples := range by {
 		for _, letter := range deadletter.OfSamples(l.source(p, e.Key, offset, nil), "window", string(reason), nil, samples) {
-			e.Deadletter(p, letter)
+			l.write(p, e, letter)
 		}
+	}
+}
+
+// write writes a letter, if there are not too many.
+func (l *logic) write(p *writeback.Part[group], e *writeback.Entry[group], letter *kgo.Record) {
+	if l.letters.Admit(letter, time.Now()) {
+		e.Deadletter(p, letter)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/alerts"
+	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas"
 	"weir/schemas/topics"
@@ -17,7 +18,7 @@ import (
 )
 
 // Deps are what the processor needs besides its config. All are required but Owner, Behind,
-// Generation and Generations.
+// Letters, Generation and Generations.
 type Deps struct {
 	Brokers  []string
 	Windows  windows.Config
@@ -29,6 +30,7 @@ type Deps struct {
 	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
 	Registry prometheus.Registerer
 	Log      *slog.Logger
+	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
 
 	// Generation of samples that is processed; nil is the first, of Topics.Shards shards.
 	Generation *schemas.Generation
@@ -54,7 +56,7 @@ func New(cfg Config, d Deps) *Processor {
 	}
 	share := d.Windows
 	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
-	l := &logic{windows: share, log: d.Log, gen: d.Generation.Gen, next: d.next(),
+	l := &logic{windows: share, log: d.Log, letters: d.Letters, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them." + again}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",

@@ -55,24 +55,29 @@ type Retention struct {
 	Windows    conf.Duration `yaml:"windows"`
 	Conditions conf.Duration `yaml:"conditions"`
 	DeadLetter conf.Duration `yaml:"deadletter"`
+	// DeadLetterBytes bounds each partition of deadletter, bytes; the oldest letters go
+	// first.
+	DeadLetterBytes int64 `yaml:"deadletter_bytes"`
 }
 
 // Default suits the embedded broker. A cluster wants 96 shards.
 func Default() Config {
 	return Config{
 		Shards: 8, AlertShards: 8, MetricsPartitions: 8,
-		Retention: Retention{Metrics: conf.Day, Samples: conf.Day, Windows: conf.Day, Conditions: conf.Day, DeadLetter: conf.Week},
+		Retention: Retention{Metrics: conf.Day, Samples: conf.Day, Windows: conf.Day, Conditions: conf.Day, DeadLetter: conf.Week, DeadLetterBytes: 1 << 30},
 	}
 }
 
 const maxShards = 10_000
 
+const minLetterBytes, maxLetterBytes = 64 << 20, 1 << 50 // of all letters of a partition
+
 // minRetention has the log hold what a reader that is away for ten minutes cannot take, as store
 // when its database is down, and gives it time to catch up.
 const minRetention = conf.Duration(time.Hour)
 
-// Validate reports counts outside 1 to 10,000, a negative replication and a
-// retention below 1 hour.
+// Validate reports counts outside 1 to 10,000, a negative replication, a retention below
+// 1 hour and deadletter_bytes below 64 MiB.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	prefix := at
 	if prefix != "" {
@@ -100,6 +105,9 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 			d.Fail(prefix+"retention."+r.field, r.value, "must be at least "+minRetention.String())
 		}
 	}
+	if n := c.Retention.DeadLetterBytes; n < minLetterBytes || n > maxLetterBytes {
+		d.Fail(prefix+"retention.deadletter_bytes", n, fmt.Sprintf("must be %d to %d bytes", minLetterBytes, int64(maxLetterBytes)))
+	}
 }
 
 // Cleanup is what a topic does with old records.
@@ -119,6 +127,8 @@ type Topic struct {
 	Grows      bool // whether it may have more partitions than Partitions
 	Cleanup    Cleanup
 	Retention  conf.Duration // 0 for compacted topics
+	// RetentionBytes bounds each partition, bytes; 0: it is not bounded.
+	RetentionBytes int64
 	// MaxRecordBytes is the largest record batch; 0 leaves it to the brokers (1 MB).
 	MaxRecordBytes int
 	Replication    int16 // copies; 0: the brokers' default
@@ -152,8 +162,9 @@ func All(c Config) []Topic {
 		table(Topic{Name: AlertTable, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: Alerts, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),
-		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record",
-			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter, ArrivalTime: true},
+		{Name: DeadLetter, Key: "as in metrics", Value: "the refused record, see Letter",
+			Partitions: DeadLetterPartitions, Grows: true, Retention: c.Retention.DeadLetter,
+			RetentionBytes: c.Retention.DeadLetterBytes, ArrivalTime: true},
 		table(Topic{Name: Generations, Key: "generations", Value: "schemas.Generations", Partitions: 1}),
 		table(Topic{Name: ShardReports, Key: "generation/shard", Value: "schemas.ShardReport", Partitions: 1}),
 	}
@@ -186,6 +197,11 @@ func (t Topic) Configs() map[string]string {
 		m["retention.ms"] = "-1"
 	} else {
 		m["retention.ms"] = strconv.FormatInt(t.Retention.MS(), 10)
+	}
+	if t.RetentionBytes > 0 {
+		// Whole segments go, and the newest never does.
+		m["retention.bytes"] = strconv.FormatInt(t.RetentionBytes, 10)
+		m["segment.bytes"] = strconv.FormatInt(max(min(t.RetentionBytes/8, 256<<20), maxRecordBytes), 10)
 	}
 	if t.MaxRecordBytes > 0 {
 		m["max.message.bytes"] = strconv.Itoa(t.MaxRecordBytes)

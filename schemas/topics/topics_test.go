@@ -71,7 +71,7 @@ func TestConfigsReachTheBroker(t *testing.T) {
 		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16777216"},
 		{Metrics, "cleanup.policy", "delete"}, {Metrics, "retention.ms", "86400000"},
 		{Metrics, "message.timestamp.type", "LogAppendTime"}, {Samples, "message.timestamp.type", "CreateTime"},
-		{DeadLetter, "max.message.bytes", "16908288"},
+		{DeadLetter, "max.message.bytes", "16908288"}, {DeadLetter, "retention.bytes", "1073741824"}, {DeadLetter, "segment.bytes", "134217728"},
 	} {
 		rcs, err := adm.DescribeTopicConfigs(ctx, c.topic)
 		if err != nil {
@@ -182,6 +182,8 @@ func TestValidate(t *testing.T) {
 		{"shards: 0", `c:1: shards: "0": must be 1 to 10000`},
 		{"alert_shards: 10001", `c:1: alert_shards: "10001": must be 1 to 10000`},
 		{"metrics_partitions: -1", `c:1: metrics_partitions: "-1": must be 1 to 10000`},
+		{"retention: {deadletter_bytes: 67108864}", ""},
+		{"retention: {deadletter_bytes: 67108863}", `c:1: retention.deadletter_bytes: "67108863": must be 67108864 to 1125899906842624 bytes`},
 		{"replication: -1", `c:1: replication: "-1": must be at least 1, or 0 for the brokers' default`},
 		{"retention:\n  samples: 3599s\n  windows: 5m", "c:2: retention.samples: \"59m59s\": must be at least 1h\nc:3: retention.windows: \"5m\": must be at least 1h"},
 	} {
