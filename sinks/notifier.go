@@ -3,7 +3,9 @@ package sinks
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -64,11 +66,23 @@ func (r *Receiver) Matches(labels map[string]string) bool {
 
 // DeliveryError is why an attempt to notify failed. It holds no secret.
 type DeliveryError struct {
-	Status     int           // HTTP status, 0 when there was no answer
-	Body       string        // start of the answer, trimmed
-	Retryable  bool          // 429, 5xx, or no answer: the same call may succeed later
+	Status    int    // HTTP status, 0 when there was no answer
+	Body      string // start of the answer, trimmed
+	Retryable bool   // 429, 5xx, or no answer: the same call may succeed later
+	// Misconfigured: the receiver's address or credentials are refused. The same call
+	// may succeed when somebody has mended the config, or the receiver.
+	Misconfigured bool
+	// MaybeTaken: the receiver may have taken the notification although there is an
+	// error. Without it, it surely has not.
+	MaybeTaken bool
 	RetryAfter time.Duration // what the receiver asked for, 0 when it did not
 	Err        error         // what went wrong apart from the status, or nil
+}
+
+// Later reports whether the receiver asked for the same call at a later time: a 429,
+// or a 503 that says when.
+func (e *DeliveryError) Later() bool {
+	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0
 }
 
 // Error is the status, the cause, and the start of the answer.
@@ -151,6 +165,17 @@ func LabelText(labels map[string]string) string {
 	}
 	b.WriteByte('}')
 	return b.String()
+}
+
+// Printable replaces what a terminal would act on, control characters above all, by
+// the replacement character.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strconv.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
 }
 
 // TextLen is the length of s in UTF-16 code units: what receivers call

@@ -3,6 +3,7 @@ package sinks
 import (
 	"context"
 	"errors"
+	"math"
 	"net/url"
 	"strings"
 	"testing"
@@ -44,6 +45,8 @@ func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 21, 8, 26, 6, 0, time.UTC)
 	for header, want := range map[string]time.Duration{
 		"": 0, "0": 0, "120": 2 * time.Minute, "-5": 0, "1.5": 0, "soon": 0, "99999999999": 0,
+		"7200": 2 * time.Hour, "-99999999999999999999": 0, "1 s": 0, "+7": 7 * time.Second, "\x1b[31m": 0, "0x10": 0,
+		"Thu, 01 Jan 1970 00:00:00 GMT": 0, "Fri, 31 Dec 9999 23:59:59 GMT": math.MaxInt64, "Sat, 21 Nov 2026 08:27:36": 0,
 		"Sat, 21 Nov 2026 08:27:36 GMT": 90 * time.Second, "Sat, 21 Nov 2026 08:00:00 GMT": 0,
 	} {
 		if got := retryAfter(header, now); got != want {
@@ -61,12 +64,12 @@ func TestRedact(t *testing.T) {
 }
 
 func TestNetworkErrorHidesTheURLAndKeepsTheCause(t *testing.T) {
-	err := networkError(&url.Error{Op: "Post", URL: "http://x/s3cret", Err: context.DeadlineExceeded}, []string{"s3cret"})
-	if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "s3cret") || !err.Retryable {
+	err := networkError(&url.Error{Op: "Post", URL: "http://x/s3cret", Err: context.DeadlineExceeded}, NewMask("s3cret"), true)
+	if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "s3cret") || !err.Retryable || !err.MaybeTaken {
 		t.Errorf("%v, retryable %v", err, err.Retryable)
 	}
-	err = networkError(errors.New("no route to s3cret"), []string{"s3cret"})
-	if err.Error() != "no route to <secret>" {
+	err = networkError(errors.New("no route to s3cret\x1b"), NewMask("s3cret"), false)
+	if err.Error() != "no route to <secret>\uFFFD" || err.MaybeTaken {
 		t.Errorf("%v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -54,23 +53,13 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 // A resolved alert keeps the value that last made it fire: "value was 97".
 func Text(n *sinks.Notification) string {
 	lines := []string{
-		fmt.Sprintf("*** %s  %s  %s", strings.ToUpper(string(n.To)), plain(n.Name()),
+		fmt.Sprintf("*** %s  %s  %s", sinks.Printable(strings.ToUpper(string(n.To))), sinks.Printable(n.Name()),
 			time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")),
-		plain(n.Summary()),
-		fmt.Sprintf("%s %v · %s · %s", n.ValueWord(), n.Alert.Value, plain(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
+		sinks.Printable(n.Summary()),
+		fmt.Sprintf("%s %v · %s · %s", n.ValueWord(), n.Alert.Value, sinks.Printable(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
 	}
 	if u := n.AlertURL(); u != "" {
-		lines = append(lines, u)
+		lines = append(lines, sinks.Printable(u))
 	}
 	return strings.Join(lines, "\n    ") + "\n"
-}
-
-// plain quotes what a terminal would act on.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
 }

@@ -96,11 +96,17 @@ func (p *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	case last.err != nil:
 		return "", last.err
 	case err != nil:
-		return "", &sinks.DeliveryError{Status: last.status, Err: errors.New(sinks.Redact(err.Error(), key))}
+		return "", strangeAnswer(last.status, sinks.Redact(err.Error(), key))
 	case last.status != http.StatusAccepted:
-		return "", &sinks.DeliveryError{Status: last.status, Err: errors.New("not 202: this is not the Events API")}
+		return "", strangeAnswer(last.status, "not 202: this is not the Events API")
 	}
-	return sinks.Redact(strings.TrimSpace(fmt.Sprintf("202 accepted %s", resp.Message)), key), nil
+	return sinks.Shown("202 accepted "+resp.Message, key), nil
+}
+
+// strangeAnswer is the error of an answer that PagerDuty does not give: a proxy, or a
+// wrong address. Trying again does no harm, since the service knows the dedup_key.
+func strangeAnswer(status int, why string) error {
+	return &sinks.DeliveryError{Status: status, Misconfigured: true, MaybeTaken: status == http.StatusAccepted, Err: errors.New(sinks.Printable(why))}
 }
 
 // Event is the notification as PagerDuty gets it, but for the routing key.

@@ -2,10 +2,15 @@ package sinktest
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +43,8 @@ type ReceiverMock interface {
 	Requests() []Request
 	Violations() []string
 	AwaitRequests(tb testing.TB, n int)
+	Address() string
+	Stop()
 }
 
 // FiringAlert is an alert that began to fire at atMS (ms).
@@ -166,8 +173,9 @@ func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Dura
 		return u.NotifierUnderTest
 	})
 	for status, retryable := range map[int]bool{
-		302: false, 400: false, 401: false, 403: false, 404: false, 408: false, 413: false, 422: false,
-		429: true, 500: true, 502: true, 503: true, 504: true,
+		301: false, 302: false, 303: false, 307: false, 308: false,
+		400: false, 401: false, 403: false, 404: false, 407: false, 410: false, 413: false, 422: false,
+		408: true, 425: true, 429: true, 500: true, 502: true, 503: true, 504: true,
 	} {
 		t.Run(fmt.Sprint("status ", status), func(t *testing.T) { runStatus(t, open(t), status, retryable) })
 	}
@@ -182,6 +190,16 @@ func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Dura
 			mustNotify(t, u.NotifierUnderTest, firing())
 		})
 	}
+	t.Run("redirect", func(t *testing.T) { runRedirect(t, open) })
+	t.Run("echo of the credentials", func(t *testing.T) { runEcho(t, open(t)) })
+	t.Run("floods", func(t *testing.T) { runFloods(t, openWith) })
+	t.Run("connection refused", func(t *testing.T) {
+		u := open(t)
+		u.Mock.Stop()
+		if de := failOnce(t, u); !de.Retryable || de.MaybeTaken || de.Misconfigured {
+			t.Errorf("%+v: want retryable, and surely not taken", de)
+		}
+	})
 	t.Run("connection reset", func(t *testing.T) {
 		u := open(t)
 		u.Mock.Script(Fault{Do: Reset})
@@ -195,6 +213,9 @@ func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Dura
 		u.Mock.Script(Fault{Do: Hang})
 		if de := failOnce(t, u); !de.Retryable || de.Status != 0 {
 			t.Errorf("status %d, retryable %v, want 0, true", de.Status, de.Retryable)
+		}
+		if de := lastError(t, u); !de.MaybeTaken {
+			t.Error("MaybeTaken is false")
 		}
 		if !u.Mock.Requests()[0].Taken {
 			t.Error("the mock did not take the request")
@@ -218,12 +239,113 @@ func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Dura
 	})
 }
 
+// lastError makes another call that hangs and returns its error.
+func lastError(t *testing.T, u HTTPNotifierUnderTest) *sinks.DeliveryError {
+	t.Helper()
+	u.Mock.Script(Fault{Do: Hang})
+	return failOnce(t, u)
+}
+
+// runRedirect: the target is named, and nobody but the configured address is called.
+func runRedirect(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) {
+	other := open(t)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		u := open(t)
+		for location, want := range map[string]string{
+			other.Mock.Address() + "/moved":             other.Mock.Address() + "/moved",
+			"https://user:pw@example.org/a?token=t0p#f": "https://example.org/a;",
+			"/elsewhere": "redirects to /elsewhere",
+			"":           "no Location",
+			"https://example.org/" + strings.Join(u.Secrets, "/"): "https://example.org/",
+			"http://[::1/x": "no URL",
+		} {
+			u.Mock.Script(Fault{Do: Refuse, Status: status, Location: location})
+			de := failOnce(t, u)
+			if text := de.Error(); !strings.Contains(text, want) || strings.Contains(text, "t0p") || strings.Contains(text, "pw@") || !de.Misconfigured || de.MaybeTaken {
+				t.Errorf("%d to %q: %q, misconfigured %v", status, location, text, de.Misconfigured)
+			}
+		}
+	}
+	if n := len(other.Mock.Requests()); n != 0 {
+		t.Errorf("%d requests at the target of the redirect, want none", n)
+	}
+}
+
+// runEcho has the receiver repeat what it was sent, headers too, in the encodings
+// that servers use.
+func runEcho(t *testing.T, u HTTPNotifierUnderTest) {
+	mustNotify(t, u.NotifierUnderTest, firing())
+	sent := u.Mock.Requests()[0]
+	echo := fmt.Sprintf("%s %s %v %s", sent.Method, sent.Path, sent.Header, sent.Body)
+	if _, password, ok := (&http.Request{Header: sent.Header}).BasicAuth(); ok {
+		u.Secrets = append(u.Secrets, password, strings.TrimPrefix(sent.Header.Get("Authorization"), "Basic "))
+	}
+	inJSON, err := json.Marshal(echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, err := json.Marshal(string(inJSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := strings.Join(u.Secrets, " ")
+	for _, body := range []string{
+		secrets, echo, string(inJSON), string(twice), url.QueryEscape(secrets), url.PathEscape(secrets), html.EscapeString(secrets),
+		base64.StdEncoding.EncodeToString([]byte("u:" + secrets)), hex.EncodeToString([]byte(secrets)),
+		strings.Repeat("x", 500) + secrets, // cut where errors are
+		strings.Repeat(secrets, 1+(64<<10)/len(secrets+" ")),
+	} {
+		for _, status := range []int{400, 404, 429, 502} {
+			u.Mock.Script(Fault{Do: Refuse, Status: status, Body: body})
+			de := failOnce(t, u)
+			for _, s := range u.Secrets {
+				for _, form := range []string{url.QueryEscape(s), url.PathEscape(s), html.EscapeString(s), hex.EncodeToString([]byte(s))} {
+					if strings.Contains(de.Error(), form) {
+						t.Errorf("%d: %q holds the secret as %q", status, de, form)
+					}
+				}
+			}
+		}
+	}
+	u.Mock.Script(Refusal(500))
+	u.Mock.Script(Fault{Do: Refuse, Status: 500, Body: "\x1b[31mred\x07\u009b"})
+	failOnce(t, u)
+	if de := failOnce(t, u); strings.ContainsAny(de.Error(), "\x1b\x07\u009b") {
+		t.Errorf("%q holds control characters", de)
+	}
+}
+
+// runFloods: what a receiver answers is bounded in bytes and in time.
+func runFloods(t *testing.T, openWith func(*testing.T, time.Duration) HTTPNotifierUnderTest) {
+	const timeout = time.Second
+	for _, f := range []Fault{
+		{Do: SlowBody, Status: 502}, {Do: SlowBody, Status: 404}, {Do: HugeBody, Status: 502}, {Do: HugeHeader, Status: 502}, {Do: HugeHeader, Status: 202},
+		{Do: Refuse, Status: 502, Body: "<html>\x00\xff not JSON"},
+	} {
+		u := openWith(t, timeout)
+		u.Mock.Script(f)
+		began := time.Now()
+		de := failOnce(t, u)
+		if took := time.Since(began); took > 10*timeout {
+			t.Errorf("%+v: took %v, the time-out is %v", f, took, timeout)
+		}
+		if f.Status == 502 && !de.Retryable || len(de.Error()) > 2000 {
+			t.Errorf("%+v: retryable %v, an error of %d bytes", f, de.Retryable, len(de.Error()))
+		}
+		mustNotify(t, u.NotifierUnderTest, firing())
+	}
+}
+
 func runStatus(t *testing.T, u HTTPNotifierUnderTest, status int, retryable bool) {
 	body := "why: " + strings.Join(u.Secrets, " and ") + " are no good\n" + strings.Repeat("long ", 1000)
 	u.Mock.Script(Fault{Do: Refuse, Status: status, Body: body})
 	de := failOnce(t, u)
 	if de.Status != status || de.Retryable != retryable || de.RetryAfter != 0 {
 		t.Errorf("status %d, retryable %v, retry after %v, want %d, %v, 0s", de.Status, de.Retryable, de.RetryAfter, status, retryable)
+	}
+	wrongAddress := slices.Contains([]int{401, 403, 404, 407, 410}, status) || status < 400
+	if de.Misconfigured != wrongAddress || de.MaybeTaken != (status >= 500) || de.Later() != (status == 429) {
+		t.Errorf("status %d: misconfigured %v, maybe taken %v, later %v", status, de.Misconfigured, de.MaybeTaken, de.Later())
 	}
 	if !strings.HasPrefix(de.Body, "why: ") || strings.Contains(de.Body, "\n") || len(de.Body) > 1000 {
 		t.Errorf("body %q is not the start of the answer on one line", de.Body)

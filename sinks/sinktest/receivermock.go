@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,9 +19,11 @@ import (
 // answered as it deserves.
 type Fault struct {
 	Do FaultKind
-	// Status, RetryAfter (the header's text) and Body are what Refuse answers.
+	// Status, RetryAfter and Location (the headers' texts) and Body are what Refuse
+	// answers.
 	Status     int
 	RetryAfter string
+	Location   string
 	Body       string
 }
 
@@ -34,6 +37,9 @@ const (
 	Hang                 // take the request and never answer: a time-out after accept
 	Reset                // reset the connection without taking the request
 	AcceptLost           // take the request, then reset the connection
+	SlowBody             // answer Status, and then a byte of the body now and then, for ever
+	HugeBody             // answer Status with a body of 64 MiB
+	HugeHeader           // answer Status with headers that do not end
 )
 
 // Refusal is the fault of an answer with this status.
@@ -63,10 +69,12 @@ type mock struct {
 	URL string
 
 	mu       sync.Mutex
+	server   *httptest.Server
 	faults   []Fault
 	requests []*Request
 	changed  chan struct{} // closed and made anew when a request was judged
 	closing  chan struct{}
+	stopped  bool
 }
 
 // answer is what a mock answers.
@@ -85,11 +93,23 @@ type rules interface {
 func (m *mock) start(tb testing.TB, rs rules) {
 	m.changed, m.closing = make(chan struct{}), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, rs) }))
-	m.URL = server.URL
-	tb.Cleanup(func() {
+	m.URL, m.server = server.URL, server
+	tb.Cleanup(m.Stop)
+}
+
+// Address is where the server listens: http://127.0.0.1:port.
+func (m *mock) Address() string { return m.URL }
+
+// Stop ends the server: its port refuses connections. A second Stop does nothing.
+func (m *mock) Stop() {
+	m.mu.Lock()
+	stopped := m.stopped
+	m.stopped = true
+	m.mu.Unlock()
+	if !stopped {
 		close(m.closing) // hanging requests end, or Close would wait for them
-		server.Close()
-	})
+		m.server.Close()
+	}
 }
 
 // Script queues faults: each is for one of the next requests.
@@ -158,6 +178,8 @@ func (m *mock) serve(w http.ResponseWriter, r *http.Request, rs rules) {
 	switch {
 	case fault.Do == Refuse:
 		reply = answer{fault.Status, fault.Body}
+	case fault.Do >= SlowBody:
+		reply = answer{fault.Status, ""}
 	case fault.Do == Reset:
 		reply = answer{}
 	case reply.status == 0:
@@ -183,12 +205,56 @@ func (m *mock) serve(w http.ResponseWriter, r *http.Request, rs rules) {
 		reset(w)
 		return
 	}
-	if fault.RetryAfter != "" {
-		w.Header().Set("Retry-After", fault.RetryAfter)
+	for name, value := range map[string]string{"Retry-After": fault.RetryAfter, "Location": fault.Location} {
+		if value != "" {
+			w.Header().Set(name, value)
+		}
+	}
+	if fault.Do >= SlowBody {
+		m.flood(w, r, fault)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(reply.status)
 	_, _ = io.WriteString(w, reply.body)
+}
+
+// flood answers with more, or for longer, than anybody would want to read.
+func (m *mock) flood(w http.ResponseWriter, r *http.Request, fault Fault) {
+	if fault.Do == HugeHeader {
+		conn, out, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		defer conn.Close()
+		for _, err = fmt.Fprintf(out, "HTTP/1.1 %d Flood\r\n", fault.Status); err == nil; {
+			_, err = fmt.Fprintf(out, "X-Flood: %01000d\r\n", 0) // until the client has enough
+		}
+		return
+	}
+	w.WriteHeader(fault.Status)
+	if fault.Do == HugeBody {
+		chunk := bytes.Repeat([]byte("flood "), 4096)
+		for sent := 0; sent < 64<<20; sent += len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+		return
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return
+		case <-m.closing:
+			return
+		case <-tick.C:
+			_, _ = io.WriteString(w, "x")
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
 }
 
 // reset makes the client see "connection reset by peer".

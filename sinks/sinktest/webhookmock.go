@@ -61,7 +61,7 @@ func (w *Webhook) Payloads() []WebhookPayload {
 	return ps
 }
 
-var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
+var fingerprintForm = regexp.MustCompile(`^[0-9a-f]{16}([0-9a-f]{16})?$`)
 
 func (w *Webhook) check(r *http.Request, body []byte) ([]string, answer) {
 	var vs violations

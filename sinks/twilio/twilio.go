@@ -113,11 +113,18 @@ func (t *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	case errors.As(err, &de):
 		return "", de
 	case err != nil:
-		return "", &sinks.DeliveryError{Status: call.status, Err: errors.New(sinks.Redact(err.Error(), token))}
+		return "", strangeAnswer(call.status, sinks.Redact(err.Error(), token))
 	case call.status != http.StatusCreated || msg.Sid == nil:
-		return "", &sinks.DeliveryError{Status: call.status, Err: errors.New("no message was created: this is not Twilio's API")}
+		return "", strangeAnswer(call.status, "no message was created: this is not Twilio's API")
 	}
-	return "201 created " + sinks.Redact(*msg.Sid, token), nil
+	return sinks.Shown("201 created "+*msg.Sid, token), nil
+}
+
+// strangeAnswer is the error of an answer that Twilio does not give. A 201 is final: it
+// may have sent, and would send again.
+func strangeAnswer(status int, why string) error {
+	created := status == http.StatusCreated
+	return &sinks.DeliveryError{Status: status, Misconfigured: !created, MaybeTaken: created, Err: errors.New(sinks.Printable(why))}
 }
 
 // Text is the notification as a message of at most 1,600 characters: state, name

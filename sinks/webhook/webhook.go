@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"weir/schemas/conf"
@@ -107,22 +108,40 @@ func (w *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {
-		return "", &sinks.DeliveryError{Err: errors.New("url: not an http or https URL")}
+		return "", &sinks.DeliveryError{Misconfigured: true, Err: errors.New("url: not an http or https URL")}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "weir")
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	secrets := []string{target, token}
-	if path := req.URL.RequestURI(); path != "/" {
-		secrets = append(secrets, path)
-	}
-	answer, err := sinks.Exchange(w.http, req, secrets...)
+	answer, err := sinks.Exchange(w.http, req, append(addressSecrets(req.URL), target, token)...)
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%d %s", answer.Status, http.StatusText(answer.Status)), nil
+}
+
+// minSegment is the least length, in bytes, of a part of a path that is taken for a
+// password of its own.
+const minSegment = 12
+
+// addressSecrets is what of the address may be its password: the path with the query,
+// and each long part of the path.
+func addressSecrets(u *url.URL) []string {
+	var secrets []string
+	if path := u.RequestURI(); path != "/" {
+		secrets = append(secrets, path)
+	}
+	if u.Path != "/" {
+		secrets = append(secrets, u.Path)
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if len(segment) >= minSegment {
+			secrets = append(secrets, segment)
+		}
+	}
+	return secrets
 }
 
 // NewPayload is the notification as the webhook gets it.
