@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -40,6 +41,7 @@ type Live struct {
 	brokers []kgo.Opt
 	log     *slog.Logger
 	hub     *hub
+	unread  consume.Watch
 	ready   atomic.Bool
 
 	mu     sync.Mutex
@@ -64,6 +66,7 @@ func NewLive(brokers []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) *Li
 		brokers: brokers,
 		log:     log,
 		hub:     newHub(reg),
+		unread:  consume.Counted("query", reg, log),
 		view:    map[string]viewed{},
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_query_live_undecodable_total", Help: "Records that could not be decoded, by topic.",
@@ -105,8 +108,8 @@ func (l *Live) Run(ctx context.Context) error {
 	return nil
 }
 
-func (l *Live) client(topic string, from kgo.Offset) (*kgo.Client, error) {
-	cl, err := kgo.NewClient(append([]kgo.Opt{
+func (l *Live) client(topic string, from kgo.Offset) (*consume.Client, error) {
+	cl, err := consume.New(l.unread, append([]kgo.Opt{
 		kgo.ConsumeTopics(topic),
 		kgo.ConsumeStartOffset(from),
 		kgo.ConsumeResetOffset(from),
@@ -114,7 +117,6 @@ func (l *Live) client(topic string, from kgo.Offset) (*kgo.Client, error) {
 		kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(4 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}, l.brokers...)...)
 	if err != nil {
 		return nil, fmt.Errorf("live: client of topic %s: %w", topic, err)
@@ -122,7 +124,7 @@ func (l *Live) client(topic string, from kgo.Offset) (*kgo.Client, error) {
 	return cl, nil
 }
 
-func (l *Live) followWindows(ctx context.Context, cl *kgo.Client) {
+func (l *Live) followWindows(ctx context.Context, cl *consume.Client) {
 	for ctx.Err() == nil {
 		fetches := cl.PollFetches(ctx)
 		l.reportErrors(fetches)
@@ -144,8 +146,8 @@ func (l *Live) handWindows(fetches kgo.Fetches) {
 	})
 }
 
-func (l *Live) followAlerts(ctx context.Context, cl *kgo.Client) {
-	missing, err := l.unread(ctx, cl)
+func (l *Live) followAlerts(ctx context.Context, cl *consume.Client) {
+	missing, err := l.missing(ctx, cl)
 	if err != nil {
 		return // ctx ended
 	}
@@ -173,10 +175,10 @@ func (l *Live) followAlerts(ctx context.Context, cl *kgo.Client) {
 	}
 }
 
-// unread returns the end offset of each partition of the alerts topic that holds
+// missing returns the end offset of each partition of the alerts topic that holds
 // anything. It tries until the brokers answer, or returns ctx's error.
-func (l *Live) unread(ctx context.Context, cl *kgo.Client) (map[int32]int64, error) {
-	adm := kadm.NewClient(cl)
+func (l *Live) missing(ctx context.Context, cl *consume.Client) (map[int32]int64, error) {
+	adm := kadm.NewClient(cl.Client)
 	for {
 		starts, startErr := adm.ListStartOffsets(ctx, topics.Alerts)
 		ends, endErr := adm.ListCommittedOffsets(ctx, topics.Alerts)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -24,7 +25,7 @@ const recordKey = "generations"
 
 // Log is the record of the generations, as of the last Refresh.
 type Log struct {
-	client *kgo.Client // assigned the partition once the topic is there
+	client *consume.Client // assigned the partition once the topic is there
 	adm    *kadm.Client
 
 	mu       sync.Mutex // of Refresh
@@ -39,12 +40,12 @@ type Log struct {
 // resharded, of so many shards. Close it.
 func Open(shards int32, opts ...kgo.Opt) (*Log, error) {
 	// The topic may be made at this moment: kgo's own least age, 5 s, is half of a Lease.
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, opts...), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
+	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, fmt.Errorf("generations: %w", err)
 	}
-	l := &Log{client: client, adm: kadm.NewClient(client)}
+	l := &Log{client: client, adm: kadm.NewClient(client.Client)}
 	l.current.Store(schemas.FirstGeneration(shards))
 	return l, nil
 }

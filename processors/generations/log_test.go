@@ -49,7 +49,7 @@ func TestLog(t *testing.T) {
 	if g := refresh(one); len(g.List) != 1 || g.List[0].Shards != 4 {
 		t.Errorf("without a topic: %+v", g)
 	}
-	if err := topics.Ensure(ctx, kadm.NewClient(one.client), topics.All(topics.Default())); err != nil {
+	if err := topics.Ensure(ctx, kadm.NewClient(one.client.Client), topics.All(topics.Default())); err != nil {
 		t.Fatal(err)
 	}
 	if g := refresh(one); len(g.List) != 1 || g.Version != 0 {

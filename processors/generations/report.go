@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -28,14 +29,14 @@ func (l *Log) Report(ctx context.Context, reports []schemas.ShardReport) error {
 // Reports reads the newest report of each shard, by ShardReport.Key. Reports that do
 // not decode are left out.
 func Reports(ctx context.Context, opts ...kgo.Opt) (map[string]schemas.ShardReport, error) {
-	client, err := kgo.NewClient(append(append([]kgo.Opt{}, opts...),
+	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.ShardReports: {0: kgo.NewOffset().AtStart()}}))...)
 	if err != nil {
 		return nil, fmt.Errorf("shard reports: %w", err)
 	}
 	defer client.Close()
 	reports := map[string]schemas.ShardReport{}
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topics.ShardReports)
+	ends, err := kadm.NewClient(client.Client).ListEndOffsets(ctx, topics.ShardReports)
 	if err != nil {
 		return nil, fmt.Errorf("shard reports: %w", err)
 	}

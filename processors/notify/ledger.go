@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -57,7 +58,7 @@ func (p *Processor) load(ctx context.Context, ids []int32) (map[int32]map[string
 	for _, b := range barriers {
 		end[b.Partition] = b.Offset
 	}
-	in, err := kgo.NewClient(append(slices.Clone(p.opts),
+	in, err := consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.NotificationLog: start}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"weir/processors/deadletter"
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 	"weir/sinks"
 )
@@ -42,11 +43,12 @@ type Processor struct {
 	receivers map[string]*receiver // by ID
 	order     []*receiver          // as given
 	metrics   *metrics
+	reg       prometheus.Registerer
 	log       *slog.Logger
 	drain     time.Duration // the constant, but in tests
 
 	out    *kgo.Client             // writes the ledger and deadletter
-	group  *kgo.Client             // reads alerts
+	group  *consume.Client         // reads alerts
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
 
@@ -60,7 +62,7 @@ type Processor struct {
 func New(cfg Config, opts []kgo.Opt, receivers []sinks.Receiver, reg prometheus.Registerer, log *slog.Logger) *Processor {
 	p := &Processor{
 		cfg: cfg, opts: opts, receivers: map[string]*receiver{},
-		metrics: newMetrics(reg), log: log.With("processor", "notify"),
+		metrics: newMetrics(reg), reg: reg, log: log.With("processor", "notify"),
 		drain: drain, partitions: map[int32]*partition{},
 	}
 	for _, r := range receivers {
@@ -88,7 +90,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	if err := p.checkPartitions(ctx); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
-	p.group, err = kgo.NewClient(append(slices.Clone(p.opts),
+	p.group, err = consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts),
 		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout), kgo.FetchMaxWait(fetchWait),

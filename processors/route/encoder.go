@@ -1,12 +1,14 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/formats"
 )
 
@@ -123,6 +125,10 @@ func (e *encoder) add(r *kgo.Record) error {
 }
 
 func (e *encoder) decode(r *kgo.Record, v *verdict) error {
+	if b := consume.SkippedBatch(r); b != nil {
+		v.add(reasonBatch, errors.New(b.String()))
+		return nil
+	}
 	contentType := header(r, "content-type")
 	switch {
 	case len(r.Value) == 0:

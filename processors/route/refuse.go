@@ -16,11 +16,12 @@ const (
 	reasonTooLarge    = "too_large"            // the record is longer than max_record_bytes
 	reasonContentType = "unknown_content_type" // neither JSON nor line protocol
 	reasonManyLabels  = "too_many_labels"      // a series has more than max_labels
+	reasonBatch       = "unreadable_batch"     // a whole batch, which stands for its records
 )
 
 // reasons are all reasons, so that counters start at zero.
 func reasons() []string {
-	all := []string{reasonEmpty, reasonTooLarge, reasonContentType, reasonManyLabels}
+	all := []string{reasonEmpty, reasonTooLarge, reasonContentType, reasonManyLabels, reasonBatch}
 	for _, r := range formats.Reasons {
 		all = append(all, string(r))
 	}

@@ -20,6 +20,7 @@ import (
 	"weir/processors/generations"
 	"weir/processors/lag"
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -53,6 +54,7 @@ type Router struct {
 	log    *slog.Logger
 	member atomic.Pointer[kgo.Client] // while running
 	tails  tails
+	unread consume.Watch
 
 	watchEvery time.Duration // how often the topic's id is looked up
 }
@@ -62,7 +64,7 @@ type Router struct {
 // reg, once. opts come after the client's own and override them: security, an
 // instance id, session timeout.
 func New(cfg Config, seeds []string, shards int32, reg prometheus.Registerer, log *slog.Logger, opts ...kgo.Opt) *Router {
-	return &Router{cfg: cfg, shards: shards, count: newCounters(reg), log: log.With("processor", "route"),
+	return &Router{cfg: cfg, shards: shards, count: newCounters(reg), log: log.With("processor", "route"), unread: consume.Counted("route", reg, log.With("processor", "route")),
 		watchEvery: metadataAge,
 		base:       []kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}, extra: opts}
 }
@@ -113,15 +115,15 @@ func (r *Router) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cl, err := kgo.NewClient(slices.Concat(r.base, r.groupOptions(), r.extra)...)
+	cl, err := consume.New(r.unread, slices.Concat(r.base, r.groupOptions(), r.extra)...)
 	if err != nil {
 		return err
 	}
 	defer cl.CloseAllowingRebalance()
-	defer lag.Follow(cl, Group, topics.Metrics, r.count.lag)()
-	r.member.Store(cl)
+	defer lag.Follow(cl.Client, Group, topics.Metrics, r.count.lag)()
+	r.member.Store(cl.Client)
 	defer r.member.Store(nil)
-	p := &producer{cl: cl, ctx: work, count: r.count, log: r.log, letterLimit: r.Letters}
+	p := &producer{cl: cl.Client, ctx: work, count: r.count, log: r.log, letterLimit: r.Letters}
 	e := newEncoder(r.cfg, generationsOf(gens.Current()), binary.BigEndian.Uint64(id[:8]), r.count, p)
 	go r.watch(ctx, admin, id, stop)
 
@@ -136,7 +138,7 @@ func (r *Router) run(ctx context.Context) error {
 }
 
 // loop polls until ctx ends or something fails. firstRecords is called once, when there are some.
-func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
+func (r *Router) loop(ctx context.Context, cl *consume.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
 	r.tails.begin(time.Now())
 	waiting, paused := false, []int32(nil)
@@ -167,7 +169,7 @@ func (r *Router) loop(ctx context.Context, cl *kgo.Client, e *encoder, gens *gen
 }
 
 // poll waits for records, and not for ever if some wait to be handed on.
-func (r *Router) poll(ctx context.Context, cl *kgo.Client, waiting bool) kgo.Fetches {
+func (r *Router) poll(ctx context.Context, cl *consume.Client, waiting bool) kgo.Fetches {
 	if waiting {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, waitingPoll)
@@ -179,7 +181,7 @@ func (r *Router) poll(ctx context.Context, cl *kgo.Client, waiting bool) kgo.Fet
 
 // pause stops fetching what waits when it is much, and goes on with the others of what was
 // paused before. It says whether any waits.
-func (r *Router) pause(cl *kgo.Client, before []int32) (waiting bool, paused []int32) {
+func (r *Router) pause(cl *consume.Client, before []int32) (waiting bool, paused []int32) {
 	waiting, paused = r.tails.waiting()
 	if len(before) > 0 {
 		goOn := slices.DeleteFunc(before, func(p int32) bool { return slices.Contains(paused, p) })
@@ -192,7 +194,7 @@ func (r *Router) pause(cl *kgo.Client, before []int32) (waiting bool, paused []i
 }
 
 // handOn sends all samples that are to be, waits for them, and marks their offsets.
-func (r *Router) handOn(cl *kgo.Client, e *encoder) error {
+func (r *Router) handOn(cl *consume.Client, e *encoder) error {
 	var last []*kgo.Record
 	err := r.tails.next(time.Now(), func(rec *kgo.Record, waited bool) error {
 		e.behind = waited

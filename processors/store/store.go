@@ -16,6 +16,7 @@ import (
 	"weir/processors/deadletter"
 	"weir/processors/lag"
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 	"weir/sinks"
 )
@@ -42,6 +43,7 @@ type Processor struct {
 	opts    []kgo.Opt
 	tiers   sinks.TierStore
 	metrics *metrics
+	reg     prometheus.Registerer
 	log     *slog.Logger
 	drain   time.Duration // the constant, but in tests
 
@@ -57,7 +59,7 @@ type Processor struct {
 // to reach the brokers, and come after the processor's own: an instance id, a session
 // timeout. cfg is valid. It registers its metrics, weir_store_*, with reg, once.
 func New(cfg Config, opts []kgo.Opt, tiers sinks.TierStore, reg prometheus.Registerer, log *slog.Logger) *Processor {
-	return &Processor{cfg: cfg, opts: opts, tiers: tiers, metrics: newMetrics(reg), log: log.With("processor", "store"), drain: drainTime}
+	return &Processor{cfg: cfg, opts: opts, tiers: tiers, metrics: newMetrics(reg), reg: reg, log: log.With("processor", "store"), drain: drainTime}
 }
 
 // Ready says whether the processor runs and is a member of its group.
@@ -81,12 +83,12 @@ func (p *Processor) Run(ctx context.Context) error {
 	defer p.fail(nil)
 	p.slots = make(chan struct{}, p.cfg.InFlight)
 	p.partitions = map[int32]*partition{}
-	cl, err := kgo.NewClient(slices.Concat(p.options(), p.opts)...)
+	cl, err := consume.New(consume.Counted("store", p.reg, p.log), slices.Concat(p.options(), p.opts)...)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	defer lag.Follow(cl, Group, topics.Windows, p.metrics.lag)()
-	p.member.Store(cl)
+	defer lag.Follow(cl.Client, Group, topics.Windows, p.metrics.lag)()
+	p.member.Store(cl.Client)
 	err = p.poll(ctx, cl)
 	p.member.Store(nil)
 	cl.CloseAllowingRebalance() // gives up all partitions: drains and commits
@@ -123,7 +125,7 @@ func (p *Processor) options() []kgo.Opt {
 // poll reads records and starts their writes until ctx ends, which is no error, or
 // something fails. It polls no more than there are free slots, and none while there is
 // none; then the group may rebalance, and its heartbeats are kgo's own.
-func (p *Processor) poll(ctx context.Context, cl *kgo.Client) error {
+func (p *Processor) poll(ctx context.Context, cl *consume.Client) error {
 	for {
 		select {
 		case p.slots <- struct{}{}:
@@ -142,7 +144,7 @@ func (p *Processor) poll(ctx context.Context, cl *kgo.Client) error {
 			for _, r := range f.Records {
 				p.slots <- struct{}{}
 				p.metrics.inFlight.Inc()
-				p.start(cl, r)
+				p.start(cl.Client, r)
 			}
 		})
 		cl.AllowRebalance()

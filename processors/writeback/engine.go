@@ -259,6 +259,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	cfg.Version = sarama.V2_8_0_0
 	cfg.ClientID = e.opts.Group
 	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
+	cfg.Consumer.IsolationLevel = sarama.ReadCommitted // see schemas/consume
 	cfg.Consumer.Group.InstanceId = e.opts.Instance
 	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
 	cfg.Consumer.Group.Heartbeat.Interval = 250 * time.Millisecond // how soon a rebalance is noticed

@@ -1,0 +1,213 @@
+package consume
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// maxUnpacked is the size, bytes, that a batch may unpack to: several times what any
+	// producer of weir puts into one, or a broker takes without compression.
+	maxUnpacked = 64 << 20
+	// maxRecords is how many records a batch may hold. Each takes some 200 bytes beside its
+	// own, so that a batch of the smallest would take 30 times its size.
+	maxRecords = 1 << 20
+	// recordCost is that, bytes.
+	recordCost = 208
+	// pollBudget is what the batches of one poll may take in memory, bytes, before the rest
+	// is left to the next: a fetch of 8 MiB may hold thousands of small ones that are large.
+	pollBudget = 128 << 20
+)
+
+// errUnreadable is what kgo is told of every batch that is to be skipped: it then names
+// the offsets, and stops until SetOffsets.
+var errUnreadable = kgo.ErrMaxDecompress
+
+// later is the text of the error of a batch that is left to the next poll. kgo wraps it
+// in an error that does not unwrap.
+const later = "weir: this poll has unpacked enough"
+
+// unpacker is a kgo.Decompressor with bounds. It is safe for concurrent use.
+type unpacker struct {
+	zstd sync.Pool // of *zstd.Decoder
+	gzip sync.Pool // of *gzip.Reader
+	lz4  sync.Pool // of *lz4.Reader
+
+	mu    sync.Mutex
+	spent int    // bytes since the last refill
+	why   string // of the last batch that was refused
+}
+
+func newUnpacker() *unpacker {
+	return &unpacker{
+		zstd: sync.Pool{New: func() any {
+			d, err := zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+			if err != nil {
+				panic(err) // the options are constant
+			}
+			return d
+		}},
+		gzip: sync.Pool{New: func() any { return new(gzip.Reader) }},
+		lz4:  sync.Pool{New: func() any { return lz4.NewReader(nil) }},
+	}
+}
+
+// refill begins a poll.
+func (u *unpacker) refill() {
+	u.mu.Lock()
+	u.spent = 0
+	u.mu.Unlock()
+}
+
+// reason is why a batch was refused last.
+func (u *unpacker) reason() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.why
+}
+
+var errTooLarge = fmt.Errorf("it unpacks to more than %d bytes", maxUnpacked)
+
+// Decompress implements kgo.Decompressor.
+func (u *unpacker) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	if codec == kgo.CodecNone {
+		return src, nil
+	}
+	u.mu.Lock()
+	enough := u.spent > pollBudget
+	u.mu.Unlock()
+	if enough {
+		return nil, errors.New(later)
+	}
+	out, err := u.unpack(src, codec)
+	n := 0
+	if err == nil {
+		if n = countRecords(out); n > maxRecords {
+			err = fmt.Errorf("it holds more than %d records", maxRecords)
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err != nil {
+		u.why = err.Error()
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	u.spent += len(out) + n*recordCost
+	return out, nil
+}
+
+func (u *unpacker) unpack(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	switch codec {
+	case kgo.CodecGzip:
+		r := u.gzip.Get().(*gzip.Reader)
+		defer u.gzip.Put(r)
+		if err := r.Reset(bytes.NewReader(src)); err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		return readAll(r)
+	case kgo.CodecLz4:
+		r := u.lz4.Get().(*lz4.Reader)
+		defer u.lz4.Put(r)
+		r.Reset(bytes.NewReader(src))
+		return readAll(r)
+	case kgo.CodecSnappy:
+		return unpackSnappy(src)
+	case kgo.CodecZstd:
+		d := u.zstd.Get().(*zstd.Decoder)
+		defer u.zstd.Put(d)
+		out, err := d.DecodeAll(src, nil)
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(out) > maxUnpacked {
+			return nil, errTooLarge
+		}
+		if err != nil {
+			return nil, fmt.Errorf("zstd: %w", err)
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("compression %d is none that weir knows", codec)
+}
+
+func readAll(r io.Reader) ([]byte, error) {
+	out, err := io.ReadAll(io.LimitReader(r, maxUnpacked+1))
+	if err != nil {
+		return nil, fmt.Errorf("it does not unpack: %w", err)
+	}
+	if len(out) > maxUnpacked {
+		return nil, errTooLarge
+	}
+	return out, nil
+}
+
+// xerial begins snappy as Java's producers frame it: after 8 bytes of versions come
+// blocks, each behind its length.
+var xerial = []byte{130, 83, 78, 65, 80, 80, 89, 0}
+
+func unpackSnappy(src []byte) ([]byte, error) {
+	if len(src) < 16 || !bytes.HasPrefix(src, xerial) {
+		return appendSnappy(nil, src)
+	}
+	var out []byte
+	for src = src[16:]; len(src) > 0; {
+		if len(src) < 4 {
+			return nil, errors.New("snappy: it ends inside a block's length")
+		}
+		n := binary.BigEndian.Uint32(src)
+		if src = src[4:]; uint64(n) > uint64(len(src)) {
+			return nil, fmt.Errorf("snappy: a block of %d bytes, %d are left", n, len(src))
+		}
+		var err error
+		if out, err = appendSnappy(out, src[:n]); err != nil {
+			return nil, err
+		}
+		src = src[n:]
+	}
+	return out, nil
+}
+
+// appendSnappy unpacks a block behind dst. Its length stands before it.
+func appendSnappy(dst, block []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(block)
+	if err != nil {
+		return nil, fmt.Errorf("snappy: %w", err)
+	}
+	if n < 0 || n > maxUnpacked-len(dst) {
+		return nil, errTooLarge
+	}
+	// A block that claims more than its bytes can give is refused before there is room for it.
+	if n > 64*len(block)+64 {
+		return nil, fmt.Errorf("snappy: %d bytes claim to be %d", len(block), n)
+	}
+	out, err := s2.Decode(nil, block)
+	if err != nil {
+		return nil, fmt.Errorf("snappy: %w", err)
+	}
+	if dst == nil {
+		return out, nil
+	}
+	return append(dst, out...), nil
+}
+
+// countRecords is how many records there are in what a batch unpacked to, each behind its
+// length, or how many there are before one that cannot be.
+func countRecords(b []byte) int {
+	n := 0
+	for len(b) > 0 {
+		size, k := binary.Varint(b)
+		if k <= 0 || size < 0 || size > int64(len(b)-k) {
+			break
+		}
+		b = b[int64(k)+size:]
+		n++
+	}
+	return n
+}
