@@ -199,14 +199,45 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error
 	return p.Run(ctx)
 }
 
+// login is how a listener is told who asks. Secrets come from files or the environment, as
+// everybody on a machine can read a command line.
+type login struct {
+	Username     string `help:"User of basic auth; the password is that of --password-file or $WEIR_PASSWORD." placeholder:"NAME"`
+	PasswordFile string `help:"File with the password." placeholder:"FILE"`
+	TokenFile    string `help:"File with a bearer token; else it is that of $WEIR_TOKEN, if set." placeholder:"FILE"`
+	CAFile       string `help:"Authorities of the listener's certificate; the system's by default." name:"ca-file" placeholder:"FILE"`
+	CertFile     string `help:"Client certificate." placeholder:"FILE"`
+	KeyFile      string `help:"Its key." placeholder:"FILE"`
+}
+
+func (l login) pipeline() pipelines.Login {
+	secret := func(file, variable string) conf.Secret {
+		switch {
+		case file != "":
+			return conf.SecretFile(file)
+		case os.Getenv(variable) != "":
+			return conf.SecretEnv(variable)
+		}
+		return conf.Secret{}
+	}
+	to := pipelines.Login{Username: l.Username, CAFile: l.CAFile, CertFile: l.CertFile, KeyFile: l.KeyFile}
+	if l.Username != "" {
+		to.Password = secret(l.PasswordFile, "WEIR_PASSWORD")
+	} else {
+		to.Token = secret(l.TokenFile, "WEIR_TOKEN")
+	}
+	return to
+}
+
 // destination is where samples are sent.
 type destination struct {
+	login   `embed:""`
 	To      string   `help:"Gateway that takes the samples." default:"http://${http}" placeholder:"URL"`
 	Brokers []string `help:"Kafka's brokers, instead of a gateway." placeholder:"HOST:PORT"`
 }
 
 func (d destination) pipeline() pipelines.Destination {
-	return pipelines.Destination{Gateway: d.To, Brokers: d.Brokers}
+	return pipelines.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
 }
 
 type agentCommand struct {
@@ -285,9 +316,10 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 }
 
 type topCommand struct {
-	URL  []string `help:"Processes to ask, again for each or with commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
-	By   string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
-	Rows int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
+	login `embed:""`
+	URL   []string `help:"Processes to ask, again for each or with commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	By    string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
+	Rows  int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
 }
 
 // Run prints the tables.
@@ -295,7 +327,7 @@ func (c *topCommand) Run(ctx context.Context) error {
 	if c.Rows < 1 || c.Rows > 1000 {
 		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
 	}
-	top := pipelines.Top{By: c.By, Rows: c.Rows}
+	top := pipelines.Top{By: c.By, Rows: c.Rows, Login: c.login.pipeline()}
 	for _, text := range c.URL {
 		base, err := pipelines.ParseURL(text)
 		if err != nil {

@@ -60,6 +60,7 @@ const httpTimeout = 2 * time.Minute
 type GatewaySender struct {
 	url    string
 	client *http.Client
+	login  Login
 }
 
 // NewGatewaySender returns a sender to the gateway whose address is base, such as
@@ -73,7 +74,16 @@ func NewGatewaySender(base string) (*GatewaySender, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("gateway %q: must be http://host:port or https://host:port", u.Redacted())
 	}
-	return &GatewaySender{u.JoinPath("/api/v1/samples").String(), &http.Client{Timeout: httpTimeout}}, nil
+	return &GatewaySender{url: u.JoinPath("/api/v1/samples").String(), client: &http.Client{Timeout: httpTimeout}}, nil
+}
+
+// As has the sender log in. The error is Login.Client's.
+func (g *GatewaySender) As(l Login) (*GatewaySender, error) {
+	client, err := l.Client(httpTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return &GatewaySender{url: g.url, client: client, login: l}, nil
 }
 
 // Send posts the samples in one body. 400 and 413 are a *RefusedError; an answer
@@ -91,6 +101,9 @@ func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) erro
 		return fmt.Errorf("gateway: %w", err)
 	}
 	r.Header.Set("Content-Type", formats.ContentTypeJSON)
+	if err := g.login.Sign(r); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	resp, err := g.client.Do(r)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"weir/alerts"
 	"weir/collect"
+	"weir/pipelines/listener"
 	"weir/processors/alert"
 	"weir/processors/deadletter"
 	"weir/processors/notify"
@@ -32,6 +33,8 @@ type Config struct {
 	// HTTP is the one address of the page, the API, the gateway and weir's own
 	// metrics, host:port.
 	HTTP string `yaml:"http"`
+	// Web is who may ask there, and how.
+	Web listener.Config `yaml:"web"`
 	// Data is the folder of what this process keeps: the windows' local state, and
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
@@ -79,12 +82,14 @@ func Default() Config {
 		Alert:      alert.Default(),
 		DeadLetter: deadletter.Default(),
 		Notify:     Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
+		Web:        listener.Default(),
 	}
 }
 
 // validate reports the faults of every section.
 func (c *Config) validate(d *conf.Doc) {
 	c.validateOwn(d)
+	c.Web.Validate("web", d)
 	c.Broker.Validate("broker", d)
 	c.Topics.Validate("", d)
 	c.Collect.Validate("collect", d)

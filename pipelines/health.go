@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+
+	"weir/pipelines/listener"
 )
 
 // Health answers /healthz and /readyz: whether the process lives, and whether
@@ -100,12 +102,16 @@ type readiness struct {
 }
 
 // ServeHTTP answers /readyz: 200 when every role is ready, else 503, and which
-// is not and why. What it warns of makes no role unready.
-func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+// is not and why, unless it is not known who asks. What it warns of makes no role unready.
+func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	not := h.NotReady()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	if len(not) > 0 {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(readiness{Ready: len(not) == 0, NotReady: not, Warnings: h.Warnings()}) // as above
+	body := readiness{Ready: len(not) == 0}
+	if !listener.Brief(r) {
+		body.NotReady, body.Warnings = not, h.Warnings()
+	}
+	_ = json.NewEncoder(w).Encode(body) // as above
 }

@@ -64,10 +64,10 @@ func (p *Process) Run(ctx context.Context) error {
 	roles := p.roles(health)
 
 	var err error
-	if p.server, err = listen(p.Config.HTTP, p.reg, health, p.Log); err != nil {
+	if p.server, err = listen(p.Config, p.host(), p.reg, health, p.Log); err != nil {
 		return err
 	}
-	defer p.server.close()
+	defer p.server.Close()
 
 	p.rules = newRules(p.Rules, func() (*alerts.RuleSet, error) { return p.Config.LoadRules(p.File) }, p.reg, p.Log)
 	if slices.Contains(p.Roles, "window") {
@@ -89,7 +89,7 @@ func (p *Process) Run(ctx context.Context) error {
 	if err := p.ensureTopics(ctx, health); err != nil {
 		return err
 	}
-	p.Log.Info("weir runs", "page", "http://"+p.server.addr+"/", "roles", p.Roles, "brokers", p.brokers, "data", p.Config.Data)
+	p.Log.Info("weir runs", "page", p.server.URL(), "roles", p.Roles, "brokers", p.brokers, "data", p.Config.Data)
 
 	if p.state, err = writeback.OpenStore(filepath.Join(p.Config.Data, "state"), p.Log); err != nil {
 		return err
@@ -109,13 +109,15 @@ func (p *Process) Run(ctx context.Context) error {
 	return nil
 }
 
-// await returns when ctx ends, and reloads the rules until then when it is asked to.
+// await returns when ctx ends, and reloads the rules, certificates and secrets until then
+// when it is asked to.
 func (p *Process) await(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.Reload:
+			p.server.Reload()
 			_ = p.rules.reload() // it has logged what was wrong
 		}
 	}
@@ -219,9 +221,9 @@ func (p *Process) host() string {
 // address is where this process' page is, for people who look at it from another
 // machine: a host:port that only this machine understands has its name instead.
 func (p *Process) address() string {
-	host, port, err := net.SplitHostPort(p.server.addr)
+	host, port, err := net.SplitHostPort(p.server.Addr())
 	if err != nil {
-		return p.server.addr
+		return p.server.Addr()
 	}
 	if ip := net.ParseIP(host); ip.IsUnspecified() || ip.IsLoopback() {
 		host = p.host()

@@ -11,10 +11,14 @@ import (
 	"weir/schemas/conf"
 )
 
+// Login is how commands tell a listener who asks.
+type Login = collect.Login
+
 // Destination is where the commands agent and replay send samples: straight to the
 // topic metrics when brokers are named, else to a gateway.
 type Destination struct {
 	Gateway string // http://host:port
+	Login   Login
 	Brokers []string
 }
 
@@ -27,6 +31,10 @@ const ackWithin = 5 * time.Minute
 func (d Destination) open() (send collect.Sender, closeSender func(), err error) {
 	if len(d.Brokers) == 0 {
 		gateway, err := collect.NewGatewaySender(d.Gateway)
+		if err != nil {
+			return nil, nil, err
+		}
+		gateway, err = gateway.As(d.Login)
 		return gateway, func() {}, err
 	}
 	c := collect.Default()

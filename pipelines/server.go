@@ -1,30 +1,25 @@
 package pipelines
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"weir/pipelines/listener"
 )
 
 // server is the one HTTP address of the process. Health and metrics answer from
 // the start to the end, the rest while its role runs.
 type server struct {
-	addr   string // that it listens on, port included
-	writes *slot  // the gateway's
-	pages  *slot  // the query role's
-	top    *slot  // the window role's
-	reload *slot  // of the rules, where the window role is
-	http   http.Server
-	log    *slog.Logger
+	*listener.Listener
+	writes *slot // the gateway's
+	pages  *slot // the query role's
+	top    *slot // the window role's
+	reload *slot // of the rules, where the window role is
 }
 
 // slot is where a role puts its handler while it runs.
@@ -51,12 +46,11 @@ func (s *slot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "the role "+s.role+" does not run in this process, or not now; see /readyz", http.StatusServiceUnavailable)
 }
 
-const (
-	headerWithin = 10 * time.Second
-	idleWithin   = 2 * time.Minute
-	// drainWithin is how long requests may take to end at a stop.
-	drainWithin = 5 * time.Second
-)
+// maxReloadBytes bounds the body of a reload, which says nothing.
+const maxReloadBytes = 4 << 10
+
+// maxScrapes bounds the answers about weir's own metrics that are written at once.
+const maxScrapes = 32
 
 // newRegistry is the registry of weir's own metrics, with those of the process.
 func newRegistry() *prometheus.Registry {
@@ -65,42 +59,28 @@ func newRegistry() *prometheus.Registry {
 	return reg
 }
 
-// listen serves on addr, host:port. It returns an error when the address is
-// taken or is none.
-func listen(addr string, reg *prometheus.Registry, health *Health, log *slog.Logger) (*server, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("http: %w", err)
-	}
-	s := &server{addr: ln.Addr().String(), writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, reload: &slot{role: "window"}, log: log}
+// listen serves on the config's address, behind the listener's doors. It returns an error
+// when the address is taken or is none, or a setting of web cannot be used.
+func listen(c *Config, host string, reg *prometheus.Registry, health *Health, log *slog.Logger) (*server, error) {
+	s := &server{writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, reload: &slot{role: "window"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", serveHealthz)
+	mux.HandleFunc("GET /-/healthy", serveHealthz)
 	mux.Handle("GET /readyz", health)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
+	mux.Handle("GET /-/ready", health)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg, MaxRequestsInFlight: maxScrapes}))
 	mux.Handle("POST /", s.writes)
-	mux.Handle("POST /-/reload", s.reload)
+	mux.Handle("POST /-/reload", http.MaxBytesHandler(s.reload, maxReloadBytes))
 	mux.Handle("GET /api/v1/top", s.top)
 	mux.Handle("/", s.pages)
-	s.http = http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: headerWithin,
-		IdleTimeout:       idleWithin,
-		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
+	deps := listener.Deps{Addr: c.HTTP, ExternalURL: c.Notify.Delivery.ExternalURL, Hostname: host, Registerer: reg, Log: log}
+	var err error
+	if s.Listener, err = listener.Listen(c.Web, deps, mux); err != nil {
+		return nil, err
 	}
-	go func() {
-		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("http ended", "error", err)
-		}
-	}()
+	if warning := s.Warning(); warning != "" {
+		log.Warn("THE DOORS ARE OPEN: " + warning)
+		health.warn("listener", s.Warning)
+	}
 	return s, nil
-}
-
-// close lets requests end and cuts off those that do not.
-func (s *server) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		s.log.Warn("http: requests cut off", "error", err)
-		_ = s.http.Close() // the listener is closed already
-	}
 }

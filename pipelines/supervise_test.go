@@ -152,15 +152,18 @@ func TestReadyzSaysWhoAndWhy(t *testing.T) {
 
 func TestServer(t *testing.T) {
 	reg := newRegistry()
-	s, err := listen("127.0.0.1:0", reg, &Health{}, slog.New(slog.DiscardHandler))
+	c := Default()
+	c.HTTP = "127.0.0.1:0"
+	s, err := listen(&c, "web01", reg, &Health{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listen(s.addr, reg, &Health{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), s.addr) {
-		t.Errorf("second listen on %s: %v", s.addr, err)
+	c.HTTP = s.Addr()
+	if _, err := listen(&c, "web01", reg, &Health{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), s.Addr()) {
+		t.Errorf("second listen on %s: %v", s.Addr(), err)
 	}
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/": 503, "/nothing": 503} {
-		resp, err := http.Get("http://" + s.addr + path)
+		resp, err := http.Get("http://" + s.Addr() + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,8 +172,8 @@ func TestServer(t *testing.T) {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
-	s.close()
-	if _, err := http.Get("http://" + s.addr + "/healthz"); err == nil {
+	s.Close()
+	if _, err := http.Get("http://" + s.Addr() + "/healthz"); err == nil {
 		t.Error("still answers")
 	}
 }

@@ -26,6 +26,8 @@ type Top struct {
 	URLs []string // of the processes; each knows the shards that it owns
 	By   string   // order of the first table: rate or series
 	Rows int      // most rows of a table
+	// Login is how the processes are told who asks.
+	Login Login
 }
 
 // topWithin bounds how long a process may take to answer.
@@ -106,10 +108,14 @@ func more(out io.Writer, n int) {
 // askAll merges the answers of all processes, which it asks at once. The error joins
 // those of the processes that did not answer.
 func (t Top) askAll(ctx context.Context) (known, error) {
+	client, err := t.Login.Client(topWithin)
+	if err != nil {
+		return known{}, err
+	}
 	answers, faults := make([]known, len(t.URLs)), make([]error, len(t.URLs))
 	var all sync.WaitGroup
 	for i, base := range t.URLs {
-		all.Go(func() { answers[i], faults[i] = t.ask(ctx, base) })
+		all.Go(func() { answers[i], faults[i] = t.ask(ctx, client, base) })
 	}
 	all.Wait()
 	var k known
@@ -130,29 +136,32 @@ func (t Top) askAll(ctx context.Context) (known, error) {
 }
 
 // ask is what one process knows.
-func (t Top) ask(ctx context.Context, base string) (k known, err error) {
+func (t Top) ask(ctx context.Context, client *http.Client, base string) (k known, err error) {
 	type answer struct {
 		Sources              []schemas.Source
 		Total, Owned, Shards int
 	}
 	var busiest, named answer
 	path := "/api/v1/top?limit=" + strconv.Itoa(t.Rows) + "&by="
-	if err := getJSON(ctx, base, path+t.By, &busiest); err != nil {
+	if err := t.getJSON(ctx, client, base, path+t.By, &busiest); err != nil {
 		return known{}, err
 	}
-	if err := getJSON(ctx, base, path+"named", &named); err != nil {
+	if err := t.getJSON(ctx, client, base, path+"named", &named); err != nil {
 		return known{}, err
 	}
 	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards}, nil
 }
 
 // getJSON reads what base answers at path.
-func getJSON(ctx context.Context, base, path string, into any) error {
+func (t Top) getJSON(ctx context.Context, client *http.Client, base, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	if err := t.Login.Sign(req); err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {

@@ -156,7 +156,7 @@ func TestLimitsEndToEnd(t *testing.T) {
 			Sum, Min, Max float64
 		}
 		path := "/api/v1/windows?tier=10s&series=http.requests%7Bhost=%22web07%22,path=%22__overflow__%22%7D"
-		if err := getJSON(t.Context(), "http://"+p.Config.HTTP, path, &got); err != nil {
+		if err := (Top{}).getJSON(t.Context(), http.DefaultClient, "http://"+p.Config.HTTP, path, &got); err != nil {
 			return err.Error()
 		}
 		if len(got) != 1 || got[0].Count != 7 || got[0].Sum != 5+6+7+8+9+10+11 || got[0].Min != 5 || got[0].Max != 11 {

@@ -110,6 +110,14 @@ func (d *Doc) find(field string) position {
 	}
 }
 
+// Path is the path of a file that this file names: relative ones are relative to its folder.
+func (d *Doc) Path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(d.dir(), name)
+}
+
 // dir is the folder that relative paths in the file are relative to.
 func (d *Doc) dir() string { return filepath.Dir(d.file) }
 

@@ -33,6 +33,12 @@ const masked = "<secret>"
 // NewSecret is a secret whose text is known.
 func NewSecret(text string) Secret { return Secret{literal, text} }
 
+// SecretFile is a secret that stands in a file.
+func SecretFile(path string) Secret { return Secret{fromFile, path} }
+
+// SecretEnv is a secret that an environment variable holds.
+func SecretEnv(name string) Secret { return Secret{fromEnv, name} }
+
 // IsZero says that no secret was given.
 func (s Secret) IsZero() bool { return s.kind == unset }
 
