@@ -8,18 +8,23 @@ import (
 	"weir/schemas"
 )
 
-// The encoded state, version 1. Integers are varints (u) or zigzag varints (z);
+// The encoded state, version 2. Integers are varints (u) or zigzag varints (z);
 // text is u length+1 and bytes, or 0 for "as at the same place of the set before",
 // since the series of a group share most of their labels.
 //
-//	1  due:z  sets:u  set…
+//	2  due:z  sets:u  set…
 //	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
 //	series:  metric:text tier:u columns:byte span:u windows:u window…
 //	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
 //	outcome: rule:text hash:8 bytes flags:byte end:z revision:u
 //
 // A window's end is that of the one before (0 for the first) plus steps tiers.
-const stateVersion = 1
+//
+// Version 1 is the same, but for what was said under the old fingerprints: all of it.
+const (
+	stateVersion    = 2
+	oldStateVersion = 1
+)
 
 // A window's head.
 const (
@@ -34,6 +39,7 @@ const (
 	flagTrue = 1 << iota
 	flagHeld
 	flagOther
+	flagOld   // from version 2 on
 	flagKnown = 1<<iota - 1
 )
 
@@ -188,6 +194,9 @@ func (v *saved) append(dst []byte) []byte {
 	if v.last.other {
 		flags |= flagOther
 	}
+	if v.last.old {
+		flags |= flagOld
+	}
 	dst = binary.AppendVarint(append(dst, flags), v.last.endMS)
 	return binary.AppendUvarint(dst, uint64(v.last.revision))
 }
@@ -198,15 +207,15 @@ func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
 	}
-	if b[0] != stateVersion {
+	if b[0] != stateVersion && b[0] != oldStateVersion {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
-	d := &stateReader{rest: b[1:]}
+	d := &stateReader{rest: b[1:], old: b[0] == oldStateVersion}
 	st := &State{due: d.bounded("due", -maxEndMS, maxEndMS)}
 	before := &labelSet{}
 	for n := d.count("label sets", 3); n > 0 && d.err == nil; n-- {
 		s := d.set(before)
-		if d.err == nil && st.byHash[s.hash] != nil {
+		if d.err == nil && st.lookup(s.hash, s.labels) != nil {
 			d.fail("label set %v stands twice", s.labels)
 		}
 		st.add(s)
@@ -224,6 +233,7 @@ func DecodeState(b []byte) (*State, error) {
 // stateReader reads on until the first fault, which it keeps.
 type stateReader struct {
 	rest []byte
+	old  bool // of version 1
 	err  error
 }
 
@@ -386,10 +396,11 @@ func (d *stateReader) outcome() saved {
 	v := saved{rule: d.text("rule", "")}
 	v.hash = binary.LittleEndian.Uint64(d.bytes("hash", 8))
 	flags := d.bytes("flags", 1)[0]
-	if flags > flagKnown {
+	if flags > flagKnown || d.old && flags&flagOld != 0 {
 		d.fail("outcome's flags %08b", flags)
 	}
-	v.last = outcome{truth: truthOf(flags&flagTrue != 0), held: flags&flagHeld != 0, other: flags&flagOther != 0}
+	v.last = outcome{truth: truthOf(flags&flagTrue != 0), held: flags&flagHeld != 0, other: flags&flagOther != 0,
+		old: d.old || flags&flagOld != 0}
 	v.last.endMS = d.bounded("outcome's end", -maxEndMS, maxEndMS)
 	v.last.revision = uint32(min(d.uvarint("outcome's revision"), math.MaxUint32))
 	return v

@@ -13,7 +13,7 @@ import (
 	"weir/schemas"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/state.v1.hex anew: only before a version is released")
+var rewrite = flag.Bool("rewrite", false, "write testdata/state.v2.hex anew: only before a version is released")
 
 // sampleState has one of everything: ranges, revisions, gaps, an active condition,
 // a false one, NaN columns, and a series that no rule selects.
@@ -38,21 +38,14 @@ func sampleState(t testing.TB) *State {
 
 // TestGolden: bytes that were valid once decode for ever, to what they meant.
 func TestGolden(t *testing.T) {
-	const file = "testdata/state.v1.hex"
+	const file = "testdata/state.v2.hex"
 	now := sampleState(t).Append(nil)
 	if *rewrite {
 		if err := os.WriteFile(file, []byte(hex.EncodeToString(now)+"\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	golden := readHex(t, file)
 	if !bytes.Equal(now, golden) {
 		t.Errorf("Append wrote\n%x\nbefore\n%x", now, golden)
 	}
@@ -62,6 +55,21 @@ func TestGolden(t *testing.T) {
 	}
 	if again := st.Append(nil); !bytes.Equal(again, golden) {
 		t.Errorf("decoded and encoded\n%x\nwant\n%x", again, golden)
+	}
+	old, err := DecodeState(readHex(t, "testdata/state.v1.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range old.sets {
+		for i := range set.saved {
+			if !set.saved[i].last.old {
+				t.Errorf("%s was said under the old fingerprint", set.saved[i].rule)
+			}
+			set.saved[i].last.old = false
+		}
+	}
+	if again := old.Append(nil); !bytes.Equal(again, golden) {
+		t.Errorf("version 1 is now\n%x\nwant\n%x", again, golden)
 	}
 	if len(st.sets) != 3 || len(st.sets[0].saved) != 1 || st.sets[0].saved[0].rule != "g/a" || st.sets[0].saved[0].last.truth != yes {
 		t.Errorf("%+v", st.sets)
@@ -79,6 +87,19 @@ func TestGolden(t *testing.T) {
 	if st.DueMS() == 0 {
 		t.Error("due is lost")
 	}
+}
+
+func readHex(t testing.TB, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestDecodeStateErrors(t *testing.T) {

@@ -1,12 +1,10 @@
 package alerts
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/expr-lang/expr/vm"
 
 	"weir/schemas"
@@ -176,11 +174,12 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	case again:
 		revision = max(revision, b.last.revision+1)
 	}
-	b.last = outcome{truth: t, held: held, endMS: end, revision: revision}
+	old := b.last.old && (again || b.last.truth == yes)
+	b.last = outcome{truth: t, held: held, old: old, endMS: end, revision: revision}
 	if t == yes {
 		st.dueBy(b.deadlineMS())
 	}
-	c := e.condition(set, b.rule, group, value, t == yes)
+	c := e.condition(set, b, group, value)
 	c.EndMS, c.Revision, c.Reason = end, revision, why
 	return append(out, c)
 }
@@ -195,8 +194,8 @@ func (b *binding) silentMS() int64 {
 func (b *binding) deadlineMS() int64 { return b.silentMS() + b.rule.graceMS }
 
 func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
-	b.last = outcome{truth: no, endMS: b.silentMS()}
-	c := e.condition(set, b.rule, group, math.NaN(), false)
+	b.last = outcome{truth: no, old: b.last.old, endMS: b.silentMS()}
+	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason = b.last.endMS, reasonNoData
 	return append(out, c)
 }
@@ -267,17 +266,19 @@ func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.
 		if active {
 			return false
 		}
-		delete(st.byHash, set.hash)
+		st.unlink(set)
 		return true
 	})
 	return out
 }
 
-// condition describes a rule on a label set. A value that is not finite is shown
-// as 1 of a true condition, as 0 of a false one.
-func (e *Evaluator) condition(set *labelSet, r *rule, group string, value float64, isTrue bool) schemas.Condition {
+// condition describes what was just said of a rule on a label set. A value that is not
+// finite is shown as 1 of a true condition, as 0 of a false one.
+func (e *Evaluator) condition(set *labelSet, b *binding, group string, value float64) schemas.Condition {
+	r, last := b.rule, &b.last
+	isTrue := last.truth == yes
 	c := schemas.Condition{
-		Rule: r.name, Fingerprint: fingerprint(r.name, set.labels), Group: group, True: isTrue,
+		Rule: r.name, Fingerprint: last.fingerprint(r.name, group, set.labels), Group: group, True: isTrue,
 		Value: value, ForMS: r.forMS, KeepMS: r.keepMS, TierMS: r.tierMS,
 	}
 	if !finite(value) {
@@ -309,7 +310,7 @@ func (e *Evaluator) condition(set *labelSet, r *rule, group string, value float6
 // series any more.
 func removed(set *labelSet, s *saved, group string, nowMS int64) schemas.Condition {
 	c := schemas.Condition{
-		Rule: s.rule, Fingerprint: fingerprint(s.rule, set.labels), Group: group,
+		Rule: s.rule, Fingerprint: s.last.fingerprint(s.rule, group, set.labels), Group: group,
 		Labels: set.labels.Map(), EndMS: nowMS, Reason: reasonRemoved,
 	}
 	c.Labels["alertname"] = s.rule[strings.LastIndexByte(s.rule, '/')+1:]
@@ -317,17 +318,4 @@ func removed(set *labelSet, s *saved, group string, nowMS int64) schemas.Conditi
 		c.EndMS, c.Revision = s.last.endMS, s.last.revision+1
 	}
 	return c
-}
-
-// fingerprint identifies an alert: 16 hex digits of the xxhash of the rule's name
-// and the series' labels, separated by the byte 0xff. The rule's own labels add
-// nothing, as names are unique, and a template among them must not make an alert
-// of each value.
-func fingerprint(rule string, labels schemas.Labels) string {
-	h := xxhash.New()
-	_, _ = h.WriteString(rule) // a Digest's writes do not fail
-	for _, l := range labels {
-		_, _ = h.WriteString("\xff" + l.Name + "\xff" + l.Value)
-	}
-	return fmt.Sprintf("%016x", h.Sum64())
 }

@@ -21,7 +21,7 @@ func (e *Evaluator) HandOver(st *State, tierMS int64, dst []byte) []byte {
 			given.add(sub)
 		}
 		if len(set.series) == 0 {
-			delete(st.byHash, set.hash)
+			st.unlink(set)
 			return true
 		}
 		e.bind(set)

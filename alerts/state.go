@@ -14,16 +14,17 @@ import (
 type State struct {
 	rules  *RuleSet // that sets are bound to; nil after DecodeState
 	sets   []*labelSet
-	byHash map[uint64]*labelSet
-	cursor int    // in sets: windows mostly come in the order of last time
-	epoch  uint64 // of Closed: what it touched
-	due    int64  // no later than the first deadline, ms; 0: none
+	byHash map[uint64]*labelSet // the last of those with the hash
+	cursor int                  // in sets: windows mostly come in the order of last time
+	epoch  uint64               // of Closed: what it touched
+	due    int64                // no later than the first deadline, ms; 0: none
 }
 
 // labelSet is the series of a group that have the same labels, and the rules
 // over them: PromQL's one-to-one matching, with the metric's name left out.
 type labelSet struct {
 	hash   uint64
+	same   *labelSet // another set with the same hash, or nil
 	labels schemas.Labels
 	series []series
 	bound  []binding // in the order of RuleSet.rules
@@ -57,7 +58,9 @@ type outcome struct {
 	// held: it was true at the end before endMS, so recover decided.
 	held bool
 	// other: said by another version of the rule, whose recover does not count.
-	other    bool
+	other bool
+	// old: said under the fingerprint of states of version 1, under which it must end.
+	old      bool
 	endMS    int64
 	revision uint32
 }
@@ -73,7 +76,7 @@ type saved struct {
 const (
 	reasonFalse     = "false"
 	reasonRecovered = "recovered"
-	reasonNoData    = "no data"
+	reasonNoData    = schemas.ReasonNoData
 	reasonRemoved   = "rule removed"
 )
 
@@ -108,7 +111,7 @@ func (st *State) find(labels schemas.Labels) *labelSet {
 		}
 	}
 	hash := schemas.Series{Labels: labels}.Hash()
-	if s := st.byHash[hash]; s != nil {
+	if s := st.lookup(hash, labels); s != nil {
 		st.cursor = slices.Index(st.sets, s)
 		return s
 	}
@@ -117,10 +120,40 @@ func (st *State) find(labels schemas.Labels) *labelSet {
 	return s
 }
 
+// lookup returns the set of the labels, or nil. The hash only finds it: labels with the
+// hash of others are found by who wants to.
+func (st *State) lookup(hash uint64, labels schemas.Labels) *labelSet {
+	s := st.byHash[hash]
+	for s != nil && !slices.Equal(s.labels, labels) {
+		s = s.same
+	}
+	return s
+}
+
+// unlink makes the set unknown to lookup.
+func (st *State) unlink(set *labelSet) {
+	first := st.byHash[set.hash]
+	switch {
+	case first != set:
+		for first != nil && first.same != set {
+			first = first.same
+		}
+		if first != nil {
+			first.same = set.same
+		}
+	case set.same != nil:
+		st.byHash[set.hash] = set.same
+	default:
+		delete(st.byHash, set.hash)
+	}
+	set.same = nil
+}
+
 func (st *State) add(s *labelSet) {
 	if st.byHash == nil {
 		st.byHash = map[uint64]*labelSet{}
 	}
+	s.same = st.byHash[s.hash]
 	st.byHash[s.hash] = s
 	st.cursor = len(st.sets)
 	st.sets = append(st.sets, s)

@@ -132,7 +132,7 @@ func TestAlertTextsAreBounded(t *testing.T) {
 	r := &rule{name: "g/a", alert: "a", annotations: compileTemplates(annotations, maxTextBytes, func(name string, err error) { t.Error(name, err) })}
 	set := &labelSet{labels: schemas.NewLabels(map[string]string{"host": strings.Repeat("\x01", 4000), "b": strings.Repeat("\x02", 4000)})}
 	var c schemas.Condition
-	bytes, took := cost(func() { c = (&Evaluator{}).condition(set, r, "web01", 1, true) })
+	bytes, took := cost(func() { c = (&Evaluator{}).condition(set, &binding{rule: r, last: outcome{truth: yes}}, "web01", 1) })
 	if n := len(schemas.EncodeDoc(&c)); n > 600_000 || bytes > maxTemplateCost || took > 10*time.Second {
 		t.Errorf("a record of %d bytes, %d allocated, %v", n, bytes, took)
 	}

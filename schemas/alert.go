@@ -14,7 +14,7 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 // now is not. Healthy series make none. The record's key is Alert fingerprint text.
 type Condition struct {
 	Rule        string            `json:"rule"`        // group/alert, unique among the rules
-	Fingerprint string            `json:"fingerprint"` // 16 hex digits of rule and labels
+	Fingerprint string            `json:"fingerprint"` // 32 hex digits of rule, group and labels (16 if it began to be true before weir had those)
 	Group       string            `json:"group"`       // series group that it was seen in
 	Labels      map[string]string `json:"labels"`      // of the alert: alertname, the series' and the rule's
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -32,6 +32,10 @@ type Condition struct {
 // follows, and a >. An alert is told with it: what a label should have been is not
 // known, so receivers that match it take the alert.
 const TemplateFault = "<error expanding template: "
+
+// ReasonNoData is the reason of a condition that is false, or an alert that ended,
+// because the windows of its series ceased to come.
+const ReasonNoData = "no data"
 
 // AlertState is where an alert stands in its life.
 type AlertState string
@@ -72,8 +76,22 @@ type Alert struct {
 	ForMS       int64             `json:"for_ms,omitempty"`
 	KeepMS      int64             `json:"keep_ms,omitempty"`
 	TierMS      int64             `json:"tier_ms"`
+	Reason      string            `json:"reason,omitempty"`  // why its condition is false; "" while it is true
 	Last        Transition        `json:"last"`              // the newest transition
 	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
+}
+
+// NoDataSinceMS is the end of the last window before its series fell silent, ms, of an
+// alert that ended for that; 0 of every other.
+func (a *Alert) NoDataSinceMS() int64 {
+	reason := a.Reason
+	if reason == "" && a.State == Resolved { // of a time before there was Reason
+		reason = a.Last.Reason
+	}
+	if reason != ReasonNoData {
+		return 0
+	}
+	return a.LastTrueMS
 }
 
 // DedupKey is the key under which receivers know this alert (PagerDuty's
