@@ -56,7 +56,7 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 	revised := c.EndMS == a.LastMS
 	a.Rule, a.Group, a.Labels, a.Annotations = c.Rule, c.Group, c.Labels, c.Annotations
 	a.ForMS, a.KeepMS, a.TierMS = c.ForMS, c.KeepMS, c.TierMS
-	a.LastMS, a.LastRev, a.LastTrueMS = c.EndMS, c.Revision, c.EndMS
+	a.LastMS, a.LastRev, a.LastTrueMS, a.Reason = c.EndMS, c.Revision, c.EndMS, ""
 	if finite(c.Value) {
 		a.Value = c.Value
 	}
@@ -87,7 +87,7 @@ func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool)
 		reason = reasonRetracted
 	}
 	waits := Due(prev) > 0
-	a.LastMS, a.LastRev, a.KeepMS = c.EndMS, c.Revision, c.KeepMS
+	a.LastMS, a.LastRev, a.KeepMS, a.Reason = c.EndMS, c.Revision, c.KeepMS, reason
 	a.LastTrueMS = min(a.LastTrueMS, c.EndMS-1) // not at this end, whatever was said before
 	switch {
 	case a.State == schemas.Pending:

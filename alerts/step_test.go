@@ -146,12 +146,16 @@ func TestStepFields(t *testing.T) {
 	if a.Value != 9 || a.Labels["severity"] != "page" || a.Annotations["summary"] != "second" {
 		t.Errorf("a false condition changed what the alert says: %+v", a)
 	}
-	if a.ResolvedMS != 30_000 || a.Last.Reason != "no data" {
+	if a.ResolvedMS != 30_000 || a.Last.Reason != "no data" || a.NoDataSinceMS() != 20_000 {
 		t.Errorf("%+v", a)
+	}
+	before := *a // as a weir stored it that did not keep Reason
+	if before.Reason = ""; before.NoDataSinceMS() != 20_000 {
+		t.Errorf("stored before: no data since %d", before.NoDataSinceMS())
 	}
 	c = cond(t, "40 true", 10_000, 0)
 	c.Value = math.NaN()
-	if a, _ = Step(a, c); a.Value != 9 || a.ActiveMS != 40_000 || a.FiredMS != 0 || a.ResolvedMS != 0 {
+	if a, _ = Step(a, c); a.Value != 9 || a.ActiveMS != 40_000 || a.FiredMS != 0 || a.ResolvedMS != 0 || a.NoDataSinceMS() != 0 {
 		t.Errorf("%+v", a)
 	}
 }

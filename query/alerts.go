@@ -24,7 +24,9 @@ type alertBody struct {
 	Group       string           `json:"group"`
 	FiredAt     *time.Time       `json:"firedAt,omitempty"`
 	ResolvedAt  *time.Time       `json:"resolvedAt,omitempty"`
-	LastAt      time.Time        `json:"lastAt"` // end of the last window that was checked
+	Reason      string           `json:"reason,omitempty"`      // why its condition is false: "no data", …
+	NoDataSince *time.Time       `json:"noDataSince,omitempty"` // end of the last window before its series fell silent
+	LastAt      time.Time        `json:"lastAt"`                // end of the last window that was checked
 	ForMS       int64            `json:"for"`
 	Tier        string           `json:"tier,omitempty"`
 	History     []transitionBody `json:"history"` // the last 16 transitions, oldest first
@@ -41,7 +43,7 @@ func newAlertBody(a *schemas.Alert) alertBody {
 	b := alertBody{
 		Labels: nonNil(a.Labels), Annotations: nonNil(a.Annotations), State: a.State,
 		ActiveAt: utc(a.ActiveMS), Value: strconv.FormatFloat(a.Value, 'e', -1, 64),
-		Fingerprint: a.Fingerprint, Rule: a.Rule, Group: a.Group, LastAt: utc(a.LastMS), ForMS: a.ForMS,
+		Fingerprint: a.Fingerprint, Rule: a.Rule, Group: a.Group, Reason: a.Reason, LastAt: utc(a.LastMS), ForMS: a.ForMS,
 		History: make([]transitionBody, len(a.History)),
 	}
 	if a.TierMS > 0 {
@@ -54,6 +56,10 @@ func newAlertBody(a *schemas.Alert) alertBody {
 	if a.ResolvedMS > 0 {
 		t := utc(a.ResolvedMS)
 		b.ResolvedAt = &t
+	}
+	if ms := a.NoDataSinceMS(); ms > 0 {
+		t := utc(ms)
+		b.NoDataSince = &t
 	}
 	for i, h := range a.History {
 		b.History[i] = transitionBody{h.From, h.To, utc(h.AtMS), h.Reason}

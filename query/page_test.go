@@ -126,6 +126,9 @@ func TestPage(t *testing.T) {
 	if got := view.Alerts[0].Value; got != "91.25" {
 		t.Errorf("value of high_cpu %q, want 91.25", got)
 	}
+	if got := view.Alerts[3].Value; got != "no data" {
+		t.Errorf("value of disk_full %q, whose series fell silent, want no data", got)
+	}
 
 	// Sources beyond a limit are named, and the others are not.
 	var named []string
@@ -308,6 +311,7 @@ func pageAlerts(now int64) []*kgo.Record {
 	down := pageAlert("instance_down", schemas.Pending, now-minute, 0, map[string]string{"instance": "db-2:9100", "job": "postgres", "severity": "page"})
 	down.Annotations = map[string]string{"summary": "db-2:9100 does not answer"}
 	disk := pageAlert("disk_full", schemas.Resolved, now-20*minute, 71.5, map[string]string{"host": "web01", "device": "/dev/sda1"})
+	disk.Reason, disk.LastTrueMS = schemas.ReasonNoData, now-25*minute
 	gone := pageAlert("long_gone", schemas.Inactive, now-20*minute, 0, nil)
 	var records []*kgo.Record
 	for _, a := range []*schemas.Alert{cpu, probe, down, disk, gone} {

@@ -381,6 +381,8 @@ func TestAlertsList(t *testing.T) {
 	put("pending", schemas.Pending, nowMS, nowMS)
 	put("firing", schemas.Firing, nowMS-minute, nowMS)
 	put("newer", schemas.Firing, nowMS-second, nowMS)
+	put("silent", schemas.Resolved, nowMS-hour+3, nowMS)
+	f.live.view["silent"].alert.Reason, f.live.view["silent"].alert.LastTrueMS = schemas.ReasonNoData, nowMS-2*hour
 	put("gone", schemas.Firing, nowMS, nowMS)
 	put("gone", schemas.Inactive, nowMS, nowMS)
 	body := decode[alertsBody](t, f.get(t, "/api/v1/alerts"))
@@ -388,15 +390,20 @@ func TestAlertsList(t *testing.T) {
 	for _, a := range body.Data.Alerts {
 		got = append(got, a.Fingerprint)
 	}
-	if want := []string{"newer", "firing", "pending", "resolved"}; !slices.Equal(got, want) || body.Status != "success" || body.Data.Total != 4 {
+	if want := []string{"newer", "firing", "pending", "silent", "resolved"}; !slices.Equal(got, want) || body.Status != "success" || body.Data.Total != 5 {
 		t.Errorf("%s: alerts %q of %d, want %q", body.Status, got, body.Data.Total, want)
+	}
+	for i, a := range body.Data.Alerts {
+		if silent := a.NoDataSince != nil; silent != (i == 3) || silent && (a.NoDataSince.UnixMilli() != nowMS-2*hour || a.Reason != "no data") {
+			t.Errorf("alert %s: no data since %v, reason %q", a.Fingerprint, a.NoDataSince, a.Reason)
+		}
 	}
 	a := body.Data.Alerts[1]
 	if a.Value != "9.15e+01" || a.ActiveAt.UnixMilli() != nowMS-minute || a.Labels["x"] != "<b>\u2028" || a.Annotations == nil ||
 		a.Tier != "1m" || len(a.History) != 1 || a.History[0].At.UnixMilli() != nowMS-minute {
 		t.Errorf("alert %+v", a)
 	}
-	if few := decode[alertsBody](t, f.get(t, "/api/v1/alerts?limit=1")); len(few.Data.Alerts) != 1 || few.Data.Total != 4 {
+	if few := decode[alertsBody](t, f.get(t, "/api/v1/alerts?limit=1")); len(few.Data.Alerts) != 1 || few.Data.Total != 5 {
 		t.Errorf("limit 1: %d of %d", len(few.Data.Alerts), few.Data.Total)
 	}
 }

@@ -117,13 +117,55 @@ func (n *Notification) Name() string {
 	return n.Alert.Rule
 }
 
-// ValueWord is what stands before the alert's value, which is that of the last true
-// condition: "value", or "value was" when it is resolved.
-func (n *Notification) ValueWord() string {
-	if n.Firing() {
-		return "value"
+// State is the transition for people: FIRING, RESOLVED, or "RESOLVED (no data)" if the
+// alert ended because its series fell silent, and not because all is well.
+func (n *Notification) State() string {
+	if n.noDataSinceMS() != 0 {
+		return "RESOLVED (no data)"
 	}
-	return "value was"
+	return strings.ToUpper(string(n.To))
+}
+
+// ValueText says what the value is or was, which is that of the last true condition:
+//
+//	value 97.25
+//	value was 97.25
+//	no data since 2026-11-21 08:22:06 UTC, when the value was 97.25
+func (n *Notification) ValueText() string {
+	switch since := n.NoDataText(); {
+	case since != "":
+		return fmt.Sprintf("%s, when the value was %v", since, n.Alert.Value)
+	case n.Firing():
+		return fmt.Sprintf("value %v", n.Alert.Value)
+	}
+	return fmt.Sprintf("value was %v", n.Alert.Value)
+}
+
+// NoDataText is "no data since 2026-11-21 08:22:06 UTC" of an alert that ended because
+// its series fell silent, and "" of every other.
+func (n *Notification) NoDataText() string {
+	since := n.noDataSinceMS()
+	if since == 0 {
+		return ""
+	}
+	return "no data since " + time.UnixMilli(since).UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// noDataSinceMS is that of the alert, if the notification tells of its end.
+func (n *Notification) noDataSinceMS() int64 {
+	if n.Firing() {
+		return 0
+	}
+	return n.Alert.NoDataSinceMS()
+}
+
+// Headline is Summary, and before it since when there is no data: for receivers that show
+// one line only.
+func (n *Notification) Headline() string {
+	if since := n.NoDataText(); since != "" {
+		return since + ": " + n.Summary()
+	}
+	return n.Summary()
 }
 
 // Summary is one line for a human: the annotation summary, or the alert's name,

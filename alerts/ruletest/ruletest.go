@@ -290,7 +290,11 @@ func (r *run) printAlerts() {
 			continue
 		}
 		labels := schemas.Series{Metric: a.Rule, Labels: schemas.NewLabels(a.Labels)}
-		line := fmt.Sprintf("%s %s value %v since %s\n", labels, a.State, a.Value, at(a.ActiveMS))
+		line := fmt.Sprintf("%s %s value %v since %s", labels, a.State, a.Value, at(a.ActiveMS))
+		if ms := a.NoDataSinceMS(); ms != 0 {
+			line += ", no data since " + at(ms)
+		}
+		line += "\n"
 		for _, l := range schemas.NewLabels(a.Annotations) {
 			line += fmt.Sprintf("  %s: %s\n", l.Name, l.Value)
 		}

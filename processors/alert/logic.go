@@ -122,7 +122,7 @@ func moved(before, next *schemas.Alert) bool { return before == nil || before.La
 
 // sameText says that two alerts show the same.
 func sameText(a, b *schemas.Alert) bool {
-	return a.Value == b.Value && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
+	return a.Value == b.Value && a.Reason == b.Reason && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
 // Due is when the alert is resolved by keep_firing_for, or forgotten.

@@ -177,8 +177,8 @@ function alertItem(a, open) {
   const li = element('li', `alert ${a.state in urgency ? a.state : ''}`);
   const head = element('div', 'alert-head');
   head.append(element('span', 'state', a.state), element('b', '', a.labels.alertname || a.rule));
-  const value = element('span', 'value', number(parseFloat(a.value)));
-  value.title = 'value at the last window that was checked';
+  const value = element('span', 'value', a.noDataSince ? 'no data' : number(parseFloat(a.value)));
+  value.title = a.noDataSince ? 'its series fell silent' : 'value at the last window that was checked';
   head.append(value);
   const when = element('p', 'when');
   const start = since(a);
@@ -186,6 +186,7 @@ function alertItem(a, open) {
   ago.dataset.since = start;
   when.append(document.createTextNode(`since ${time(start)}`), ago);
   li.append(head, when);
+  if (a.noDataSince) li.append(element('p', 'summary', `no data since ${time(Date.parse(a.noDataSince))}, when the value was ${number(parseFloat(a.value))}`));
   const words = a.annotations.summary || a.annotations.description;
   if (words) li.append(element('p', 'summary', words));
   const labels = element('ul', 'chips');

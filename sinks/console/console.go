@@ -50,13 +50,14 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 //	    value 97 · hosts/HighCPU · {alertname="HighCPU", host="web01"}
 //	    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9
 //
-// A resolved alert keeps the value that last made it fire: "value was 97".
+// A resolved alert keeps the value that last made it fire: "value was 97". One whose
+// series fell silent says since when.
 func Text(n *sinks.Notification) string {
 	lines := []string{
-		fmt.Sprintf("*** %s  %s  %s", sinks.Printable(strings.ToUpper(string(n.To))), sinks.Printable(n.Name()),
+		fmt.Sprintf("*** %s  %s  %s", sinks.Printable(n.State()), sinks.Printable(n.Name()),
 			time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")),
 		sinks.Printable(n.Summary()),
-		fmt.Sprintf("%s %v · %s · %s", n.ValueWord(), n.Alert.Value, sinks.Printable(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
+		fmt.Sprintf("%s · %s · %s", n.ValueText(), sinks.Printable(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
 	}
 	if u := n.AlertURL(); u != "" {
 		lines = append(lines, sinks.Printable(u))

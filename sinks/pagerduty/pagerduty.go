@@ -137,20 +137,24 @@ func payload(n *sinks.Notification) *gopagerduty.V2Payload {
 	if source == "" {
 		source = a.Rule
 	}
+	details := map[string]any{
+		"labels":      a.Labels,
+		"annotations": a.Annotations,
+		"rule":        a.Rule,
+		"value":       a.Value,
+	}
+	if since := n.NoDataText(); since != "" {
+		details["reason"] = since
+	}
 	return &gopagerduty.V2Payload{
-		Summary:   sinks.Truncate(n.Summary(), maxSummary),
+		Summary:   sinks.Truncate(n.Headline(), maxSummary),
 		Source:    sinks.Truncate(source, maxSource),
 		Severity:  Severity(a.Labels["severity"]),
 		Timestamp: time.UnixMilli(n.AtMS).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 		Component: sinks.Truncate(a.Labels["job"], maxSource),
 		Group:     sinks.Truncate(a.Rule, maxSource),
 		Class:     sinks.Truncate(n.Name(), maxSource),
-		Details: map[string]any{
-			"labels":      a.Labels,
-			"annotations": a.Annotations,
-			"rule":        a.Rule,
-			"value":       a.Value,
-		},
+		Details:   details,
 	}
 }
 

@@ -1,15 +1,20 @@
 package receivers_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 
+	"weir/schemas"
 	"weir/schemas/conf"
+	"weir/sinks"
 	"weir/sinks/console"
 	"weir/sinks/pagerduty"
 	"weir/sinks/receivers"
+	"weir/sinks/sinktest"
 	"weir/sinks/twilio"
 	"weir/sinks/webhook"
 )
@@ -104,5 +109,62 @@ func TestFaults(t *testing.T) {
 	}, "\n")
 	if err == nil || err.Error() != want {
 		t.Errorf("faults\n%v\nwant\n%s", err, want)
+	}
+}
+
+// TestNoDataIsToldByEveryReceiver: an alert that ended because its series fell silent is
+// not told as if all were well, and one that is well is not told as if it were silent.
+func TestNoDataIsToldByEveryReceiver(t *testing.T) {
+	text := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	texts := map[string]func(*sinks.Notification) string{
+		"console":   console.Text,
+		"twilio":    twilio.Text,
+		"pagerduty": func(n *sinks.Notification) string { return text(pagerduty.Event(n)) },
+		"webhook":   func(n *sinks.Notification) string { return text(webhook.NewPayload(n)) },
+	}
+	l, err := read(t, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range l.Build(io.Discard) {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(fmt.Sprintf("%T", r.Notifier), "*"), ".")
+		if texts[kind] == nil {
+			t.Fatalf("receiver %s is not tested", kind)
+		}
+	}
+	const fired, since, ended = 1_795_249_566_123, 1_795_249_626_000, 1_795_249_926_000
+	for kind, textOf := range texts {
+		for _, summary := range []string{"cpu 97%", ""} {
+			a := sinktest.FiringAlert("54f6a9ae5cbb11f9", fired)
+			a.Annotations["summary"] = summary
+			n := sinktest.NotificationOf(a)
+			if got := textOf(n); strings.Contains(got, "no data") {
+				t.Errorf("%s, firing: %s", kind, got)
+			}
+			a.LastTrueMS, a.State, a.ResolvedMS, a.Reason = since, schemas.Resolved, ended, "false"
+			n.To, n.AtMS = schemas.Resolved, ended
+			if got := textOf(n); strings.Contains(got, "no data") {
+				t.Errorf("%s, well again: %s", kind, got)
+			}
+			a.Reason = schemas.ReasonNoData
+			got := textOf(n)
+			if !strings.Contains(got, "no data since 2026-11-21 08:27:06 UTC") || strings.Contains(got, "until") {
+				t.Errorf("%s, silent: %s", kind, got)
+			}
+			if len(a.Annotations) != 2 || a.Annotations["summary"] != summary {
+				t.Errorf("%s changed the alert: %v", kind, a.Annotations)
+			}
+			// What fires again is not silent.
+			n.To, a.State, a.Reason = schemas.Firing, schemas.Firing, ""
+			if got := textOf(n); strings.Contains(got, "no data") {
+				t.Errorf("%s, firing again: %s", kind, got)
+			}
+		}
 	}
 }

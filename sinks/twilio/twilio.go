@@ -130,12 +130,15 @@ func strangeAnswer(status int, why string) error {
 // Text is the notification as a message of at most 1,600 characters: state, name
 // and summary, then value and time, then where to look.
 func Text(n *sinks.Notification) string {
-	head := fmt.Sprintf("%s %s: ", strings.ToUpper(string(n.To)), sinks.Truncate(n.Name(), 100))
-	word := "until"
-	if n.Firing() {
-		word = "at"
+	head := fmt.Sprintf("%s %s: ", n.State(), sinks.Truncate(n.Name(), 100))
+	at := time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")
+	tail := "\n" + n.ValueText()
+	switch {
+	case n.Firing():
+		tail += " at " + at
+	case n.NoDataText() == "": // else it stands there since when
+		tail += " until " + at
 	}
-	tail := fmt.Sprintf("\n%s %v %s %s", n.ValueWord(), n.Alert.Value, word, time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC"))
 	if u := n.AlertURL(); u != "" && sinks.TextLen(u) < maxBody/2 {
 		tail += "\n" + u
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -75,7 +76,7 @@ type Alert struct {
 	StartsAt     time.Time         `json:"startsAt"` // when it began to fire
 	EndsAt       time.Time         `json:"endsAt"`   // when it was resolved; the zero time while it fires
 	GeneratorURL string            `json:"generatorURL"`
-	Fingerprint  string            `json:"fingerprint"` // 16 hex digits
+	Fingerprint  string            `json:"fingerprint"` // 32 hex digits
 }
 
 // Notifier is one webhook. Use New.
@@ -146,7 +147,7 @@ func addressSecrets(u *url.URL) []string {
 
 // NewPayload is the notification as the webhook gets it.
 func NewPayload(n *sinks.Notification) *Payload {
-	labels, annotations := orEmpty(n.Alert.Labels), orEmpty(n.Alert.Annotations)
+	labels, annotations := orEmpty(n.Alert.Labels), annotationsOf(n)
 	a := Alert{
 		Status:       "resolved",
 		Labels:       labels,
@@ -180,6 +181,18 @@ func startsAt(n *sinks.Notification) time.Time {
 		ms = n.Alert.FiredMS
 	}
 	return time.UnixMilli(ms).UTC()
+}
+
+// annotationsOf are the alert's. If it ended because its series fell silent, no_data
+// says since when, and so does summary: chats show that.
+func annotationsOf(n *sinks.Notification) map[string]string {
+	annotations, since := orEmpty(n.Alert.Annotations), n.NoDataText()
+	if since == "" {
+		return annotations
+	}
+	annotations = maps.Clone(annotations)
+	annotations["no_data"], annotations["summary"] = since, n.Headline()
+	return annotations
 }
 
 func orEmpty(m map[string]string) map[string]string {
