@@ -375,6 +375,9 @@ func (c *lowering) read(n ast.Node, fn rangeFunc, rangeMS int64) (*node, error) 
 		if strings.HasPrefix(unfuse(n.Value), "labels.") {
 			return nil, fault(n, "labels are tested in where, as in where: %s == \"…\"", n.Value)
 		}
+		if strings.Contains(n.Value, "$") { // $env is all names at once to expr-lang
+			return nil, fault(n, `unknown name %s: a metric of that name is written metric("%s")`, n.Value, n.Value)
+		}
 		if c.names[n.Value] != nil {
 			return nil, fault(n, "%s is declared by let, must be a metric", n.Value)
 		}

@@ -137,6 +137,65 @@ func TestThreeTruths(t *testing.T) {
 	}
 }
 
+// TestNothingButRules: what expr-lang knows beside rules is refused, with its place, and
+// costs next to nothing.
+func TestNothingButRules(t *testing.T) {
+	lets := "let v0 = labels.a; "
+	for i := range 60 {
+		lets += fmt.Sprintf("let v%d = v%d + v%d; ", i+1, i, i)
+	}
+	both := []string{"$env", `$env["a"] > 1`, "$env.a > 1", `len($env) > 1`, "# > 1", "#acc > 1", ".a > 1", "len(1..1000000000) > 1", "1 in 1..1000000000",
+		"all(1..1000000000, # > 0)", "map(1..1000000000, {#})[0] > 1", "reduce(1..1000000000, #acc + #) > 1", `repeat("a", 1000000000) == "b"`,
+		"(1..1000000000)[0] > 1", "sum(1..1000000000) > 1", `toJSON(labels) == ""`, `fromJSON("1") > 1`, "now() > 1", "date() > 1",
+		`{"a": 1}.a > 1`, "[1, 2][0] > 1", "labels ?? 1", "labels?.a > 1", "a?.b > 1", "a ?? b > 1", "1; 2", "a = 1", `b"abc" == "a"`,
+		"let $env = 1; $env > 0", `get(labels, "a") > 1`, "::len(labels) > 1", strings.Repeat("[", 2000), strings.Repeat("{", 2000), strings.Repeat("a(", 2000),
+		"if $env { 1 > 0 } else { 2 > 1 }", "nil", "true", "a in labels", "labels", "9" + strings.Repeat("9", 400) + " > 1"}
+	for _, text := range append(both, `metric("a", 1) > 1`, `avg($env, "5m") > 1`, "a matches '(a+)+$'", "a | $env", `a ** "b" > 1`) {
+		var err error
+		bytes, took := cost(func() { _, err = compileExpr(text, &[]input{}) })
+		var ee *exprError
+		if !errors.As(err, &ee) || ee.at < 0 || ee.at > len([]rune(text)) {
+			t.Errorf("expr %.60s: %v", text, err)
+		}
+		if bytes > 8<<20 || took > 5*time.Second {
+			t.Errorf("expr %.60s: %d bytes, %v", text, bytes, took)
+		}
+	}
+	for _, text := range append(both[:len(both):len(both)], lets+`v60 == ""`, `labels.a matches "(a{1000}){1000}"`, `labels.a matches "((a{100}){100}){100}"`,
+		`labels.a matches "`+strings.Repeat("(", 500)+strings.Repeat("){9}", 500)+`"`, `labels.a matches "`+strings.Repeat("a", 2000)+`"`, `labels.a matches "("`,
+		`labels.a matches "(x{2}){501}"`, `labels.a matches labels.b`, `labels[labels.a] == ""`, `labels.a in [labels.b]`, `labels.a[1:2] == ""`, "labels.a % 2 == 1",
+		`labels.a * 1000000 == ""`, `2 ** 1000000000 > len(labels.a)`, `len(labels) > 1`, `lower(labels.a, labels.b) == ""`, `split(labels.a, "") == []`,
+		"labels > 1", `labels.a not in 1..1000000000`, `labels.a ?: labels.b`, `"a" in labels.b`) {
+		if text == "true" {
+			continue // all series
+		}
+		var err error
+		bytes, took := cost(func() { _, err = compileWhere(text) })
+		var ee *exprError
+		if !errors.As(err, &ee) || ee.at < 0 || ee.at > len([]rune(text)) {
+			t.Errorf("where %.60s: %v", text, err)
+		}
+		if bytes > 8<<20 || took > 5*time.Second {
+			t.Errorf("where %.60s: %d bytes, %v", text, bytes, took)
+		}
+	}
+	for text, want := range map[string]bool{
+		`labels.env in ["prod", "test"]`: true, `"env" in labels`: true, `"nosuch" in labels`: false, `labels.env not in ["test"]`: true,
+		`labels["env"] matches "^p(r|o){2}d$" and not (labels.nosuch != "")`: true, `labels.env + "-1" == "prod-1"`: true, `lower(labels.env) startsWith "p"`: true,
+		`len(labels.env) > 3 ? labels.env contains "ro" : false`: true, `labels.env endsWith "x" or upper(labels.env) == "PROD"`: true, "true": true,
+	} {
+		p, err := compileWhere(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		e := Evaluator{}
+		if got, err := runWhere(&e.machine, p, map[string]string{"env": "prod"}); got != want || err != nil {
+			t.Errorf("%s: %v %v, want %v", text, got, err, want)
+		}
+	}
+}
+
 // FuzzCompile: no text makes the compiler or what it made panic, and a fault
 // always has a place inside the text.
 func FuzzCompile(f *testing.F) {
@@ -171,7 +230,11 @@ func FuzzCompile(f *testing.F) {
 					return err
 				}
 				e := Evaluator{}
-				_, _ = runWhere(&e.machine, p, map[string]string{"a": "b"}) // may fail, must not panic
+				for _, v := range []string{"", "b", strings.Repeat("\x00é\xff", 300)} {
+					if bytes, took := cost(func() { _, err = runWhere(&e.machine, p, map[string]string{"a": v}) }); err != nil || bytes > 64<<20 || took > 10*time.Second {
+						t.Errorf("where %q: %v, %d bytes, %v", text, err, bytes, took)
+					}
+				}
 				return nil
 			},
 		} {
@@ -196,7 +259,10 @@ func TestNestedWorkIsBounded(t *testing.T) {
 			t.Errorf("%v of %s", err, text)
 		}
 	}
-	for _, text := range []string{array + " > 1", "1 < len(labels.a) < 3", "1 < len(labels.a) < 3 < 4"} {
+	if _, err := compileWhere(array + " > 1"); err == nil || !strings.Contains(err.Error(), "not part of where") {
+		t.Errorf("%v of %s", err, array)
+	}
+	for _, text := range []string{"1 < len(labels.a) < 3", "1 < len(labels.a) < 3 < 4"} {
 		if _, err := compileWhere(text); err == nil || !strings.Contains(err.Error(), "chained") {
 			t.Errorf("%v of %s", err, text)
 		}
