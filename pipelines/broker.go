@@ -11,8 +11,10 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"weir/pipelines/frames"
 	"weir/schemas/conf"
 )
 
@@ -50,11 +52,12 @@ const (
 	lockFile   = "lock"
 )
 
-// startBroker opens the log in dir, which it makes. It returns an error when
+// startBroker opens the log in dir, which it makes, for its owner only. It returns an error when
 // another process has it open, or the port that the config names is taken. A port
-// that was only recorded and is taken gives way to another.
-func startBroker(dir string, c BrokerConfig, log *slog.Logger) (*broker, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// that was only recorded and is taken gives way to another. What clients send is
+// checked before the broker sees it (package frames, which registers its metrics with reg).
+func startBroker(dir string, c BrokerConfig, reg prometheus.Registerer, log *slog.Logger) (*broker, error) {
+	if err := ownFolder(dir); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	lock, err := lockDir(dir)
@@ -62,13 +65,14 @@ func startBroker(dir string, c BrokerConfig, log *slog.Logger) (*broker, error) 
 		return nil, err
 	}
 	b := &broker{lock: lock}
+	gate := frames.New(frames.Default(), reg, log.With("part", "broker"))
 	port := c.Port
 	if port == 0 {
 		port = recordedPort(dir)
 	}
-	if b.cluster, err = newCluster(dir, port, c.Fsync, log); errors.Is(err, syscall.EADDRINUSE) && c.Port == 0 {
+	if b.cluster, err = newCluster(dir, port, c.Fsync, gate, log); errors.Is(err, syscall.EADDRINUSE) && c.Port == 0 {
 		log.Warn("the broker's port is taken, choosing another", "port", port)
-		b.cluster, err = newCluster(dir, 0, c.Fsync, log)
+		b.cluster, err = newCluster(dir, 0, c.Fsync, gate, log)
 	}
 	if err == nil {
 		err = recordPort(dir, b.cluster.ListenAddrs()[0])
@@ -80,11 +84,13 @@ func startBroker(dir string, c BrokerConfig, log *slog.Logger) (*broker, error) 
 	return b, nil
 }
 
-func newCluster(dir string, port int, fsync bool, log *slog.Logger) (*kfake.Cluster, error) {
+func newCluster(dir string, port int, fsync bool, gate *frames.Gate, log *slog.Logger) (*kfake.Cluster, error) {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.Ports(port),
 		kfake.ClusterID("weir"),
+		kfake.ListenFn(gate.Listen),
+		kfake.MaxVersions(frames.Versions()),
 		kfake.DataDir(filepath.Join(dir, "log")),
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": cleanEvery}),
 		kfake.WithLogger(brokerLog{log.With("part", "broker")}),
@@ -108,7 +114,7 @@ func (b *broker) close() {
 
 // lockDir keeps two processes from writing one log.
 func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -137,7 +143,7 @@ func recordPort(dir, addr string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, portFile), []byte(port+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(dir, portFile), []byte(port+"\n"), 0o600)
 }
 
 // brokerLog is kfake's Logger on slog.

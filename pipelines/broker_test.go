@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,7 +19,7 @@ import (
 
 func open(t *testing.T, dir string, c BrokerConfig) *broker {
 	t.Helper()
-	b, err := startBroker(dir, c, slog.New(slog.DiscardHandler))
+	b, err := startBroker(dir, c, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestBrokerRefusesASecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, BrokerConfig{})
 	defer b.close()
-	if second, err := startBroker(dir, BrokerConfig{}, slog.New(slog.DiscardHandler)); err == nil {
+	if second, err := startBroker(dir, BrokerConfig{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil {
 		second.close()
 		t.Error("two brokers on one folder")
 	}
@@ -105,7 +106,7 @@ func TestBrokerPortTaken(t *testing.T) {
 	b.close()
 
 	// one that was asked for does not.
-	if b, err := startBroker(dir, BrokerConfig{Port: port}, slog.New(slog.DiscardHandler)); err == nil {
+	if b, err := startBroker(dir, BrokerConfig{Port: port}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler)); err == nil {
 		b.close()
 		t.Error("no error")
 	}
@@ -121,6 +122,31 @@ func TestRecordedPortIsNotTrusted(t *testing.T) {
 		}
 		if got := recordedPort(dir); got != want {
 			t.Errorf("%q: %d", text, got)
+		}
+	}
+}
+
+// TestBrokerIsItsOwners: a folder that others could look into, and one that is new.
+func TestBrokerIsItsOwners(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "old")
+	if err := os.Mkdir(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{old, filepath.Join(t.TempDir(), "new")} {
+		b := open(t, dir, BrokerConfig{})
+		for _, addr := range b.addrs() {
+			if host, _, err := net.SplitHostPort(addr); err != nil || !net.ParseIP(host).IsLoopback() {
+				t.Errorf("listens on %s", addr)
+			}
+		}
+		b.close()
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
+		for _, name := range []string{portFile, lockFile} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s: %v, %v", name, info.Mode(), err)
+			}
 		}
 	}
 }

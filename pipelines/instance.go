@@ -16,7 +16,7 @@ var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
 // kept, so that a process that was killed gets its partitions back at once instead
 // of waiting for its own old session to end (TRAPS 44). The folder is made if need be.
 func instanceID(data string) (string, error) {
-	if err := os.MkdirAll(data, 0o755); err != nil {
+	if err := ownFolder(data); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	file := filepath.Join(data, "instance")
@@ -28,8 +28,24 @@ func instanceID(data string) (string, error) {
 		return string(b), nil
 	}
 	id := rand.Text()
-	if err := os.WriteFile(file, []byte(id), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(id), 0o600); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	return id, nil
+}
+
+// ownFolder makes a folder that only its owner can look into, or makes one so that others could.
+// It returns an error when that is another user.
+func ownFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if others := info.Mode().Perm() & 0o077; others != 0 {
+		return os.Chmod(dir, info.Mode().Perm()&^others)
+	}
+	return nil
 }

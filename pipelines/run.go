@@ -77,7 +77,7 @@ func (p *Process) Run(ctx context.Context) error {
 		return err
 	}
 	if p.brokers = p.Config.Brokers; len(p.brokers) == 0 {
-		embedded, err := startBroker(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.Log)
+		embedded, err := startBroker(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.reg, p.Log)
 		if err != nil {
 			return err
 		}
