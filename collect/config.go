@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"weir/schemas/conf"
+	"weir/schemas/formats"
 )
 
 // Config is the section collect of the config file: the gateway, and how records
@@ -17,11 +18,14 @@ type Config struct {
 	MaxHeldBytes int `yaml:"max_held_bytes"`
 	// AckTimeout is how long a sender waits for Kafka before it is told 503.
 	AckTimeout conf.Duration `yaml:"ack_timeout"`
+	// Samples is what samples may look like: the config's own section.
+	Samples formats.Config `yaml:"-"`
 }
 
 // Default takes bodies of 10 MB, holds 64 MB, and waits for 10 s.
 func Default() Config {
-	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20, AckTimeout: conf.Duration(10 * time.Second)}
+	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20, AckTimeout: conf.Duration(10 * time.Second),
+		Samples: formats.Default()}
 }
 
 // The bounds of a Config.

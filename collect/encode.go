@@ -22,6 +22,10 @@ func appendJSON(dst []byte, s *schemas.Sample) []byte {
 	}
 	dst = append(dst, `},"timestamp":`...)
 	dst = strconv.AppendInt(dst, s.TimeMS, 10)
+	if s.SubNS != 0 {
+		dst = append(dst, `,"subNs":`...)
+		dst = strconv.AppendUint(dst, uint64(s.SubNS), 10)
+	}
 	dst = append(dst, `,"value":`...)
 	dst = strconv.AppendFloat(dst, s.Value, 'g', -1, 64)
 	return append(dst, '}')

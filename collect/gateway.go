@@ -42,7 +42,7 @@ type Gateway struct {
 func NewGateway(cfg Config, publish *Publisher, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) *Gateway {
 	g := &Gateway{cfg: cfg, publish: publish, log: log, now: now}
 	g.held.left.Store(int64(cfg.MaxHeldBytes))
-	g.decoders.New = func() any { return formats.NewDecoder() }
+	g.decoders.New = func() any { return formats.NewDecoderOf(cfg.Samples) }
 	g.count = newGatewayCounters(reg, func() float64 { return float64(int64(cfg.MaxHeldBytes) - g.held.left.Load()) })
 	return g
 }

@@ -256,7 +256,7 @@ func TestLimits(t *testing.T) {
 	cfg.MaxBodyBytes = 2000
 	cfg.MaxHeldBytes = 4096
 	b := newBed(t, cfg)
-	line := func(n int) string { return "a,h=" + strings.Repeat("x", n-len("a,h= v=1 1")) + " v=1 1" }
+	line := func(n int) string { return `a s="` + strings.Repeat("x", n-len(`a s="",v=1 1`)) + `",v=1 1` }
 	for _, c := range []struct {
 		name, path, body string
 		headers          []string

@@ -22,6 +22,7 @@ import (
 	"weir/processors/store"
 	"weir/processors/window"
 	"weir/schemas/conf"
+	"weir/schemas/formats"
 	"weir/schemas/topics"
 	"weir/sinks/receivers"
 	"weir/sinks/scylla"
@@ -39,9 +40,11 @@ type Config struct {
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
 	// Brokers are Kafka's, host:port each; none: the embedded broker.
-	Brokers []string            `yaml:"brokers"`
-	Broker  BrokerConfig        `yaml:"broker"`
-	Topics  topics.Config       `yaml:",inline"`
+	Brokers []string      `yaml:"brokers"`
+	Broker  BrokerConfig  `yaml:"broker"`
+	Topics  topics.Config `yaml:",inline"`
+	// Samples is what samples may look like, at the gateway and in route.
+	Samples formats.Config      `yaml:"samples"`
 	Collect collect.Config      `yaml:"collect"`
 	Agent   collect.AgentConfig `yaml:"agent"`
 	Route   route.Config        `yaml:"route"`
@@ -72,6 +75,7 @@ func Default() Config {
 		HTTP:       DefaultHTTP,
 		Data:       "data",
 		Topics:     topics.Default(),
+		Samples:    formats.Default(),
 		Collect:    collect.Default(),
 		Agent:      collect.DefaultAgent(),
 		Route:      route.Default(),
@@ -92,6 +96,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Web.Validate("web", d)
 	c.Broker.Validate("broker", d)
 	c.Topics.Validate("", d)
+	c.Samples.Validate("samples", d)
 	c.Collect.Validate("collect", d)
 	c.Agent.Validate("agent", d)
 	c.Route.Validate("route", d)
@@ -155,6 +160,7 @@ func read(file string) (*Config, []alerts.File, error) {
 	}
 	d := conf.Parse(file, text, &c)
 	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
+	c.Route.Samples, c.Collect.Samples = c.Samples, c.Samples
 	c.validate(d)
 	var files []alerts.File
 	for i, name := range c.Rules {

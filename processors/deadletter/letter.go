@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/formats"
 	"weir/schemas/topics"
 )
 
@@ -63,6 +64,7 @@ type sampleJSON struct {
 	MetricName string            `json:"metricName"`
 	Tags       map[string]string `json:"tags,omitempty"`
 	Timestamp  int64             `json:"timestamp"`
+	SubNS      uint32            `json:"subNs,omitempty"`
 	Value      float64           `json:"value"`
 }
 
@@ -71,6 +73,12 @@ type sampleJSON struct {
 // sample that no letter has room for (its names are longer than any that the gateway
 // takes), or that JSON cannot hold, is named in a letter of its own, cut.
 func OfSamples(r *kgo.Record, stage, reason string, why error, samples []schemas.Sample) []*kgo.Record {
+	if why == nil && len(samples) > 0 {
+		first := &samples[0]
+		if h := formats.Hint(first.TimeMS, formats.Millisecond); h != "" {
+			why = fmt.Errorf("%s: the time %d ms of %.100q: %s", reason, first.TimeMS, first.Series.Metric, h)
+		}
+	}
 	var letters []*kgo.Record
 	var body []byte
 	n := 0
@@ -87,7 +95,7 @@ func OfSamples(r *kgo.Record, stage, reason string, why error, samples []schemas
 	}
 	for i := range samples {
 		s := &samples[i]
-		b, err := json.Marshal(sampleJSON{s.Series.Metric, s.Series.Labels.Map(), s.TimeMS, s.Value})
+		b, err := json.Marshal(sampleJSON{s.Series.Metric, s.Series.Labels.Map(), s.TimeMS, s.SubNS, s.Value})
 		if err != nil || len(b)+2 > topics.MaxLetterValue {
 			flush()
 			end(fmt.Appendf(nil, "%s %d %v", s.Series.String(), s.TimeMS, s.Value))

@@ -114,8 +114,8 @@ func TestLetterAlwaysFits(t *testing.T) {
 func TestLettersOfSamples(t *testing.T) {
 	var samples []schemas.Sample
 	for i := range 3000 {
-		samples = append(samples, schemas.Sample{TimeMS: int64(i), Value: float64(i) / 3, Series: schemas.Series{Metric: "m",
-			Labels: schemas.NewLabels(map[string]string{"host": `a"\` + "\x01", "long": strings.Repeat("é", i%2000)})}})
+		samples = append(samples, schemas.Sample{TimeMS: int64(i), SubNS: uint32(i % 3), Value: float64(i) / 3, Series: schemas.Series{Metric: "m",
+			Labels: schemas.NewLabels(map[string]string{"host": `a"\` + "\x01", "long": strings.Repeat("é", i%500)})}})
 	}
 	from := &kgo.Record{Topic: "samples", Partition: 1, Offset: 7, Key: []byte("a")}
 	next := 0
@@ -132,7 +132,7 @@ func TestLettersOfSamples(t *testing.T) {
 			if e.Fault != nil || len(e.Samples) != 1 {
 				t.Fatalf("sample %d: %v", next, e.Fault)
 			}
-			if got, want := e.Samples[0], samples[next]; got.Series.String() != want.Series.String() || got.TimeMS != want.TimeMS || got.Value != want.Value {
+			if got, want := e.Samples[0], samples[next]; got.Series.String() != want.Series.String() || got.TimeMS != want.TimeMS || got.SubNS != want.SubNS || got.Value != want.Value {
 				t.Fatalf("sample %d: %v, want %v", next, got, want)
 			}
 			next++
@@ -140,6 +140,10 @@ func TestLettersOfSamples(t *testing.T) {
 	}
 	if next != len(samples) {
 		t.Errorf("%d samples in the letters, want %d", next, len(samples))
+	}
+	samples[0].TimeMS = 1_700_000_000
+	if l := deadletter.OfSamples(from, "window", "too_old", nil, samples[:1])[0]; !strings.Contains(headers(l)[topics.HeaderError], "it looks like seconds") {
+		t.Errorf("a time in seconds: %s", headers(l)[topics.HeaderError])
 	}
 	huge := schemas.Sample{Series: schemas.Series{Metric: strings.Repeat("m", 2<<20)}}
 	if ls := deadletter.OfSamples(from, "window", "too_old", nil, []schemas.Sample{samples[0], huge, samples[1]}); len(ls) != 3 || headers(ls[1])[topics.HeaderCut] == "" {

@@ -7,6 +7,7 @@ import (
 
 	"weir/schemas"
 	"weir/schemas/conf"
+	"weir/schemas/formats"
 )
 
 // Config is the section route of the config file.
@@ -20,6 +21,8 @@ type Config struct {
 	MaxLabels int `yaml:"max_labels"`
 	// Commit is how often offsets are committed; after a crash as much is read again.
 	Commit conf.Duration `yaml:"commit"`
+	// Samples is what samples may look like: the config's own section.
+	Samples formats.Config `yaml:"-"`
 }
 
 // Default groups by instance or host, and takes records of up to 8 MiB.
@@ -29,6 +32,7 @@ func Default() Config {
 		MaxRecordBytes: 8 << 20,
 		MaxLabels:      64,
 		Commit:         conf.Duration(time.Second),
+		Samples:        formats.Default(),
 	}
 }
 

@@ -15,7 +15,7 @@
 //     however often the record is read again and whatever was polled with it: the cut
 //     looks at the record alone, and a line without a timestamp gets the record's.
 //     The constants in encoder.go that decide it must therefore not change, nor may
-//     group_labels and max_labels while records are between read and committed.
+//     group_labels, max_labels and the section samples while records are between read and committed.
 //   - The sections that one origin partition has for a group reach samples in the
 //     order of (offset, chunk), without a gap. A group has at most one batch on its
 //     way at a time: a batch that fails is never overtaken by a later one.

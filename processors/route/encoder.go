@@ -18,10 +18,6 @@ const (
 	chunkBytes  = 512 << 10
 	sampleBytes = 32 // index, time, value and ID; at most 42 with times within a ms, so a chunk is below 672 KiB
 
-	// maxSeriesBytes bounds the names and values of a series together, bytes: its
-	// text may become a record's key and a partition key of CQL.
-	maxSeriesBytes = 16 << 10
-
 	// batchBytes is the length at which a batch gets no further section. With one
 	// chunk on top it stays below Kafka's default record limit of 1 MB.
 	batchBytes = 256 << 10
@@ -100,7 +96,7 @@ type group struct {
 }
 
 func newEncoder(cfg Config, gens []generation, epoch uint64, count *counters, out output) *encoder {
-	return &encoder{cfg: cfg, gens: gens, epoch: epoch, out: out, count: count, dec: formats.NewDecoder(),
+	return &encoder{cfg: cfg, gens: gens, epoch: epoch, out: out, count: count, dec: formats.NewDecoderOf(cfg.Samples),
 		known: map[seriesKey]*series{}, groups: map[string][]*group{}}
 }
 
@@ -145,13 +141,14 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 	e.sender = schemas.SenderOf([]byte(header(r, schemas.SenderHeader)))
 	e.dec.Reset(contentType, r.Value, r.Timestamp.UnixMilli())
 	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
-	good, skipped := 0, 0
+	good, skipped, unknown := 0, 0, 0
 	for entry := e.dec.Next(); entry != nil; entry = e.dec.Next() {
 		if entry.Fault != nil {
 			v.add(string(entry.Fault.Reason), entry.Fault)
 			continue
 		}
 		skipped += entry.Skipped
+		unknown += entry.Unknown
 		for i := range entry.Samples {
 			s := &entry.Samples[i]
 			k := e.lookup(&s.Series)
@@ -167,6 +164,7 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 	}
 	e.count.samples.Add(float64(good))
 	e.count.skipped.Add(float64(skipped))
+	e.count.unknown.Add(float64(unknown))
 	return nil
 }
 
@@ -197,11 +195,8 @@ func (e *encoder) learn(s *schemas.Series) *series {
 	for _, l := range s.Labels {
 		text += len(l.Name) + len(l.Value)
 	}
-	switch {
-	case len(s.Labels) > e.cfg.MaxLabels:
+	if len(s.Labels) > e.cfg.MaxLabels {
 		return &series{reason: reasonManyLabels, err: fmt.Errorf("series %.100q: %d labels, at most %d", s.Metric, len(s.Labels), e.cfg.MaxLabels)}
-	case text > maxSeriesBytes:
-		return &series{reason: string(formats.TooLong), err: fmt.Errorf("series %.100q: %d bytes of names and values, at most %d", s.Metric, text, maxSeriesBytes)}
 	}
 	key := schemas.GroupOf(*s, e.cfg.GroupLabels)
 	gs := e.groups[key]

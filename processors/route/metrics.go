@@ -5,10 +5,10 @@ import "github.com/prometheus/client_golang/prometheus"
 // counters are the processor's own metrics. What is read again after a restart
 // counts again.
 type counters struct {
-	records, samples, skipped prometheus.Counter
-	batches, bytes, truncated prometheus.Counter
-	refused                   *prometheus.CounterVec
-	lag                       *prometheus.GaugeVec
+	records, samples, skipped, unknown prometheus.Counter
+	batches, bytes, truncated          prometheus.Counter
+	refused                            *prometheus.CounterVec
+	lag                                *prometheus.GaugeVec
 }
 
 func newCounters(reg prometheus.Registerer) *counters {
@@ -21,6 +21,7 @@ func newCounters(reg prometheus.Registerer) *counters {
 		records:   counter("records_total", "Records of the metrics topic that were read."),
 		samples:   counter("samples_total", "Samples that were handed on."),
 		skipped:   counter("skipped_fields_total", "String fields of line protocol, which are no samples."),
+		unknown:   counter("unknown_fields_total", "Fields of JSON that weir does not know and that were ignored, see samples.ignore_unknown_fields."),
 		batches:   counter("batches_total", "Records written to the samples topic."),
 		bytes:     counter("batch_bytes_total", "Bytes of the values written to the samples topic."),
 		truncated: counter("deadletter_truncated_total", "Records that were cut to fit into the deadletter topic."),

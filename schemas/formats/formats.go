@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/influxdata/line-protocol/v2/lineprotocol"
-
 	"weir/schemas"
 )
 
@@ -87,7 +85,7 @@ func ContentTypeLine(p Precision) string { return "text/plain; precision=" + p.S
 
 // Detect tells the format of a body: by the content type when that names one
 // (json or influx or text/plain in the media type), else by the first byte that
-// is no white space, which in JSON is { or [.
+// is neither white space nor a byte order mark, which in JSON is { or [.
 func Detect(contentType string, body []byte) Format {
 	media, _, _ := strings.Cut(contentType, ";")
 	media = strings.ToLower(media)
@@ -97,7 +95,7 @@ func Detect(contentType string, body []byte) Format {
 	case strings.Contains(media, "influx"), strings.Contains(media, "text/plain"):
 		return Line
 	}
-	body = bytes.TrimLeft(body, " \t\r\n")
+	body = bytes.TrimLeft(bytes.TrimPrefix(body, bomUTF8), " \t\r\n")
 	if len(body) > 0 && (body[0] == '{' || body[0] == '[') {
 		return JSON
 	}
@@ -126,16 +124,17 @@ const (
 	Undecodable    Reason = "undecodable"     // does not parse
 	WrongType      Reason = "wrong_type"      // a field of JSON has another type, or an entry is no object
 	MissingField   Reason = "missing_field"   // a required field of JSON is not there
+	UnknownField   Reason = "unknown_field"   // a field of JSON that weir does not know, as tag for tags
 	NotFinite      Reason = "not_finite"      // NaN, Inf, or a number too large for a float64
 	BadTimestamp   Reason = "bad_timestamp"   // no whole number, or outside MinTimeMS and MaxTimeMS
 	EmptyName      Reason = "empty_name"      // of the metric or of a label
 	DuplicateLabel Reason = "duplicate_label" // a tag that stands twice
 	InvalidUTF8    Reason = "invalid_utf8"    // in a name or a value
-	TooLong        Reason = "too_long"        // a name or value over schemas.MaxNameBytes
+	TooLong        Reason = "too_long"        // a name, a value or a series over its bound in Config
 )
 
 // Reasons are all reasons, so that counters can start at zero.
-var Reasons = []Reason{Undecodable, WrongType, MissingField, NotFinite, BadTimestamp, EmptyName, DuplicateLabel, InvalidUTF8, TooLong}
+var Reasons = []Reason{Undecodable, WrongType, MissingField, UnknownField, NotFinite, BadTimestamp, EmptyName, DuplicateLabel, InvalidUTF8, TooLong}
 
 // Fault says why an entry was refused. It is an error.
 type Fault struct {
@@ -176,6 +175,7 @@ type Entry struct {
 	Fault   *Fault // nil when it was decoded; else there are no samples
 	Samples []schemas.Sample
 	Skipped int  // string fields, which are no samples
+	Unknown int  // fields of JSON that were ignored, see Config.IgnoreUnknownFields
 	Untimed bool // line protocol without a timestamp: the samples have the caller's now
 }
 
@@ -197,17 +197,29 @@ type Decoder struct {
 	fault Fault
 
 	// Label sets by the bytes that they are written in, and names likewise.
-	jsonLabels, lineLabels cache[schemas.Labels]
+	jsonLabels, lineLabels cache[labelSet]
 	jsonNames, lineNames   cache[string]
 
-	run       *lineprotocol.Decoder // see lineDecoder
-	rescanned int                   // bytes of line protocol that were read more than once; see nextLine
-	scratch   []byte
-	tags      schemas.Labels
+	options    Config
+	labelBytes int // of the labels of the object in hand
+	told       int // faults of the body whose text was built
+	rescanned  int // bytes of line protocol that were read more than once; see nextLine
+	scratch    []byte
+	syntax     syntax // of the entry in hand
+	tags       tags
 }
 
-// NewDecoder returns a decoder; Reset, ResetJSON or ResetLine gives it a body.
-func NewDecoder() *Decoder { return &Decoder{} }
+// maxTold is how many faults of a body say exactly what is wrong. Those after them have
+// their reasons alone: nobody reads a million texts, and to build them takes much longer
+// than to decode a million samples.
+const maxTold = 100
+
+// NewDecoder returns a decoder with the default Config; Reset, ResetJSON or ResetLine gives
+// it a body.
+func NewDecoder() *Decoder { return NewDecoderOf(Default()) }
+
+// NewDecoderOf returns a decoder that refuses what c, which is valid, does not let pass.
+func NewDecoderOf(c Config) *Decoder { return &Decoder{options: c} }
 
 // Reset starts on a body whose format Detect tells, and whose precision the
 // content type's parameter of that name. nowMS, ms, is the time of lines without a
@@ -219,8 +231,9 @@ func (d *Decoder) Reset(contentType string, body []byte, nowMS int64) {
 		return
 	}
 	p, err := precisionOf(contentType)
-	d.ResetLine(body, p, nowMS)
-	d.refusal = err
+	if d.ResetLine(body, p, nowMS); err != nil {
+		d.refusal = err
+	}
 }
 
 // ResetJSON starts on a body of JSON.
@@ -254,8 +267,9 @@ func (d *Decoder) Next() *Entry {
 
 func (d *Decoder) reset(f Format, body []byte) {
 	d.format, d.body, d.refusal = f, body, nil
-	d.pos, d.line, d.array, d.run, d.rescanned = 0, 1, outside, nil, 0
+	d.pos, d.line, d.array, d.rescanned, d.told = 0, 1, outside, 0, 0
 	d.entry.Number = 0
+	d.skipBOM()
 }
 
 // start begins the next entry at d.pos.
@@ -281,9 +295,25 @@ func (d *Decoder) refuse(r Reason, err error) {
 	if d.entry.Fault == nil {
 		d.fault = Fault{Line: d.entry.Line, Entry: d.entry.Number, Reason: r, Err: err}
 		d.entry.Fault = &d.fault
-		d.entry.Samples = d.entry.Samples[:0]
+		d.told++
+		d.entry.Samples, d.entry.Skipped = d.entry.Samples[:0], 0
 	}
 }
+
+// refuseBy is refuse with an error that is built only while somebody reads it.
+func (d *Decoder) refuseBy(r Reason, why func() error) {
+	if d.entry.Fault != nil {
+		return
+	}
+	if d.terse() {
+		d.refuse(r, errTerse)
+		return
+	}
+	d.refuse(r, why())
+}
+
+// terse reports whether enough faults of the body have said what is wrong.
+func (d *Decoder) terse() bool { return d.told >= maxTold }
 
 // refuseRest refuses the rest of the body as one entry.
 func (d *Decoder) refuseRest(r Reason, err error) *Entry {

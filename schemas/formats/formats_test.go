@@ -37,7 +37,7 @@ func dump(d *formats.Decoder) string {
 func lines(ls ...string) string { return strings.Join(ls, "\n") + "\n" }
 
 func TestJSON(t *testing.T) {
-	long := strings.Repeat("x", schemas.MaxNameBytes)
+	long := strings.Repeat("x", formats.Default().MaxMetric)
 	for _, c := range []struct{ name, body, want string }{
 		{"object", `{"metricName":"cpu.usage","tags":{"host":"web01","cpu":"0"},"timestamp":1700000000000,"value":42.5}`,
 			lines(`1: cpu.usage{cpu="0",host="web01"} 1700000000000 42.5`)},
@@ -46,7 +46,7 @@ func TestJSON(t *testing.T) {
 		{"empty array", ` [ ] `, ""},
 		{"JSON lines", "{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n\n[{\"metricName\":\"b\",\"timestamp\":2,\"value\":2}]\r\n",
 			lines(`1: a 1 1`, `3: b 2 2`)},
-		{"escapes and unknown fields", `{"x":[{"y":[]},null,true,{}],"metric\u004eame":"c\u00e9\ud83d\ude00","tags":{"a\/b":"\"\n"},"timestamp":1,"value":0}`,
+		{"escapes", `{"metric\u004eame":"c\u00e9\ud83d\ude00","tags":{"a\/b":"\"\n"},"timestamp":1,"value":0}`,
 			lines(`1: cé😀{a/b="\"\n"} 1 0`)},
 		{"empty tag value", `{"metricName":"a","tags":{"x":"","y":"1"},"timestamp":1,"value":1}`, lines(`1: a{y="1"} 1 1`)},
 		{"whole number written as a float", `{"metricName":"a","timestamp":1.7e12,"value":1}`, lines(`1: a 1700000000000 1`)},
@@ -119,7 +119,7 @@ func TestJSON(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
-	long := strings.Repeat("x", schemas.MaxNameBytes)
+	long := strings.Repeat("x", formats.Default().MaxMetric)
 	for _, c := range []struct{ name, body, want string }{
 		{"fields", "cpu,host=web01,cpu=0 usage=42.5,idle=3i,n=7u,up=true,down=F,value=1 1700000000000000000\n", lines(
 			`1: cpu.usage{cpu="0",host="web01"} 1700000000000 42.5`,

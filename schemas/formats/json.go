@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"weir/schemas"
@@ -22,7 +24,7 @@ const (
 
 // nextJSON returns the next object of the body.
 func (d *Decoder) nextJSON() *Entry {
-	s := scanner{b: d.body, i: d.pos}
+	s := scanner{b: d.body, i: d.pos, terse: d.terse()}
 	for {
 		c := s.peek()
 		d.advance(s.i)
@@ -74,17 +76,24 @@ const (
 	fieldTags
 	fieldTime
 	fieldValue
+	fieldSub
+)
+
+var (
+	errNoObject = errors.New("a sample must be an object")
+	errMissing  = [...]error{errors.New("metricName is missing"), errors.New("timestamp is missing"), errors.New("value is missing")}
 )
 
 // value reads one value, which ought to be an object, into d.entry.
 func (d *Decoder) value(s *scanner) {
 	if s.peek() != '{' {
 		if s.skip(0); s.err == nil {
-			d.refuse(WrongType, errors.New("a sample must be an object"))
+			d.refuse(WrongType, errNoObject)
 		}
 		return
 	}
 	s.i++
+	d.labelBytes = 0
 	var sample schemas.Sample
 	var seen uint8
 	if s.peek() == '}' {
@@ -102,15 +111,17 @@ func (d *Decoder) value(s *scanner) {
 	if s.err != nil {
 		return
 	}
-	for _, f := range [...]struct {
-		bit  uint8
-		name string
-	}{{fieldMetric, "metricName"}, {fieldTime, "timestamp"}, {fieldValue, "value"}} {
-		if seen&f.bit == 0 {
-			d.refuse(MissingField, errors.New(f.name+" is missing"))
+	for i, bit := range [...]uint8{fieldMetric, fieldTime, fieldValue} {
+		if seen&bit == 0 {
+			d.refuse(MissingField, errMissing[i])
 		}
 	}
-	if d.entry.Fault == nil {
+	if err := d.options.checkSeries(len(sample.Series.Metric), d.labelBytes); err != nil {
+		d.refuse(TooLong, err)
+	}
+	if d.entry.Fault != nil {
+		d.entry.Unknown = 0
+	} else {
 		d.entry.Samples = append(d.entry.Samples, sample)
 	}
 }
@@ -154,6 +165,13 @@ func (d *Decoder) member(s *scanner, seen uint8, sample *schemas.Sample) uint8 {
 		} else {
 			d.wrongType(s, "timestamp", "a number of ms")
 		}
+	case "subNs":
+		bit = fieldSub
+		if isNumber(c) {
+			sample.SubNS = d.subNS(s.number())
+		} else {
+			d.wrongType(s, "subNs", "a number of ns")
+		}
 	case "value":
 		bit = fieldValue
 		if isNumber(c) {
@@ -162,19 +180,45 @@ func (d *Decoder) member(s *scanner, seen uint8, sample *schemas.Sample) uint8 {
 			d.wrongType(s, "value", "a number")
 		}
 	default:
+		d.entry.Unknown++
+		if !d.options.IgnoreUnknownFields {
+			d.refuseBy(UnknownField, func() error { return unknownField(key) })
+		}
 		s.skip(0)
 	}
 	if seen&bit != 0 {
-		d.refuse(Undecodable, fmt.Errorf("%s stands twice", key))
+		d.refuseBy(Undecodable, func() error { return fmt.Errorf("%s stands twice", key) })
 	}
 	return bit
+}
+
+// fieldNames are the fields of a sample, and what people write for them.
+var fieldNames = map[string][]string{
+	"metricName": {"metric", "metric_name", "name", "__name__", "measurement"},
+	"tags":       {"tag", "labels", "label", "dimensions", "attributes"},
+	"timestamp":  {"time", "ts", "timestamp_ms", "timestampms", "t"},
+	"value":      {"values", "val", "v"},
+	"subNs":      {"sub_ns", "nanos", "ns"},
+}
+
+// unknownField names the field, and the one that was perhaps meant.
+func unknownField(key []byte) error {
+	lower := strings.ToLower(string(key[:min(len(key), 100)]))
+	for name, others := range fieldNames {
+		if strings.ToLower(name) == lower || slices.Contains(others, lower) {
+			return fmt.Errorf("unknown field %.100q: is it %q?", key, name)
+		}
+	}
+	return fmt.Errorf("unknown field %.100q: a sample has metricName, tags, timestamp and value", key)
 }
 
 // wrongType skips the value of a field that should have been something else.
 func (d *Decoder) wrongType(s *scanner, field, want string) {
 	start := s.i
 	if s.skip(0); s.err == nil {
-		d.refuse(WrongType, fmt.Errorf("%s: %.40q: must be %s", field, s.b[start:s.i], want))
+		d.refuseBy(WrongType, func() error {
+			return fmt.Errorf("%s: %.40q: must be %s", field, s.b[start:s.i][:min(40, s.i-start)], want)
+		})
 	}
 }
 
@@ -184,115 +228,89 @@ func (d *Decoder) name(s *scanner) string {
 	if s.err != nil {
 		return ""
 	}
-	name, err := d.intern(raw, escaped)
-	if err == nil && name == "" {
-		err = fmt.Errorf("metric: %w", schemas.ErrEmptyName)
-	}
-	if err != nil {
-		d.refuse(ReasonOf(err), err)
+	name, reason := d.intern(raw, escaped)
+	switch {
+	case reason == "" && name == "":
+		d.refuseBy(EmptyName, func() error { return fmt.Errorf("metric: %w", schemas.ErrEmptyName) })
+	case reason == "" && len(name) > d.options.MaxMetric:
+		d.refuseBy(TooLong, func() error { return tooLong("metric", raw, len(name), d.options.MaxMetric) })
+	case reason != "":
+		d.refuseBy(reason, func() error { return fmt.Errorf("metric: %w", badString(raw, reason)) })
 	}
 	return name
 }
 
-// intern returns the text of a string that text returned. It fails when that is
-// too long or no valid UTF-8.
-func (d *Decoder) intern(raw []byte, escaped bool) (string, error) {
+// intern returns the text of a string that text returned, or why not: it is longer than
+// any name may be, or no valid UTF-8.
+func (d *Decoder) intern(raw []byte, escaped bool) (string, Reason) {
 	if name, ok := d.jsonNames.get(raw); ok {
-		return name, nil
+		return name, ""
 	}
 	if !utf8.Valid(raw) {
-		return "", fmt.Errorf("%.100q: %w", raw, schemas.ErrInvalidUTF8)
+		return "", InvalidUTF8
 	}
 	text := raw
 	if escaped {
 		var ok bool
 		if d.scratch, ok = unescape(d.scratch[:0], raw); !ok {
-			return "", fmt.Errorf("%.100q: a lone surrogate: %w", raw, schemas.ErrInvalidUTF8)
+			return "", InvalidUTF8
 		}
 		text = d.scratch
 	}
 	if len(text) > schemas.MaxNameBytes {
-		return "", fmt.Errorf("%.40q…: %w: %d bytes, at most %d", text, schemas.ErrTooLong, len(text), schemas.MaxNameBytes)
+		return "", TooLong
 	}
 	name := string(text)
 	d.jsonNames.put(raw, name)
-	return name, nil
+	return name, ""
+}
+
+// badString is the error of a string that intern refused.
+func badString(raw []byte, r Reason) error {
+	if r == TooLong {
+		return fmt.Errorf("%.40q…: %w: %d bytes, at most %d", raw[:min(len(raw), 40)], schemas.ErrTooLong, len(raw), schemas.MaxNameBytes)
+	}
+	return fmt.Errorf("%.100q: %w", raw[:min(len(raw), 100)], schemas.ErrInvalidUTF8)
 }
 
 // readTags reads an object of strings.
 func (d *Decoder) readTags(s *scanner) schemas.Labels {
 	raw := flatObject(s.b[s.i:])
-	if labels, ok := d.jsonLabels.get(raw); ok {
+	if set, ok := d.jsonLabels.get(raw); ok {
 		s.i += len(raw)
-		return labels
+		d.labelBytes = set.bytes
+		return set.labels
 	}
 	start := s.i
-	var fault error
-	reason := WrongType
-	note := func(r Reason, err error) {
-		if fault == nil {
-			reason, fault = r, err
-		}
-	}
-	d.tags = d.tags[:0]
+	set := d.newTags()
 	s.members(func(key []byte, escaped bool) {
-		name, err := d.intern(key, escaped)
-		if err != nil {
-			note(ReasonOf(err), fmt.Errorf("name of a tag: %w", err))
+		name, reason := d.intern(key, escaped)
+		if reason != "" {
+			set.refuse(reason, func() error { return fmt.Errorf("name of a tag: %w", badString(key, reason)) })
 		}
-		if c := s.peek(); c != '"' {
+		if s.peek() != '"' {
 			s.skip(0)
-			note(WrongType, fmt.Errorf("value of tag %.100q: must be a string", key))
+			set.refuse(WrongType, func() error { return fmt.Errorf("value of tag %.100q: must be a string", key) })
 			return
 		}
 		raw, escaped := s.text()
-		value, err := d.intern(raw, escaped)
-		if err != nil {
-			note(ReasonOf(err), fmt.Errorf("value of tag %.100q: %w", key, err))
+		value, reason := d.intern(raw, escaped)
+		if reason != "" {
+			set.refuse(reason, func() error { return fmt.Errorf("value of tag %.100q: %w", key, badString(raw, reason)) })
 		}
-		d.tags = append(d.tags, schemas.Label{Name: name, Value: value})
+		set.add(name, value)
 	})
 	if s.err != nil {
 		return nil
 	}
-	labels, err := labelsOf(d.tags)
+	labels, reason, err := set.labels()
 	if err != nil {
-		note(ReasonOf(err), err)
-	}
-	if fault != nil {
-		d.refuse(reason, fault)
+		d.refuse(reason, err)
 		return nil
 	}
+	d.labelBytes = labels.bytes
 	d.jsonLabels.put(s.b[start:s.i], labels)
-	return labels
-}
-
-// labelsOf returns tags as labels of their own memory: sorted, and without those
-// that have an empty value. It sorts tags in place.
-func labelsOf(tags schemas.Labels) (schemas.Labels, error) {
-	tags.Sort()
-	filled := 0
-	for i, t := range tags {
-		if t.Name == "" {
-			return nil, fmt.Errorf("name of a tag: %w", schemas.ErrEmptyName)
-		}
-		if i > 0 && tags[i-1].Name == t.Name {
-			return nil, fmt.Errorf("tag %.100q: %w", t.Name, schemas.ErrDuplicateLabel)
-		}
-		if t.Value != "" {
-			filled++
-		}
-	}
-	if filled == 0 {
-		return nil, nil
-	}
-	labels := make(schemas.Labels, 0, filled)
-	for _, t := range tags {
-		if t.Value != "" {
-			labels = append(labels, t)
-		}
-	}
-	return labels, nil
+	return labels.labels
 }
 
 // flatObject returns the object at the start of b if it holds no other array or
@@ -330,7 +348,7 @@ func (d *Decoder) number(b []byte) float64 {
 	}
 	v, err := strconv.ParseFloat(string(b), 64)
 	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
-		d.refuse(NotFinite, fmt.Errorf("value %.40s: must be a finite number", b))
+		d.refuseBy(NotFinite, func() error { return fmt.Errorf("value %.40s: must be a finite number", b) })
 	}
 	return v
 }
@@ -340,22 +358,32 @@ func (d *Decoder) timestamp(b []byte) int64 {
 	if len(b) == 0 {
 		return 0
 	}
-	ms, err := strconv.ParseInt(string(b), 10, 64)
+	ms, err := int64(0), errNumber
+	if bytes.IndexAny(b, ".eEIN") < 0 {
+		ms, err = strconv.ParseInt(string(b), 10, 64)
+	}
 	if err != nil {
 		// 1.5e12 is a whole number too. Floats hold all whole numbers up to 2^53 ms.
 		v, err := strconv.ParseFloat(string(b), 64)
 		if err != nil || v != math.Trunc(v) || math.Abs(v) > 1<<53 {
-			d.refuse(BadTimestamp, fmt.Errorf("timestamp %.40s: must be a whole number of ms", b))
+			d.refuseBy(BadTimestamp, func() error { return fmt.Errorf("timestamp %.40s: must be a whole number of ms", b) })
 			return 0
 		}
 		ms = int64(v)
 	}
-	d.checkTime(ms)
+	if ms < MinTimeMS || ms > MaxTimeMS {
+		d.refuseBy(BadTimestamp, func() error {
+			return withHint(fmt.Errorf("timestamp %d ms: must be in the years 0 to 9999", ms), ms, Millisecond)
+		})
+	}
 	return ms
 }
 
-func (d *Decoder) checkTime(ms int64) {
-	if ms < MinTimeMS || ms > MaxTimeMS {
-		d.refuse(BadTimestamp, fmt.Errorf("timestamp %d ms: must be in [%d, %d]", ms, int64(MinTimeMS), int64(MaxTimeMS)))
+// subNS converts what scanner.number read to the ns of a ms.
+func (d *Decoder) subNS(b []byte) uint32 {
+	n, err := strconv.ParseUint(string(b), 10, 32)
+	if err != nil || n > 999_999 {
+		d.refuseBy(BadTimestamp, func() error { return fmt.Errorf("subNs %.40s: must be 0 to 999999", b) })
 	}
+	return uint32(n)
 }

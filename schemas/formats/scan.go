@@ -2,26 +2,33 @@ package formats
 
 import (
 	"fmt"
-	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // maxDepth bounds how deep arrays and objects may be nested in a field that is
 // skipped, so that a body of brackets does not use up the stack.
-const maxDepth = 100
+const (
+	maxDepth = 100
+	tooDeep  = "at most 100 nested values"
+)
 
 // scanner reads JSON. Its methods start at b[i], which stands on a token, and
 // leave i behind it. After a syntax error, err is set, and the methods return at
 // once with zero values.
 type scanner struct {
-	b   []byte
-	i   int
-	err error
+	b     []byte
+	i     int
+	err   error
+	terse bool // errors have no text of their own
 }
 
 func (s *scanner) fail(want string) {
 	if s.err != nil {
+		return
+	}
+	if s.terse {
+		s.err = errTerse
 		return
 	}
 	if s.i >= len(s.b) {
@@ -230,7 +237,7 @@ func isNumber(c byte) bool {
 // skip reads any value.
 func (s *scanner) skip(depth int) {
 	if depth > maxDepth {
-		s.fail("at most " + strconv.Itoa(maxDepth) + " nested values")
+		s.fail(tooDeep)
 		return
 	}
 	switch c := s.peek(); {

@@ -5,22 +5,24 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
 )
 
 // The headers of a dead letter. A refused record's own headers are quoted beside them,
 // but for those that begin with "weir.": what says who refused what, and why, is weir's
 // own word. HeaderSender alone is quoted.
 const (
-	HeaderStage     = "weir.stage"     // who refused it: gateway, route, window, alert, notify, store
-	HeaderReason    = "weir.reason"    // a short code, as too_old
-	HeaderReasons   = "weir.reasons"   // all codes with their counts, if there are several: too_old=2,not_finite=1
-	HeaderError     = "weir.error"     // what exactly was wrong, a text of at most MaxErrorBytes
-	HeaderTopic     = "weir.topic"     // where the record was read; missing if it never was in a topic
-	HeaderPartition = "weir.partition" // as HeaderTopic
-	HeaderOffset    = "weir.offset"    // as HeaderTopic
-	HeaderCut       = "weir.cut"       // what was cut to size, with its length before in bytes: value=2000000,key=70000
-	HeaderRemote    = "weir.remote"    // the address of the client that sent it to the gateway
-	HeaderSender    = "weir.sender"    // the sender of a record, as an opaque hash
+	HeaderStage     = "weir.stage"         // who refused it: gateway, route, window, alert, notify, store
+	HeaderReason    = "weir.reason"        // a short code, as too_old
+	HeaderReasons   = "weir.reasons"       // all codes with their counts, if there are several: too_old=2,not_finite=1
+	HeaderError     = "weir.error"         // what exactly was wrong, a text of at most MaxErrorBytes
+	HeaderTopic     = "weir.topic"         // where the record was read; missing if it never was in a topic
+	HeaderPartition = "weir.partition"     // as HeaderTopic
+	HeaderOffset    = "weir.offset"        // as HeaderTopic
+	HeaderCut       = "weir.cut"           // what was cut to size, with its length before in bytes: value=2000000,key=70000
+	HeaderRemote    = "weir.remote"        // the address of the client that sent it to the gateway
+	HeaderSender    = schemas.SenderHeader // of the refused record
 )
 
 // The bounds of a dead letter, bytes. Its key, value and headers stay below
