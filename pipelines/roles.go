@@ -16,6 +16,7 @@ import (
 	"weir/processors/store"
 	"weir/processors/window"
 	"weir/query"
+	"weir/schemas"
 )
 
 // The methods of this file build one role each, from the config and what the
@@ -98,7 +99,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 	}
 	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
-		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.behind, Registry: reg, Log: p.Log,
+		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: func(t *schemas.Tick) { t.Unknown = lag.behind() }, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	}, p.client)
 	p.health.warn("window", w.Warning)

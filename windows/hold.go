@@ -1,6 +1,10 @@
 package windows
 
-import "math"
+import (
+	"math"
+
+	"weir/schemas"
+)
 
 // maxHold is how far, in event time, ms, a group is held back for a partition of the
 // origin topic. It bounds the windows that are open at once.
@@ -40,4 +44,35 @@ func (g *Group) hold(waited bool) int64 {
 // more than maxHold behind.
 func (g *Group) expectOthers(firstMS int64) {
 	g.origins = append([]originMark{{partition: unknownOrigin, newest: firstMS}}, g.origins...)
+}
+
+// Until is the wall time, ms, up to which a tick moves the group: the tick's own, or, of
+// the partitions of the origin topic that route is behind with and the group gets samples
+// from, the earliest time up to which what came into them was handed on. What has come
+// from a partition is more than maxHold older than the newest: it gives nothing any more,
+// as one does of a topic that was deleted. A group that has had nothing yet may get
+// samples from any.
+func (g *Group) Until(t *schemas.Tick) int64 {
+	if len(t.Behind) == 0 && !t.Unknown {
+		return t.NowMS
+	}
+	newest := int64(math.MinInt64 + maxHold)
+	for i := range g.origins {
+		newest = max(newest, g.origins[i].newest)
+	}
+	until, known := t.NowMS, false
+	for i := range g.origins {
+		m := &g.origins[i]
+		switch {
+		case m.newest <= newest-maxHold, m.partition != unknownOrigin && m.epoch != t.Epoch && !t.Unknown:
+		case m.partition == unknownOrigin:
+			until = min(until, t.OfAll())
+		default:
+			until, known = min(until, t.Of(m.partition)), true
+		}
+	}
+	if !known {
+		until = min(until, t.OfAll())
+	}
+	return until
 }

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -141,7 +140,9 @@ func (w *World) tickedBefore() map[*kgo.Record]int64 {
 			newest := int64(0)
 			for _, r := range log {
 				if len(r.Key) == 0 {
-					newest = max(newest, int64(binary.BigEndian.Uint64(r.Value[1:])))
+					if t, err := schemas.DecodeTick(r.Value); err == nil {
+						newest = max(newest, min(t.NowMS, r.Timestamp.UnixMilli()))
+					}
 				}
 				out[r] = newest
 			}

@@ -136,6 +136,9 @@ func (l *logic) Due(v *life) int64 {
 	return v.forgetMS
 }
 
+// Until is the tick's time: what conditions wait for, the windows wait for.
+func (l *logic) Until(_ *life, t *schemas.Tick) int64 { return t.NowMS }
+
 func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _ int64) {
 	due := alerts.Due(e.V.alert)
 	if next, changed := alerts.Expire(e.V.alert, due); due > 0 && changed {

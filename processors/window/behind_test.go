@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"weir/schemas"
 	"weir/windows"
 	"weir/windows/windowtest"
 )
@@ -17,7 +18,7 @@ func TestNothingClosesWhileRouteIsBehind(t *testing.T) {
 	var behind atomic.Bool
 	var asked atomic.Int64
 	behind.Store(true)
-	stop := s.start(t.TempDir(), func() bool { asked.Add(1); return behind.Load() })
+	stop := s.start(t.TempDir(), func(t *schemas.Tick) { asked.Add(1); t.Unknown = behind.Load() })
 	defer stop(nil)
 	now := time.Now().UnixMilli()
 	from := now - now%3600_000 - 2*3600_000

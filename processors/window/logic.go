@@ -170,6 +170,9 @@ func (l *logic) Due(g *group) int64 {
 	return due
 }
 
+// Until holds a group back as long as route has samples for it to hand on.
+func (l *logic) Until(g *group, t *schemas.Tick) int64 { return g.windows.Until(t) }
+
 func (l *logic) Gone(g *group) bool {
 	return g.windows.Fresh() && g.rules.DueMS() == 0
 }

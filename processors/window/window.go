@@ -27,7 +27,9 @@ type Deps struct {
 	Instance string           // of this process, stable over restarts and unique in the group
 	Owner    string           // what reports of shards call this process, such as its address
 	Store    *writeback.Store // shared with the other processors of the process
-	Behind   func() bool      // route has samples to hand on: windows are not closed by the wall clock
+	// Behind says in a tick which partitions of metrics route has samples of to hand on: it
+	// moves no group by the wall clock that gets some from there.
+	Behind   func(t *schemas.Tick)
 	Registry prometheus.Registerer
 	Log      *slog.Logger
 	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does

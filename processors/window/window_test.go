@@ -98,7 +98,7 @@ func (s *stage) counted() int64 {
 
 // start runs a processor on the state folder dir; stop ends it: cleanly with nil,
 // without a last checkpoint with an error.
-func (s *stage) start(dir string, behind func() bool) (stop func(error)) {
+func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error)) {
 	store, err := writeback.OpenStore(dir, s.log)
 	if err != nil {
 		s.t.Fatal(err)

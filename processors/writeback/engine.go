@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
 )
 
 // Record is a record of the input that was not applied before.
@@ -41,6 +43,9 @@ type Logic[T any] interface {
 	Tick(p *Part[T], e *Entry[T], nowMS, offset int64)
 	// Due is the wall time, ms, at which Tick has something to do, 0 for never.
 	Due(v *T) int64
+	// Until is the wall time, ms, up to which a tick may move v: earlier than the tick's own
+	// while what v is made of is held up upstream. Tick is not called before v is due by it.
+	Until(v *T, t *schemas.Tick) int64
 	// Gone says that the value need not be kept.
 	Gone(v *T) bool
 }
@@ -56,7 +61,9 @@ type Options struct {
 	Store    *Store
 	Tick     time.Duration // how often the owner looks whether something is due
 	Flush    time.Duration // time between checkpoints
-	Behind   func() bool   // samples are held up upstream: write no ticks
+	// Behind completes a tick that is to be written, whose NowMS is set: it says what is held
+	// up upstream, and sets NowMS back when it knows that the clock is fast.
+	Behind func(t *schemas.Tick)
 	// More is asked for the partitions on record of topics that are not in Counts.
 	More     func(topic string) (int32, bool)
 	Registry prometheus.Registerer
@@ -92,8 +99,9 @@ type Engine[T any] struct {
 	told     map[string]int32       // partitions of altered topics, as logged
 	warning  atomic.Pointer[string] // what Altered returns
 
-	replays, badTicks, ticks, checkpoints prometheus.Counter
-	written                               prometheus.Counter
+	replays, badTicks, fastTicks prometheus.Counter
+	ticks, checkpoints           prometheus.Counter
+	written                      prometheus.Counter
 }
 
 // New returns an Engine; Run runs it.
@@ -113,6 +121,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 	return &Engine[T]{altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
+		fastTicks:   counter("fast_ticks_total", "Ticks that were more than a second ahead of their records, and were believed no further than those."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
 		checkpoints: counter("checkpoints_total", "Checkpoints that marked offsets."),
 		written:     counter("flushed_values_total", "Values written to the group table."),
@@ -350,25 +359,41 @@ func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
 // appendTicks writes a tick to each partition in which something is due and whose
 // last tick has come back.
 func (e *Engine[T]) appendTicks(nowMS int64) {
-	if e.gate.session.Load() != nil && (e.opts.Behind == nil || !e.opts.Behind()) {
+	if e.gate.session.Load() != nil {
 		e.tickParts(nowMS)
 	}
 }
 
 func (e *Engine[T]) tickParts(nowMS int64) {
+	t := schemas.Tick{NowMS: nowMS}
+	if e.opts.Behind != nil {
+		e.opts.Behind(&t)
+	}
+	if t.Unknown {
+		return // nothing could be closed by it
+	}
 	for _, p := range e.owned() {
-		if d := p.dueMS.Load(); d != 0 && d <= nowMS {
-			e.tick(p, nowMS)
+		if p.wants(&t) {
+			e.tick(p, &t)
 		}
 	}
 }
 
 // tick appends a tick to a partition whose last one has come back.
-func (e *Engine[T]) tick(p *Part[T], nowMS int64) {
+func (e *Engine[T]) tick(p *Part[T], t *schemas.Tick) {
 	if p.tickOut.CompareAndSwap(false, true) {
 		e.ticks.Inc()
-		e.prod.produce(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: encodeTick(nowMS)}, func(error) {})
+		e.prod.produce(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: t.AppendTo(nil), Timestamp: stampOf(t)}, func(error) {})
 	}
+}
+
+// stampOf is the time of a tick's record: the tick's own, which may be better than the
+// process' clock (Options.Behind), or zero, for the time at which it is sent.
+func stampOf(t *schemas.Tick) time.Time {
+	if t.NowMS <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.NowMS)
 }
 
 // errLost says that the session ended during a checkpoint: the next owner applies the
@@ -388,7 +413,7 @@ func (e *Engine[T]) checkpoint(ctx context.Context) error {
 	for _, p := range e.owned() {
 		if p.changedSince() {
 			p.wanted.Store(e.checkpointID)
-			e.tick(p, 0)
+			e.tick(p, &schemas.Tick{NowMS: schemas.NoTime})
 			asked = append(asked, p)
 		}
 	}

@@ -40,6 +40,7 @@ type counting struct {
 	mu      sync.Mutex
 	stalls  map[int32]time.Duration // the longest time from produced to applied, by partition
 	applied int
+	from    map[uint64]int32 // the partition of metrics that values of a sum are held back by
 }
 
 func (*counting) Open(*Part[counter]) any             { return nil }
@@ -56,6 +57,12 @@ func (*counting) Decode(_ *Part[counter], _ string, b []byte) (*counter, error) 
 		return nil, schemas.ErrCorrupt
 	}
 	return &counter{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:]))}, nil
+}
+func (c *counting) Until(v *counter, t *schemas.Tick) int64 {
+	if p, ok := c.from[v.sum]; ok {
+		return t.Of(p)
+	}
+	return t.NowMS
 }
 func (c *counting) Apply(p *Part[counter], e *Entry[counter], r Record) {
 	e.V.n++

@@ -2,7 +2,6 @@ package writeback
 
 import (
 	"container/heap"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
 )
 
 // Part is a partition that this process owns: its live values.
@@ -25,7 +26,8 @@ type Part[T any] struct {
 	eng       *Engine[T]
 	live      map[string]*Entry[T]
 	heap      dueHeap[T]
-	kept      bool // live was kept over a rebalance
+	held      []dueAt[T] // due at the last tick, but route is behind with what they get
+	kept      bool       // live was kept over a rebalance
 	recovered bool
 	complete  bool                // recovered in a session that was alive to the end of it; under Engine.mu
 	reload    map[string]struct{} // keys that recovery changed under a kept live
@@ -33,6 +35,7 @@ type Part[T any] struct {
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
 	tickOut atomic.Bool  // a tick was appended and has not come back
+	holding atomic.Bool  // there are some in held
 	keys    atomic.Int64 // len(live)
 	marked  atomic.Int64 // next, as the last checkpoint marked it
 
@@ -40,8 +43,9 @@ type Part[T any] struct {
 	flushed chan flushed // its answer
 	renewed atomic.Int64 // Engine.renewals, as Logic has followed them
 
-	mu    sync.Mutex
-	dirty []*Entry[T]
+	mu     sync.Mutex
+	dirty  []*Entry[T]
+	behind []schemas.Behind // of the last tick
 }
 
 // dueHeap orders entries by when they are due. An entry may stand in it twice; only
@@ -237,7 +241,7 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 	}
 	switch {
 	case ctx.Key() == "":
-		p.tick(value, off)
+		p.tick(value, off, ctx.Timestamp())
 	default:
 		e := p.entry(ctx.Key())
 		if off <= e.offset {
@@ -261,20 +265,35 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 	}
 }
 
-const tickVersion = 1
-
-func encodeTick(nowMS int64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{tickVersion}, uint64(nowMS))
-}
-
-// tick acts on the values that are due at the time in the record, in log order.
-func (p *Part[T]) tick(value []byte, off int64) {
-	if len(value) != 9 || value[0] != tickVersion {
+// tick acts on the values that are due at the time in the record, in log order. written is
+// the record's own time. The tick is believed no further than that: the clock of the
+// process that wrote it may be wrong, the broker's stamp or that of the client is another.
+func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
+	t, err := schemas.DecodeTick(value)
+	if err != nil {
 		p.eng.badTicks.Inc()
+		p.eng.log.Error("tick refused", "partition", p.ID, "offset", off, "err", err)
 		return
 	}
 	p.tickOut.Store(false)
-	now := int64(binary.BigEndian.Uint64(value[1:]))
+	if t.NowMS == schemas.NoTime {
+		return // it is there to be read, for a checkpoint
+	}
+	if stamp := written.UnixMilli(); stamp > 0 && t.NowMS > stamp { // else the record has no time
+		if t.NowMS-stamp > tellFastMS {
+			p.eng.fastTicks.Inc()
+			p.eng.log.Warn("a tick is ahead of its record: is the clock of its process wrong?", "partition", p.ID, "offset", off, "ahead_ms", t.NowMS-stamp)
+		}
+		t.NowMS = stamp
+	}
+	now := t.NowMS
+	for _, at := range p.held {
+		heap.Push(&p.heap, at)
+	}
+	p.held = p.held[:0]
+	p.mu.Lock()
+	p.behind = t.Behind
+	p.mu.Unlock()
 	// Due at what Due says, whatever this tick said: the next may be of a slower clock, and
 	// after a crash nobody knows of this one.
 	var looked []dueAt[T]
@@ -286,9 +305,15 @@ func (p *Part[T]) tick(value []byte, off int64) {
 		}
 		e.due = 0
 		if d := p.eng.logic.Due(e.V); d != 0 && d <= now && off > e.offset {
+			until := min(now, p.eng.logic.Until(e.V, &t))
+			if until < d { // route is behind with what it gets
+				e.due = d
+				p.held = append(p.held, dueAt[T]{d, e})
+				continue
+			}
 			e.offset = off
 			p.touch(e)
-			p.eng.logic.Tick(p, e, now, off)
+			p.eng.logic.Tick(p, e, until, off)
 		}
 		if d := p.eng.logic.Due(e.V); d != 0 {
 			e.due = d
@@ -298,11 +323,29 @@ func (p *Part[T]) tick(value []byte, off int64) {
 	for _, at := range looked {
 		heap.Push(&p.heap, at)
 	}
+	p.holding.Store(len(p.held) > 0)
 	if len(p.heap) > 0 {
 		p.dueMS.Store(p.heap[0].ms)
 	} else {
 		p.dueMS.Store(0)
 	}
+}
+
+// tellFastMS is how far ahead of its record a tick must be, ms, for somebody to be told.
+const tellFastMS = 1000
+
+// wants reports whether the partition needs a tick like t: something is due, or was held
+// back and may go on.
+func (p *Part[T]) wants(t *schemas.Tick) bool {
+	if d := p.dueMS.Load(); d != 0 && d <= t.NowMS {
+		return true
+	}
+	if !p.holding.Load() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.Equal(p.behind, t.Behind)
 }
 
 // changedSince says whether there is something to flush, to mark or to renew since the

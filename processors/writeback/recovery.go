@@ -34,7 +34,8 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 		return p, nil
 	}
 	p.kept, p.reload = true, map[string]struct{}{}
-	p.Local, p.live, p.heap, p.dirty = was.Local, was.live, was.heap, was.dirty
+	p.Local, p.live, p.heap, p.held, p.dirty = was.Local, was.live, was.heap, was.held, was.dirty
+	p.holding.Store(len(p.held) > 0)
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil
 }

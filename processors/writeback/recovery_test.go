@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
 )
 
 // process is an Engine driven by hand: its changelog is acknowledged when the test
@@ -17,15 +19,16 @@ type process struct {
 	*driven[counter]
 	t     *testing.T
 	local *Local
+	logic *counting
 	sent  []func(offset int64) *kgo.Record // of the changelog, in order
 	ticks int                              // records of other topics
 }
 
 func newProcess(t *testing.T, local *Local) *process {
-	p := &process{t: t, local: local}
+	p := &process{t: t, local: local, logic: &counting{stalls: map[int32]time.Duration{}}}
 	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: map[int32]time.Duration{}}, Host{Local: local,
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, p.logic, Host{Local: local,
 		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 			if r.Topic != group+"-table" {
 				p.ticks++
@@ -233,11 +236,11 @@ func TestReadAnew(t *testing.T) {
 		t.Fatalf("%d after the return, want 5", p.sum("a"))
 	}
 	p.ticks = 0
-	p.Record(0, &kgo.Record{Offset: 2, Value: encodeTick(100)})
+	p.Record(0, &kgo.Record{Offset: 2, Value: (&schemas.Tick{NowMS: 100}).AppendTo(nil)})
 	if p.ticks != 0 {
 		t.Error("the timer of the value as it was before fired")
 	}
-	p.Record(0, &kgo.Record{Offset: 3, Value: encodeTick(1100)})
+	p.Record(0, &kgo.Record{Offset: 3, Value: (&schemas.Tick{NowMS: 1100}).AppendTo(nil)})
 	if p.ticks != 1 {
 		t.Errorf("%d records emitted by the timer, want 1", p.ticks)
 	}
