@@ -21,6 +21,7 @@ import (
 	"weir/processors/route"
 	"weir/processors/store"
 	"weir/processors/window"
+	"weir/query"
 	"weir/schemas/conf"
 	"weir/schemas/formats"
 	"weir/schemas/topics"
@@ -52,6 +53,7 @@ type Config struct {
 	Window  window.Config       `yaml:"window"`
 	Store   store.Config        `yaml:"store"`
 	CQL     scylla.Config       `yaml:"cql"`
+	Query   query.Config        `yaml:"query"`
 	Alert   alert.Config        `yaml:"alert"`
 	// DeadLetter bounds what this process writes to the topic deadletter.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
@@ -83,6 +85,7 @@ func Default() Config {
 		Window:     window.Default(),
 		Store:      store.Default(),
 		CQL:        scylla.Default(),
+		Query:      query.Default(),
 		Alert:      alert.Default(),
 		DeadLetter: deadletter.Default(),
 		Notify:     Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
@@ -104,6 +107,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Window.Validate("window", d)
 	c.Store.Validate("store", d)
 	c.CQL.Validate("cql", d)
+	c.Query.Validate("query", d)
 	c.Alert.Validate("alert", d)
 	c.DeadLetter.Validate("deadletter", d)
 	c.Notify.Delivery.Validate("notify", d)

@@ -50,9 +50,9 @@ func (p *Process) query(reg prometheus.Registerer) (role, error) {
 	if err != nil {
 		return role{}, err
 	}
-	live := query.NewLive(p.client, reg, p.Log)
+	live := query.NewLive(p.Config.Query, p.client, reg, p.Log)
 	page := query.New(query.Deps{
-		Store: tiers, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
+		Config: p.Config.Query, Store: tiers, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
 		Host: p.host(), Registerer: reg, Logger: p.Log,
 	})
 	return role{served(live.Run, p.server.pages, page), unless(live.Ready, "reading the alerts")}, nil

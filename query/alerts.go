@@ -1,6 +1,7 @@
 package query
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -83,8 +84,8 @@ type alertsBody struct {
 }
 
 type alertsData struct {
-	Alerts []alertBody `json:"alerts"`
-	Total  int         `json:"total"` // more than len(alerts) when the limit cut the list
+	Alerts []json.RawMessage `json:"alerts"` // each an alertBody
+	Total  int               `json:"total"`  // more than len(alerts) when the limit, or the bytes of an answer, cut the list
 }
 
 // urgency orders the list: what someone must act on first.
@@ -106,9 +107,14 @@ func (a *api) alerts(r *http.Request) (any, error) {
 		}
 		return strings.Compare(x.Fingerprint, y.Fingerprint)
 	})
-	body := alertsBody{Status: "success", Data: alertsData{Alerts: []alertBody{}, Total: len(list)}}
+	body := alertsBody{Status: "success", Data: alertsData{Alerts: []json.RawMessage{}, Total: len(list)}}
+	room := a.Config.MaxAnswerBytes
 	for _, alert := range list[:min(limit, len(list))] {
-		body.Data.Alerts = append(body.Data.Alerts, newAlertBody(alert))
+		text := encode(newAlertBody(alert))
+		if room -= len(text); room < 0 {
+			break
+		}
+		body.Data.Alerts = append(body.Data.Alerts, text)
 	}
 	return body, nil
 }

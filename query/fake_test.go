@@ -133,6 +133,7 @@ type fixture struct {
 	live  *Live
 	reg   *prometheus.Registry
 	mux   http.Handler
+	api   *api
 }
 
 // newFixture serves a fake store at nowMS, with a Live that is not run.
@@ -140,11 +141,12 @@ func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	f := &fixture{store: newFakeStore(), live: NewLive(nil, reg, log), reg: reg}
-	f.mux = newAPI(Deps{
-		Store: f.store, Live: f.live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
+	f := &fixture{store: newFakeStore(), live: NewLive(Default(), nil, reg, log), reg: reg}
+	f.api = newAPI(Deps{
+		Config: Default(), Store: f.store, Live: f.live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
 		Registerer: reg, Logger: log,
 	}, func() time.Time { return time.UnixMilli(nowMS) })
+	f.mux = f.api.handler()
 	return f
 }
 

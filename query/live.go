@@ -61,11 +61,11 @@ type viewed struct {
 // NewLive returns a Live that reads from the cluster that brokers names
 // (kgo.SeedBrokers, and TLS and SASL if need be). It registers weir_query_live_*
 // metrics and panics, as prometheus.MustRegister does, when they are registered already.
-func NewLive(brokers []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) *Live {
+func NewLive(cfg Config, brokers []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) *Live {
 	l := &Live{
 		brokers: brokers,
 		log:     log,
-		hub:     newHub(reg),
+		hub:     newHub(cfg, reg),
 		unread:  consume.Counted("query", reg, log),
 		view:    map[string]viewed{},
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
+	"weir/schemas/conf"
 	"weir/schemas/topics"
 )
 
@@ -75,7 +80,7 @@ func startLive(t testing.TB, c *kfake.Cluster, reg prometheus.Registerer) *Live 
 		// A tenth of what Live asks for: new partitions are found sooner.
 		kgo.MetadataMaxAge(metadataAge / 10), kgo.MetadataMinAge(metadataAge / 20),
 	}
-	l := NewLive(brokers, reg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l := NewLive(Default(), brokers, reg, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run(ctx) }()
@@ -157,7 +162,7 @@ func serve(t testing.TB, c *kfake.Cluster) (*httptest.Server, *Live, *prometheus
 	reg := prometheus.NewRegistry()
 	live := startLive(t, c, reg)
 	server := httptest.NewServer(New(Deps{
-		Store: newFakeStore(), Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
+		Config: Default(), Store: newFakeStore(), Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
 		Registerer: reg, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}))
 	t.Cleanup(server.Close)
@@ -194,6 +199,8 @@ func TestLiveStreamsWhatIsAskedFor(t *testing.T) {
 	server, live, reg := serve(t, c)
 	bySeries := follow(t, server.URL, "?series="+url.QueryEscape(`cpu.usage{path="x\n\ndata: y",host="a"}`))
 	byMetric := follow(t, server.URL, "?metric=load1")
+	both := follow(t, server.URL, "?series=load1%7Bhost%3D%22a%22%7D&series="+url.QueryEscape(a.String()))
+	alertsOnly := follow(t, server.URL, "?only=alerts")
 	byTier := follow(t, server.URL, "?tier=1m")
 	all := follow(t, server.URL, "")
 
@@ -223,23 +230,31 @@ func TestLiveStreamsWhatIsAskedFor(t *testing.T) {
 			t.Errorf("by %s: %+v", name, w)
 		}
 	}
-	for _, e := range []*events{bySeries, byMetric, byTier, all} {
+	for _, e := range []*events{bySeries, byMetric, byTier, alertsOnly, all} {
 		if got := e.alert(); got.Fingerprint != "f1" || got.State != schemas.Firing {
 			t.Errorf("alert %+v", got)
 		}
 	}
-	if n := metric(t, reg, "weir_query_live_streams", ""); n != 4 {
-		t.Errorf("%v open streams, want 4", n)
+	for range 3 {
+		if w := both.window(); !strings.Contains(w.Series, `host="a"`) {
+			t.Errorf("of two series: %+v", w)
+		}
 	}
-	if n := metric(t, reg, "weir_query_live_events_total", "window"); n != 7 {
-		t.Errorf("%v windows handed out, want 7", n)
+	if n := metric(t, reg, "weir_query_live_streams", ""); n != 6 {
+		t.Errorf("%v open streams, want 6", n)
+	}
+	if n := metric(t, reg, "weir_query_live_events_total", "window"); n != 10 {
+		t.Errorf("%v windows handed out, want 10", n)
 	}
 	all.body.Close()
 	eventually(t, "a stream whose client left is given up", func() bool {
-		return metric(t, reg, "weir_query_live_streams", "") == 3
+		return metric(t, reg, "weir_query_live_streams", "") == 5
 	})
 	live.hub.close()
-	for _, e := range []*events{bySeries, byMetric, byTier} {
+	if kind, _, _ := both.next(); kind != "alert" {
+		t.Errorf("last event %q of two series", kind)
+	}
+	for _, e := range []*events{bySeries, byMetric, byTier, both, alertsOnly} {
 		if kind, data, ok := e.next(); ok {
 			t.Errorf("event %q %q after the end", kind, data)
 		}
@@ -321,65 +336,164 @@ func TestLiveFindsNewPartitions(t *testing.T) {
 	}
 }
 
-// TestSlowStreamIsCutOff: a reader that takes nothing is cut off when its buffer
-// is full, while another still gets everything.
-func TestSlowStreamIsCutOff(t *testing.T) {
-	f := newFixture(t)
-	hub := f.live.hub
-	slow, err := hub.subscribe(filter{})
+// subscribed opens a stream of the hub for a client.
+func subscribed(t testing.TB, h *hub, f filter, client string) *stream {
+	t.Helper()
+	s, err := h.subscribe(f, client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	quick, err := hub.subscribe(filter{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := mkWindow(mkSeries(t, `m{x="`+strings.Repeat("y", 4000)+`"}`), 10*second, nowMS, 1)
-	handed := 0
-	for range 2 * maxPendingBytes / 4000 {
-		hub.windows([]schemas.Window{w})
-		events, cut := hub.take(quick)
-		if cut {
-			t.Fatal("the quick reader was cut off")
-		}
-		handed += len(events)
-	}
-	if events, cut := hub.take(slow); !cut || events != nil {
-		t.Errorf("slow reader: cut off %v, %d bytes kept; want cut off and nothing kept", cut, len(events))
-	}
-	if handed < 2*maxPendingBytes-8000 {
-		t.Errorf("the quick reader got %d bytes, want about %d", handed, 2*maxPendingBytes)
-	}
+	return s
+}
 
-	// Over HTTP the stream ends and is counted.
-	hub.unsubscribe(slow)
-	hub.unsubscribe(quick)
-	server := httptest.NewServer(f.mux)
-	t.Cleanup(server.Close)
-	stream := follow(t, server.URL, "?metric=m")
-	many := make([]schemas.Window, 2*maxPendingBytes/4000)
-	for i := range many {
-		many[i] = w
-	}
-	hub.windows(many) // in one go: no reader is that quick
-	if kind, _, ok := stream.next(); ok {
-		t.Errorf("event %q, want the end of the stream", kind)
-	}
-	if n := metric(t, f.reg, "weir_query_live_dropped_total", ""); n != 1 {
-		t.Errorf("%v streams counted as dropped, want 1", n)
+// taken is what a reader gets until there is nothing more.
+func taken(t testing.TB, h *hub, s *stream) string {
+	t.Helper()
+	var all []byte
+	for {
+		data, err := h.take(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(data) == 0 {
+			return string(all)
+		}
+		all = append(all, slices.Concat(data...)...)
 	}
 }
 
-func TestStreamsAreLimited(t *testing.T) {
+// TestSlowStreamsShareAndLoseTheOldest: readers that take nothing cost what the events
+// take once, not each, and are told what they lost; a quick one gets everything.
+func TestSlowStreamsShareAndLoseTheOldest(t *testing.T) {
 	f := newFixture(t)
-	for range maxStreams {
-		if _, err := f.live.hub.subscribe(filter{}); err != nil {
-			t.Fatal(err)
+	hub := f.live.hub
+	hub.limits.LiveBufferBytes = 1 << 20
+	var slow []*stream
+	for range 200 {
+		slow = append(slow, subscribed(t, hub, filter{}, "slow"))
+	}
+	quick := subscribed(t, hub, filter{}, "quick")
+	w := mkWindow(mkSeries(t, `m{x="`+strings.Repeat("y", 4000)+`"}`), 10*second, nowMS, 1)
+	const events = 2 * maxPending
+	got := 0
+	for range events {
+		hub.windows([]schemas.Window{w})
+		got += strings.Count(taken(t, hub, quick), "event: window")
+	}
+	if got != events {
+		t.Errorf("the quick reader got %d events of %d", got, events)
+	}
+	held := map[*event]bool{}
+	bytes := 0
+	for _, s := range slow {
+		if len(s.pending) > maxPending {
+			t.Fatalf("%d events pend", len(s.pending))
+		}
+		for _, e := range s.pending {
+			if !held[e] {
+				held[e] = true
+				bytes += len(e.data)
+			}
 		}
 	}
+	if bytes > 1<<20 || hub.bytes > 1<<20 || bytes == 0 {
+		t.Errorf("200 readers hold %d bytes together, the hub says %d", bytes, hub.bytes)
+	}
+	text := taken(t, hub, slow[0])
+	kept := strings.Count(text, "event: window")
+	if !strings.HasPrefix(text, "event: lost\n") || kept == 0 {
+		t.Errorf("the slow reader is told %.60q, want first what it lost", text)
+	}
+	lost := 0
+	for _, part := range strings.Split(text, "event: lost\ndata: {\"events\":")[1:] {
+		n, err := strconv.Atoi(part[:strings.IndexByte(part, '}')])
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost += n
+	}
+	if lost+kept != events {
+		t.Errorf("%d lost and %d got, of %d", lost, kept, events)
+	}
+	if n := metric(t, f.reg, "weir_query_live_lost_total", ""); int(n) != lost {
+		t.Errorf("%v lost events counted, want %d", n, lost)
+	}
+	// One event that is larger than the readers' memory is lost, and nothing else.
+	hub.alert(&schemas.Alert{Fingerprint: "f", Annotations: map[string]string{"a": strings.Repeat("x", 1<<20)}})
+	if text := taken(t, hub, quick); text != "event: lost\ndata: {\"events\":1}\n\n" {
+		t.Errorf("a huge event: %.100q", text)
+	}
+	for _, s := range append(slow, quick) {
+		hub.unsubscribe(s)
+	}
+	if hub.bytes != 0 || len(hub.kept)+len(hub.streams)+len(hub.clients)+len(hub.every) != 0 {
+		t.Error("something is kept for nobody")
+	}
+}
+
+// TestStuckStreamIsCutOff: over HTTP, a reader that takes nothing is cut off.
+func TestStuckStreamIsCutOff(t *testing.T) {
+	f := newFixture(t)
+	f.api.Config.WriteTimeout = conf.Duration(200 * time.Millisecond)
+	server := httptest.NewServer(f.mux)
+	t.Cleanup(server.Close)
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	w := mkWindow(mkSeries(t, `m{x="`+strings.Repeat("y", 4000)+`"}`), 10*second, nowMS, 1)
+	eventually(t, "the stream is cut off", func() bool {
+		for range 200 {
+			f.live.hub.windows([]schemas.Window{w})
+		}
+		return metric(t, f.reg, "weir_query_live_dropped_total", "") == 1
+	})
+	eventually(t, "it is gone", func() bool { return metric(t, f.reg, "weir_query_live_streams", "") == 0 })
+}
+
+// TestStreamsAreLimited: by client, and in all; who is stuck gives way, and then who has the most.
+func TestStreamsAreLimited(t *testing.T) {
+	f := newFixture(t)
+	hub := f.live.hub
+	hub.limits.MaxStreams, hub.limits.MaxStreamsPerClient = 6, 4
+	var flood []*stream
+	for range 4 {
+		flood = append(flood, subscribed(t, hub, filter{}, "flood"))
+	}
+	if _, err := hub.subscribe(filter{}, "flood", nil); !errors.Is(err, errBusy) || !strings.Contains(err.Error(), "max_streams_per_client") {
+		t.Errorf("a fifth stream of one client: %v", err)
+	}
+	flood[1].writing = time.Now().Add(-2 * stuckAfter)
+	flood[1].to = http.NewResponseController(httptest.NewRecorder())
+	flood = append(flood, subscribed(t, hub, filter{}, "flood"))
+	if flood[1].cut != errStuck {
+		t.Error("the stuck one does not give way")
+	}
+	subscribed(t, hub, filter{}, "a")
+	subscribed(t, hub, filter{}, "b")
+	// All are taken: the flood has 4, b has 1.
+	b := subscribed(t, hub, filter{}, "b")
+	if flood[4].cut != errLargest || len(hub.streams) != 6 {
+		t.Errorf("the newest of the flood: %v, %d open", flood[4].cut, len(hub.streams))
+	}
+	if _, err := hub.take(flood[4]); err != errLargest {
+		t.Errorf("its handler notices %v", err)
+	}
+	hub.unsubscribe(flood[4]) // as its handler does
+	if _, err := hub.subscribe(filter{}, "flood", nil); !errors.Is(err, errBusy) || !strings.Contains(err.Error(), "query.max_streams)") {
+		t.Errorf("the flood gets more: %v", err)
+	}
+	if b.cut != nil {
+		t.Error("an honest one is cut")
+	}
+	f.live.hub.limits.MaxStreamsPerClient = 0
 	rec := f.get(t, "/live")
-	if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" || !strings.Contains(rec.Body.String(), "256") {
-		t.Errorf("stream %d: %d %s", maxStreams+1, rec.Code, rec.Body)
+	if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" || !strings.Contains(rec.Body.String(), "too many live streams") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }
 
@@ -395,15 +509,12 @@ func TestWindowsAreDecodedForReadersOnly(t *testing.T) {
 	if n := metric(t, f.reg, "weir_query_live_undecodable_total", topics.Windows); n != 0 {
 		t.Errorf("%v undecodable without a reader, want 0", n)
 	}
-	s, err := f.live.hub.subscribe(filter{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := subscribed(t, f.live.hub, filter{}, "c")
 	f.live.handWindows(fetches)
 	if n := metric(t, f.reg, "weir_query_live_undecodable_total", topics.Windows); n != 1 {
 		t.Errorf("%v undecodable with a reader, want 1", n)
 	}
-	if events, _ := f.live.hub.take(s); !strings.Contains(string(events), `"series":"m"`) {
+	if events := taken(t, f.live.hub, s); !strings.Contains(events, `"series":"m"`) {
 		t.Errorf("events %q, want the good record's", events)
 	}
 }

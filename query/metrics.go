@@ -65,7 +65,7 @@ func (a *api) metrics(r *http.Request) (any, error) {
 }
 
 func (a *api) selection(r *http.Request) (*selection, *fault) {
-	p := parseParams(r.URL.RawQuery, "tags", "startTimestamp", "endTimestamp", "nextCursor", "limit", "tier")
+	p := parseParams(r.URL.RawQuery, "tags*", "startTimestamp", "endTimestamp", "nextCursor", "limit", "tier")
 	sel := &selection{metric: r.PathValue("id"), match: p.matchers("tags"), limit: p.limit("limit", defaultLimit, maxLimit)}
 	s, err := schemas.ParseSeries(sel.metric)
 	if err != nil {
@@ -149,6 +149,7 @@ func (a *api) page(ctx context.Context, sel *selection) (*metricsPage, error) {
 	case sel.exact.Metric != "":
 		todo = []sinks.SeriesInfo{{Series: sel.exact, Source: schemas.GroupOf(sel.exact, a.GroupLabels)}}
 	}
+	room := a.Config.MaxAnswerBytes
 	for read, after := 0, ""; ; {
 		for _, info := range todo {
 			at.Series, at.Source = info.Series, info.Source
@@ -162,8 +163,10 @@ func (a *api) page(ctx context.Context, sel *selection) (*metricsPage, error) {
 				return nil, err
 			}
 			tags := at.Series.Labels.Map()
+			size := windowBytes + len(encode(at.Series.Metric)) + len(encode(tags))
 			for i := range ws {
-				if len(page.Metrics) == sel.limit {
+				room -= size
+				if len(page.Metrics) == sel.limit || room < 0 && len(page.Metrics) > 0 {
 					at.StartMS = ws[i].StartMS
 					page.NextCursor = at.encode()
 					return page, nil

@@ -3,6 +3,7 @@ package query
 import (
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -48,8 +49,8 @@ type params struct {
 }
 
 // parseParams splits a raw query string. Names other than the allowed ones, and
-// names that stand twice unless they are repeatable ("tags", "match"), are faults:
-// a misspelt parameter must not silently widen a query.
+// names that stand twice unless they are repeatable, which a * at the end of the allowed
+// name says, are faults: a misspelt parameter must not silently widen a query.
 func parseParams(raw string, allowed ...string) *params {
 	p := &params{}
 	if len(raw) > maxQueryBytes {
@@ -66,9 +67,10 @@ func parseParams(raw string, allowed ...string) *params {
 		switch {
 		case name == "":
 			p.fail("query", raw, "holds a value without a parameter's name")
+		case slices.Contains(allowed, name+"*"):
 		case !slices.Contains(allowed, name):
-			p.fail(name, vs[0], "is not a parameter of this address; it takes "+strings.Join(allowed, ", "))
-		case len(vs) > 1 && name != "tags" && name != "match":
+			p.fail(name, vs[0], "is not a parameter of this address; it takes "+strings.ReplaceAll(strings.Join(allowed, ", "), "*", ""))
+		case len(vs) > 1:
 			p.fail(name, vs[1], "stands twice, may stand once")
 		}
 		for _, v := range vs {
@@ -116,6 +118,10 @@ func (p *params) timeMS(name string, byDefault int64) int64 {
 		return byDefault
 	}
 	ms, err := strconv.ParseInt(v, 10, 64)
+	if hint := unitHint(v); hint != "" {
+		p.fail(name, v, hint)
+		return byDefault
+	}
 	if err != nil {
 		t, rfcErr := time.Parse(time.RFC3339Nano, v)
 		if rfcErr != nil {
@@ -129,6 +135,28 @@ func (p *params) timeMS(name string, byDefault int64) int64 {
 		return byDefault
 	}
 	return ms
+}
+
+// Numbers between these are seconds of 1973 to 5138. As milliseconds they would be of the
+// first weeks of 1970: who means those writes RFC 3339.
+const leastSeconds, mostSeconds = 1e8, 1e11
+
+// unitHint says what a time looks like that is not in milliseconds, or "": an empty list
+// would say that there is no data.
+func unitHint(text string) string {
+	v, err := strconv.ParseFloat(text, 64)
+	const bound = "must be milliseconds since 1970 or an RFC 3339 time, and looks like "
+	switch {
+	case err != nil || math.IsNaN(v) || math.IsInf(v, 0):
+		return ""
+	case v >= leastSeconds && v < mostSeconds:
+		return fmt.Sprintf("%sseconds: %.0f would be the milliseconds", bound, math.Floor(v*1000))
+	case v > maxTimeMS && v/1e3 <= maxTimeMS:
+		return fmt.Sprintf("%smicroseconds: %.0f would be the milliseconds", bound, math.Floor(v/1e3))
+	case v > maxTimeMS && v/1e6 <= maxTimeMS:
+		return fmt.Sprintf("%snanoseconds: %.0f would be the milliseconds", bound, math.Floor(v/1e6))
+	}
+	return ""
 }
 
 // timeRange reads a half-open range of window starts, ms: by default the hour

@@ -22,8 +22,6 @@ import (
 const (
 	defaultLimit = 1000
 	maxLimit     = 10000
-	// storeTimeout ends a request that the store keeps waiting.
-	storeTimeout = 30 * time.Second
 	// maxPoints is how many windows of a series a tier may have in a range and
 	// still be chosen for it: about what a screen can show.
 	maxPoints = 1500
@@ -31,9 +29,10 @@ const (
 
 // Deps is what the API needs. All fields are required.
 type Deps struct {
-	Store sinks.TierStore
-	Live  *Live
-	Tiers []windows.Tier // ascending by size, at least one
+	Config Config
+	Store  sinks.TierStore
+	Live   *Live
+	Tiers  []windows.Tier // ascending by size, at least one
 	// GroupLabels are the labels that name a series group, as route was configured.
 	GroupLabels []string
 	// Host is the name of this machine, whose series the page opens with.
@@ -47,6 +46,8 @@ type api struct {
 	now      func() time.Time
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	gate     *gate
+	answers  *answers
 }
 
 // New returns the handler of the page, the API and the live stream. It answers
@@ -61,9 +62,9 @@ type api struct {
 //
 // and 404 for the rest. It registers weir_query_* metrics and panics, as
 // prometheus.MustRegister does, when they are registered already.
-func New(d Deps) http.Handler { return newAPI(d, time.Now) }
+func New(d Deps) http.Handler { return newAPI(d, time.Now).handler() }
 
-func newAPI(d Deps, now func() time.Time) http.Handler {
+func newAPI(d Deps, now func() time.Time) *api {
 	a := &api{
 		Deps: d,
 		now:  now,
@@ -75,8 +76,15 @@ func newAPI(d Deps, now func() time.Time) http.Handler {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"handler"}),
 	}
-	d.Registerer.MustRegister(a.requests, a.seconds)
+	cut := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "weir_query_cut_total", Help: "Answers that were cut off because their clients took nothing while others waited.",
+	})
+	a.gate, a.answers = newGate(&d.Config), newAnswers(&d.Config, cut.Inc)
+	d.Registerer.MustRegister(a.requests, a.seconds, cut)
+	return a
+}
 
+func (a *api) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics/{id}", a.answer("metrics", a.metrics))
 	mux.HandleFunc("GET /api/v1/windows", a.answer("windows", a.windowsOf))
@@ -103,52 +111,94 @@ type faultBody struct {
 
 // answer wraps a handler that returns what to encode, or why not. A fault becomes
 // 400; anything else is the store's, is logged, and is told without its text,
-// which may name machines.
+// which may name machines. The handler runs when it is the client's turn, and its answer is
+// sent when there is room for it; its context ends with the client's connection.
 func (a *api) answer(name string, handle func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-		defer cancel()
-		body, err := handle(r.WithContext(ctx))
-		code := http.StatusOK
-		if err != nil {
-			code, body = a.refusal(r, err)
-		}
+		code, text, room := a.work(w, r, handle)
 		a.requests.WithLabelValues(name, strconv.Itoa(code)).Inc()
 		a.seconds.WithLabelValues(name).Observe(time.Since(began).Seconds())
-		writeJSON(w, code, body)
+		setJSON(w)
+		if room == nil {
+			w.WriteHeader(code)
+			_, _ = w.Write(text) // a refusal is short, and an error is the client's connection
+			return
+		}
+		a.answers.send(w, room, code, text)
 	}
 }
+
+// work returns the answer, and the room for sending it; none for a refusal.
+func (a *api) work(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) (code int, text []byte, room *sending) {
+	refused := func(err error) (int, []byte, *sending) {
+		code, body := a.refusal(r, err)
+		if code == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "5")
+		}
+		return code, encode(body), nil
+	}
+	leave, err := a.gate.enter(r.Context(), clientOf(r.RemoteAddr))
+	if err != nil {
+		return refused(err)
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(r.Context(), a.Config.Timeout.Std())
+	defer cancel()
+	body, err := handle(r.WithContext(ctx))
+	if err != nil {
+		return refused(err)
+	}
+	text = encode(body)
+	if room, err = a.answers.admit(r.Context(), http.NewResponseController(w), len(text)); err != nil {
+		return refused(err)
+	}
+	return http.StatusOK, text, room
+}
+
+// statusGone is nginx's for a client that hung up; it is only counted.
+const statusGone = 499
 
 func (a *api) refusal(r *http.Request, err error) (code int, body any) {
 	var f *fault
 	switch {
 	case errors.As(err, &f):
 		return http.StatusBadRequest, faultBody{errorBody{Status: "error", ErrorType: "bad_data", Message: f.Error()}, *f}
+	case errors.Is(err, errBusy):
+		return http.StatusServiceUnavailable, errorBody{Status: "error", ErrorType: "unavailable", Message: err.Error()}
+	case r.Context().Err() != nil:
+		return statusGone, errorBody{Status: "error", ErrorType: "canceled", Message: "the client is gone"}
 	case errors.Is(err, context.DeadlineExceeded):
 		code, body = http.StatusGatewayTimeout, errorBody{
 			Status: "error", ErrorType: "timeout",
-			Message: fmt.Sprintf("the store did not answer within %s; ask for a shorter range", storeTimeout),
+			Message: fmt.Sprintf("the store did not answer within %s (query.timeout); ask for a shorter range", a.Config.Timeout),
 		}
 	default:
 		code, body = http.StatusServiceUnavailable, errorBody{
 			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; weir's log says why",
 		}
 	}
-	if r.Context().Err() == nil || code == http.StatusGatewayTimeout {
-		a.Logger.Error("query failed", "path", r.URL.Path, "error", err)
-	}
+	a.Logger.Error("query failed", "path", r.URL.Path, "error", err)
 	return code, body
 }
 
-func writeJSON(w http.ResponseWriter, code int, body any) {
+func setJSON(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+}
+
+// encode writes a body as JSON, with a line break for people. It cannot fail: bodies hold
+// texts, numbers that may be infinite (see number) and times in range.
+func encode(body any) []byte {
+	text, _ := json.Marshal(body)
+	return append(text, '\n')
+}
+
+func writeJSON(w http.ResponseWriter, code int, body any) {
+	setJSON(w)
 	w.WriteHeader(code)
-	// The status is sent: an error here is the client's connection, and nobody is
-	// left to tell.
-	_ = json.NewEncoder(w).Encode(body)
+	_, _ = w.Write(encode(body)) // an error here is the client's connection
 }
 
 // number is a float64 in JSON; a sum that overflowed to infinity is null.

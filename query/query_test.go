@@ -367,6 +367,15 @@ func TestChooseTier(t *testing.T) {
 	}
 }
 
+// alertsAnswer is an alertsBody as its readers see it.
+type alertsAnswer struct {
+	Status string
+	Data   struct {
+		Alerts []alertBody
+		Total  int
+	}
+}
+
 func TestAlertsList(t *testing.T) {
 	f := newFixture(t)
 	put := func(name string, state schemas.AlertState, atMS, publishedMS int64) {
@@ -385,7 +394,7 @@ func TestAlertsList(t *testing.T) {
 	f.live.view["silent"].alert.Reason, f.live.view["silent"].alert.LastTrueMS = schemas.ReasonNoData, nowMS-2*hour
 	put("gone", schemas.Firing, nowMS, nowMS)
 	put("gone", schemas.Inactive, nowMS, nowMS)
-	body := decode[alertsBody](t, f.get(t, "/api/v1/alerts"))
+	body := decode[alertsAnswer](t, f.get(t, "/api/v1/alerts"))
 	var got []string
 	for _, a := range body.Data.Alerts {
 		got = append(got, a.Fingerprint)
@@ -403,7 +412,7 @@ func TestAlertsList(t *testing.T) {
 		a.Tier != "1m" || len(a.History) != 1 || a.History[0].At.UnixMilli() != nowMS-minute {
 		t.Errorf("alert %+v", a)
 	}
-	if few := decode[alertsBody](t, f.get(t, "/api/v1/alerts?limit=1")); len(few.Data.Alerts) != 1 || few.Data.Total != 5 {
+	if few := decode[alertsAnswer](t, f.get(t, "/api/v1/alerts?limit=1")); len(few.Data.Alerts) != 1 || few.Data.Total != 5 {
 		t.Errorf("limit 1: %d of %d", len(few.Data.Alerts), few.Data.Total)
 	}
 }

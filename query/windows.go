@@ -1,9 +1,12 @@
 package query
 
 import (
+	"fmt"
 	"net/http"
+	"strconv"
 
 	"weir/schemas"
+	"weir/sinks"
 )
 
 // windowBody is a window in JSON, in /api/v1/windows and in the live stream.
@@ -32,6 +35,9 @@ func newWindowBody(series string, w *schemas.Window) windowBody {
 	}
 }
 
+// windowBytes is about what a window's JSON takes at most, without its series.
+const windowBytes = 360
+
 func (a *api) windowsOf(r *http.Request) (any, error) {
 	p := parseParams(r.URL.RawQuery, "series", "tier", "from", "to", "limit")
 	s := p.series("series")
@@ -50,6 +56,10 @@ func (a *api) windowsOf(r *http.Request) (any, error) {
 		return nil, err
 	}
 	text := s.String()
+	if fit := a.Config.MaxAnswerBytes / (len(encode(text)) + windowBytes); len(ws) > fit {
+		return nil, newFault("limit", strconv.Itoa(limit), fmt.Sprintf("%d windows of this series are more than an answer of %d bytes holds (query.max_answer_bytes): ask for at most %d, or for a shorter range",
+			len(ws), a.Config.MaxAnswerBytes, fit))
+	}
 	body := make([]windowBody, len(ws))
 	for i := range ws {
 		body[i] = newWindowBody(text, &ws[i])
@@ -72,7 +82,7 @@ type seriesPage struct {
 }
 
 func (a *api) series(r *http.Request) (any, error) {
-	p := parseParams(r.URL.RawQuery, "metric", "match", "after", "limit")
+	p := parseParams(r.URL.RawQuery, "metric", "match*", "after", "limit")
 	metric, match, after := p.text("metric"), p.matchers("match"), p.text("after")
 	limit := p.limit("limit", defaultLimit, maxLimit)
 	if len(metric) > schemas.MaxNameBytes {
@@ -81,21 +91,35 @@ func (a *api) series(r *http.Request) (any, error) {
 	if p.fault != nil {
 		return nil, p.fault
 	}
-	// One more than asked for tells whether a page follows.
-	infos, err := a.Store.ListSeries(r.Context(), metric, match, after, limit+1)
-	if err != nil {
-		return nil, err
-	}
-	page := seriesPage{Series: make([]seriesBody, 0, min(limit, len(infos)))}
-	for i, info := range infos {
-		if i == limit {
-			page.After = page.Series[limit-1].Series
-			break
+	page := seriesPage{Series: make([]seriesBody, 0, min(limit, seriesChunk))}
+	for room := a.Config.MaxAnswerBytes; ; {
+		want := min(limit-len(page.Series), seriesChunk)
+		// One more than that tells whether a page follows.
+		infos, err := a.Store.ListSeries(r.Context(), metric, match, after, want+1)
+		if err != nil {
+			return nil, err
 		}
-		page.Series = append(page.Series, seriesBody{
-			Series: info.Series.String(), Metric: info.Series.Metric, Labels: info.Series.Labels.Map(),
-			Source: info.Source, FirstMS: info.FirstMS, LastMS: info.LastMS,
-		})
+		for i := range infos[:min(want, len(infos))] {
+			b := newSeriesBody(&infos[i])
+			if room -= len(encode(b)); room < 0 && len(page.Series) > 0 {
+				page.After = after
+				return page, nil
+			}
+			page.Series, after = append(page.Series, b), b.Series
+		}
+		if len(infos) <= want {
+			return page, nil
+		}
+		if len(page.Series) == limit {
+			page.After = after
+			return page, nil
+		}
 	}
-	return page, nil
+}
+
+func newSeriesBody(info *sinks.SeriesInfo) seriesBody {
+	return seriesBody{
+		Series: info.Series.String(), Metric: info.Series.Metric, Labels: info.Series.Labels.Map(),
+		Source: info.Source, FirstMS: info.FirstMS, LastMS: info.LastMS,
+	}
 }

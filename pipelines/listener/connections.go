@@ -27,6 +27,10 @@ func addrOf(remote string) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
+// sendBytes is what the system may hold of an answer that a client does not take: left to
+// itself, it takes megabytes for each.
+const sendBytes = 256 << 10
+
 // guard is a listener that bounds its connections, in all and for each client. When all
 // are taken, the client that has the most gives way: its oldest connection that has no
 // request under way is closed.
@@ -61,6 +65,9 @@ func (g *guard) Accept() (net.Conn, error) {
 		}
 		ip := addrOf(conn.RemoteAddr().String())
 		c := &guarded{Conn: conn, guard: g, client: clientOf(ip)}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetWriteBuffer(sendBytes) // a wish: the system may have its own mind
+		}
 		giveWay, ok := g.admit(c, g.free(ip))
 		if giveWay != nil {
 			_ = giveWay.Close() // its client is told by that

@@ -171,7 +171,10 @@ func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]
 	defer it.Close()
 	nowMS := s.now().UnixMilli()
 	var out []sinks.SeriesInfo
-	for ok := it.First(); ok && len(out) < limit; ok = it.Next() {
+	for ok, n := it.First(), 0; ok && len(out) < limit; ok, n = it.Next(), n+1 {
+		if n%checkEvery == 0 && ctx.Err() != nil {
+			return nil, fmt.Errorf("list series: %w", ctx.Err())
+		}
 		info, found, err := s.seriesAt(append([]byte{seriesKey}, it.Key()[len(prefix):]...))
 		if err != nil {
 			return nil, fmt.Errorf("list series: %w", err)

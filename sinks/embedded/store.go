@@ -24,6 +24,9 @@ const (
 	// sweepEvery is how often expired rows are looked for.
 	sweepEvery = 10 * time.Minute
 
+	// checkEvery is how many rows a scan reads before it looks whether it is still wanted.
+	checkEvery = 128
+
 	cacheBytes    = 32 << 20
 	memTableBytes = 16 << 20
 )
@@ -183,7 +186,10 @@ func (s *Store) readSlice(ctx context.Context, out []schemas.Window, slice []byt
 	}
 	defer it.Close()
 	var last []byte // start and part of the row before
-	for ok := it.First(); ok && len(out) <= limit; ok = it.Next() {
+	for ok, n := it.First(), 0; ok && len(out) <= limit; ok, n = it.Next(), n+1 {
+		if n%checkEvery == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		key := it.Key()[len(slice):]
 		if len(key) == tail && bytes.Equal(key[:16], last) {
 			continue // a lower revision of the same row

@@ -186,6 +186,9 @@ func (h *head) next() {
 	h.more = h.iter.Scan(&h.name, &h.metric, &h.source, &h.labels)
 }
 
+// checkEvery is how many rows a scan reads before it looks whether it is still wanted.
+const checkEvery = 128
+
 // listIndex merges the shards of one label's index, each of which is sorted.
 func (s *Store) listIndex(ctx context.Context, l schemas.Label, match map[string]string, after string, limit int) ([]sinks.SeriesInfo, error) {
 	heads := make([]head, cql.IndexShards)
@@ -198,7 +201,11 @@ func (s *Store) listIndex(ctx context.Context, l schemas.Label, match map[string
 		return nil
 	})
 	var out []sinks.SeriesInfo
-	for len(out) < limit {
+	for rows := 0; len(out) < limit; rows++ {
+		if rows%checkEvery == 0 && ctx.Err() != nil {
+			err = errors.Join(err, ctx.Err())
+			break
+		}
 		var first *head
 		for i := range heads {
 			if h := &heads[i]; h.more && (first == nil || h.name < first.name) {

@@ -204,6 +204,9 @@ func (s *Store) ReadWindows(ctx context.Context, source string, series schemas.S
 	labels := cql.LabelsText(series)
 	var out []schemas.Window
 	for bucket := tier.Bucket(fromMS); bucket <= tier.Bucket(toMS-1); bucket++ {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("read %s of %.200q: %w", tier.Table(), series.String(), err)
+		}
 		q := s.session.ContextQuery(ctx, s.text.read[tierMS], nil).
 			Bind(source, bucket, series.Metric, labels, fromMS, toMS)
 		q.PageSize(min(limit+1, maxPage))

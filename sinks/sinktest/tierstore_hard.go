@@ -169,4 +169,14 @@ func endedContext(k *kit) {
 	if !errors.Is(err, context.Canceled) {
 		k.Errorf("error %v, want %v", err, context.Canceled)
 	}
+	// A scan that nobody waits for ends, whatever it has found.
+	k.write(k.window(s, s10, k.past(s10, time.Minute)))
+	if ws, err := k.ReadWindows(ctx, k.run, s, s10, 0, 1<<60, 10); !errors.Is(err, context.Canceled) {
+		k.Errorf("read: %d windows, error %v, want %v", len(ws), err, context.Canceled)
+	}
+	for name, match := range map[string]map[string]string{s.Metric: nil, "": nil, "any": {"run": k.run}} {
+		if infos, err := k.ListSeries(ctx, strings.TrimPrefix(name, "any"), match, "", 10); !errors.Is(err, context.Canceled) {
+			k.Errorf("list of %q: %d series, error %v, want %v", name, len(infos), err, context.Canceled)
+		}
+	}
 }
