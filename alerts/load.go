@@ -20,6 +20,14 @@ type File struct {
 	Data []byte
 }
 
+// Bounds of rules, beside those of their labels and annotations (template.go) and
+// expressions (expression.go).
+const (
+	maxRules     = 20_000 // of all files
+	maxNameBytes = 256    // of a group's name, and of an alert's
+	maxForMS     = 365 * 24 * 3600 * 1000
+)
+
 // LoadConfig is what rules are checked against.
 type LoadConfig struct {
 	TiersMS []int64 // the windows' lengths, ms, smallest first; at least one
@@ -72,6 +80,7 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 		return nil, faults
 	}
 	rs := newRuleSet(l.rules)
+	rs.files = files
 	text := xxhash.New()
 	for _, f := range files {
 		_, _ = text.Write(f.Data) // a Digest's writes do not fail
@@ -81,11 +90,31 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	return rs, nil
 }
 
+// Cut reports the files that look as if they were only the beginning of what they were
+// when before was loaded (conf.Cut), as conf.Faults, or nil.
+func (rs *RuleSet) Cut(before *RuleSet) error {
+	var faults conf.Faults
+	for _, now := range rs.files {
+		i := slices.IndexFunc(before.files, func(f File) bool { return f.Name == now.Name })
+		if i < 0 {
+			continue
+		}
+		if why := conf.Cut(before.files[i].Data, now.Data); why != "" {
+			faults = append(faults, conf.Fault{File: now.Name, Bound: "looks cut: it " + why})
+		}
+	}
+	if faults == nil {
+		return nil
+	}
+	return faults
+}
+
 type loader struct {
 	tiersMS  []int64
 	gracesMS []int64
 	rules    []*rule
 	seen     map[string]string // where each rule was defined, by name
+	tooMany  bool              // that there are too many was said
 
 	doc   *conf.Doc // of the file at hand
 	file  string
@@ -93,21 +122,47 @@ type loader struct {
 }
 
 func (l *loader) load(f File) error {
-	var root yaml.Node
-	_ = yaml.Unmarshal(f.Data, &root) // only its kind is of interest; conf.Parse reports what is wrong
+	if len(f.Data) > conf.MaxRulesBytes {
+		return conf.Faults{{File: f.Name, Bound: fmt.Sprintf("is %d bytes long, must be at most %d", len(f.Data), conf.MaxRulesBytes)}}
+	}
 	var file fileYAML
 	at := "groups"
-	if len(root.Content) == 1 && root.Content[0].Kind == yaml.SequenceNode {
+	if IsList(f.Data) {
 		at = ""
 		l.doc = conf.Parse(f.Name, f.Data, &file.Groups)
 	} else {
 		l.doc = conf.Parse(f.Name, f.Data, &file)
 	}
 	l.file, l.lines = f.Name, splitLines(f.Data)
+	if file.Groups == nil && l.doc.Err() == nil {
+		l.doc.Fail(at, nil, "no groups: the file is empty or cut. A file that is meant to have no rules says so: groups: []")
+	}
 	for i, g := range file.Groups {
 		l.group(fmt.Sprintf("%s[%d]", at, i), &g)
 	}
+	if len(l.rules) > maxRules && !l.tooMany {
+		l.tooMany = true
+		l.doc.Fail(at, nil, fmt.Sprintf("%d rules so far, must be at most %d in all files", len(l.rules), maxRules))
+	}
 	return l.doc.Err()
+}
+
+// IsList reports whether a YAML file holds a list at its top, as a file of rules may. The
+// first thing in it that is no comment says so; what else is wrong is conf.Parse's to say.
+func IsList(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff")))
+		if len(line) == 0 || line[0] == '#' || line[0] == '%' {
+			continue
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("---")); ok {
+			if line = bytes.TrimSpace(rest); len(line) == 0 || line[0] == '#' {
+				continue
+			}
+		}
+		return line[0] == '[' || line[0] == '-' && (len(line) == 1 || line[1] == ' ' || line[1] == '\t')
+	}
+	return false
 }
 
 func splitLines(data []byte) [][]rune {
@@ -121,6 +176,11 @@ func splitLines(data []byte) [][]rune {
 func (l *loader) group(at string, g *groupYAML) {
 	if g.Name == "" {
 		l.doc.Fail(at+".name", nil, "must be given")
+	} else if len(g.Name) > maxNameBytes || !utf8.ValidString(g.Name) {
+		l.doc.Fail(at+".name", g.Name, fmt.Sprintf("must be UTF-8 text of at most %d bytes", maxNameBytes))
+	}
+	if g.Rules == nil {
+		l.doc.Fail(at+".rules", nil, "must be given; a group that is meant to have none says so: rules: []")
 	}
 	for i := range g.Rules {
 		l.rule(fmt.Sprintf("%s.rules[%d]", at, i), g.Name, &g.Rules[i])
@@ -139,6 +199,8 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 	}{{"for", y.For}, {"keep_firing_for", y.KeepFiringFor}, {"no_data", y.NoData}, {"tier", y.Tier}} {
 		if d.value < 0 {
 			l.doc.Fail(at+"."+d.field, d.value, "must be at least 0s")
+		} else if d.value.MS() > maxForMS {
+			l.doc.Fail(at+"."+d.field, d.value, "must be at most "+msText(maxForMS))
 		}
 	}
 	if y.By.Kind != 0 {
@@ -180,6 +242,9 @@ func (l *loader) name(at string, r *rule) {
 	switch {
 	case r.alert == "":
 		l.doc.Fail(at+".alert", nil, "must be given")
+		return
+	case len(r.alert) > maxNameBytes:
+		l.doc.Fail(at+".alert", r.alert, fmt.Sprintf("is %d bytes long, must be at most %d", len(r.alert), maxNameBytes))
 		return
 	case strings.Contains(r.alert, "/") || !utf8.ValidString(r.alert):
 		l.doc.Fail(at+".alert", r.alert, "must be UTF-8 text without /")

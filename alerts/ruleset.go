@@ -20,6 +20,7 @@ type RuleSet struct {
 	readers map[string][]*rule  // by metric, in the order of rules
 	tiers   map[int64]tierReads // by length in ms
 	hash    string
+	files   []File // that they were loaded from
 }
 
 // tierReads are the metrics that the rules on one tier read.
@@ -58,6 +59,9 @@ func (rs *RuleSet) Len() int { return len(rs.rules) }
 
 // Hash identifies what the files held, names apart: 16 hex digits.
 func (rs *RuleSet) Hash() string { return rs.hash }
+
+// Has reports whether there is a rule of that name (group/alert).
+func (rs *RuleSet) Has(name string) bool { return rs.byName[name] != nil }
 
 // Wants says whether any rule reads the metric.
 func (rs *RuleSet) Wants(metric string) bool { return len(rs.readers[metric]) > 0 }

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"weir/alerts"
 	"weir/collect"
 	"weir/pipelines/listener"
@@ -58,8 +56,11 @@ type Config struct {
 	// DeadLetter bounds what this process writes to the topic deadletter.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
 	Notify     Notify            `yaml:"notify"`
-	// Rules are the files with the alert rules, relative to this file.
+	// Rules are the files with the alert rules, relative to this file. A list that is
+	// given and empty is a config without rules.
 	Rules []string `yaml:"rules"`
+
+	text []byte // of the file when its rules were loaded last
 }
 
 // Notify is the section notify: how to deliver, and to whom.
@@ -158,10 +159,11 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 // conf.Faults, it returns what could be read.
 func read(file string) (*Config, []alerts.File, error) {
 	c := Default()
-	text, err := os.ReadFile(file)
+	text, err := conf.ReadFile(file, conf.MaxConfigBytes)
 	if err != nil {
 		return nil, nil, unreadable(file, err)
 	}
+	c.text = text
 	d := conf.Parse(file, text, &c)
 	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
 	c.Route.Samples, c.Collect.Samples = c.Samples, c.Samples
@@ -172,7 +174,7 @@ func read(file string) (*Config, []alerts.File, error) {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(file), name)
 		}
-		text, err := os.ReadFile(path)
+		text, err := conf.ReadFile(path, conf.MaxRulesBytes)
 		if err != nil {
 			d.Fail(fmt.Sprintf("rules[%d]", i), name, "must be readable: "+reason(err))
 			continue
@@ -195,46 +197,6 @@ func (c *Config) ruleConfig() alerts.LoadConfig {
 		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
 	}
 	return rules
-}
-
-// Check returns every fault of the files, each a config or rules, as conf.Faults,
-// or nil. Which it is shows at the top: rules are a list, or have groups.
-func Check(files ...string) error {
-	var all error
-	for _, file := range files {
-		all = joinFaults(all, check(file))
-	}
-	return all
-}
-
-func check(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return unreadable(file, err)
-	}
-	if !holdsRules(text) {
-		_, _, err = Load(file)
-		return err
-	}
-	c := Default()
-	_, err = alerts.Load(c.ruleConfig(), alerts.File{Name: file, Data: text})
-	return err
-}
-
-func holdsRules(text []byte) bool {
-	var top yaml.Node
-	if yaml.Unmarshal(text, &top) != nil || len(top.Content) == 0 {
-		return false // and Load says what is wrong
-	}
-	if top.Content[0].Kind == yaml.SequenceNode {
-		return true
-	}
-	for i := 0; i < len(top.Content[0].Content); i += 2 {
-		if top.Content[0].Content[i].Value == "groups" {
-			return true
-		}
-	}
-	return false
 }
 
 // joinFaults is all faults of both, or nil.

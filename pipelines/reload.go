@@ -5,16 +5,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/alerts"
+	"weir/schemas/conf"
 )
 
 // rules are those that the process goes by, which can be loaded again while it runs.
 type rules struct {
-	load func() (*alerts.RuleSet, error)
+	load func(before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error)
 	log  *slog.Logger
 
 	mu      sync.Mutex // one reload at a time
@@ -25,7 +27,15 @@ type rules struct {
 	loaded  *prometheus.GaugeVec
 }
 
-func newRules(first *alerts.RuleSet, load func() (*alerts.RuleSet, error), reg prometheus.Registerer, log *slog.Logger) *rules {
+// cutFiles is what is done with files that look cut.
+type cutFiles int
+
+const (
+	refuseCut cutFiles = iota
+	acceptCut
+)
+
+func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*alerts.RuleSet, error), reg prometheus.Registerer, log *slog.Logger) *rules {
 	r := &rules{load: load, log: log, current: first,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_rules_reloads_total",
 			Help: "Reloads of the rules by result: ok, or failed, which keeps the rules before."}, []string{"result"}),
@@ -50,14 +60,17 @@ func (r *rules) follow(use func(*alerts.RuleSet)) {
 
 // reload loads the rules and goes by them. If something is wrong with one of them it
 // returns all faults, and the rules stay as they are.
-func (r *rules) reload() error {
+func (r *rules) reload(cut cutFiles) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next, err := r.load()
+	next, err := r.load(r.current, cut)
 	if err != nil {
 		r.reloads.WithLabelValues("failed").Inc()
 		r.log.Error("rules not reloaded: those before stay", "rules", r.current.Len(), "hash", r.current.Hash(), "err", err)
 		return err
+	}
+	if gone := slices.DeleteFunc(r.current.Names(), next.Has); len(gone) > 0 {
+		r.log.Warn("rules are gone; their alerts resolve", "rules", len(gone), "names", gone[:min(len(gone), 20)])
 	}
 	r.current = next
 	if r.use != nil {
@@ -70,9 +83,19 @@ func (r *rules) reload() error {
 	return nil
 }
 
-// ServeHTTP answers POST /-/reload, as Prometheus does: 200, or 500 and all faults.
-func (r *rules) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	if err := r.reload(); err != nil {
+// ServeHTTP answers POST /-/reload, as Prometheus does: 200, or 500 and all faults. With
+// ?cut=accept, files that look cut are taken as they are.
+func (r *rules) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	cut := refuseCut
+	switch text := req.URL.Query().Get("cut"); text {
+	case "":
+	case "accept":
+		cut = acceptCut
+	default:
+		http.Error(w, fmt.Sprintf("cut=%q: must be accept", text), http.StatusBadRequest)
+		return
+	}
+	if err := r.reload(cut); err != nil {
 		http.Error(w, "the rules stay as they were:\n"+err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -86,15 +109,43 @@ func (r *rules) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 var errNoFile = errors.New("weir runs without a config file: there are no rules to reload")
 
 // LoadRules reads the rules again, of the files that the config file names now. They are
-// checked against c, which runs. The error is conf.Faults with every fault of all files.
-func (c *Config) LoadRules(file string) (*alerts.RuleSet, error) {
+// checked against c, which runs, and against those before: no alert resolves because a
+// file was found empty, missing or half written. The error is conf.Faults with every fault
+// of all files. It must not be called concurrently.
+func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error) {
 	if file == "" {
 		return nil, errNoFile
 	}
-	_, files, err := read(file)
+	next, files, err := read(file)
 	set, ruleErr := alerts.Load(c.ruleConfig(), files...)
 	if err := joinFaults(err, ruleErr); err != nil {
 		return nil, err
 	}
+	if cut == refuseCut {
+		if err := next.cut(c, file, set, before); err != nil {
+			return nil, err
+		}
+	}
+	c.text = next.text
 	return set, nil
+}
+
+// cut is why the files look cut, as conf.Faults, or nil. running is the config that
+// weir runs with.
+func (c *Config) cut(running *Config, file string, set, before *alerts.RuleSet) error {
+	var faults conf.Faults
+	if c.Rules == nil && before.Len() > 0 {
+		faults = append(faults, conf.Fault{File: file, Field: "rules", Bound: "names no files, and did before. If that is meant, write rules: []"})
+	} else if why := conf.Cut(running.text, c.text); why != "" {
+		faults = append(faults, conf.Fault{File: file, Bound: "looks cut: it " + why})
+	}
+	var of error
+	if faults != nil {
+		of = faults
+	}
+	err := joinFaults(of, set.Cut(before))
+	if errors.As(err, &faults) {
+		return append(faults, conf.Fault{Bound: "A file that is meant to end there: add a line at its end, a comment will do, or POST /-/reload?cut=accept"})
+	}
+	return err
 }

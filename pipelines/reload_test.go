@@ -138,6 +138,45 @@ func TestReload(t *testing.T) {
 	if code, body := reload(); code != http.StatusOK || !strings.HasPrefix(body, "rules: 3, hash ") {
 		t.Errorf("of what is loaded already: %d %s", code, body)
 	}
+	// What a deploy leaves half written changes nothing, and nothing resolves.
+	whole := map[string]string{}
+	for _, name := range []string{"weir.yaml", "a.yaml", "c.yaml"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole[name] = string(b)
+	}
+	a := whole["a.yaml"]
+	for i, c := range []struct{ name, text, want string }{
+		{"a.yaml", "", "a.yaml: groups: no groups"}, {"a.yaml", "# none\n", "no groups"}, {"a.yaml", "groups:\n", "no groups"},
+		{"a.yaml", a[:strings.Index(a, "  - {alert: stays")], "looks cut: it ends after"}, {"a.yaml", a[:strings.Index(a, " > 80")] + " > 8", "a.yaml"},
+		{"a.yaml", strings.TrimSuffix(strings.Replace(a, "70", "60", 1), "\n"), "no line break at its end"},
+		{"weir.yaml", "", "names no files, and did before"}, {"weir.yaml", "windows:\n", "names no files"}, {"weir.yaml", whole["weir.yaml"][:strings.Index(whole["weir.yaml"], "rules:")] + "rules:\n", "names no files"},
+		{"weir.yaml", strings.Replace(whole["weir.yaml"], "[a.yaml, c.yaml]", "[a.yaml]", 1)[:len(whole["weir.yaml"])-9], "weir.yaml: looks cut"},
+	} {
+		write(c.name, c.text)
+		if code, body := reload(); code != http.StatusInternalServerError || !strings.Contains(body, c.want) {
+			t.Errorf("%d: of a cut file: %d %s, want %s", i, code, body, c.want)
+		}
+		write(c.name, whole[c.name])
+	}
+	metrics(`weir_rules_reloads_total\{result="failed"\} 12`)
+	if again := states(map[string]string{"stays": "firing", "begins": "firing"}); again != first {
+		t.Errorf("an alert that stays fired at %s, and at %s after cut files", first, again)
+	}
+	// If it is meant, it is done.
+	write("a.yaml", a[:strings.Index(a, "  - {alert: stays")])
+	resp, err := http.Post("http://"+p.Config.HTTP+"/-/reload?cut=accept", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	write("c.yaml", "groups: []\n")
+	if code, body := reload(); resp.StatusCode != http.StatusOK || code != http.StatusOK || !strings.HasPrefix(body, "rules: 1, hash ") {
+		t.Errorf("what is meant: %s, then %d %s", resp.Status, code, body)
+	}
+	states(map[string]string{"stays": "resolved", "begins": "firing"})
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)

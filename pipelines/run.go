@@ -69,7 +69,9 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	defer p.server.Close()
 
-	p.rules = newRules(p.Rules, func() (*alerts.RuleSet, error) { return p.Config.LoadRules(p.File) }, p.reg, p.Log)
+	p.rules = newRules(p.Rules, func(before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error) {
+		return p.Config.LoadRules(p.File, before, cut)
+	}, p.reg, p.Log)
 	if slices.Contains(p.Roles, "window") {
 		p.server.reload.serve(p.rules)
 	}
@@ -118,7 +120,7 @@ func (p *Process) await(ctx context.Context) {
 			return
 		case <-p.Reload:
 			p.server.Reload()
-			_ = p.rules.reload() // it has logged what was wrong
+			_ = p.rules.reload(refuseCut) // it has logged what was wrong
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (s Secret) Reveal() (string, error) {
 	case literal:
 		return s.text, nil
 	case fromFile:
-		b, err := os.ReadFile(s.text)
+		b, err := ReadFile(s.text, maxSecretBytes)
 		if err != nil {
 			return "", fmt.Errorf("secret: %w", err)
 		}
