@@ -115,6 +115,16 @@ type Attempt struct {
 	Result string `json:"result"` // "202 accepted", or the error, without secrets
 }
 
+// Heard is what is known of whether a receiver heard of a transition.
+type Heard string
+
+// An entry without Heard is from a version of weir that did not note it.
+const (
+	HeardNo    Heard = "no"    // no call was made, or each was surely refused
+	HeardMaybe Heard = "maybe" // an answer was lost
+	HeardYes   Heard = "yes"
+)
+
 // Delivery is an entry of the notification ledger: one transition of one alert to
 // one receiver. Key: Delivery.Key.
 type Delivery struct {
@@ -122,9 +132,12 @@ type Delivery struct {
 	Fingerprint string         `json:"fingerprint"`
 	To          AlertState     `json:"to"` // firing or resolved
 	AtMS        int64          `json:"at_ms"`
+	Seq         int64          `json:"seq,omitempty"` // orders the entries of one receiver and alert; 0 before all others
 	Status      DeliveryStatus `json:"status"`
+	Heard       Heard          `json:"heard,omitempty"`
 	Attempts    []Attempt      `json:"attempts,omitempty"` // the last 16
 	Alert       *Alert         `json:"alert,omitempty"`    // while PENDING: what to send after a restart
+	Told        *Alert         `json:"told,omitempty"`     // of a trigger that ended: what was said, so that its end can name the same
 }
 
 // Key identifies the delivery in the ledger's compacted topic.

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"weir/schemas/plain"
 )
 
 const (
@@ -188,7 +190,7 @@ func shown(body []byte, mask *Mask) string {
 	if len(body) >= maxAnswer {
 		text = mask.Cut(text)
 	}
-	text = Printable(mask.Text(strings.Join(strings.Fields(mask.Text(text)), " ")))
+	text = plain.Text(mask.Text(strings.Join(strings.Fields(mask.Text(text)), " ")))
 	if len(text) > maxShown {
 		text = strings.ToValidUTF8(text[:maxShown], "") + "…"
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -207,17 +206,6 @@ func LabelText(labels map[string]string) string {
 	}
 	b.WriteByte('}')
 	return b.String()
-}
-
-// Printable replaces what a terminal would act on, control characters above all, by
-// the replacement character.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '\uFFFD'
-	}, s)
 }
 
 // TextLen is the length of s in UTF-16 code units: what receivers call

@@ -1,7 +1,9 @@
 package notify
 
 import (
+	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,17 +21,25 @@ type Config struct {
 	Retry Retry `yaml:"retry"`
 	// Concurrency is how many calls to one receiver are in flight at most. Default 4.
 	Concurrency int `yaml:"concurrency"`
-	// Queue is how many deliveries to one receiver may be pending; more are FAILED.
-	// Default 10,000.
+	// Queue is how many pending deliveries to one receiver have their alert in memory; any
+	// number more wait in the ledger. Default 10,000.
 	Queue int `yaml:"queue"`
+	// Urgency lists values of the label severity, the most urgent first: what a slow
+	// receiver is told first. "*" stands for every other value and for none.
+	Urgency []string `yaml:"urgency"`
 }
 
 // Retry is an exponential backoff: the wait doubles, and is spread by half of
 // itself both ways.
 type Retry struct {
-	Initial    conf.Duration `yaml:"initial"`     // first wait. Default 1s
-	Max        conf.Duration `yaml:"max"`         // longest wait, before the spread. Default 1m
-	MaxElapsed conf.Duration `yaml:"max_elapsed"` // from the first attempt to the last. Default 1h
+	Initial conf.Duration `yaml:"initial"` // first wait. Default 1s
+	Max     conf.Duration `yaml:"max"`     // longest wait, before the spread. Default 1m
+	// MaxElapsed bounds the waits and calls of one delivery that fails. Waiting because the
+	// receiver asks for it, or is down for all, does not count. Default 1h.
+	MaxElapsed conf.Duration `yaml:"max_elapsed"`
+	// RetryAfter is the longest pause that a receiver is granted when it asks for one
+	// (Retry-After); then it is asked again. Default 1m.
+	RetryAfter conf.Duration `yaml:"retry_after"`
 }
 
 // Default returns the defaults above.
@@ -38,9 +48,11 @@ func Default() Config {
 		MaxAge: conf.Duration(time.Hour),
 		Retry: Retry{
 			Initial: conf.Duration(time.Second), Max: conf.Duration(time.Minute), MaxElapsed: conf.Duration(time.Hour),
+			RetryAfter: conf.Duration(time.Minute),
 		},
 		Concurrency: 4,
 		Queue:       10_000,
+		Urgency:     []string{"critical", "page", "emergency", "fatal", "error", "*", "warning", "info"},
 	}
 }
 
@@ -55,7 +67,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	for _, f := range []struct {
 		field string
 		value conf.Duration
-	}{{".max_age", c.MaxAge}, {".retry.initial", c.Retry.Initial}, {".retry.max_elapsed", c.Retry.MaxElapsed}} {
+	}{{".max_age", c.MaxAge}, {".retry.initial", c.Retry.Initial}, {".retry.max_elapsed", c.Retry.MaxElapsed}, {".retry.retry_after", c.Retry.RetryAfter}} {
 		if f.value <= 0 {
 			d.Fail(at+f.field, f.value, "must be more than 0s")
 		}
@@ -69,4 +81,27 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.Queue < 1 {
 		d.Fail(at+".queue", c.Queue, "must be at least 1")
 	}
+	for i, v := range c.Urgency {
+		if v == "" || slices.Index(c.Urgency, v) < i {
+			d.Fail(fmt.Sprintf("%s.urgency[%d]", at, i), v, "must be a value that is not in the list before")
+		}
+	}
+}
+
+// urgency is the place of an alert with these labels in the config's list: 0 is the most
+// urgent. Upper and lower case are alike.
+func (p *Processor) urgency(labels map[string]string) int {
+	list := p.cfg.Urgency
+	is := func(value string) func(string) bool {
+		return func(v string) bool { return strings.EqualFold(v, value) }
+	}
+	if s := labels["severity"]; s != "" && s != "*" {
+		if i := slices.IndexFunc(list, is(s)); i >= 0 {
+			return i
+		}
+	}
+	if i := slices.Index(list, "*"); i >= 0 {
+		return i
+	}
+	return len(list)
 }

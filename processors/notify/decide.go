@@ -2,50 +2,249 @@ package notify
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"weir/schemas"
 )
 
-// unsent starts the result of a delivery that was FAILED without any call.
-const unsent = "not sent: "
+const (
+	// unsent starts the result of a delivery that was FAILED without any call.
+	unsent = "not sent: "
+	// reasonUnseen is the reason of a resolve whose transition was compacted away.
+	reasonUnseen = "ended unseen"
+	// maxAttempts is how many attempts an entry keeps.
+	maxAttempts = 16
+)
 
-// told says whether receivers hear of the transition at all.
+// planned is a delivery that observe found due, or ended, and that the ledger does not
+// have yet. The entry of it is known by its number.
+type planned struct {
+	l *lane
+	d *schemas.Delivery
+}
+
+// observation is one look at an alert's state, with the lock of its partition.
+type observation struct {
+	p     *Processor
+	part  *partition
+	key   string         // fingerprint
+	a     *schemas.Alert // nil: there is no such alert any more
+	nowMS int64
+	due   []planned
+}
+
+// observe returns what the state of an alert makes due. What to tell follows from the
+// ledger (who knows that it fires) and the state (does it), so that records which were
+// compacted away are not missed:
+//
+//   - Transitions that the alert's history has after the newest one that the ledger
+//     knows are told in their order, as if each had come in a record of its own.
+//   - Who has an open trigger is told the end when the alert does not fire any more, or
+//     is no more, whatever its labels are by now.
+//   - Who has an open trigger of an earlier firing is told the end of that first.
+//
+// A state that is older than the ledger, as a replay brings it, makes nothing due.
+func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS int64) []planned {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	delete(part.unsure, key)
+	o := &observation{p: p, part: part, key: key, a: a, nowMS: nowMS}
+	if a == nil {
+		o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: nowMS, Reason: reasonUnseen}, nil)
+		return o.due
+	}
+	all := transitions(a)
+	if older(a, all, part.alerts[key]) {
+		return nil
+	}
+	for _, t := range news(all, part.alerts[key]) {
+		switch {
+		case t.To == schemas.Firing:
+			o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: t.AtMS, Reason: reasonUnseen}, &t)
+			o.fire(t)
+		case told(t):
+			o.end(t, nil)
+		}
+	}
+	if a.State != schemas.Firing {
+		at := max(a.ResolvedMS, 0)
+		if at == 0 {
+			at = a.LastMS
+		}
+		o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: at, Reason: reasonUnseen}, nil)
+	}
+	return o.due
+}
+
+// told reports whether receivers hear of the transition at all.
 func told(t schemas.Transition) bool {
 	return t.To == schemas.Firing || t.To == schemas.Resolved && t.From == schemas.Firing
 }
 
-// newDelivery is the PENDING delivery of the alert's newest transition. It leaves
-// the history out, which no receiver is told, so that what fitted into a record of
-// alerts fits into one of the ledger.
-func newDelivery(a *schemas.Alert, receiver string) *schemas.Delivery {
-	told := *a
-	told.History = nil
-	return &schemas.Delivery{
-		Receiver: receiver, Fingerprint: a.Fingerprint, To: a.Last.To, AtMS: a.Last.AtMS,
-		Status: schemas.DeliveryPending, Alert: &told,
+// transitions is what the alert's record tells of its life, oldest first.
+func transitions(a *schemas.Alert) []schemas.Transition {
+	if n := len(a.History); n > 0 && a.History[n-1] == a.Last {
+		return a.History
+	}
+	return append(slices.Clip(a.History), a.Last)
+}
+
+// older reports whether the state is of before what a lane knows: a replay, or the late
+// write of a process that lost its partition.
+func older(a *schemas.Alert, all []schemas.Transition, lanes []*lane) bool {
+	newest := max(a.LastMS, a.LastTrueMS)
+	for _, t := range all {
+		newest = max(newest, t.AtMS)
+	}
+	for _, l := range lanes {
+		for i := len(l.entries) - 1; i >= 0; i-- {
+			e := &l.entries[i]
+			if e.unseen {
+				continue // weir's own; alerts never had it
+			}
+			if !has(all, e) && (e.atMS > newest || told(a.Last) && l.find(a.Last.To == schemas.Firing, a.Last.AtMS) != nil) {
+				return true
+			}
+			break
+		}
+	}
+	return false
+}
+
+func has(all []schemas.Transition, e *entry) bool {
+	return slices.ContainsFunc(all, func(t schemas.Transition) bool {
+		return t.AtMS == e.atMS && (t.To == schemas.Firing) == e.firing
+	})
+}
+
+// news is the part of all that may have to be told: what is after the newest transition
+// that a lane knows, or the newest of all. That a lane knows the newest does not mean that
+// all do: an alert's labels may by now match another receiver.
+func news(all []schemas.Transition, lanes []*lane) []schemas.Transition {
+	known := -1
+	for i, t := range all {
+		if told(t) && slices.ContainsFunc(lanes, func(l *lane) bool { return l.find(t.To == schemas.Firing, t.AtMS) != nil }) {
+			known = i
+		}
+	}
+	if known < 0 || known == len(all)-1 {
+		return all[len(all)-1:]
+	}
+	return all[known+1:]
+}
+
+// end enters the resolve of each open trigger but those of the firing except.
+func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
+	lanes := o.part.alerts[o.key]
+	for _, l := range lanes {
+		trigger := l.last()
+		if !l.open() || except != nil && trigger.atMS == except.AtMS {
+			continue
+		}
+		t := t
+		t.AtMS = max(t.AtMS, trigger.atMS)
+		for l.find(false, t.AtMS) != nil {
+			t.AtMS++
+		}
+		d := o.delivery(l, t)
+		d.Alert.FiredMS, d.Alert.ResolvedMS = trigger.atMS, t.AtMS
+		reason := ""
+		switch {
+		case l.r == nil:
+			reason = goneReason
+		case trigger.status == failedOff && trigger.heard == nobody:
+			reason = "its trigger was not sent either"
+			if !trigger.unsent {
+				reason = "its trigger was not accepted"
+			}
+		}
+		o.enter(l, d, reason)
+	}
+	if len(lanes) > 0 || o.a == nil || t != o.a.Last || !told(t) {
+		return
+	}
+	for _, r := range o.p.order { // nobody knows that it fired: so that it is seen in the ledger, and counted
+		if r.Matches(o.a.Labels) {
+			reason := "nobody was told that it fires"
+			if age := o.nowMS - t.AtMS; age > o.p.cfg.MaxAge.MS() {
+				reason = fmt.Sprintf("too old: resolved %v ago, max_age is %v", ms(age), o.p.cfg.MaxAge)
+			}
+			l := o.part.laneOf(o.p, r.ID(), o.key)
+			o.enter(l, o.delivery(l, t), reason)
+		}
 	}
 }
 
-// stale returns why a delivery that was not called yet must not be, or "".
-// entries is the ledger of the alert's partition; all times are ms.
-func stale(d *schemas.Delivery, entries map[string]entry, nowMS, maxAgeMS int64) string {
-	old := func(ms int64) bool { return nowMS-ms > maxAgeMS }
-	if d.To == schemas.Firing {
-		if seen := max(d.AtMS, d.Alert.LastTrueMS); old(seen) {
-			return fmt.Sprintf("too old: last true %v ago, max_age is %v", ms(nowMS-seen), ms(maxAgeMS))
+const goneReason = "the config has no such receiver any more"
+
+// fire enters the trigger for each receiver whose match the alert's labels have now.
+func (o *observation) fire(t schemas.Transition) {
+	matched := false
+	for _, r := range o.p.order {
+		if !r.Matches(o.a.Labels) {
+			continue
 		}
-		return ""
+		matched = true
+		l := o.part.laneOf(o.p, r.ID(), o.key)
+		if l.find(true, t.AtMS) != nil {
+			continue
+		}
+		seen := t.AtMS
+		if t == o.a.Last {
+			seen = max(seen, o.a.LastTrueMS)
+		}
+		reason := ""
+		if age := o.nowMS - seen; age > o.p.cfg.MaxAge.MS() {
+			reason = fmt.Sprintf("too old: last true %v ago, max_age is %v", ms(age), o.p.cfg.MaxAge)
+		}
+		l.urgency = o.p.urgency(o.a.Labels)
+		o.enter(l, o.delivery(l, t), reason)
 	}
-	trigger := schemas.Delivery{Receiver: d.Receiver, Fingerprint: d.Fingerprint, To: schemas.Firing, AtMS: d.Alert.FiredMS}
-	switch t, known := entries[trigger.Key()]; {
-	case known && t.unsent:
-		return "its trigger was not sent either"
-	case !known && old(d.AtMS):
-		return fmt.Sprintf("too old: resolved %v ago, max_age is %v", ms(nowMS-d.AtMS), ms(maxAgeMS))
+	if !matched && t == o.a.Last {
+		o.p.metrics.unmatched.Inc()
+		o.p.log.Warn("alert without a receiver", "rule", o.a.Rule, "fingerprint", o.a.Fingerprint, "to", t.To)
 	}
-	return ""
+}
+
+func (o *observation) delivery(l *lane, t schemas.Transition) *schemas.Delivery {
+	a := o.a
+	if a == nil { // what was told of it stands in the ledger, and is read when it is sent
+		a = &schemas.Alert{Fingerprint: o.key}
+	}
+	return deliveryOf(a, t, l.receiver)
+}
+
+// enter plans d, as FAILED if there is a reason not to send it.
+func (o *observation) enter(l *lane, d *schemas.Delivery, reason string) {
+	if reason != "" {
+		fail(d, o.nowMS, unsent+reason)
+	}
+	l.add(d)
+	o.due = append(o.due, planned{l, d})
+	for _, d := range l.collapse() {
+		addAttempt(d, o.nowMS, unsent+fmt.Sprintf("over, and %d newer transitions of the alert wait", maxWaiting))
+		o.due = append(o.due, planned{l, d})
+	}
+}
+
+// newDelivery is the PENDING delivery of the alert's newest transition.
+func newDelivery(a *schemas.Alert, receiver string) *schemas.Delivery {
+	return deliveryOf(a, a.Last, receiver)
+}
+
+// deliveryOf is the PENDING delivery of a transition of the alert. It leaves the history
+// out, which no receiver is told.
+func deliveryOf(a *schemas.Alert, t schemas.Transition, receiver string) *schemas.Delivery {
+	told := *a
+	if t != a.Last { // the newest is another: what it says of why is not about this one
+		told.Reason, told.LastTrueMS = "", min(a.LastTrueMS, t.AtMS)
+	}
+	told.History, told.Last, told.State = nil, t, t.To
+	return &schemas.Delivery{
+		Receiver: receiver, Fingerprint: a.Fingerprint, To: t.To, AtMS: t.AtMS,
+		Status: schemas.DeliveryPending, Heard: schemas.HeardNo, Alert: &told,
+	}
 }
 
 // fail ends a delivery without a call.
@@ -54,9 +253,6 @@ func fail(d *schemas.Delivery, nowMS int64, result string) {
 	addAttempt(d, nowMS, result)
 }
 
-// maxAttempts is how many attempts an entry keeps.
-const maxAttempts = 16
-
 func addAttempt(d *schemas.Delivery, nowMS int64, result string) {
 	d.Attempts = append(d.Attempts, schemas.Attempt{AtMS: nowMS, Result: result})
 	if over := len(d.Attempts) - maxAttempts; over > 0 {
@@ -64,19 +260,26 @@ func addAttempt(d *schemas.Delivery, nowMS int64, result string) {
 	}
 }
 
-// entry is what is remembered of a delivery.
-type entry struct {
-	status schemas.DeliveryStatus
-	unsent bool // FAILED, and surely no call was made
-	atMS   int64
-}
-
-func entryOf(d *schemas.Delivery) entry {
-	e := entry{status: d.Status, atMS: d.AtMS}
-	if n := len(d.Attempts); n > 0 {
-		e.unsent = d.Status == schemas.DeliveryFailed && strings.HasPrefix(d.Attempts[n-1].Result, unsent)
-	}
-	return e
-}
-
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// unneeded returns why the lane's i-th entry, its first pending one, need not be
+// sent when its turn has come, or "".
+func (l *lane) unneeded(i int, nowMS, maxAgeMS int64) string {
+	e := &l.entries[i]
+	if !e.firing {
+		if t := l.triggerOf(i); t != nil && t.status == failedOff && t.heard == nobody {
+			return "its trigger was not accepted"
+		}
+		return ""
+	}
+	end := l.after(i)
+	switch {
+	case end == nil:
+		return ""
+	case e.doubtful:
+		return fmt.Sprintf("too old: it fired %v ago, and is over", ms(nowMS-e.atMS))
+	case nowMS-end.atMS > maxAgeMS:
+		return fmt.Sprintf("over for %v before it could be told, max_age is %v", ms(nowMS-end.atMS), ms(maxAgeMS))
+	}
+	return ""
+}

@@ -1,7 +1,6 @@
 package notify
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -17,42 +16,6 @@ func TestTold(t *testing.T) {
 			if got := told(schemas.Transition{From: from, To: to}); got != want {
 				t.Errorf("%q to %q: told %v, want %v", from, to, got, want)
 			}
-		}
-	}
-}
-
-func TestStale(t *testing.T) {
-	const now, maxAge = 10_000_000, 3_600_000
-	trigger := func(atMS, lastTrueMS int64) *schemas.Delivery {
-		return &schemas.Delivery{To: schemas.Firing, AtMS: atMS, Alert: &schemas.Alert{LastTrueMS: lastTrueMS}}
-	}
-	resolve := func(atMS int64) *schemas.Delivery {
-		return &schemas.Delivery{To: schemas.Resolved, AtMS: atMS, Alert: &schemas.Alert{FiredMS: 1}}
-	}
-	key := (&schemas.Delivery{To: schemas.Firing, AtMS: 1}).Key()
-	for name, c := range map[string]struct {
-		d       *schemas.Delivery
-		trigger *entry
-		want    string
-	}{
-		"trigger at the bound":             {trigger(now-maxAge, 0), nil, ""},
-		"trigger beyond the bound":         {trigger(now-maxAge-1, 0), nil, "too old: last true 1h0m0.001s ago"},
-		"old trigger, still true":          {trigger(1, now-maxAge), nil, ""},
-		"trigger of the future":            {trigger(now+1, 0), nil, ""},
-		"resolve at the bound, no trigger": {resolve(now - maxAge), nil, ""},
-		"old resolve, no trigger":          {resolve(now - maxAge - 1), nil, "too old: resolved 1h0m0.001s ago"},
-		"old resolve, trigger submitted":   {resolve(1), &entry{status: schemas.DeliverySubmitted}, ""},
-		"old resolve, trigger pending":     {resolve(1), &entry{status: schemas.DeliveryPending}, ""},
-		"resolve, trigger failed":          {resolve(now), &entry{status: schemas.DeliveryFailed}, ""},
-		"resolve, trigger unsent":          {resolve(now), &entry{status: schemas.DeliveryFailed, unsent: true}, "its trigger was not sent"},
-	} {
-		entries := map[string]entry{}
-		if c.trigger != nil {
-			entries[key] = *c.trigger
-		}
-		got := stale(c.d, entries, now, maxAge)
-		if (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }
@@ -80,11 +43,11 @@ func TestConfig(t *testing.T) {
 	}
 	for _, c := range []struct{ yaml, want string }{
 		{"external_url: https://weir.example.org/x/\n  max_age: 2h\n  retry: {max: 1s}\n  concurrency: 1\n  queue: 1", ""},
-		{"external_url: weir\n  max_age: 0s\n  retry:\n    initial: -1s\n    max: -2s\n    max_elapsed: 0s\n  concurrency: 0\n  queue: 0",
+		{"external_url: weir\n  max_age: 0s\n  retry:\n    initial: -1s\n    max: -2s\n    max_elapsed: 0s\n    retry_after: 0s\n  concurrency: 0\n  queue: 0",
 			"f:2: notify.external_url: \"weir\": must be an http or https URL\nf:3: notify.max_age: \"0s\": must be more than 0s\n" +
 				"f:5: notify.retry.initial: \"-1s\": must be more than 0s\nf:6: notify.retry.max: \"-2s\": must be at least retry.initial, -1s\n" +
-				"f:7: notify.retry.max_elapsed: \"0s\": must be more than 0s\nf:8: notify.concurrency: \"0\": must be at least 1\n" +
-				"f:9: notify.queue: \"0\": must be at least 1"},
+				"f:7: notify.retry.max_elapsed: \"0s\": must be more than 0s\nf:8: notify.retry.retry_after: \"0s\": must be more than 0s\n" +
+				"f:9: notify.concurrency: \"0\": must be at least 1\nf:10: notify.queue: \"0\": must be at least 1"},
 		{"retry: {initial: 2s, max: 1s}", "f:2: notify.retry.max: \"1s\": must be at least retry.initial, 2s"},
 	} {
 		file.Notify = Default()

@@ -1,93 +1,223 @@
 package notify
 
 import (
+	"context"
 	"errors"
-	"sync"
+	"math/rand/v2"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/schemas"
 	"weir/sinks"
 )
 
-// receiver is a sinks.Receiver with its bounds.
-type receiver struct {
-	sinks.Receiver
-	slots   chan struct{} // one for each call in flight
-	gauge   prometheus.Gauge
-	mu      sync.Mutex
-	pending int
-	holdTo  time.Time // Retry-After: no call before
-}
+// readAgain is how long to wait when an alert could not be read back from the ledger.
+const readAgain = time.Second
 
-func newReceiver(r sinks.Receiver, concurrency int, gauge prometheus.Gauge) *receiver {
-	return &receiver{Receiver: r, slots: make(chan struct{}, concurrency), gauge: gauge}
-}
-
-// reserve counts one more pending delivery, unless there are limit.
-func (r *receiver) reserve(limit int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.pending >= limit {
-		return false
+// begin has the lane's first pending entry delivered, in a goroutine of its own.
+func (p *Processor) begin(c *channel, l *lane) {
+	if !l.part.join() {
+		c.done(nil)
+		return
 	}
-	r.pending++
-	r.gauge.Inc()
-	return true
+	go func() {
+		defer l.part.running.Done()
+		learn, due, again := p.attempt(c, l)
+		c.done(learn)
+		if again {
+			p.schedule(l, due)
+		}
+	}()
 }
 
-// force counts one more pending delivery, which the ledger already has.
-func (r *receiver) force() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending++
-	r.gauge.Inc()
-}
-
-func (r *receiver) release(n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.pending -= n
-	r.gauge.Sub(float64(n))
-}
-
-// hold keeps every call to the receiver back until t.
-func (r *receiver) hold(t time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t.After(r.holdTo) {
-		r.holdTo = t
+// attempt ends what the lane need not send, and makes one call for what it must. It
+// returns what the call showed of the receiver, and whether and when the lane has to come
+// again.
+func (p *Processor) attempt(c *channel, l *lane) (learn func(*pace, time.Time), due time.Time, again bool) {
+	for {
+		e, reason, ok := l.take(time.Now().UnixMilli(), p.cfg.MaxAge.MS())
+		switch {
+		case !ok:
+			return nil, due, false
+		case reason == "":
+			return p.send(c, l, e)
+		case e.heard == nobody:
+			reason = unsent + reason
+		}
+		d := l.bare(&e)
+		fail(d, time.Now().UnixMilli(), reason)
+		if !p.finish(l, d) {
+			return nil, due, false
+		}
 	}
 }
 
-func (r *receiver) heldFor() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Until(r.holdTo)
+// take returns the lane's first pending entry, if it is in the ledger, and makes the
+// lane the caller's until schedule. The reason says why the entry need not be sent, or is "".
+func (l *lane) take(nowMS, maxAgeMS int64) (e entry, reason string, ok bool) {
+	l.part.mu.Lock()
+	defer l.part.mu.Unlock()
+	head, i := l.head()
+	l.calling = head != nil && head.offset != unwritten
+	if !l.calling {
+		return e, "", false
+	}
+	return *head, l.unneeded(i, nowMS, maxAgeMS), true
 }
 
-// turn waits until a call may be made, and takes a slot, which the caller gives
-// back. It is false, without a slot, if stop came first.
-func (r *receiver) turn(stop <-chan struct{}) bool {
-	select {
-	case <-stop: // before a free slot, if both are there
-		return false
-	default:
+// send makes one call for the lane's first pending entry e.
+func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.Time), due time.Time, again bool) {
+	d, err := p.whole(l, e)
+	if err != nil {
+		if l.part.calls.Err() != nil {
+			return nil, due, false
+		}
+		p.log.Error("alert not read back from the ledger, trying again", "receiver", l.receiver, "fingerprint", l.fingerprint, "error", err)
+		return nil, time.Now().Add(readAgain), true
 	}
-	select {
-	case <-stop:
-		return false
-	case r.slots <- struct{}{}:
+	n := &sinks.Notification{
+		Alert: d.Alert, Receiver: l.r.Name, To: d.To, AtMS: d.AtMS, ExternalURL: p.cfg.ExternalURL,
 	}
-	for held := r.heldFor(); held > 0; held = r.heldFor() {
-		if !wait(held, stop) {
-			<-r.slots
+	began := time.Now()
+	result, err := l.r.Notifier.Notify(l.part.calls, n)
+	now := time.Now()
+	if err != nil && l.part.calls.Err() != nil {
+		return nil, due, false // nobody knows whether it arrived
+	}
+	wait, learn := p.judge(l, d, result, err, began, now)
+	if !p.finish(l, d) {
+		return learn, due, false
+	}
+	return learn, now.Add(wait), true
+}
+
+// judge notes an attempt in d. It returns how long to wait for the next, if d did not
+// end, and what the attempt says of the receiver.
+func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error, began, now time.Time) (time.Duration, func(*pace, time.Time)) {
+	answered := func(c *pace, now time.Time) { c.answered(now) }
+	name := l.r.Name
+	if err == nil {
+		d.Status, d.Heard = schemas.DeliverySubmitted, schemas.HeardYes
+		addAttempt(d, now.UnixMilli(), result)
+		p.metrics.attempts.WithLabelValues(name, "accepted").Inc()
+		p.metrics.delay.WithLabelValues(name).Observe(float64(now.UnixMilli()-d.AtMS) / 1000)
+		p.metrics.misconfigured.WithLabelValues(name).Set(0)
+		return 0, answered
+	}
+	addAttempt(d, now.UnixMilli(), err.Error())
+	var de *sinks.DeliveryError
+	if !errors.As(err, &de) {
+		de = &sinks.DeliveryError{MaybeTaken: true, Err: err}
+	}
+	if de.MaybeTaken {
+		d.Heard = schemas.HeardMaybe
+	}
+	retry := p.cfg.Retry
+	switch {
+	case de.Later():
+		// The receiver speaks of all calls, not of this one: nothing counts against it.
+		p.metrics.attempts.WithLabelValues(name, "later").Inc()
+		asked := min(de.RetryAfter, retry.RetryAfter.Std())
+		if asked <= 0 {
+			asked = min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std())
+		}
+		l.tries++
+		p.log.Warn("receiver asks for a pause", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "pause", asked, "error", err)
+		return 0, func(c *pace, now time.Time) { c.later(now, began, asked) }
+	case !de.Retryable && !de.Misconfigured:
+		d.Status = schemas.DeliveryFailed
+		p.metrics.attempts.WithLabelValues(name, "refused").Inc()
+		return 0, answered
+	}
+	outcome, level := "retry", p.log.Warn
+	if de.Misconfigured {
+		outcome, level = "misconfigured", p.log.Error
+		p.metrics.misconfigured.WithLabelValues(name).Set(1)
+	}
+	p.metrics.attempts.WithLabelValues(name, outcome).Inc()
+	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))
+	l.tries++
+	l.spent += wait + now.Sub(began)
+	failed := func(c *pace, now time.Time) { c.failed(now, l, retry.Initial.Std(), retry.Max.Std()) }
+	if l.spent > retry.MaxElapsed.Std() {
+		d.Status = schemas.DeliveryFailed
+		return 0, failed
+	}
+	level("delivery will be retried", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "to", d.To,
+		"outcome", outcome, "attempts", len(d.Attempts), "wait", wait, "error", err)
+	return wait, failed
+}
+
+// spread is d, spread by half of itself both ways.
+func spread(d time.Duration) time.Duration {
+	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
+}
+
+// finish enters d, the lane's first pending entry, in the ledger as it is now. It is
+// false when the partition was given up before that was acknowledged.
+func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
+	if d.Status != schemas.DeliveryPending && d.To == schemas.Firing && d.Heard != schemas.HeardNo {
+		d.Told = d.Alert
+	}
+	r := ledgerRecord(d, l.part.id)
+	for {
+		err := p.writeOne(l.part.calls, r, d)
+		if err == nil {
+			break
+		}
+		if l.part.calls.Err() != nil {
+			return false
+		}
+		p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "error", err)
+		if !wait(p.cfg.Retry.Initial.Std(), l.part.calls.Done()) {
 			return false
 		}
 	}
+	l.part.mu.Lock()
+	head, i := l.head()
+	fresh := entryOf(d)
+	if fresh.status == pending {
+		l.hold(head, d, len(r.Value), p.cfg.Queue)
+		head.heard, head.offset, head.labels = fresh.heard, r.Offset, fresh.labels
+	} else {
+		l.drop(head)
+		fresh.offset, fresh.unseen = r.Offset, head.unseen
+		if fresh.labels == 0 {
+			fresh.labels = head.labels
+		}
+		l.entries[i] = fresh
+		l.tries, l.spent = 0, 0
+	}
+	keys := l.trim(time.Now().UnixMilli(), p.keepMS())
+	l.part.mu.Unlock()
+	p.forget(l.part, keys)
+	if d.Status != schemas.DeliveryPending {
+		l.r.waiting.Add(-1)
+		l.r.channel.gauge.Dec()
+		p.report(d)
+	}
 	return true
+}
+
+// schedule has the lane's first pending entry delivered at due, if it has one that is
+// in the ledger and whose alert is known to fire.
+func (p *Processor) schedule(l *lane, due time.Time) {
+	l.part.mu.Lock()
+	defer l.part.mu.Unlock()
+	l.calling = false
+	p.scheduleLocked(l, due)
+}
+
+// scheduleLocked is schedule of a lane that is nobody's, with the lock of its partition.
+func (p *Processor) scheduleLocked(l *lane, due time.Time) {
+	e, i := l.head()
+	if e == nil || l.calling || l.r == nil || e.offset == unwritten || l.part.stopped {
+		return
+	}
+	end := l.after(i)
+	if e.doubtful && end == nil {
+		return
+	}
+	l.r.channel.put(l, e.firing, end != nil, l.urgency, due)
 }
 
 // wait returns true after d, or false when stop came first.
@@ -100,100 +230,6 @@ func wait(d time.Duration, stop <-chan struct{}) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// deliver makes d until it ends, and writes how. It is false when the partition
-// stopped first: d is PENDING in the ledger still.
-func (p *Processor) deliver(part *partition, r *receiver, d *schemas.Delivery) bool {
-	n := &sinks.Notification{
-		Alert: d.Alert, Receiver: r.Name, To: d.To, AtMS: d.AtMS, ExternalURL: p.cfg.ExternalURL,
-	}
-	waits := backoff.ExponentialBackOff{
-		InitialInterval: p.cfg.Retry.Initial.Std(), MaxInterval: p.cfg.Retry.Max.Std(),
-		Multiplier: 2, RandomizationFactor: 0.5,
-	}
-	var first time.Time
-	for {
-		if !r.turn(part.stopping) {
-			return false
-		}
-		if first.IsZero() {
-			first = time.Now()
-		}
-		result, err := r.Notifier.Notify(part.calls, n)
-		<-r.slots
-		if err != nil && part.calls.Err() != nil {
-			return false // nobody knows whether it arrived
-		}
-		again := p.judge(r, d, result, err, waits.NextBackOff(), time.Since(first))
-		if !p.write(part, d) {
-			return false
-		}
-		if again == 0 {
-			return true
-		}
-		if !wait(again, part.stopping) {
-			return false
-		}
-	}
-}
-
-// judge notes an attempt in d and returns how long to wait for the next, or 0
-// when d ended.
-func (p *Processor) judge(r *receiver, d *schemas.Delivery, result string, err error, next, elapsed time.Duration) time.Duration {
-	now := time.Now()
-	if err == nil {
-		d.Status = schemas.DeliverySubmitted
-		addAttempt(d, now.UnixMilli(), result)
-		p.metrics.attempts.WithLabelValues(r.Name, "accepted").Inc()
-		p.metrics.delay.WithLabelValues(r.Name).Observe(float64(now.UnixMilli()-d.AtMS) / 1000)
-		return 0
-	}
-	addAttempt(d, now.UnixMilli(), err.Error())
-	var de *sinks.DeliveryError
-	if !errors.As(err, &de) || !de.Retryable {
-		d.Status = schemas.DeliveryFailed
-		p.metrics.attempts.WithLabelValues(r.Name, "refused").Inc()
-		return 0
-	}
-	p.metrics.attempts.WithLabelValues(r.Name, "retry").Inc()
-	if de.RetryAfter > 0 {
-		r.hold(now.Add(min(de.RetryAfter, p.cfg.Retry.MaxElapsed.Std())))
-		next = max(next, de.RetryAfter)
-	}
-	if elapsed+next > p.cfg.Retry.MaxElapsed.Std() {
-		d.Status = schemas.DeliveryFailed
-		return 0
-	}
-	p.log.Warn("delivery will be retried", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "to", d.To,
-		"attempts", len(d.Attempts), "wait", next, "error", err)
-	return next
-}
-
-// write enters d in the ledger and is false when the partition was given up
-// before that was acknowledged. Other errors are tried again: an entry that is
-// missing would be told twice.
-func (p *Processor) write(part *partition, d *schemas.Delivery) bool {
-	for {
-		err := p.out.ProduceSync(part.calls, ledgerRecord(d, part.id)).FirstErr()
-		if err == nil {
-			break
-		}
-		if part.calls.Err() != nil {
-			return false
-		}
-		p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "error", err)
-		if !wait(p.cfg.Retry.Initial.Std(), part.calls.Done()) {
-			return false
-		}
-	}
-	part.mu.Lock()
-	part.entries[d.Key()] = entryOf(d)
-	part.mu.Unlock()
-	if d.Status != schemas.DeliveryPending {
-		p.report(d)
-	}
-	return true
 }
 
 // report counts and logs a delivery that ended.
@@ -211,9 +247,75 @@ func (p *Processor) report(d *schemas.Delivery) {
 	}
 	p.metrics.deliveries.WithLabelValues(name, string(d.To), outcome).Inc()
 	level := p.log.Error
-	if outcome == submitted {
+	switch outcome {
+	case submitted:
 		level = p.log.Info
+	case notSent:
+		level = p.log.Warn
 	}
-	level("delivery "+outcome, "receiver", d.Receiver, "rule", d.Alert.Rule, "fingerprint", d.Fingerprint, "to", d.To,
+	rule := ""
+	if d.Alert != nil {
+		rule = d.Alert.Rule
+	}
+	level("delivery "+outcome, "receiver", d.Receiver, "rule", rule, "fingerprint", d.Fingerprint, "to", d.To,
 		"result", d.Attempts[len(d.Attempts)-1].Result)
+}
+
+// whole is the delivery of an entry with the alert to send. A resolve gets the labels
+// that its trigger had: receivers know the alert by them.
+func (p *Processor) whole(l *lane, e entry) (*schemas.Delivery, error) {
+	d := e.held
+	if d == nil {
+		var err error
+		if d, err = p.readBack(l.part, e.offset, l.bare(&e)); err != nil {
+			return nil, err
+		}
+	}
+	if d.Alert == nil {
+		d.Alert = &schemas.Alert{Fingerprint: l.fingerprint}
+	}
+	d.Heard = heardNames[e.heard]
+	if d.To == schemas.Firing {
+		return d, nil
+	}
+	l.part.mu.Lock()
+	var trigger entry
+	if _, i := l.head(); l.triggerOf(i) != nil {
+		trigger = *l.triggerOf(i)
+	}
+	l.part.mu.Unlock()
+	if trigger.labels != 0 && trigger.labels != hashLabels(d.Alert.Labels) && trigger.offset != unwritten {
+		t, err := p.readBack(l.part, trigger.offset, l.bare(&trigger))
+		if err != nil {
+			return nil, err
+		}
+		asTold(d.Alert, t.Told)
+	}
+	if d.Alert.Rule == "" {
+		d.Alert.Rule = "unknown" // of an alert that is no more, told by a version that did not note what it told
+	}
+	return d, nil
+}
+
+// asTold has the alert of a resolve say what its trigger said, which is all there is of
+// an alert that is no more.
+func asTold(a, told *schemas.Alert) {
+	if told == nil {
+		return
+	}
+	if a.Rule == "" {
+		last, resolved := a.Last, a.ResolvedMS
+		*a = *told
+		a.State, a.Last, a.ResolvedMS = last.To, last, resolved
+		return
+	}
+	a.Labels = told.Labels
+}
+
+// forget deletes entries from the ledger. One that stays after a failure is deleted
+// again when the ledger is read the next time.
+func (p *Processor) forget(part *partition, keys []string) {
+	for _, key := range keys {
+		p.out.Produce(context.Background(), tombstone(part.id, key), nil)
+	}
 }

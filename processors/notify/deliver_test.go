@@ -94,15 +94,31 @@ func TestGivesUpAfterMaxElapsed(t *testing.T) {
 	}
 }
 
-func TestRetryAfterBeyondMaxElapsedEndsIt(t *testing.T) {
+// TestLongRetryAfterIsBounded: a provider that asks for two hours is asked again when
+// the bound has passed, and nothing is lost.
+func TestLongRetryAfterIsBounded(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
-	pd.Script(sinktest.Throttle("3600"))
-	b.run(t, quick(), toPagerDuty(pd))
-	a := alertNow(1, 0)
-	b.publish(t, a)
-	if d := b.awaitStatus(t, a, "pd", schemas.DeliveryFailed); len(d.Attempts) != 1 {
-		t.Errorf("attempts %+v, want one", d.Attempts)
+	pd.Script(sinktest.Throttle("7200"), sinktest.Throttle("Fri, 31 Dec 9999 23:59:59 GMT"), sinktest.Throttle("-5"), sinktest.Throttle("soon"))
+	cfg := quick()
+	cfg.Retry.RetryAfter = conf.Duration(200 * time.Millisecond)
+	cfg.Retry.MaxElapsed = conf.Duration(10 * time.Millisecond) // a pause does not count
+	b.run(t, cfg, toPagerDuty(pd))
+	first, second := alertNow(1, 0), alertNow(2, 0)
+	b.publish(t, first)
+	eventually(t, "the 429 is in the ledger", func() bool { return len(b.newest(t, first, "pd").Attempts) >= 1 })
+	b.publish(t, second)
+	for _, a := range []*schemas.Alert{first, second} {
+		b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
+	}
+	rs := pd.Requests()
+	for i := 1; i <= 2; i++ {
+		if got := rs[i].At.Sub(rs[i-1].At); got < 200*time.Millisecond || got > 10*time.Second {
+			t.Errorf("call %d came %v after the one before, the bound is 200ms", i, got)
+		}
+	}
+	if len(rs) != 6 {
+		t.Errorf("%d requests, want 4 that were throttled and 2", len(rs))
 	}
 }
 
@@ -178,37 +194,30 @@ func TestOneSlowReceiverHoldsUpNoOther(t *testing.T) {
 	cfg.Queue, cfg.Concurrency = 3, 2
 	i := b.run(t, cfg, toPagerDuty(pd), toWebhook(hook))
 	for n := range 8 {
-		b.publish(t, alertNow(n, 0)) // one after the other: a burst would fill pd's queue too
-		eventually(t, fmt.Sprintf("alert %d is told to pd", n), func() bool { return len(pd.Alerts()) == n+1 && i.pendingOf("pd") == 0 })
+		b.publish(t, alertNow(n, 0))
 	}
+	eventually(t, "all are told to pd", func() bool { return len(pd.Alerts()) == 8 && i.pendingOf("pd") == 0 })
 	hook.AwaitRequests(t, 2)
-	refused := 0
-	for n := range 8 {
-		if d := b.newest(t, alertOf(b, t, n), "hook"); d.Status == schemas.DeliveryFailed {
-			refused++
-			if !strings.Contains(d.Attempts[0].Result, "3 deliveries are pending") {
-				t.Errorf("refused as %q", d.Attempts[0].Result)
-			}
-		}
+	if len(hook.Requests()) != 2 || i.pendingOf("hook") != 8 {
+		t.Errorf("%d calls, %d pending: want 2, 8", len(hook.Requests()), i.pendingOf("hook"))
 	}
-	if refused != 5 || len(hook.Requests()) != 2 || i.pendingOf("hook") != 3 {
-		t.Errorf("%d refused, %d calls, %d pending: want 5 of 8, 2, 3", refused, len(hook.Requests()), i.pendingOf("hook"))
+	if held := i.receivers["hook"].held.Load(); held > 3 {
+		t.Errorf("%d alerts are held in memory, queue is 3", held)
 	}
-	if got := i.count("hook", "firing", notSent); got != 5 {
-		t.Errorf("counted %v unsent, want 5", got)
+	if got := counted(i.metrics.attempts.WithLabelValues("pd", "accepted")); got != 8 {
+		t.Errorf("counted %v accepted, want 8", got)
 	}
 	i.stop(t)
-	if i.pendingOf("hook") != 0 {
-		t.Errorf("%d pending after the end, want 0", i.pendingOf("hook"))
+	if i.pendingOf("hook") != 0 || i.memory.bytes.Load() != 0 {
+		t.Errorf("%d pending, %d bytes held after the end, want 0", i.pendingOf("hook"), i.memory.bytes.Load())
+	}
+	b.run(t, cfg, toPagerDuty(pd), toWebhook(sinktest.NewWebhook(t, "")))
+	for n := range 8 {
+		b.awaitStatus(t, alertOf(b, t, n), "hook", schemas.DeliverySubmitted)
 	}
 }
 
-func (i *instance) pendingOf(id string) int {
-	r := i.receivers[id]
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.pending
-}
+func (i *instance) pendingOf(id string) int { return int(i.receivers[id].waiting.Load()) }
 
 // alertOf reads back the alert that was published as number n.
 func alertOf(b *broker, t *testing.T, n int) *schemas.Alert {

@@ -4,16 +4,23 @@
 //
 // # What is told
 //
-// An alert whose newest transition is to firing, or from firing to resolved, is
-// told to every receiver whose match labels it has. An alert without a receiver
-// is counted.
+// An alert's transition to firing is told to every receiver whose match labels it has
+// then, and its end to exactly those who were told that it fires: whatever its labels, the
+// rules or the receiver's match have become since, in the words of the trigger. What is due
+// follows from the ledger (who knows that it fires) and the alert's state (does it), not
+// from the newest record alone, whose predecessors may be compacted away (observe). An
+// instance that is given a partition looks up the alerts that the ledger holds for firing by
+// reading alerts from its start (survey). An alert without a receiver is counted; so is the
+// end that a receiver which the config has no more should have been told.
 //
 // A firing transition is not told, but entered as FAILED "too old", when neither it
 // nor the last window in which the alert was true is within max_age of the wall
 // clock: replaying old data pages nobody, while an alert that is still true after
-// an outage of weir does page. A resolve is told however old it is when its trigger
-// was told, since an incident that stays open is worse; it is entered as FAILED when its
-// trigger was too old, or is unknown while the resolve itself is older than max_age.
+// an outage of weir does page. A trigger whose alert is over is still sent, and then its
+// end, for max_age: PagerDuty opens an incident and closes it, a webhook and the console get
+// a whole record, a phone learns what it missed. After that neither is sent, if the trigger
+// surely did not arrive. The end of a trigger that may have arrived is told however old it is,
+// since an incident that stays open is worse.
 //
 // # How often
 //
@@ -24,18 +31,34 @@
 // in the ledger is never started again by a replay of alerts. What is PENDING when an instance
 // starts, or is given the partition, is delivered again. So every transition is
 // told at least once. It is told twice only if weir dies between a call and its
-// entry, or an answer is lost: PagerDuty recognizes the second by its dedup_key and
-// a webhook may by fingerprint and startsAt; SMS and voice calls cannot.
+// entry, an answer is lost, or an entry of the ledger cannot be read: PagerDuty recognizes the
+// second by its dedup_key and a webhook may by fingerprint and startsAt; SMS and voice calls cannot.
 //
-// # Order and failure
+// # Order and pace
 //
 // For one receiver and one alert, deliveries are made in order and one at a time: a
 // resolve waits until its trigger is SUBMITTED or FAILED. Different alerts and
-// receivers do not wait for each other; each receiver has a bounded number of
-// calls in flight and of deliveries pending, beyond which a delivery is FAILED.
-// Errors that are retryable (sinks.DeliveryError) are retried with exponential
-// backoff and jitter until max_elapsed. Retry-After is honoured, and holds all
-// calls to the receiver; one that reaches beyond max_elapsed ends the delivery.
+// receivers do not wait for each other. What waits stands in the ledger; memory holds an index
+// of about 300 B for each alert and receiver, and bounded numbers of alerts (queue) and
+// bytes (32 MiB), so that a receiver may be away for as long as it likes, and holds up no other.
+//
+// All deliveries to receivers of one name share one budget (pace): it falls when the receiver
+// says "later" (429, or 503 with Retry-After) and grows as it accepts. The most urgent
+// alerts (label severity, config urgency) come first, and every third call is for a
+// resolve. "later" counts against no delivery; Retry-After is honoured up to retry_after.
+// Other errors that are retryable, and those that speak of a wrong address or wrong
+// credentials (sinks.DeliveryError), are retried with exponential backoff and jitter until
+// max_elapsed of waits and calls are spent. When three deliveries in a row fail, one at a
+// time asks whether the receiver is back, and the others wait without it counting.
+// A receiver that refuses address or credentials is alarmed by weir_notify_misconfigured.
+//
+// # Records that cannot be read or written
+//
+// A record of alerts that does not decode, or stands under another key than its
+// fingerprint, goes to deadletter, cut to size; the alert keeps the state it had. Letters hold
+// up nobody. An entry of the ledger that does not decode is known by its key: its trigger is
+// told again if the alert fires, and its end is told. One that no broker takes is
+// shortened, and then goes on from memory.
 //
 // # Ownership
 //
@@ -43,5 +66,6 @@
 // the alert's partition in alerts, so both topics have one partition count. An instance
 // that is given a partition first reads that ledger partition whole; one that
 // loses it lets calls in flight end, at most 5 s, and writes what they got.
-// Entries that ended more than 30 days ago are deleted from the ledger.
+// Entries that ended more than 30 days ago are deleted from the ledger, but for the trigger of an
+// alert that is not known to be over; so are all but the last 32 of an alert and receiver.
 package notify

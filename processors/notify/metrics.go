@@ -11,6 +11,11 @@ type metrics struct {
 	delay       *prometheus.HistogramVec
 	undecodable *prometheus.CounterVec
 	unmatched   prometheus.Counter
+
+	misconfigured *prometheus.GaugeVec
+	rate          *prometheus.GaugeVec
+	unwritten     prometheus.Counter
+	lettersLost   prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -21,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"receiver", "to", "outcome"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_notify_attempts_total",
-			Help: "Calls to receivers, by outcome: accepted, retry, refused.",
+			Help: "Calls to receivers, by outcome: accepted, retry, later (the receiver asked for a pause), misconfigured, refused.",
 		}, []string{"receiver", "outcome"}),
 		pending: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "weir_notify_pending",
@@ -41,7 +46,24 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Transitions that no receiver's match takes.",
 		}),
 	}
-	reg.MustRegister(m.deliveries, m.attempts, m.pending, m.delay, m.undecodable, m.unmatched)
+	m.misconfigured = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "weir_notify_misconfigured",
+		Help: "1 while the receiver refuses its address or credentials: somebody must mend them, or alerts are lost.",
+	}, []string{"receiver"})
+	m.rate = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "weir_notify_rate",
+		Help: "Calls a second that the receiver was found to take; 0 while it never refused for being too many.",
+	}, []string{"receiver"})
+	m.unwritten = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "weir_notify_unwritten_total",
+		Help: "Ledger entries that the broker refuses however short: their deliveries are made again after a restart.",
+	})
+	m.lettersLost = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "weir_notify_letters_lost_total",
+		Help: "Refused records of alerts that could not be written to deadletter.",
+	})
+	reg.MustRegister(m.deliveries, m.attempts, m.pending, m.delay, m.undecodable, m.unmatched,
+		m.misconfigured, m.rate, m.unwritten, m.lettersLost)
 	return m
 }
 

@@ -12,130 +12,152 @@ import (
 	"weir/schemas"
 )
 
-// partition is one partition of alerts while this instance owns it: its ledger
-// and the deliveries under way.
-//
-// Deliveries wait in lanes, one for each receiver and alert, and a lane with
-// deliveries has one goroutine, which makes them in order.
+// partition is one partition of alerts while this instance owns it: what its ledger
+// knows, by alert, and the deliveries under way.
 type partition struct {
 	id       int32
+	memory   *memory
 	stopping chan struct{}   // closed: start no call, end every wait
 	calls    context.Context // ended: give up calls and writes in flight
 	giveUp   context.CancelFunc
-	running  sync.WaitGroup // lanes
+	running  sync.WaitGroup // deliveries, the survey
 
 	mu      sync.Mutex
-	entries map[string]entry
-	lanes   map[laneKey][]*schemas.Delivery // present while its goroutine runs
+	stopped bool // with stopping
+	alerts  map[string][]*lane
+	unsure  map[string]bool // fingerprints whose state is to be looked up: see survey
 }
 
-type laneKey struct{ receiver, fingerprint string }
-
-func newPartition(id int32) *partition {
+func newPartition(id int32, m *memory) *partition {
 	calls, giveUp := context.WithCancel(context.Background())
 	return &partition{
-		id: id, stopping: make(chan struct{}), calls: calls, giveUp: giveUp,
-		entries: map[string]entry{}, lanes: map[laneKey][]*schemas.Delivery{},
+		id: id, memory: m, stopping: make(chan struct{}), calls: calls, giveUp: giveUp,
+		alerts: map[string][]*lane{}, unsure: map[string]bool{},
 	}
 }
 
-// enqueue puts d behind what is under way for its receiver and alert.
-func (part *partition) enqueue(p *Processor, r *receiver, d *schemas.Delivery) {
-	key := laneKey{d.Receiver, d.Fingerprint}
+// join counts one more that runs, unless the partition stopped.
+func (part *partition) join() bool {
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	queue, running := part.lanes[key]
-	part.lanes[key] = append(queue, d)
-	if !running {
-		part.running.Add(1)
-		go part.run(p, r, key)
+	if part.stopped {
+		return false
 	}
+	part.running.Add(1)
+	return true
 }
 
-// run makes the deliveries of a lane until there are none, or the partition stops.
-func (part *partition) run(p *Processor, r *receiver, key laneKey) {
-	defer part.running.Done()
-	for {
-		part.mu.Lock()
-		queue := part.lanes[key]
-		if len(queue) == 0 {
-			delete(part.lanes, key)
-			part.mu.Unlock()
-			return
+// laneOf returns the lane of a receiver, by ID, and an alert, which it makes if there is
+// none. The caller holds the lock.
+func (part *partition) laneOf(p *Processor, id, fingerprint string) *lane {
+	lanes := part.alerts[fingerprint]
+	for _, l := range lanes {
+		if l.receiver == id {
+			return l
 		}
-		part.lanes[key] = queue[1:]
-		part.mu.Unlock()
-		if !p.deliver(part, r, queue[0]) {
-			part.mu.Lock()
-			r.release(1 + len(part.lanes[key]))
-			part.mu.Unlock()
-			return
-		}
-		r.release(1)
 	}
+	l := &lane{part: part, r: p.receivers[id], receiver: id, fingerprint: fingerprint}
+	if l.r != nil {
+		l.receiver = l.r.id // one text for all
+	}
+	if len(lanes) > 0 {
+		l.fingerprint = lanes[0].fingerprint
+	}
+	part.alerts[l.fingerprint] = append(lanes, l)
+	return l
 }
 
 // assigned reads the ledger of partitions that this instance was given, and makes
 // again what is PENDING there, before any of their alerts is read.
 func (p *Processor) assigned(ctx context.Context, _ *kgo.Client, given map[string][]int32) {
 	for _, ids := range given {
-		loaded, err := p.load(ctx, ids)
-		if err != nil {
+		parts := map[int32]*partition{}
+		for _, id := range ids {
+			parts[id] = newPartition(id, &p.memory)
+		}
+		if err := p.load(ctx, parts); err != nil {
 			p.fail(fmt.Errorf("partitions assigned: %w", err))
 			return
 		}
-		for _, id := range ids {
-			if err := p.resume(ctx, id, loaded[id]); err != nil {
-				p.fail(fmt.Errorf("partition %d assigned: %w", id, err))
+		for _, part := range parts {
+			if err := p.resume(ctx, part); err != nil {
+				p.fail(fmt.Errorf("partition %d assigned: %w", part.id, err))
 				return
 			}
 		}
 	}
 }
 
-// resume starts the work of a partition from its ledger.
-func (p *Processor) resume(ctx context.Context, id int32, loaded map[string]*schemas.Delivery) error {
-	part := newPartition(id)
-	for key, d := range loaded {
-		part.entries[key] = entryOf(d)
-	}
-	pending := pendingOf(loaded)
-	now := time.Now().UnixMilli()
-	var writes []*kgo.Record
-	for _, d := range pending {
-		r := p.receivers[d.Receiver]
-		// A trigger that was retried for as long as it may be is as old as both.
-		reason := stale(d, part.entries, now, p.cfg.MaxAge.MS()+p.cfg.Retry.MaxElapsed.MS())
-		switch {
-		case r == nil:
-			reason = "the config has no such receiver any more"
-		case reason == "":
-			r.force()
-			continue
+// resume starts the work of a partition from what was read of its ledger.
+func (p *Processor) resume(ctx context.Context, part *partition) error {
+	now := time.Now()
+	var due []planned
+	var keys []string
+	var waiting []*lane
+	part.mu.Lock()
+	for fingerprint, lanes := range part.alerts {
+		for _, l := range lanes {
+			l.order()
+			if l.open() || slices.ContainsFunc(l.entries, func(e entry) bool { return e.status == lost }) {
+				part.unsure[fingerprint] = true
+			}
+			keys = append(keys, l.trim(now.UnixMilli(), p.keepMS())...)
+			head, _ := l.head()
+			switch {
+			case head == nil:
+			case l.r == nil:
+				for i := range l.entries {
+					if e := &l.entries[i]; e.status == pending {
+						l.end(e, failedOff)
+						d := l.bare(e)
+						addAttempt(d, now.UnixMilli(), "given up after a restart: "+goneReason)
+						due = append(due, planned{l, d})
+					}
+				}
+			default:
+				head.heard = max(head.heard, perhaps) // a call may have been made when the last owner died
+				waiting = append(waiting, l)
+				l.r.waiting.Add(int64(l.waiting()))
+				l.r.channel.gauge.Add(float64(l.waiting()))
+			}
 		}
-		fail(d, now, "given up after a restart: "+reason)
-		part.entries[d.Key()] = entryOf(d)
-		writes = append(writes, ledgerRecord(d, id))
 	}
-	if len(writes) > 0 {
-		if err := p.produce(ctx, writes); err != nil {
-			return err
-		}
+	entries := len(part.alerts)
+	part.mu.Unlock()
+	p.forget(part, keys)
+	if err := p.enter(ctx, part, due); err != nil {
+		return err
 	}
 	p.mu.Lock()
-	p.partitions[id] = part
+	p.partitions[part.id] = part
 	p.mu.Unlock()
-	for _, d := range pending {
-		p.start(part, d)
+	// In the order in which they were entered: alerts of one urgency keep it.
+	slices.SortFunc(waiting, func(a, b *lane) int {
+		x, _ := a.head()
+		y, _ := b.head()
+		return int(x.offset - y.offset)
+	})
+	for _, l := range waiting {
+		p.schedule(l, now)
 	}
-	p.log.Debug("partition assigned", "partition", id, "entries", len(part.entries), "pending", len(pending)-len(writes))
+	if len(part.unsure) > 0 && part.join() {
+		go p.survey(part)
+	}
+	p.log.Debug("partition assigned", "partition", part.id, "alerts", entries, "pending", len(waiting))
 	return nil
 }
 
+// isOld reports whether a pending trigger has waited for so long that it must be known
+// that its alert fires still before anybody is told.
+func (p *Processor) isOld(d *schemas.Delivery, now time.Time) bool {
+	return d.To == schemas.Firing && d.Alert != nil &&
+		now.UnixMilli()-max(d.AtMS, d.Alert.LastTrueMS) > p.cfg.MaxAge.MS()+p.cfg.Retry.MaxElapsed.MS()
+}
+
 // revoked gives up partitions that this instance loses.
-func (p *Processor) revoked(_ context.Context, _ *kgo.Client, lost map[string][]int32) {
+func (p *Processor) revoked(_ context.Context, _ *kgo.Client, given map[string][]int32) {
 	var parts []*partition
-	for _, ids := range lost {
+	for _, ids := range given {
 		for _, id := range ids {
 			if part := p.partition(id); part != nil {
 				parts = append(parts, part)
@@ -154,14 +176,44 @@ func (p *Processor) giveUp(parts []*partition) {
 	}
 	p.mu.Unlock()
 	for _, part := range parts {
+		part.mu.Lock()
+		part.stopped = true
+		part.mu.Unlock()
 		close(part.stopping)
+		for _, c := range p.channels {
+			c.forget(part)
+		}
 		timer := time.AfterFunc(p.drain, part.giveUp)
 		defer timer.Stop()
 	}
 	for _, part := range parts {
 		part.running.Wait()
 		part.giveUp()
+		part.free()
 	}
+}
+
+// free gives back the memory that is counted, and ends the count of what is pending.
+func (part *partition) free() {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	for _, lanes := range part.alerts {
+		for _, l := range lanes {
+			n := 0
+			for i := range l.entries {
+				e := &l.entries[i]
+				l.drop(e)
+				if e.status == pending && e.offset != unwritten {
+					n++
+				}
+			}
+			if l.r != nil {
+				l.r.waiting.Add(int64(-n))
+				l.r.channel.gauge.Sub(float64(n))
+			}
+		}
+	}
+	part.alerts = nil
 }
 
 func (p *Processor) partition(id int32) *partition {

@@ -31,26 +31,36 @@ const (
 	// fetchWait is how long the broker holds a fetch when there are no alerts. A
 	// partition that is assigned meanwhile waits for its end: kgo's 5 s is too long.
 	fetchWait = 500 * time.Millisecond
+	// maxTake bounds the records that are taken at once: the first of a storm are told
+	// while the others are read.
+	maxTake = 500
+	// lettersTimeout bounds how long letters hold up what comes after them.
+	lettersTimeout = 10 * time.Second
 )
 
 // Processor is one instance of the group. Use New; Run it once.
 type Processor struct {
-	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
+	// Letters bounds what is written to deadletter; nil for no bound. Set it before Run.
 	Letters *deadletter.Limiter
 
 	cfg       Config
 	opts      []kgo.Opt
 	receivers map[string]*receiver // by ID
 	order     []*receiver          // as given
+	channels  map[string]*channel  // by name
 	metrics   *metrics
 	reg       prometheus.Registerer
 	log       *slog.Logger
 	drain     time.Duration // the constant, but in tests
+	settle    time.Duration // the constant, but in tests
 
 	out    *kgo.Client             // writes the ledger and deadletter
 	group  *consume.Client         // reads alerts
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
+
+	memory  memory
+	reading sync.Mutex // one reading back of the ledger at a time
 
 	mu         sync.Mutex
 	partitions map[int32]*partition // that this instance owns
@@ -60,18 +70,30 @@ type Processor struct {
 // brokers, without anything about consuming or producing. cfg is valid, and the
 // receivers' IDs are unique.
 func New(cfg Config, opts []kgo.Opt, receivers []sinks.Receiver, reg prometheus.Registerer, log *slog.Logger) *Processor {
+	if cfg.Retry.RetryAfter == 0 {
+		cfg.Retry.RetryAfter = Default().Retry.RetryAfter
+	}
 	p := &Processor{
-		cfg: cfg, opts: opts, receivers: map[string]*receiver{},
+		cfg: cfg, opts: opts, receivers: map[string]*receiver{}, channels: map[string]*channel{},
 		metrics: newMetrics(reg), reg: reg, log: log.With("processor", "notify"),
-		drain: drain, partitions: map[int32]*partition{},
+		drain: drain, settle: settle, partitions: map[int32]*partition{},
 	}
 	for _, r := range receivers {
-		own := newReceiver(r, cfg.Concurrency, p.metrics.pending.WithLabelValues(r.Name))
-		p.receivers[r.ID()] = own
+		c := p.channels[r.Name]
+		if c == nil {
+			c = newChannel(r.Name, cfg.Concurrency, p.metrics.pending.WithLabelValues(r.Name), p.metrics.rate.WithLabelValues(r.Name))
+			p.channels[r.Name] = c
+			p.metrics.misconfigured.WithLabelValues(r.Name).Set(0)
+		}
+		own := &receiver{Receiver: r, id: r.ID(), channel: c}
+		p.receivers[own.id] = own
 		p.order = append(p.order, own)
 	}
 	return p
 }
+
+// keepMS is how long an entry that ended stays in the ledger, ms.
+func (p *Processor) keepMS() int64 { return max(keepEntries.Milliseconds(), 2*p.cfg.MaxAge.MS()) }
 
 // Run delivers until ctx ends, then lets calls in flight finish, at most 5 s, and
 // returns nil. It returns an error when alerts or the ledger cannot be read or
@@ -90,6 +112,8 @@ func (p *Processor) Run(ctx context.Context) error {
 	if err := p.checkPartitions(ctx); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
+	stop := p.deliver()
+	defer stop()
 	p.group, err = consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts),
 		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -133,19 +157,30 @@ func (p *Processor) checkPartitions(ctx context.Context) error {
 	return nil
 }
 
+// deliver starts to choose what is delivered next to each receiver, until stop.
+func (p *Processor) deliver() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, c := range p.channels {
+		running.Go(func() { c.run(ctx, func(l *lane) { p.begin(c, l) }) })
+	}
+	return func() { cancel(); running.Wait() }
+}
+
 // poll reads alerts until ctx ends, which is no error, or something fails.
 func (p *Processor) poll(ctx context.Context) error {
 	for {
-		fetches := p.group.PollFetches(ctx)
+		fetches := p.group.PollRecords(ctx, maxTake)
 		if ctx.Err() != nil {
 			return nil
 		}
 		for _, e := range fetches.Errors() {
 			var lost *kgo.ErrGroupSession
-			if !errors.As(e.Err, &lost) {
+			var gone *kgo.ErrDataLoss
+			if !errors.As(e.Err, &lost) && !errors.As(e.Err, &gone) {
 				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}
-			p.log.Warn("group session lost, joining again", "error", e.Err)
+			p.log.Warn("reading goes on after an error", "partition", e.Partition, "error", e.Err)
 		}
 		if err := p.take(ctx, fetches.Records()); err != nil && ctx.Err() == nil {
 			return err
@@ -163,104 +198,81 @@ func (p *Processor) poll(ctx context.Context) error {
 // take enters what records ask to be told in the ledger, and only then starts it.
 func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 	now := time.Now()
-	var writes []*kgo.Record
-	var starts []func()
+	var letters []*kgo.Record
+	due := map[*partition][]planned{}
 	for _, r := range records {
-		if r.Value == nil {
-			continue // a tombstone: the alert was deleted, nothing to tell
-		}
-		a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
-		if err != nil {
-			p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
-			p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "error", err)
-			if letter := deadletter.Of(r, "notify", "undecodable", err); p.Letters.Admit(letter, now) {
-				writes = append(writes, letter)
-			}
-			continue
-		}
-		if !told(a.Last) {
-			continue
-		}
 		part := p.partition(r.Partition)
 		if part == nil {
 			return fmt.Errorf("record of partition %d, which is not assigned", r.Partition)
 		}
-		for _, d := range p.plan(part, a, now) {
-			writes = append(writes, ledgerRecord(d, part.id))
-			starts = append(starts, func() { p.start(part, d) })
+		var a *schemas.Alert
+		if r.Value != nil {
+			var err error
+			if a, err = decodeAlert(r); err != nil {
+				p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
+				p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "bytes", len(r.Value), "error", err)
+				if letter := deadletter.Of(r, "notify", "undecodable", err); p.Letters.Admit(letter, now) {
+					letters = append(letters, letter)
+				}
+				continue
+			}
+		}
+		if ps := p.observe(part, string(r.Key), a, now.UnixMilli()); len(ps) > 0 {
+			due[part] = append(due[part], ps...)
 		}
 	}
-	if len(writes) > 0 {
-		if err := p.produce(ctx, writes); err != nil {
+	for part, ps := range due {
+		if err := p.enter(ctx, part, ps); err != nil {
 			return err
 		}
 	}
-	for _, start := range starts {
-		start()
-	}
+	p.sendLetters(ctx, letters)
 	if now.Sub(p.pruned) > time.Hour {
 		p.pruned = now
-		return p.prune(ctx, now)
+		p.prune(now)
 	}
 	return nil
 }
 
-// plan returns the deliveries of the alert's newest transition that the ledger
-// does not have, and notes them as entered.
-func (p *Processor) plan(part *partition, a *schemas.Alert, now time.Time) []*schemas.Delivery {
-	var ds []*schemas.Delivery
-	matched := false
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	for _, r := range p.order {
-		if !r.Matches(a.Labels) {
-			continue
-		}
-		matched = true
-		d := newDelivery(a, r.ID())
-		if _, known := part.entries[d.Key()]; known {
-			continue
-		}
-		if reason := stale(d, part.entries, now.UnixMilli(), p.cfg.MaxAge.MS()); reason != "" {
-			fail(d, now.UnixMilli(), unsent+reason)
-		} else if !r.reserve(p.cfg.Queue) {
-			fail(d, now.UnixMilli(), fmt.Sprintf(unsent+"%d deliveries are pending, as many as queue allows", p.cfg.Queue))
-		}
-		part.entries[d.Key()] = entryOf(d)
-		ds = append(ds, d)
+// decodeAlert reads a record of alerts, which stands under its fingerprint.
+func decodeAlert(r *kgo.Record) (*schemas.Alert, error) {
+	a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
+	if err == nil && a.Fingerprint != string(r.Key) {
+		err = fmt.Errorf("fingerprint %.100q under the key %.100q: %w", a.Fingerprint, r.Key, schemas.ErrCorrupt)
 	}
-	if !matched {
-		p.metrics.unmatched.Inc()
-		p.log.Warn("alert without a receiver", "rule", a.Rule, "fingerprint", a.Fingerprint, "to", a.Last.To)
+	if err != nil {
+		return nil, err
 	}
-	return ds
+	return a, nil
 }
 
-// start makes a delivery that is in the ledger, or reports one that ended there.
-func (p *Processor) start(part *partition, d *schemas.Delivery) {
-	r := p.receivers[d.Receiver]
-	if d.Status == schemas.DeliveryPending {
-		part.enqueue(p, r, d)
-		return
+// sendLetters writes letters. What cannot be written in lettersTimeout is counted and left out:
+// no letter keeps anybody from being told.
+func (p *Processor) sendLetters(ctx context.Context, letters []*kgo.Record) {
+	ctx, cancel := context.WithTimeout(ctx, lettersTimeout)
+	defer cancel()
+	for _, letter := range letters {
+		if _, err := deadletter.Write(ctx, p.out, letter); err != nil {
+			p.metrics.lettersLost.Inc()
+			p.log.Error("letter not written", "error", err)
+		}
 	}
-	p.report(d)
 }
 
-// prune deletes entries that ended long ago. One that is PENDING stays.
-func (p *Processor) prune(ctx context.Context, now time.Time) error {
-	var tombstones []*kgo.Record
+// prune deletes entries that nothing needs any more.
+func (p *Processor) prune(now time.Time) {
 	for _, part := range p.owned() {
 		part.mu.Lock()
-		for key, e := range part.entries {
-			if e.status != schemas.DeliveryPending && now.UnixMilli()-e.atMS > keepEntries.Milliseconds() {
-				delete(part.entries, key)
-				tombstones = append(tombstones, &kgo.Record{Topic: topics.NotificationLog, Partition: part.id, Key: []byte(key)})
+		var keys []string
+		for fingerprint, lanes := range part.alerts {
+			for _, l := range lanes {
+				keys = append(keys, l.trim(now.UnixMilli(), p.keepMS())...)
+			}
+			if !slices.ContainsFunc(lanes, func(l *lane) bool { return len(l.entries) > 0 }) {
+				delete(part.alerts, fingerprint)
 			}
 		}
 		part.mu.Unlock()
+		p.forget(part, keys)
 	}
-	if len(tombstones) == 0 {
-		return nil
-	}
-	return p.produce(ctx, tombstones)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weir/schemas/conf"
+	"weir/schemas/plain"
 	"weir/sinks"
 )
 
@@ -54,13 +55,13 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 // series fell silent says since when.
 func Text(n *sinks.Notification) string {
 	lines := []string{
-		fmt.Sprintf("*** %s  %s  %s", sinks.Printable(n.State()), sinks.Printable(n.Name()),
+		fmt.Sprintf("*** %s  %s  %s", plain.Text(n.State()), plain.Text(n.Name()),
 			time.UnixMilli(n.AtMS).UTC().Format("2006-01-02 15:04:05 UTC")),
-		sinks.Printable(n.Summary()),
-		fmt.Sprintf("%s · %s · %s", n.ValueText(), sinks.Printable(n.Alert.Rule), sinks.LabelText(n.Alert.Labels)),
+		plain.Text(n.Summary()),
+		fmt.Sprintf("%s · %s · %s", n.ValueText(), plain.Text(n.Alert.Rule), plain.Text(sinks.LabelText(n.Alert.Labels))),
 	}
 	if u := n.AlertURL(); u != "" {
-		lines = append(lines, sinks.Printable(u))
+		lines = append(lines, plain.Text(u))
 	}
 	return strings.Join(lines, "\n    ") + "\n"
 }

@@ -41,7 +41,7 @@ func TestBlock(t *testing.T) {
 	n := sinktest.NotificationOf(sinktest.FiringAlert("54f6a9ae5cbb11f9", 1_795_249_566_123))
 	n.Alert.Annotations["summary"] += "\x1b[31m\nred"
 	want := "*** FIRING  HighCPU  2026-11-21 08:26:06 UTC\n" +
-		"    cpu 97% — Grüße\uFFFD[31m red\n" +
+		"    cpu 97% — Grüße\\x1b[31m red\n" +
 		"    value 97.25 · hosts/HighCPU · {alertname=\"HighCPU\", host=\"web01\", severity=\"critical\"}\n" +
 		"    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9\n"
 	var out bytes.Buffer

@@ -15,6 +15,7 @@ import (
 	gopagerduty "github.com/PagerDuty/go-pagerduty"
 
 	"weir/schemas/conf"
+	"weir/schemas/plain"
 	"weir/sinks"
 )
 
@@ -106,7 +107,7 @@ func (p *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 // strangeAnswer is the error of an answer that PagerDuty does not give: a proxy, or a
 // wrong address. Trying again does no harm, since the service knows the dedup_key.
 func strangeAnswer(status int, why string) error {
-	return &sinks.DeliveryError{Status: status, Misconfigured: true, MaybeTaken: status == http.StatusAccepted, Err: errors.New(sinks.Printable(why))}
+	return &sinks.DeliveryError{Status: status, Misconfigured: true, MaybeTaken: status == http.StatusAccepted, Err: errors.New(plain.Text(why))}
 }
 
 // Event is the notification as PagerDuty gets it, but for the routing key.

@@ -13,6 +13,7 @@ import (
 	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 
 	"weir/schemas/conf"
+	"weir/schemas/plain"
 	"weir/sinks"
 )
 
@@ -124,7 +125,7 @@ func (t *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 // may have sent, and would send again.
 func strangeAnswer(status int, why string) error {
 	created := status == http.StatusCreated
-	return &sinks.DeliveryError{Status: status, Misconfigured: !created, MaybeTaken: created, Err: errors.New(sinks.Printable(why))}
+	return &sinks.DeliveryError{Status: status, Misconfigured: !created, MaybeTaken: created, Err: errors.New(plain.Text(why))}
 }
 
 // Text is the notification as a message of at most 1,600 characters: state, name

@@ -1,0 +1,266 @@
+package notify
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"time"
+
+	"weir/schemas"
+)
+
+const (
+	// keepEntries is how long an entry that ended stays in the ledger: longer than any
+	// replay of alerts is younger than max_age. The trigger of an alert that is not
+	// known to be over stays however old it is.
+	keepEntries = 30 * 24 * time.Hour
+	// maxKnown is how many entries that ended a lane keeps: twice the history of an alert.
+	maxKnown = 32
+	// maxWaiting is how many entries of a lane may be pending: beyond it, firings that
+	// are over and were never called for are left out.
+	maxWaiting = 16
+)
+
+// lane is what the ledger knows of one alert and one receiver: its entries in order,
+// of which at most one is being delivered. Fields without a word are part.mu's.
+type lane struct {
+	part        *partition
+	r           *receiver // nil: the config has no such receiver any more
+	receiver    string    // its ID
+	fingerprint string
+	entries     []entry
+	seq         int64 // of the newest entry
+	urgency     int   // of the alert: 0 is the most urgent
+	calling     bool  // its first pending entry is being delivered
+	// Of the first pending entry, its owner's while calling:
+	tries int           // failed ones in a row
+	spent time.Duration // waits and calls since the first attempt that count against max_elapsed
+
+	place // channel.mu's
+}
+
+// entry is what is remembered of a delivery: its place in the ledger, and little of
+// what stands there, so that what waits takes no memory.
+type entry struct {
+	status   status
+	heard    heard
+	firing   bool // a trigger, else a resolve
+	unsent   bool // FAILED without a call
+	unseen   bool // a resolve whose transition nobody saw
+	doubtful bool // a trigger that waits for so long that it must be known that its alert still fires
+	size     int32
+	atMS     int64
+	seq      int64
+	offset   int64  // of its newest record in the ledger; unwritten before it is acknowledged
+	labels   uint64 // what was told, hashed; 0: not known
+	held     *schemas.Delivery
+}
+
+// unwritten is the offset of an entry that the ledger does not have yet.
+const unwritten = -1
+
+type status uint8
+
+const (
+	pending status = iota
+	submittedOK
+	failedOff
+	lost // its record cannot be read: nobody knows how far it got
+)
+
+type heard uint8
+
+const (
+	nobody heard = iota
+	perhaps
+	surely
+)
+
+var statusNames = map[status]schemas.DeliveryStatus{
+	pending: schemas.DeliveryPending, submittedOK: schemas.DeliverySubmitted, failedOff: schemas.DeliveryFailed,
+}
+
+var heardNames = map[heard]schemas.Heard{nobody: schemas.HeardNo, perhaps: schemas.HeardMaybe, surely: schemas.HeardYes}
+
+// entryOf is what is remembered of d.
+func entryOf(d *schemas.Delivery) entry {
+	e := entry{firing: d.To == schemas.Firing, atMS: d.AtMS, seq: d.Seq, offset: unwritten}
+	if n := len(d.Attempts); n > 0 {
+		e.unsent = d.Status == schemas.DeliveryFailed && strings.HasPrefix(d.Attempts[n-1].Result, unsent)
+	}
+	switch d.Status {
+	case schemas.DeliverySubmitted:
+		e.status = submittedOK
+	case schemas.DeliveryFailed:
+		e.status = failedOff
+	}
+	switch {
+	case e.status == submittedOK || d.Heard == schemas.HeardYes:
+		e.heard = surely
+	case d.Heard == schemas.HeardMaybe, d.Heard == "" && e.status == failedOff && !e.unsent:
+		e.heard = perhaps
+	}
+	for _, a := range []*schemas.Alert{d.Alert, d.Told} {
+		if a != nil {
+			e.labels = hashLabels(a.Labels)
+			e.unseen = !e.firing && a.Last.Reason == reasonUnseen
+		}
+	}
+	return e
+}
+
+var labelSeed = maphash.MakeSeed()
+
+func hashLabels(labels map[string]string) uint64 {
+	var sum uint64
+	for name, value := range labels {
+		sum += maphash.Comparable(labelSeed, [2]string{name, value})
+	}
+	return max(1, sum)
+}
+
+// bare is the delivery of an entry without the alert: what the ledger keeps of one that ended.
+func (l *lane) bare(e *entry) *schemas.Delivery {
+	d := &schemas.Delivery{Receiver: l.receiver, Fingerprint: l.fingerprint, To: schemas.Resolved, AtMS: e.atMS, Seq: e.seq,
+		Status: statusNames[e.status], Heard: heardNames[e.heard]}
+	if e.firing {
+		d.To = schemas.Firing
+	}
+	return d
+}
+
+// last is the newest entry, or nil.
+func (l *lane) last() *entry {
+	if len(l.entries) == 0 {
+		return nil
+	}
+	return &l.entries[len(l.entries)-1]
+}
+
+// open reports whether the newest entry is a trigger: its end is not entered yet.
+func (l *lane) open() bool { e := l.last(); return e != nil && e.firing }
+
+// find returns the entry of a transition, unless that is lost, or nil.
+func (l *lane) find(firing bool, atMS int64) *entry {
+	for i := len(l.entries) - 1; i >= 0; i-- {
+		if e := &l.entries[i]; e.firing == firing && e.atMS == atMS && e.status != lost {
+			return e
+		}
+	}
+	return nil
+}
+
+// head returns the first pending entry and its index, or nil.
+func (l *lane) head() (*entry, int) {
+	for i := range l.entries {
+		if l.entries[i].status == pending {
+			return &l.entries[i], i
+		}
+	}
+	return nil, -1
+}
+
+// after returns the entry after the i-th, or nil.
+func (l *lane) after(i int) *entry {
+	if i+1 < len(l.entries) {
+		return &l.entries[i+1]
+	}
+	return nil
+}
+
+// triggerOf returns the trigger that the i-th entry, a resolve, ends, or nil.
+func (l *lane) triggerOf(i int) *entry {
+	if i > 0 && l.entries[i-1].firing {
+		return &l.entries[i-1]
+	}
+	return nil
+}
+
+// waiting is the number of pending entries.
+func (l *lane) waiting() (n int) {
+	for i := range l.entries {
+		if l.entries[i].status == pending {
+			n++
+		}
+	}
+	return n
+}
+
+// add appends the entry of d, and numbers both.
+func (l *lane) add(d *schemas.Delivery) *entry {
+	l.entries = slices.DeleteFunc(l.entries, func(e entry) bool {
+		return e.status == lost && e.firing == (d.To == schemas.Firing) && e.atMS == d.AtMS
+	})
+	l.seq++
+	d.Seq = l.seq
+	l.entries = append(l.entries, entryOf(d))
+	return l.last()
+}
+
+// order sorts the entries when all were read. Those of versions without Seq go by time.
+func (l *lane) order() {
+	slices.SortFunc(l.entries, func(a, b entry) int {
+		trigger := func(e entry) int {
+			if e.firing {
+				return 0
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.seq, b.seq), cmp.Compare(a.atMS, b.atMS), cmp.Compare(trigger(a), trigger(b)))
+	})
+	if e := l.last(); e != nil {
+		l.seq = max(l.seq, e.seq)
+	}
+}
+
+// collapse ends firings that are over and were never called for, the oldest first, as
+// long as more than maxWaiting entries are pending. It returns what it ended.
+func (l *lane) collapse() []*schemas.Delivery {
+	var ended []*schemas.Delivery
+	over := l.waiting() - maxWaiting
+	for i := 0; i+1 < len(l.entries) && over > 0; i++ {
+		trigger, resolve := &l.entries[i], &l.entries[i+1]
+		if trigger.status != pending || resolve.status != pending || !trigger.firing || trigger.heard != nobody {
+			continue
+		}
+		if _, h := l.head(); h == i && l.calling {
+			continue
+		}
+		for _, e := range []*entry{trigger, resolve} {
+			l.end(e, failedOff)
+			e.unsent = true
+			ended = append(ended, l.bare(e))
+		}
+		over -= 2
+	}
+	return ended
+}
+
+// end makes a pending entry one that ended. What it held is free.
+func (l *lane) end(e *entry, s status) {
+	l.drop(e)
+	e.status = s
+}
+
+// trim removes entries that nothing needs any more, and returns their keys: the ledger
+// forgets them as well.
+func (l *lane) trim(nowMS, keepMS int64) (keys []string) {
+	ended := len(l.entries) - l.waiting()
+	kept := l.entries[:0]
+	for i := range l.entries {
+		e := l.entries[i]
+		newest := i == len(l.entries)-1
+		ends := !newest && e.firing && l.entries[i+1].status == pending // its end is yet to be told
+		old := nowMS-e.atMS > keepMS && !(newest && e.firing) || ended > maxKnown && !newest
+		if e.status == pending || ends || !old {
+			kept = append(kept, e)
+			continue
+		}
+		ended--
+		keys = append(keys, l.bare(&e).Key())
+	}
+	clear(l.entries[len(kept):])
+	l.entries = kept
+	return keys
+}

@@ -1,0 +1,171 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"weir/schemas"
+	"weir/schemas/consume"
+	"weir/schemas/topics"
+)
+
+const (
+	// settle is how long after its assignment a partition is surveyed: what was missed
+	// while nobody read can wait until what came is on its way.
+	settle = time.Second
+	// surveyAgain is how long to wait after a survey that failed.
+	surveyAgain = 5 * time.Second
+)
+
+// survey looks up the state of the alerts of which somebody was told that they fire, by
+// reading alerts from its start: the record of the end may be compacted away, its
+// tombstone too, and the offset be committed. What is read meanwhile in the usual way is
+// newer, and is left out here.
+func (p *Processor) survey(part *partition) {
+	defer part.running.Done()
+	for delay := p.settle; wait(delay, part.stopping); delay = surveyAgain {
+		err := p.lookUp(part)
+		if err == nil {
+			return
+		}
+		if part.calls.Err() == nil {
+			p.log.Error("the alerts that were told are not looked up, trying again", "partition", part.id, "error", err)
+		}
+	}
+}
+
+// lookUp is one survey.
+func (p *Processor) lookUp(part *partition) error {
+	ends, err := kadm.NewClient(p.out).ListEndOffsets(part.calls, topics.Alerts)
+	if err != nil {
+		return fmt.Errorf("end of %s: %w", topics.Alerts, err)
+	}
+	listed, ok := ends.Lookup(topics.Alerts, part.id)
+	if !ok || listed.Err != nil {
+		return fmt.Errorf("end of %s/%d: %w", topics.Alerts, part.id, listed.Err)
+	}
+	newest := map[string]*schemas.Alert{} // nil: deleted
+	unknown := map[string]bool{}          // the newest record cannot be read
+	partly := false                       // records were skipped: what was not seen may be there
+	if listed.Offset > 0 {
+		err = p.readAlerts(part, listed.Offset, func(r *kgo.Record) {
+			key := string(r.Key)
+			partly = partly || consume.SkippedBatch(r) != nil
+			part.mu.Lock()
+			asked := part.unsure[key]
+			part.mu.Unlock()
+			if !asked {
+				return
+			}
+			delete(unknown, key)
+			newest[key] = nil
+			if r.Value == nil {
+				return
+			}
+			a, err := decodeAlert(r)
+			newest[key], unknown[key] = a, err != nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	now := time.Now().UnixMilli()
+	var due []planned
+	for _, key := range part.asked() {
+		if _, seen := newest[key]; !unknown[key] && (seen || !partly) && part.asks(key) {
+			due = append(due, p.observe(part, key, newest[key], now)...)
+		}
+	}
+	if err := p.enter(part.calls, part, due); err != nil {
+		return err
+	}
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	for _, lanes := range part.alerts {
+		for _, l := range lanes {
+			e, i := l.head()
+			if e == nil || !e.doubtful {
+				continue
+			}
+			if l.after(i) == nil {
+				e.doubtful = false // it fires
+			}
+			p.scheduleLocked(l, time.Now())
+		}
+	}
+	return nil
+}
+
+// asked lists the fingerprints whose state is to be looked up.
+func (part *partition) asked() (keys []string) {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	for key := range part.unsure {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func (part *partition) asks(key string) bool {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	return part.unsure[key]
+}
+
+// readAlerts gives each the records of alerts below end. The last of them may be
+// compacted away, so that none comes that is beyond it: then reading ends when the broker
+// has answered twice that there is nothing more.
+func (p *Processor) readAlerts(part *partition, end int64, each func(*kgo.Record)) error {
+	answers := &fetchAnswers{}
+	in, err := consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts), kgo.FetchMaxWait(fetchWait),
+		kgo.WithHooks(answers), kgo.KeepRetryableFetchErrors(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Alerts: {part.id: kgo.NewOffset().AtStart()}}),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", topics.Alerts, err)
+	}
+	defer in.Close()
+	began := time.Now()
+	for next, empty := int64(0), answers.n.Load(); next < end; {
+		soon, cancel := context.WithTimeout(part.calls, fetchWait/5)
+		fetches := in.PollFetches(soon)
+		cancel()
+		if err := fetches.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("read %s: %w", topics.Alerts, err)
+		}
+		if fetches.NumRecords() == 0 {
+			switch {
+			case answers.n.Load() >= empty+2:
+				return nil
+			case time.Since(began) > loadTimeout:
+				return fmt.Errorf("read %s/%d: nothing for %v, read to %d of %d", topics.Alerts, part.id, loadTimeout, next, end)
+			}
+			continue
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if next = r.Offset + 1; r.Offset < end {
+				each(r)
+			}
+		})
+		began, empty = time.Now(), answers.n.Load()
+	}
+	return nil
+}
+
+// fetchAnswers counts the fetches that a broker answered.
+type fetchAnswers struct{ n atomic.Int64 }
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (f *fetchAnswers) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	if kmsg.Key(key) == kmsg.Fetch && e2e.Err() == nil {
+		f.n.Add(1)
+	}
+}

@@ -1,0 +1,296 @@
+package notify
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+	"weir/schemas/topics"
+	"weir/sinks/sinktest"
+)
+
+// after is the alert after another transition, seen at its time.
+func after(a *schemas.Alert, to schemas.AlertState, atMS int64) *schemas.Alert {
+	b := *a
+	b.History = transitions(a)
+	b.Last = schemas.Transition{From: a.State, To: to, AtMS: atMS, Reason: "test"}
+	b.State, b.LastMS = to, atMS
+	switch to {
+	case schemas.Firing:
+		b.FiredMS, b.LastTrueMS, b.ResolvedMS = atMS, atMS, 0
+	case schemas.Resolved:
+		b.ResolvedMS = atMS
+	}
+	return &b
+}
+
+func labelled(a *schemas.Alert, severity string) *schemas.Alert {
+	b := *a
+	b.Labels = map[string]string{"alertname": "HighCPU", "host": "web01", "severity": severity}
+	return &b
+}
+
+func tombstoneOf(a *schemas.Alert) *kgo.Record {
+	return &kgo.Record{Topic: topics.Alerts, Key: []byte(a.Fingerprint)}
+}
+
+// TestToldWhatWasCompacted: while notify is away, or reads, an alert that was told goes
+// through a life of which alerts keeps the newest record only, or none. Who was told
+// that it fires is told the end, once, and hears of what fires now.
+func TestToldWhatWasCompacted(t *testing.T) {
+	fire := func(n int) *schemas.Alert { return alertNow(n, time.Minute) }
+	for name, c := range map[string]struct {
+		then func(a *schemas.Alert) *schemas.Alert // the newest state; nil: a tombstone
+		gone bool                                  // not even a record is left: the alert's own is deleted
+		want string                                // events at PagerDuty after the first trigger
+	}{
+		"resolved":                     {then: func(a *schemas.Alert) *schemas.Alert { return after(a, schemas.Resolved, a.LastMS+1000) }, want: "resolve"},
+		"resolved under other labels":  {then: func(a *schemas.Alert) *schemas.Alert { return labelled(after(a, schemas.Resolved, a.LastMS+1000), "info") }, want: "resolve"},
+		"pending again":                {then: func(a *schemas.Alert) *schemas.Alert { return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000) }, want: "resolve"},
+		"inactive again":               {then: func(a *schemas.Alert) *schemas.Alert { return after(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000), schemas.Inactive, a.LastMS+3000) }, want: "resolve"},
+		"pending, without its history": {then: func(a *schemas.Alert) *schemas.Alert { b := after(a, schemas.Pending, a.LastMS+2000); b.History = nil; return b }, want: "resolve"},
+		"fires again":                  {then: func(a *schemas.Alert) *schemas.Alert { return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000) }, want: "resolve trigger"},
+		"fires again without history": {then: func(a *schemas.Alert) *schemas.Alert { b := after(a, schemas.Firing, a.LastMS+2000); b.History = nil; return b }, want: "resolve trigger"},
+		"fired again and is resolved": {then: func(a *schemas.Alert) *schemas.Alert {
+			return after(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000), schemas.Resolved, a.LastMS+3000)
+		}, want: "resolve trigger resolve"},
+		"fires again for others": {then: func(a *schemas.Alert) *schemas.Alert {
+			return labelled(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000), "info")
+		}, want: "resolve"},
+		"flapped for longer than its history": {then: func(a *schemas.Alert) *schemas.Alert {
+			b := a
+			for i := range int64(9) {
+				b = after(after(b, schemas.Resolved, a.LastMS+2000*i+1000), schemas.Firing, a.LastMS+2000*i+2000)
+			}
+			b.History = b.History[len(b.History)-2:]
+			return b
+		}, want: "resolve trigger"},
+		"deleted":                   {then: func(*schemas.Alert) *schemas.Alert { return nil }, want: "resolve"},
+		"deleted without a trace":   {gone: true, want: "resolve"},
+		"fires on":                  {then: func(a *schemas.Alert) *schemas.Alert { b := *a; b.Value++; return &b }, want: ""},
+		"fires on, for others only": {then: func(a *schemas.Alert) *schemas.Alert { return labelled(a, "info") }, want: ""},
+	} {
+		for _, away := range []bool{true, false} {
+			if c.gone && !away {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, away %v", name, away), func(t *testing.T) {
+				b := newBroker(t)
+				pd := sinktest.NewPagerDuty(t, routingKey)
+				critical := toPagerDuty(pd)
+				critical.Match = map[string]string{"severity": "critical"}
+				i := b.run(t, quick(), critical)
+				a := fire(1)
+				b.publish(t, a)
+				b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
+				if away {
+					i.stop(t)
+				}
+				switch {
+				case c.gone:
+					b.deleteAlerts(t)
+				case c.then(a) == nil:
+					b.produce(t, tombstoneOf(a))
+				default:
+					b.publish(t, c.then(a))
+				}
+				if away {
+					i = b.run(t, quick(), critical)
+				}
+				eventually(t, c.want+" is told", func() bool { return b.actions(pd, a) == strings.TrimSpace("trigger "+c.want) })
+				eventually(t, "the survey is over", func() bool { return i.surveyed() })
+				if got := b.actions(pd, a); got != strings.TrimSpace("trigger "+c.want) {
+					t.Errorf("events %q, want trigger %s", got, c.want)
+				}
+				checkViolations(t, pd)
+			})
+		}
+	}
+}
+
+// surveyed reports whether the partitions are owned and the survey of none runs.
+func (i *instance) surveyed() bool {
+	parts := i.owned()
+	for _, part := range parts {
+		if len(part.asked()) > 0 {
+			return false
+		}
+	}
+	return len(parts) == partitions
+}
+
+// actions lists what PagerDuty was told of an alert.
+func (b *broker) actions(pd *sinktest.PagerDuty, a *schemas.Alert) string {
+	var all []string
+	for _, e := range pd.Events() {
+		if e.DedupKey == a.DedupKey() {
+			all = append(all, e.Action)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// deleteAlerts deletes every record of alerts, as compaction does long after a tombstone.
+func (b *broker) deleteAlerts(t *testing.T) {
+	t.Helper()
+	adm := kadm.NewClient(b.client)
+	ends, err := adm.ListEndOffsets(t.Context(), topics.Alerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.DeleteRecords(t.Context(), ends.Offsets()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTheEndIsToldInTheWordsOfTheTrigger: receivers know an alert by its labels.
+func TestTheEndIsToldInTheWordsOfTheTrigger(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		b := newBroker(t)
+		hook := sinktest.NewWebhook(t, "")
+		to := toWebhook(hook)
+		to.Match = map[string]string{"severity": "critical"}
+		i := b.run(t, quick(), to)
+		a := alertNow(1, time.Minute)
+		b.publish(t, a)
+		b.awaitStatus(t, a, "hook", schemas.DeliverySubmitted)
+		i.stop(t)
+		b.run(t, quick(), to)
+		if deleted {
+			b.produce(t, tombstoneOf(a))
+		} else {
+			b.publish(t, labelled(resolvedNow(a), "warning"))
+		}
+		eventually(t, "the end is told", func() bool { return len(hook.Payloads()) == 2 })
+		ps := hook.Payloads()
+		if ps[1].GroupKey != ps[0].GroupKey || ps[1].Status != "resolved" || !ps[1].Alerts[0].StartsAt.Equal(ps[0].Alerts[0].StartsAt) {
+			t.Errorf("deleted %v: the end %+v has not the key and the start of the trigger %+v", deleted, ps[1], ps[0])
+		}
+		checkViolations(t, hook)
+	}
+}
+
+// TestReceiverWhoseConfigChanged: who was told is told the end, whatever its match is
+// now; what cannot be told, as the receiver is gone, is counted and named.
+func TestReceiverWhoseConfigChanged(t *testing.T) {
+	b := newBroker(t)
+	pd, hook := sinktest.NewPagerDuty(t, routingKey), sinktest.NewWebhook(t, "")
+	i := b.run(t, quick(), toPagerDuty(pd), toWebhook(hook))
+	a := alertNow(1, time.Minute)
+	b.publish(t, a)
+	b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
+	b.awaitStatus(t, a, "hook", schemas.DeliverySubmitted)
+	i.stop(t)
+	to := toPagerDuty(pd)
+	to.Match = map[string]string{"team": "db"}
+	newcomer := sinktest.NewWebhook(t, "")
+	other := toWebhook(newcomer)
+	other.Name = "newcomer"
+	i = b.run(t, quick(), to, other)
+	over := resolvedNow(a)
+	b.publish(t, over)
+	b.awaitStatus(t, over, "pd", schemas.DeliverySubmitted)
+	d := b.awaitStatus(t, over, "hook", schemas.DeliveryFailed)
+	if !strings.Contains(d.Attempts[0].Result, "no such receiver") {
+		t.Errorf("attempts %+v", d.Attempts)
+	}
+	i.stop(t)
+	if got := i.count("hook", "resolved", notSent); got != 1 {
+		t.Errorf("counted %v unsent to the receiver that is gone, want 1", got)
+	}
+	if n := len(newcomer.Requests()); n != 0 {
+		t.Errorf("%d requests to a receiver that never heard of the alert, want none", n)
+	}
+}
+
+// TestFiringForLongIsNotForgotten: an alert that fires for longer than the ledger keeps
+// what ended is neither told again nor left without its end; one that is over is forgotten.
+func TestFiringForLongIsNotForgotten(t *testing.T) {
+	b := newBroker(t)
+	pd := sinktest.NewPagerDuty(t, routingKey)
+	long := alertNow(1, 40*24*time.Hour)
+	over := alertNow(2, 40*24*time.Hour)
+	ended := sinktest.ResolvedAlert(over, over.FiredMS+1000)
+	for _, a := range []*schemas.Alert{long, over, ended} {
+		d := newDelivery(a, "pd")
+		d.Status = schemas.DeliverySubmitted
+		b.produce(t, ledgerRecord(d, schemas.Shard([]byte(a.Fingerprint), partitions)))
+	}
+	b.publish(t, long)
+	i := b.run(t, quick(), toPagerDuty(pd))
+	eventually(t, "the survey is over", i.surveyed)
+	for n := range 3 { // it fires on, and says so
+		long.Value, long.LastMS, long.LastTrueMS = float64(n), time.Now().UnixMilli(), time.Now().UnixMilli()
+		b.publish(t, long)
+		i.prune(time.Now())
+	}
+	poke := alertNow(5, 0)
+	b.publish(t, poke)
+	b.awaitStatus(t, poke, "pd", schemas.DeliverySubmitted)
+	b.publish(t, after(long, schemas.Resolved, time.Now().UnixMilli()))
+	eventually(t, "the end is told", func() bool { return b.actions(pd, long) == "resolve" })
+	eventually(t, "what is over is forgotten", func() bool {
+		entries := b.ledger(t)
+		return len(entries[newDelivery(over, "pd").Key()])+len(entries[newDelivery(ended, "pd").Key()]) == 0
+	})
+}
+
+// TestReplayTellsNothing reads alerts again from the start, with lives that flapped, and
+// with a late write of a process that had lost its partition.
+func TestReplayTellsNothing(t *testing.T) {
+	b := newBroker(t)
+	pd := sinktest.NewPagerDuty(t, routingKey)
+	i := b.run(t, quick(), toPagerDuty(pd))
+	a := alertNow(1, time.Minute)
+	life := []*schemas.Alert{a}
+	for n := range int64(40) {
+		life = append(life, after(life[len(life)-1], schemas.Resolved, a.LastMS+n*100+50), after(after(life[len(life)-1], schemas.Resolved, a.LastMS+n*100+50), schemas.Firing, a.LastMS+n*100+100))
+	}
+	for n := range life {
+		life[n].History = life[n].History[max(0, len(life[n].History)-16):]
+	}
+	b.publish(t, life...)
+	last := life[len(life)-1]
+	b.awaitStatus(t, last, "pd", schemas.DeliverySubmitted)
+	before := b.actions(pd, a)
+	b.publish(t, life[len(life)-2], life[3]) // late writes
+	i.stop(t)
+	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), Group); err != nil {
+		t.Fatal(err)
+	}
+	i = b.run(t, quick(), toPagerDuty(pd))
+	eventually(t, "the survey is over", i.surveyed)
+	over := after(last, schemas.Resolved, last.LastMS+1)
+	b.publish(t, over)
+	b.awaitStatus(t, over, "pd", schemas.DeliverySubmitted)
+	if got := b.actions(pd, a); got != before+" resolve" {
+		t.Errorf("after a replay %d events more: …%q", len(strings.Fields(got))-len(strings.Fields(before))-1, got[max(0, len(got)-60):])
+	}
+	if n := strings.Count(before, "trigger"); n < 8 || pd.Alerts()[a.DedupKey()].Open {
+		t.Errorf("%d triggers, want at least half of those that may wait; %+v", n, pd.Alerts()[a.DedupKey()])
+	}
+}
+
+// TestOldPendingTriggerIsToldIfItStillFires: what waited for longer than max_age, over a
+// restart, is told if the alert fires still, and not if it is over.
+func TestOldPendingTriggerIsToldIfItStillFires(t *testing.T) {
+	b := newBroker(t)
+	pd := sinktest.NewPagerDuty(t, routingKey)
+	still, over, absent := alertNow(1, 5*time.Hour), alertNow(2, 5*time.Hour), alertNow(3, 5*time.Hour)
+	for _, a := range []*schemas.Alert{still, over, absent} {
+		b.produce(t, ledgerRecord(newDelivery(a, "pd"), schemas.Shard([]byte(a.Fingerprint), partitions)))
+	}
+	b.publish(t, still, sinktest.ResolvedAlert(over, over.FiredMS+1000))
+	b.run(t, quick(), toPagerDuty(pd))
+	b.awaitStatus(t, still, "pd", schemas.DeliverySubmitted)
+	b.awaitStatus(t, over, "pd", schemas.DeliveryFailed)
+	b.awaitStatus(t, absent, "pd", schemas.DeliveryFailed)
+	if got := b.actions(pd, over) + b.actions(pd, absent); strings.Contains(got, "trigger") {
+		t.Errorf("events %q of alerts that are over", got)
+	}
+}
