@@ -87,6 +87,9 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 	if !p.finish(l, d) {
 		return learn, due, false
 	}
+	if d.Status == schemas.DeliveryPending {
+		l.spent += time.Since(now)
+	}
 	return learn, now.Add(wait), true
 }
 

@@ -49,13 +49,29 @@ func TestToldWhatWasCompacted(t *testing.T) {
 		gone bool                                  // not even a record is left: the alert's own is deleted
 		want string                                // events at PagerDuty after the first trigger
 	}{
-		"resolved":                     {then: func(a *schemas.Alert) *schemas.Alert { return after(a, schemas.Resolved, a.LastMS+1000) }, want: "resolve"},
-		"resolved under other labels":  {then: func(a *schemas.Alert) *schemas.Alert { return labelled(after(a, schemas.Resolved, a.LastMS+1000), "info") }, want: "resolve"},
-		"pending again":                {then: func(a *schemas.Alert) *schemas.Alert { return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000) }, want: "resolve"},
-		"inactive again":               {then: func(a *schemas.Alert) *schemas.Alert { return after(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000), schemas.Inactive, a.LastMS+3000) }, want: "resolve"},
-		"pending, without its history": {then: func(a *schemas.Alert) *schemas.Alert { b := after(a, schemas.Pending, a.LastMS+2000); b.History = nil; return b }, want: "resolve"},
-		"fires again":                  {then: func(a *schemas.Alert) *schemas.Alert { return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000) }, want: "resolve trigger"},
-		"fires again without history": {then: func(a *schemas.Alert) *schemas.Alert { b := after(a, schemas.Firing, a.LastMS+2000); b.History = nil; return b }, want: "resolve trigger"},
+		"resolved": {then: func(a *schemas.Alert) *schemas.Alert { return after(a, schemas.Resolved, a.LastMS+1000) }, want: "resolve"},
+		"resolved under other labels": {then: func(a *schemas.Alert) *schemas.Alert {
+			return labelled(after(a, schemas.Resolved, a.LastMS+1000), "info")
+		}, want: "resolve"},
+		"pending again": {then: func(a *schemas.Alert) *schemas.Alert {
+			return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000)
+		}, want: "resolve"},
+		"inactive again": {then: func(a *schemas.Alert) *schemas.Alert {
+			return after(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Pending, a.LastMS+2000), schemas.Inactive, a.LastMS+3000)
+		}, want: "resolve"},
+		"pending, without its history": {then: func(a *schemas.Alert) *schemas.Alert {
+			b := after(a, schemas.Pending, a.LastMS+2000)
+			b.History = nil
+			return b
+		}, want: "resolve"},
+		"fires again": {then: func(a *schemas.Alert) *schemas.Alert {
+			return after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000)
+		}, want: "resolve trigger"},
+		"fires again without history": {then: func(a *schemas.Alert) *schemas.Alert {
+			b := after(a, schemas.Firing, a.LastMS+2000)
+			b.History = nil
+			return b
+		}, want: "resolve trigger"},
 		"fired again and is resolved": {then: func(a *schemas.Alert) *schemas.Alert {
 			return after(after(after(a, schemas.Resolved, a.LastMS+1000), schemas.Firing, a.LastMS+2000), schemas.Resolved, a.LastMS+3000)
 		}, want: "resolve trigger resolve"},
