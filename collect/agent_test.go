@@ -342,12 +342,16 @@ func TestValidate(t *testing.T) {
 	}
 	for _, c := range []struct{ text, want string }{
 		{"", ""},
-		{"collect: {max_body_bytes: 1024, max_held_bytes: 1024, ack_timeout: 1s}\nagent: {interval: 100ms, buffer_bytes: 65536}", ""},
+		{"collect: {max_body_bytes: 1024, max_held_bytes: 1024, max_held_per_client_bytes: 1024, body_timeout: 1s, min_body_bytes_per_second: 1, ack_timeout: 1s}\nagent: {interval: 100ms, buffer_bytes: 65536}", ""},
 		{"collect: {max_body_bytes: 16777216, max_held_bytes: 17179869184, ack_timeout: 1m}\nagent: {interval: 1h, buffer_bytes: 1073741824}", ""},
 		{"collect: {max_body_bytes: 1023}", "collect.max_body_bytes"},
 		{"collect: {max_body_bytes: 16777217}", "collect.max_body_bytes"},
 		{"collect: {max_held_bytes: 10485759}", "collect.max_held_bytes"},
 		{"collect: {max_held_bytes: 17179869185}", "collect.max_held_bytes"},
+		{"collect: {max_held_per_client_bytes: 10485759}", "collect.max_held_per_client_bytes"},
+		{"collect: {max_held_per_client_bytes: 67108865}", "collect.max_held_per_client_bytes"},
+		{"collect: {body_timeout: 999ms}", "collect.body_timeout"},
+		{"collect: {min_body_bytes_per_second: 0}", "collect.min_body_bytes_per_second"},
 		{"collect: {ack_timeout: 999ms}", "collect.ack_timeout"},
 		{"collect: {ack_timeout: 61s}", "collect.ack_timeout"},
 		{"agent: {interval: 99ms}", "agent.interval"},

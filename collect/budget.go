@@ -3,41 +3,72 @@ package collect
 import (
 	"errors"
 	"io"
-	"sync/atomic"
+	"sync"
 )
 
-// budget bounds the bytes that are held at once.
+// budget bounds the bytes that are held at once, by all clients and by each.
 type budget struct {
-	left atomic.Int64
+	mu      sync.Mutex
+	left    int
+	share   int            // of one client
+	clients map[string]int // bytes that each holds; those that hold none are not there
 }
 
-// take takes n bytes if they are there.
-func (b *budget) take(n int) bool {
-	if b.left.Add(-int64(n)) < 0 {
-		b.left.Add(int64(n))
-		return false
+func newBudget(all, share int) *budget {
+	return &budget{left: all, share: share, clients: map[string]int{}}
+}
+
+// take takes n bytes for the client, or returns errBusy or errShare.
+func (b *budget) take(client string, n int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.clients[client]+n > b.share {
+		return errShare
 	}
-	return true
+	if n > b.left {
+		return errBusy
+	}
+	b.left -= n
+	b.clients[client] += n
+	return nil
 }
 
-// give gives bytes back.
-func (b *budget) give(n int) { b.left.Add(int64(n)) }
+// give gives bytes of the client back.
+func (b *budget) give(client string, n int) {
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left += n
+	if b.clients[client] -= n; b.clients[client] == 0 {
+		delete(b.clients, client)
+	}
+}
+
+// free is how many bytes are left for all.
+func (b *budget) free() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.left
+}
 
 var (
 	errTooLarge = errors.New("the body is too long")
-	errBusy     = errors.New("too many bytes are held")
+	errBusy     = errors.New("too many bytes of bodies are held")
+	errShare    = errors.New("too many bytes of bodies of this client are held")
 )
 
-// readAll reads r to its end, at most limit bytes, taking each from the budget.
-// It returns errTooLarge, errBusy or r's own error. held is what was taken, with
-// an error too.
-func (b *budget) readAll(r io.Reader, limit int) (body []byte, held int, err error) {
+// readAll reads r to its end, at most limit bytes, and takes each from the client's
+// budget as it comes, whatever was announced. It returns errTooLarge, take's error or
+// r's own. held is what was taken, with an error too.
+func (b *budget) readAll(client string, r io.Reader, limit int) (body []byte, held int, err error) {
 	const step = 16 << 10
 	for {
 		if len(body) == cap(body) {
 			grown := min(max(2*cap(body), step), limit+1)
-			if !b.take(grown - cap(body)) {
-				return nil, held, errBusy
+			if err := b.take(client, grown-cap(body)); err != nil {
+				return nil, held, err
 			}
 			held += grown - cap(body)
 			body = append(make([]byte, 0, grown), body...)

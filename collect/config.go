@@ -16,15 +16,24 @@ type Config struct {
 	// MaxHeldBytes bounds the bodies that the gateway holds at once until Kafka has
 	// acknowledged them, bytes.
 	MaxHeldBytes int `yaml:"max_held_bytes"`
+	// MaxHeldPerClient is each client's share of that, bytes; 0: a quarter, or one body if
+	// that is longer.
+	MaxHeldPerClient int `yaml:"max_held_per_client_bytes"`
+	// BodyTimeout bounds how long a body may take to arrive, and MinBodyRate, bytes/s, how
+	// slowly it may: who is slower than that by more than 5 s is cut off.
+	BodyTimeout conf.Duration `yaml:"body_timeout"`
+	MinBodyRate int           `yaml:"min_body_bytes_per_second"`
 	// AckTimeout is how long a sender waits for Kafka before it is told 503.
 	AckTimeout conf.Duration `yaml:"ack_timeout"`
 	// Samples is what samples may look like: the config's own section.
 	Samples formats.Config `yaml:"-"`
 }
 
-// Default takes bodies of 10 MB, holds 64 MB, and waits for 10 s.
+// Default takes bodies of 10 MB, at 8 KiB/s and within a minute, holds 64 MB, a quarter of it
+// for one client, and waits for Kafka for 10 s.
 func Default() Config {
-	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20, AckTimeout: conf.Duration(10 * time.Second),
+	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20,
+		BodyTimeout: conf.Duration(time.Minute), MinBodyRate: 8 << 10, AckTimeout: conf.Duration(10 * time.Second),
 		Samples: formats.Default()}
 }
 
@@ -33,16 +42,37 @@ const (
 	minBodyBytes, maxBodyBytes = 1 << 10, 16 << 20
 	maxHeldBytes               = 16 << 30
 	minAck, maxAck             = conf.Duration(time.Second), conf.Duration(time.Minute)
+	minBody, maxBody           = conf.Duration(time.Second), conf.Duration(10 * time.Minute)
+	minRate, maxRate           = 1, 1 << 30
 )
 
+// share is how many bytes of bodies of one client are held.
+func (c *Config) share() int {
+	if c.MaxHeldPerClient > 0 {
+		return c.MaxHeldPerClient
+	}
+	return max(c.MaxHeldBytes/4, min(c.MaxBodyBytes+1, c.MaxHeldBytes))
+}
+
 // Validate reports numbers out of bounds: max_body_bytes 1 KiB to 16 MiB,
-// max_held_bytes at least that, ack_timeout 1s to 1m.
+// max_held_bytes at least that, max_held_per_client_bytes 0 or between the two, body_timeout 1s
+// to 10m, min_body_bytes_per_second 1 byte/s to 1 GiB/s, ack_timeout 1s to 1m.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.MaxBodyBytes < minBodyBytes || c.MaxBodyBytes > maxBodyBytes {
 		d.Fail(at+".max_body_bytes", c.MaxBodyBytes, fmt.Sprintf("must be %d to %d bytes", minBodyBytes, maxBodyBytes))
 	}
 	if c.MaxHeldBytes < c.MaxBodyBytes || c.MaxHeldBytes > maxHeldBytes {
 		d.Fail(at+".max_held_bytes", c.MaxHeldBytes, fmt.Sprintf("must be max_body_bytes (%d) to %d bytes", c.MaxBodyBytes, int64(maxHeldBytes)))
+	}
+	if n := c.MaxHeldPerClient; n != 0 && (n < c.MaxBodyBytes || n > c.MaxHeldBytes) {
+		d.Fail(at+".max_held_per_client_bytes", n,
+			fmt.Sprintf("must be max_body_bytes (%d) to max_held_bytes (%d), or 0 for a quarter of them", c.MaxBodyBytes, c.MaxHeldBytes))
+	}
+	if c.BodyTimeout < minBody || c.BodyTimeout > maxBody {
+		d.Fail(at+".body_timeout", c.BodyTimeout, fmt.Sprintf("must be %s to %s", minBody, maxBody))
+	}
+	if c.MinBodyRate < minRate || c.MinBodyRate > maxRate {
+		d.Fail(at+".min_body_bytes_per_second", c.MinBodyRate, fmt.Sprintf("must be %d to %d bytes/s", minRate, maxRate))
 	}
 	if c.AckTimeout < minAck || c.AckTimeout > maxAck {
 		d.Fail(at+".ack_timeout", c.AckTimeout, fmt.Sprintf("must be %s to %s", minAck, maxAck))

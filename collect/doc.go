@@ -20,10 +20,15 @@
 // weir.stage (gateway), weir.remote and content-type.
 //
 //	400  partial write, nothing that parses, a bad gzip stream, an unknown precision
-//	413  the body is longer than max_body_bytes, before or after gzip
-//	415  a content encoding other than gzip
-//	429  too many bytes of bodies are held at once: Retry-After says when to come back
+//	408  the body comes more slowly than min_body_bytes_per_second, or takes longer than body_timeout
+//	413  the body is longer than max_body_bytes, before or after gzip, or unpacks to 200 times its length
+//	415  a content encoding other than gzip (in any case, x-gzip, or in a list with identity)
+//	429  too many bytes of bodies are held at once, of this client or of all: Retry-After says when to come back
 //	503  Kafka did not acknowledge within ack_timeout: Retry-After likewise
+//
+// A client is a user that the listener knows, or else an address (of IPv6 its first 64 bits). Its bodies
+// are a share of all that are held, taken as bytes come. Records carry the client as weir.sender, an opaque
+// hash. The unit of times is the URL's precision, or else that of the content type, or else ns.
 //
 // After 429 nothing of the body was written. After 503 it may have been, in part or whole:
 // sending it again is right, and makes the same samples twice at worst. The samples of a

@@ -1,11 +1,9 @@
 package collect
 
 import (
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -28,11 +26,16 @@ type Gateway struct {
 	// Register.
 	Letters func(letter *kgo.Record) bool
 
+	// User is who a request is from, as far as somebody has made sure of it, or ""; nil:
+	// nobody has. Requests without a user are told apart by their addresses. Set it before Register.
+	User func(*http.Request) string
+
 	cfg      Config
 	publish  *Publisher
 	log      *slog.Logger
 	now      func() time.Time
-	held     budget
+	held     *budget
+	patience time.Duration // the constant, but in tests
 	decoders sync.Pool
 	count    *gatewayCounters
 }
@@ -40,10 +43,10 @@ type Gateway struct {
 // NewGateway returns a gateway that writes through publish. now is the time of
 // lines that have none. It registers weir_collect_gateway_* with reg.
 func NewGateway(cfg Config, publish *Publisher, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) *Gateway {
-	g := &Gateway{cfg: cfg, publish: publish, log: log, now: now}
-	g.held.left.Store(int64(cfg.MaxHeldBytes))
+	g := &Gateway{cfg: cfg, publish: publish, log: log, now: now, patience: patience,
+		held: newBudget(cfg.MaxHeldBytes, cfg.share())}
 	g.decoders.New = func() any { return formats.NewDecoderOf(cfg.Samples) }
-	g.count = newGatewayCounters(reg, func() float64 { return float64(int64(cfg.MaxHeldBytes) - g.held.left.Load()) })
+	g.count = newGatewayCounters(reg, func() float64 { return float64(cfg.MaxHeldBytes - g.held.free()) })
 	return g
 }
 
@@ -54,7 +57,7 @@ func (g *Gateway) Register(mux *http.ServeMux) {
 }
 
 func (g *Gateway) line(w http.ResponseWriter, r *http.Request) {
-	p, err := formats.ParsePrecision(r.URL.Query().Get("precision"))
+	p, err := precisionOf(r)
 	if err != nil {
 		g.answer(w, r, http.StatusBadRequest, &refusal{Message: err.Error()})
 		return
@@ -62,13 +65,37 @@ func (g *Gateway) line(w http.ResponseWriter, r *http.Request) {
 	g.serve(w, r, func(d *formats.Decoder, body []byte) *sorted { return sortLines(d, body, p, g.now()) })
 }
 
+// precisionOf is the unit of line protocol's times: the parameter precision of the URL, or
+// else of the content type, or else ns.
+func precisionOf(r *http.Request) (formats.Precision, error) {
+	given := r.URL.Query()["precision"]
+	switch len(given) {
+	case 0:
+		return formats.PrecisionOf(r.Header.Get("Content-Type"))
+	case 1:
+		return formats.ParsePrecision(given[0])
+	}
+	return 0, fmt.Errorf("precision stands %d times", len(given))
+}
+
+// client names who sends a request.
+func (g *Gateway) client(r *http.Request) string {
+	if g.User != nil {
+		if user := g.User(r); user != "" {
+			return "user " + user
+		}
+	}
+	return clientOf(r)
+}
+
 func (g *Gateway) json(w http.ResponseWriter, r *http.Request) { g.serve(w, r, sortJSON) }
 
 // serve reads a body, has its entries sorted into good and bad, writes both, and answers.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*formats.Decoder, []byte) *sorted) {
-	body, held, status, err := g.read(w, r)
+	client := g.client(r)
+	body, held, status, err := g.body(w, r, client)
 	if err != nil {
-		g.held.give(held)
+		g.held.give(client, held)
 		g.answer(w, r, status, &refusal{Message: err.Error()})
 		return
 	}
@@ -79,8 +106,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*forma
 		g.count.refused.WithLabelValues(string(reason)).Add(float64(n))
 	}
 	g.count.skipped.Add(float64(s.skipped))
+	g.count.unknown.Add(float64(s.unknown))
 	start := g.now()
-	err = g.publish.write(r.Context(), s.records(r.RemoteAddr, g.Letters), func() { g.held.give(held) })
+	err = g.publish.write(r.Context(), s.records(r.RemoteAddr, senderOf(client), g.Letters), func() { g.held.give(client, held) })
 	g.count.ack.Observe(g.now().Sub(start).Seconds())
 	switch {
 	case errors.Is(err, kgo.ErrMaxBuffered):
@@ -95,32 +123,6 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*forma
 		g.count.samples.Add(float64(s.samples))
 		g.answer(w, r, http.StatusNoContent, nil)
 	}
-}
-
-// read reads the body, unzipped if need be. held is what it took of the budget,
-// with an error too; status is the answer to the error.
-func (g *Gateway) read(w http.ResponseWriter, r *http.Request) (body []byte, held, status int, err error) {
-	var from io.Reader = http.MaxBytesReader(w, r.Body, int64(g.cfg.MaxBodyBytes))
-	switch encoding := r.Header.Get("Content-Encoding"); encoding {
-	case "", "identity":
-	case "gzip":
-		if from, err = gzip.NewReader(from); err != nil {
-			return nil, 0, http.StatusBadRequest, fmt.Errorf("gzip: %w", err)
-		}
-	default:
-		return nil, 0, http.StatusUnsupportedMediaType, fmt.Errorf("content encoding %.40q: must be gzip or none", encoding)
-	}
-	body, held, err = g.held.readAll(from, g.cfg.MaxBodyBytes)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case err == nil:
-		return body, held, 0, nil
-	case errors.Is(err, errBusy):
-		return nil, held, http.StatusTooManyRequests, err
-	case errors.Is(err, errTooLarge), errors.As(err, &tooLarge):
-		return nil, held, http.StatusRequestEntityTooLarge, fmt.Errorf("%w: at most %d bytes", errTooLarge, g.cfg.MaxBodyBytes)
-	}
-	return nil, held, http.StatusBadRequest, fmt.Errorf("read the body: %w", err)
 }
 
 // refusal is the body of every answer but 204.
@@ -143,6 +145,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, status int, ref
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin)) // a recorder in a test has none
 	if refused == nil {
 		w.WriteHeader(status)
 		return
@@ -159,6 +162,7 @@ type gatewayCounters struct {
 	requests         *prometheus.CounterVec
 	refused          *prometheus.CounterVec
 	samples, skipped prometheus.Counter
+	unknown          prometheus.Counter
 	ack              prometheus.Histogram
 }
 
@@ -172,13 +176,15 @@ func newGatewayCounters(reg prometheus.Registerer, held func() float64) *gateway
 			Help: "Samples that were written and acknowledged."}),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_collect_gateway_skipped_fields_total",
 			Help: "String fields of line protocol, which are no samples."}),
+		unknown: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_collect_gateway_unknown_fields_total",
+			Help: "Fields of JSON that weir does not know and that were ignored, see samples.ignore_unknown_fields."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_collect_gateway_ack_seconds",
 			Help: "Time until Kafka acknowledged a body.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 13)}),
 	}
 	for _, r := range formats.Reasons {
 		c.refused.WithLabelValues(string(r))
 	}
-	reg.MustRegister(c.requests, c.refused, c.samples, c.skipped, c.ack, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	reg.MustRegister(c.requests, c.refused, c.samples, c.skipped, c.unknown, c.ack, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_collect_gateway_held_bytes", Help: "Bytes of bodies that wait for Kafka."}, held))
 	return c
 }

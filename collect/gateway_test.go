@@ -146,7 +146,7 @@ func counted(t *testing.T, reg *prometheus.Registry, name, label string) float64
 func (b *bed) untilHeld(n int64) {
 	b.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		held := int64(b.gateway.cfg.MaxHeldBytes) - b.gateway.held.left.Load()
+		held := int64(b.gateway.cfg.MaxHeldBytes - b.gateway.held.free())
 		if held == n {
 			return
 		}
@@ -254,7 +254,7 @@ func zipped(text string) string {
 func TestLimits(t *testing.T) {
 	cfg := Default()
 	cfg.MaxBodyBytes = 2000
-	cfg.MaxHeldBytes = 4096
+	cfg.MaxHeldBytes, cfg.MaxHeldPerClient = 4096, 4096
 	b := newBed(t, cfg)
 	line := func(n int) string { return `a s="` + strings.Repeat("x", n-len(`a s="",v=1 1`)) + `",v=1 1` }
 	for _, c := range []struct {
@@ -291,7 +291,7 @@ func TestLimits(t *testing.T) {
 // for it, and the next sender finds the budget used up.
 func TestAnswerWaitsForKafka(t *testing.T) {
 	cfg := Default()
-	cfg.MaxBodyBytes, cfg.MaxHeldBytes = 16<<10, 16<<10
+	cfg.MaxBodyBytes, cfg.MaxHeldBytes, cfg.MaxHeldPerClient = 16<<10, 16<<10, 16<<10
 	b := newBed(t, cfg)
 	arrived, release := make(chan struct{}), make(chan struct{})
 	arrive := sync.OnceFunc(func() { close(arrived) })

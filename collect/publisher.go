@@ -121,15 +121,19 @@ func recordsOf(samples []schemas.Sample) []*kgo.Record {
 	var records []*kgo.Record
 	for _, group := range order {
 		for _, value := range groups[group].values() {
-			records = append(records, metricsRecord([]byte(group), value, formats.ContentTypeJSON))
+			records = append(records, metricsRecord([]byte(group), value, formats.ContentTypeJSON, ""))
 		}
 	}
 	return records
 }
 
-func metricsRecord(key, value []byte, contentType string) *kgo.Record {
-	return &kgo.Record{Topic: topics.Metrics, Key: key, Value: value,
+func metricsRecord(key, value []byte, contentType, sender string) *kgo.Record {
+	r := &kgo.Record{Topic: topics.Metrics, Key: key, Value: value,
 		Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(contentType)}}}
+	if sender != "" {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: schemas.SenderHeader, Value: []byte(sender)})
+	}
+	return r
 }
 
 // chunks joins entries of a body to values of at most limit bytes. An entry that

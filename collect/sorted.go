@@ -28,6 +28,7 @@ type sorted struct {
 	good             map[int32]*chunks // by key
 	keys             []int32           // of good, by first appearance
 	samples, skipped int
+	unknown          int // fields of JSON that were ignored
 
 	reasons map[formats.Reason]int
 	bad     []*letter // by first appearance
@@ -101,10 +102,14 @@ func (s *sorted) judge(e *formats.Entry) bool {
 	if fault == nil {
 		s.samples += len(e.Samples)
 		s.skipped += e.Skipped
+		s.unknown += e.Unknown
 		return true
 	}
 	s.reasons[fault.Reason]++
-	text := cut(fault.Err.Error(), 300)
+	text := ""
+	if len(s.faults) < maxFaults || s.reasons[fault.Reason] == 1 {
+		text = cut(fault.Err.Error(), 300)
+	}
 	if len(s.faults) < maxFaults {
 		s.faults = append(s.faults, faultAnswer{fault.Line, fault.Entry, fault.Reason, text})
 	}
@@ -121,18 +126,18 @@ func (s *sorted) judge(e *formats.Entry) bool {
 }
 
 // records are those of the good entries for metrics, and of the bad ones from
-// remote for deadletter, as far as admit, which may be nil, lets them.
-func (s *sorted) records(remote string, admit func(letter *kgo.Record) bool) []*kgo.Record {
+// remote, which sender stands for, for deadletter, as far as admit, which may be nil, lets them.
+func (s *sorted) records(remote, sender string, admit func(letter *kgo.Record) bool) []*kgo.Record {
 	var records []*kgo.Record
 	for _, key := range s.keys {
 		for _, value := range s.good[key].values() {
-			records = append(records, metricsRecord(strconv.AppendInt(nil, int64(key), 10), value, s.contentType))
+			records = append(records, metricsRecord(strconv.AppendInt(nil, int64(key), 10), value, s.contentType, sender))
 		}
 	}
 	for _, l := range s.bad {
 		for _, value := range l.chunks.values() {
 			letter := topics.Letter{Stage: "gateway", Reason: string(l.reason), Error: l.first, Value: value,
-				Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(s.contentType)}},
+				Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(s.contentType)}, {Key: schemas.SenderHeader, Value: []byte(sender)}},
 				Extra:   []kgo.RecordHeader{{Key: topics.HeaderRemote, Value: []byte(remote)}}}
 			if r := letter.Record(); admit == nil || admit(r) {
 				records = append(records, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/collect"
+	"weir/pipelines/listener"
 	"weir/processors/alert"
 	"weir/processors/notify"
 	"weir/processors/route"
@@ -65,6 +66,7 @@ func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
 	}
 	mux := http.NewServeMux()
 	gateway := collect.NewGateway(p.Config.Collect, publisher, reg, p.Log, time.Now)
+	gateway.User = listener.User
 	gateway.Letters = func(letter *kgo.Record) bool { return p.letters.Admit(letter, time.Now()) }
 	gateway.Register(mux)
 	run := func(ctx context.Context) error {

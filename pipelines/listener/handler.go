@@ -42,6 +42,15 @@ type doors struct {
 
 type briefKey struct{}
 
+type userKey struct{}
+
+// User is the name of the user, token or certificate whose credentials the request was let in
+// with, or "" if there were none to check.
+func User(r *http.Request) string {
+	name, _ := r.Context().Value(userKey{}).(string)
+	return name
+}
+
 // Brief reports whether a health path must not say more than yes or no: it is not known who asks.
 func Brief(r *http.Request) bool { return r.Context().Value(briefKey{}) != nil }
 
@@ -127,6 +136,7 @@ func (d *doors) permits(w http.ResponseWriter, r *http.Request, client string) b
 		d.refuse(w, r, http.StatusForbidden, "role",
 			fmt.Sprintf("%s may %s; this takes the role %s (web.roles)", who.name, strings.Join(who.roles, " and "), role))
 	default:
+		*r = *r.WithContext(context.WithValue(r.Context(), userKey{}, who.name))
 		return true
 	}
 	return false

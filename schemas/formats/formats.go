@@ -59,7 +59,7 @@ func ParsePrecision(text string) (Precision, error) {
 	switch text {
 	case "", "n":
 		return Nanosecond, nil
-	case "u", "µs":
+	case "u", "µ", "μ", "µs", "μs": // the micro sign and the Greek letter
 		return Microsecond, nil
 	}
 	for p, d := range precisions {
@@ -102,10 +102,11 @@ func Detect(contentType string, body []byte) Format {
 	return Line
 }
 
-// precisionOf reads the precision parameter of a content type; a content type
-// without one, or one that does not parse, means Nanosecond.
-func precisionOf(contentType string) (Precision, error) {
-	if !strings.Contains(contentType, "precision") {
+// PrecisionOf reads the precision parameter of a content type; a content type
+// without one means Nanosecond. The error quotes a precision, or a content type with one, that does
+// not parse.
+func PrecisionOf(contentType string) (Precision, error) {
+	if !strings.Contains(strings.ToLower(contentType), "precision") {
 		return Nanosecond, nil
 	}
 	_, params, err := mime.ParseMediaType(contentType)
@@ -230,7 +231,7 @@ func (d *Decoder) Reset(contentType string, body []byte, nowMS int64) {
 		d.ResetJSON(body)
 		return
 	}
-	p, err := precisionOf(contentType)
+	p, err := PrecisionOf(contentType)
 	if d.ResetLine(body, p, nowMS); err != nil {
 		d.refusal = err
 	}
