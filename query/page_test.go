@@ -130,8 +130,11 @@ func TestPage(t *testing.T) {
 		t.Errorf("value of disk_full %q, whose series fell silent, want no data", got)
 	}
 
-	// Sources beyond a limit are named, and the others are not.
+	// Sources beyond a limit are named, and the others are not, in a box that is closed at first.
 	var named []string
+	if err := page.Eval(ctx, "document.querySelector('#limits-box').open ? Promise.reject('open') : document.querySelector('#limits-box > summary').click()", nil); err != nil {
+		t.Fatal(err)
+	}
 	if err := page.Eval(ctx, "[...document.querySelectorAll('#limits:not([hidden]) .source')].map((s) => s.innerText)", &named); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,9 @@
 // weir's page: a series' tiers as they close, and the alerts. It asks the HTTP
 // API (docs/api.md) and follows /live; the selected series stands in the address.
 
-import {chips, duration, element, number, splitSeries, time} from './format.js';
+import {chips, duration, element, number, shown, splitSeries, time, write} from './format.js';
 import {TierChart} from './chart.js';
+import {follow} from './stream.js';
 
 const $ = (id) => document.getElementById(id);
 const mostListed = 2000;  // series asked for at once
@@ -17,7 +18,8 @@ const page = {
   more: false,       // the server has more than that
   selected: '',      // canonical text
   alerts: new Map(), // by fingerprint
-  stream: null,
+  stream: null,      // of all tabs
+  fresh: false,      // a series was selected and its windows not yet read
 };
 
 const now = () => Date.now() + page.skew;
@@ -37,7 +39,7 @@ async function ask(path, params) {
 }
 
 function problem(text) {
-  $('problem').textContent = text;
+  $('problem').textContent = shown(text, 600);
   $('problem').hidden = text === '';
 }
 
@@ -65,7 +67,8 @@ function listSeries() {
     const link = element('a');
     link.href = `#series=${encodeURIComponent(s.series)}`;
     if (s.series === page.selected) link.setAttribute('aria-current', 'true');
-    link.title = s.series;
+    link.dataset.series = s.series;
+    link.title = shown(s.series, 5000);
     link.append(element('b', '', s.metric));
     const labels = Object.entries(s.labels).map(([n, v]) => `${n}=${v}`).join('  ');
     if (labels) link.append(element('small', '', labels));
@@ -114,10 +117,10 @@ function select(series) {
   page.selected = series;
   if (series && series !== hashSeries()) history.replaceState(null, '', `#series=${encodeURIComponent(series)}`);
   const {metric, labels} = splitSeries(series);
-  $('selected').textContent = metric || 'No series selected';
+  write($('selected'), metric || 'No series selected');
   chips($('labels'), labels);
   for (const a of $('series').querySelectorAll('a')) {
-    if (a.title === series) a.setAttribute('aria-current', 'true');
+    if (a.dataset.series === series) a.setAttribute('aria-current', 'true');
     else a.removeAttribute('aria-current');
   }
   for (const c of page.charts) c.clear(series ? 'Loading…' : 'Select a series to see its windows.');
@@ -231,6 +234,7 @@ async function loadLimits() {
   if (body.unowned) note = 'This process keeps no windows, and does not know who is beyond a limit: ask those that do with weir top --url.';
   else if (body.owned < body.shards) note = `This process knows only its own ${body.owned} of ${body.shards} shards: weir top asks several.`;
   $('limits').hidden = body.sources.length === 0 && note === '';
+  $('limits-box').hidden = body.sources.length === 0;
   $('limits-count').textContent = body.total === 0 ? '' : body.total === 1 ? '1 source' : `${body.total} sources`;
   $('limits-list').replaceChildren(...body.sources.map(sourceItem));
   $('limits-note').textContent = note;
@@ -254,33 +258,38 @@ function sourceItem(s) {
 function titlePage() {
   const firing = [...page.alerts.values()].filter((a) => a.state === 'firing').length;
   const {metric} = splitSeries(page.selected);
-  document.title = `${firing ? `(${firing}) ` : ''}${metric ? `${metric} · ` : ''}weir`;
+  document.title = `${firing ? `(${firing}) ` : ''}${metric ? `${shown(metric, 80)} · ` : ''}weir`;
 }
 
 // ---- live ----
 
 function connect() {
-  if (page.stream) page.stream.close();
-  const stream = new EventSource(page.selected ? `live?series=${encodeURIComponent(page.selected)}` : 'live');
-  page.stream = stream;
-  let opened = false;
-  stream.onopen = () => {
-    opened = true;
-    connection('live', 'live');
-    // What closed before the stream opened is read; both are merged by window.
-    loadWindows();
-    loadAlerts();
-    loadLimits();
-  };
-  stream.onerror = () => {
-    if (stream !== page.stream) return;
-    connection('lost', 'not live, trying again');
-    if (!opened) loadWindows(); // weir may answer though it streams to no more readers
-    // The browser tries again by itself unless weir refused.
-    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === page.stream && connect(), retryAfter);
-  };
-  stream.addEventListener('window', (e) => takeWindow(JSON.parse(e.data)));
-  stream.addEventListener('alert', (e) => takeAlert(JSON.parse(e.data)));
+  if (!page.stream) page.stream = follow(hear);
+  page.fresh = true;
+  page.stream.want(page.selected);
+}
+
+function hear(message) {
+  switch (message.kind) {
+    case 'open':
+      connection('live', 'live');
+      // falls through: what closed before the stream opened is read; both are merged by window
+    case 'lost':
+      page.fresh = false;
+      loadWindows();
+      loadAlerts();
+      loadLimits();
+      return;
+    case 'broken':
+      connection('lost', 'not live, trying again');
+      if (page.fresh) loadWindows(); // weir may answer though it streams to no more readers
+      page.fresh = false;
+      return;
+    case 'window':
+      return takeWindow(message.data);
+    case 'alert':
+      return takeAlert(message.data);
+  }
 }
 
 function takeWindow(w) {
@@ -307,7 +316,7 @@ async function start() {
     const status = await ask('api/v1/status');
     page.skew = status.now - Date.now();
     page.host = status.host;
-    $('host').textContent = status.host;
+    write($('host'), status.host, 60);
     if (page.charts.length === 0) page.charts = status.tiers.map((t) => new TierChart($('charts'), t));
     await loadSeries();
     problem('');

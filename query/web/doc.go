@@ -4,5 +4,7 @@
 //
 // Contract: no framework, no build step, no inline script or style, nothing from
 // another host; the Content-Security-Policy holds the page to that. Metric names, labels
-// and annotations are written as text and never as HTML.
+// and annotations are written as text and never as HTML, and what they hold that is not
+// seen, or turns the reading order around, by its name. All tabs of a browser share one
+// live stream (stream.js).
 package web

@@ -1,10 +1,34 @@
 // How values and times read, and the only way that text gets into the page:
-// element() sets textContent, so labels are never HTML.
+// element() and write() set textContent, so labels are never HTML, and what a label holds
+// that is not seen or turns the reading order around is shown by its name.
+
+// Control characters, direction marks and overrides, and others that have no shape.
+const unseen = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e0fff}]/gu;
+
+function nameOf(c) {
+  const code = c.codePointAt(0);
+  if (code < 0x100) return {10: '\\n', 9: '\\t', 13: '\\r'}[code] || `\\x${code.toString(16).padStart(2, '0')}`;
+  return `\\u{${code.toString(16)}}`;
+}
+
+// shown is text as the page may show it, at most so many letters of it.
+export function shown(text, most = 300) {
+  const all = String(text);
+  const cut = all.length > most ? `${all.slice(0, most).replace(/[\ud800-\udbff]$/, '')}…` : all;
+  return cut.replace(unseen, nameOf).replace(/(\p{M}{4})\p{M}+/gu, '$1…'); // and no stacks of accents
+}
+
+// write sets what the element says, and its tooltip to the rest if it was too long.
+export function write(e, text, most = 300) {
+  e.textContent = shown(text, most);
+  if (String(text).length > most) e.title = shown(text, 5000);
+  else e.removeAttribute('title');
+}
 
 export function element(tag, className, text) {
   const e = document.createElement(tag);
   if (className) e.className = className;
-  if (text !== undefined) e.textContent = text;
+  if (text !== undefined) write(e, text);
   return e;
 }
 

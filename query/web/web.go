@@ -8,12 +8,12 @@ import (
 	"path"
 )
 
-//go:embed index.html app.js chart.js format.js style.css uplot
+//go:embed index.html app.js chart.js feed.js format.js stream.js style.css uplot
 var files embed.FS
 
 // policy allows what the page is made of and nothing else. uPlot sets styles
 // through the object model, which needs no 'unsafe-inline'.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; worker-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 var contentTypes = map[string]string{
@@ -27,7 +27,7 @@ var contentTypes = map[string]string{
 // Browsers ask again each time and get 304 while the files are the same.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, name := range []string{"index.html", "app.js", "chart.js", "format.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
+	for _, name := range []string{"index.html", "app.js", "chart.js", "feed.js", "format.js", "stream.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
 		body, err := files.ReadFile(name)
 		if err != nil {
 			panic(err) // not in the binary: the embed line above misses it

@@ -183,6 +183,7 @@ func (b *Browser) call(ctx context.Context, session, method string, params map[s
 // Page is one tab.
 type Page struct {
 	b       *Browser
+	target  string
 	session string
 
 	mu     sync.Mutex
@@ -192,6 +193,11 @@ type Page struct {
 // Open opens the address in a tab of width × height CSS pixels. scheme is what the
 // reader prefers, "light" or "dark".
 func (b *Browser) Open(ctx context.Context, url, scheme string, width, height int) (*Page, error) {
+	return b.OpenWith(ctx, url, scheme, width, height, "")
+}
+
+// OpenWith is Open, and runs the script before any of the page's.
+func (b *Browser) OpenWith(ctx context.Context, url, scheme string, width, height int, script string) (*Page, error) {
 	var target struct {
 		TargetID string `json:"targetId"`
 	}
@@ -204,7 +210,7 @@ func (b *Browser) Open(ctx context.Context, url, scheme string, width, height in
 	if err := b.call(ctx, "", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached); err != nil {
 		return nil, err
 	}
-	p := &Page{b: b, session: attached.SessionID}
+	p := &Page{b: b, target: target.TargetID, session: attached.SessionID}
 	b.mu.Lock()
 	b.pages[p.session] = p
 	b.mu.Unlock()
@@ -217,6 +223,7 @@ func (b *Browser) Open(ctx context.Context, url, scheme string, width, height in
 		{"Page.enable", nil},
 		{"Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}},
 		{"Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}},
+		{"Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": script}},
 		{"Page.navigate", map[string]any{"url": url}},
 	} {
 		if err := b.call(ctx, p.session, c.method, c.params, nil); err != nil {
@@ -224,6 +231,11 @@ func (b *Browser) Open(ctx context.Context, url, scheme string, width, height in
 		}
 	}
 	return p, nil
+}
+
+// Close closes the tab.
+func (p *Page) Close(ctx context.Context) error {
+	return p.b.call(ctx, "", "Target.closeTarget", map[string]any{"targetId": p.target}, nil)
 }
 
 // event notes what the page's console would show in red: exceptions, refused
