@@ -206,7 +206,7 @@ func (f *frame) counted(n int, r *Result) {
 // if that window has closed.
 func (g *Group) open(co *Core, t int, ts int64) *frame {
 	start := floor(ts, co.sizes[t])
-	if start+co.sizes[t] <= g.clock-co.graces[t] {
+	if end := start + co.sizes[t]; end <= g.clock-co.graces[t] || end <= g.doubt {
 		return nil
 	}
 	return g.frameAt(co, t, start)
@@ -285,13 +285,13 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, r *Result)
 		off := uint32(p.ts - start)
 		end := start + size
 		watermark := g.clock - co.graces[t]
-		if end > watermark { // open
+		if end > watermark && end > g.doubt { // open
 			f := g.frameAt(co, t, start)
 			f.thaw(co, t, len(g.ids))
 			f.at(co, idx, len(g.ids)).add(off, p.v)
 			break
 		}
-		if end > watermark-size { // kept
+		if end > watermark-size && end > g.doubt { // kept
 			f := g.frameAt(co, t, start)
 			f.closed = true
 			f.thaw(co, t, len(g.ids))

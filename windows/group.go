@@ -33,6 +33,7 @@ type Group struct {
 	nextClose int64      // the clock at which a window closes, or is let go of, next
 	started   bool       // newest and clock mean something
 	floor     int64      // event time, ms, below which a life before this one may have counted
+	doubt     int64      // windows that end by then, ms, may have been emitted by a life before
 	evictable bool       // the largest tier let go of a frame since evict last ran
 	overflows uint16     // series that stand for others
 
@@ -263,6 +264,11 @@ func (g *Group) ForgetMS(keepMS int64) int64 {
 	}
 	return g.WallAt(g.clock) + keepMS
 }
+
+// Doubt tells the group that another stood in its place until timeMS, ms, and was lost: what
+// belongs to windows that end by then is emitted as late partials, which replace nothing. It
+// is no part of the state: call it after NewGroup and DecodeGroup.
+func (g *Group) Doubt(timeMS int64) { g.doubt = timeMS }
 
 // Fresh says that the group is as NewGroup made it.
 func (g *Group) Fresh() bool { return !g.started && g.floor == 0 }

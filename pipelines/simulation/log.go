@@ -14,10 +14,25 @@ import (
 type topic struct {
 	name  string
 	parts [][]*kgo.Record
+	// compacted are the records that compaction has taken.
+	compacted map[*kgo.Record]bool
 }
 
 func newTopic(name string, partitions int) *topic {
-	return &topic{name: name, parts: make([][]*kgo.Record, partitions)}
+	return &topic{name: name, parts: make([][]*kgo.Record, partitions), compacted: map[*kgo.Record]bool{}}
+}
+
+// compact takes all records of a partition but the newest of each key, and says how many.
+func (t *topic) compact(p int) (n int) {
+	newest := map[string]*kgo.Record{}
+	for _, r := range t.parts[p] {
+		if old := newest[string(r.Key)]; old != nil && !t.compacted[old] {
+			t.compacted[old] = true
+			n++
+		}
+		newest[string(r.Key)] = r
+	}
+	return n
 }
 
 // append stores a copy of r and sets its offset. The copy is what readers get: the

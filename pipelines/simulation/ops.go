@@ -135,6 +135,14 @@ var verbs = []struct {
 	}},
 	{"store", "partition records", func(w *World, a [5]int) bool { return in(a[0], w.params.Shards) && w.store.read(a[0], a[1]) }},
 	{"rewind", "partition records", func(w *World, a [5]int) bool { return in(a[0], w.params.Shards) && w.store.rewind(a[0], a[1]) }},
+	{"compact", "role partition", func(w *World, a [5]int) bool {
+		if !in(a[0], int(roles)) || !in(a[1], len(w.groups[a[0]].owner)) {
+			return false
+		}
+		n := w.groups[a[0]].table.compact(a[1])
+		w.stats.Compacted += n
+		return n > 0
+	}},
 	{"reshard", "", func(w *World, _ [5]int) bool { return w.reshard() }},
 	{"calm", "", func(w *World, _ [5]int) bool { w.beCalm(); return true }},
 	{"reset", "", func(w *World, _ [5]int) bool { w.reset = w.now; return true }},

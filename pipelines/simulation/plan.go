@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"math/rand/v2"
+
+	"weir/schemas/topics"
 )
 
 // planner chooses the ops of a run from a seed. It looks at the world, so that most of
@@ -15,21 +17,21 @@ type planner struct {
 	// finds what many at once hide.
 	haunted int64 // when a process was killed that may haunt, ms
 
-	late, future, skew, zombies, ghosts, timeouts, wipes, repeats, growth, jumps bool
+	late, future, skew, zombies, ghosts, timeouts, wipes, repeats, growth, jumps, compacts bool
 
 	weights [faultKinds]int // of the faults
 	share   int             // of faults among the steps of the rough part, percent
 }
 
 // faultKinds is the number of cases in fault.
-const faultKinds = 12
+const faultKinds = 13
 
 // newPlanner makes the world of a seed.
 func newPlanner(seed uint64) *planner {
 	rnd := rand.New(rand.NewPCG(seed, 0x5eed))
 	some := func() bool { return rnd.IntN(2) == 0 }
 	p := &planner{rnd: rnd, late: some(), future: some(), skew: some(), zombies: some(), ghosts: some(), timeouts: some(),
-		wipes: some(), repeats: some(), growth: some(), jumps: some()}
+		wipes: some(), repeats: some(), growth: some(), jumps: some(), compacts: some()}
 	for i := range p.weights {
 		p.weights[i] = []int{0, 1, 1, 2, 8}[rnd.IntN(5)]
 	}
@@ -128,6 +130,11 @@ func (p *planner) checkpoint() {
 	for mem.parts[int32(part)].running && !mem.parts[int32(part)].flushed {
 		if p.oneIn(20) || !p.do("flush", r, id, part, 1+p.n(3)) {
 			return
+		}
+		for _, queue := range mem.out.queues { // values wait for their letters
+			if n := len(queue.items); n > 0 && queue.topic.name == topics.DeadLetter && p.oneIn(3) {
+				p.do("put", p.actorOf(r, id), queue.id, n, n)
+			}
 		}
 	}
 	for _, queue := range mem.out.queues {
@@ -275,6 +282,13 @@ func (p *planner) progress() bool {
 // fault lets something fail, or change.
 func (p *planner) fault() {
 	w := p.w
+	for r := range int(roles) { // what compaction took is told by who recovers next
+		for part := range w.groups[r].owner {
+			if p.compacts && p.oneIn(3) {
+				p.do("compact", r, part)
+			}
+		}
+	}
 	machine, router := p.n(len(w.machines)), p.n(len(w.routers))
 	r := p.n(int(roles))
 	haunt := 0
@@ -323,6 +337,10 @@ func (p *planner) fault() {
 	case 10:
 		if p.growth && len(w.metrics) < 6 {
 			p.do("grow")
+		}
+	case 12:
+		if p.compacts && len(w.groups[r].owner) > 0 {
+			p.do("compact", r, p.n(len(w.groups[r].owner)))
 		}
 	case 11:
 		p.do("rewind", p.n(w.params.Shards), 1+p.n(20))

@@ -64,7 +64,7 @@ func (m *member) start() {
 	m.parts = map[int32]*reading{}
 	m.proc = m.w.drive(m.role, writeback.Host{Local: m.local, Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 		out.produce(m.w.now+m.skewMS(), r, done)
-	}})
+	}, Writer: m.w.nextWriter, NowMS: func() int64 { return m.w.now + m.skewMS() }})
 	for p, owner := range m.group().owner {
 		if owner == m.id {
 			m.open(int32(p))
@@ -83,7 +83,9 @@ func (m *member) open(p int32) {
 		from = int64(len(table))
 	}
 	for _, r := range table[from:] {
-		err = errors.Join(err, m.proc.Load(p, r))
+		if !g.table.compacted[r] {
+			err = errors.Join(err, m.proc.Load(p, r))
+		}
 	}
 	err = errors.Join(err, m.proc.Recovered(p))
 	m.w.must(err)
@@ -173,7 +175,7 @@ func (m *member) mark(p int32) bool {
 		return false
 	}
 	rd.running, rd.flushed = false, false
-	if g := m.group(); g.owner[p] == m.id && rd.noted > 0 {
+	if g := m.group(); g.owner[p] == m.id && rd.noted > 0 && !m.proc.Refused(p) {
 		g.committed[p] = rd.noted
 		m.proc.Marked(p, rd.noted)
 		m.w.stats.Checkpoints++

@@ -93,6 +93,8 @@ type World struct {
 	windowsCfg  windows.Config
 	registry    *prometheus.Registry
 
+	writers uint64 // of changelogs, so far
+
 	calm   bool // since the op calm: everything is prompt
 	prompt bool // nothing was held up since
 	// lagging: the generations changed in the rough part. After samples that were hours
@@ -111,6 +113,7 @@ type Stats struct {
 	Dropped                     int // samples that had been counted before
 	Windows, Transitions        int // rows compared with the oracle's; transitions of alerts
 	Kills, Wipes, Timeouts      int // processes killed, of those with their disk; failed produces
+	Compacted                   int // records of changelogs that compaction took
 	Moves, Rejoins, Checkpoints int // of partitions; rebalances that changed nothing
 	Reshards, Handovers         int // planned; records that hand over what rules remember
 	ZombieReads                 int // records processed by who had lost the partition
@@ -218,6 +221,8 @@ func (w *World) grow() {
 	w.routerOf = append(w.routerOf, p%len(w.routers))
 	w.routers[w.routerOf[p]].take(p)
 }
+
+func (w *World) nextWriter() uint64 { w.writers++; return w.writers }
 
 func (w *World) drive(r role, h writeback.Host) writeback.Driven {
 	switch r {

@@ -24,6 +24,8 @@ type life struct {
 	seenMS int64
 	// forgetMS is when it is forgotten, wall clock, ms; 0 while it is not over.
 	forgetMS int64
+	// lostMS is when the life was lost that this one stands in the place of, ms; 0: none was.
+	lostMS int64
 }
 
 // logic implements writeback.Logic.
@@ -40,9 +42,24 @@ type logic struct {
 
 func (l *logic) Open(*writeback.Part[life]) any          { return nil }
 func (l *logic) New(*writeback.Part[life], string) *life { return &life{} }
-func (l *logic) Gone(v *life) bool                       { return v.alert == nil }
+func (l *logic) Gone(v *life) bool                       { return v.alert == nil && v.lostMS == 0 }
 func (l *logic) Decode(_ *writeback.Part[life], _ string, b []byte) (*life, error) {
 	return decodeLife(b)
+}
+
+// Lost implements writeback.Logic.
+func (l *logic) Lost(_ *writeback.Part[life], v *life, atMS int64) { v.lostMS = atMS }
+
+// reasonLost is why an alert is resolved whose life was lost before it was over.
+const reasonLost = "what weir knew of it was lost, and its condition is false"
+
+// afterLoss is the alert after a false condition, if all that is known of it is lost: it may
+// have been firing, and who was told so is told the end.
+func afterLoss(c *schemas.Condition) *schemas.Alert {
+	last := schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: c.EndMS, Reason: reasonLost}
+	return &schemas.Alert{Fingerprint: c.Fingerprint, Rule: c.Rule, Group: c.Group, Labels: c.Labels, Annotations: c.Annotations,
+		State: schemas.Resolved, ActiveMS: c.EndMS, FiredMS: c.EndMS, ResolvedMS: c.EndMS, LastMS: c.EndMS, LastRev: c.Revision,
+		LastTrueMS: c.EndMS - 1, ForMS: c.ForMS, KeepMS: c.KeepMS, TierMS: c.TierMS, Last: last, History: []schemas.Transition{last}}
 }
 
 // lifeVersion is the first byte of a value: its times follow as varints, then the
@@ -90,6 +107,9 @@ func (l *logic) Apply(p *writeback.Part[life], e *writeback.Entry[life], r write
 		return
 	}
 	next, changed := alerts.Step(e.V.alert, c)
+	if e.V.alert == nil && !c.True && e.V.lostMS > 0 {
+		next, changed = afterLoss(c), true
+	}
 	if !changed {
 		l.conditions.WithLabelValues("none").Inc()
 		return
@@ -127,7 +147,10 @@ func sameText(a, b *schemas.Alert) bool {
 
 // Due is when the alert is resolved by keep_firing_for, or forgotten.
 func (l *logic) Due(v *life) int64 {
-	if v.alert == nil {
+	switch {
+	case v.alert == nil && v.lostMS > 0:
+		return v.lostMS + l.forgetMS
+	case v.alert == nil:
 		return 0
 	}
 	if alerts.Due(v.alert) > 0 {
@@ -140,6 +163,10 @@ func (l *logic) Due(v *life) int64 {
 func (l *logic) Until(_ *life, t *schemas.Tick) int64 { return t.NowMS }
 
 func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _ int64) {
+	if e.V.alert == nil { // lost, and nothing has come since
+		*e.V = life{}
+		return
+	}
 	due := alerts.Due(e.V.alert)
 	if next, changed := alerts.Expire(e.V.alert, due); due > 0 && changed {
 		l.become(p, e, next, nowMS)

@@ -2,6 +2,7 @@ package window
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type group struct {
 	windows *windows.Group
 	rules   alerts.State
 	passed
+	lostMS  int64  // what came before, ms, is lost, but for what is here; 0: nothing
 	busy    bool   // counted in local.open
 	samples uint32 // that came since watch last looked
 }
@@ -70,6 +72,13 @@ func (l *logic) New(p *writeback.Part[group], _ string) *group {
 	return &group{windows: windows.NewGroup(p.Local.(*local).core)}
 }
 
+// Lost implements writeback.Logic. What the group emits of windows that the lost one may have
+// emitted is late partials; rules that it knows nothing of say false once.
+func (l *logic) Lost(_ *writeback.Part[group], g *group, atMS int64) {
+	g.lostMS = atMS
+	g.windows.Doubt(atMS)
+}
+
 func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
 	rules := g.rules.Append(nil)
 	dst = g.appendPassed(dst)
@@ -89,6 +98,9 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 		return nil, fmt.Errorf("rules of group %q: %w", key, err)
 	}
 	w, err := windows.DecodeGroup(p.Local.(*local).core, b[k+int(n):])
+	if errors.Is(err, windows.ErrTiers) {
+		err = fmt.Errorf("%w: %w", writeback.ErrSettings, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("group %q: %w", key, err)
 	}
@@ -153,7 +165,10 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
-		e.V.windows, e.V.passed = windows.NewGroup(loc.core), passed{}
+		e.V.windows, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), passed{}, 0
+	}
+	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
+		e.V.lostMS = 0 // nothing that is so old counts any more
 	}
 }
 
@@ -167,15 +182,19 @@ func (l *logic) Due(g *group) int64 {
 	if due == 0 {
 		due = g.windows.ForgetMS(l.windows.KeepMS())
 	}
+	if due == 0 && g.lostMS > 0 && g.fresh() {
+		due = g.lostMS + l.windows.KeepMS()
+	}
 	return due
 }
 
 // Until holds a group back as long as route has samples for it to hand on.
 func (l *logic) Until(g *group, t *schemas.Tick) int64 { return g.windows.Until(t) }
 
-func (l *logic) Gone(g *group) bool {
-	return g.windows.Fresh() && g.rules.DueMS() == 0
-}
+func (l *logic) Gone(g *group) bool { return g.fresh() && g.lostMS == 0 }
+
+// fresh reports whether there is nothing in the group.
+func (g *group) fresh() bool { return g.windows.Fresh() && g.rules.DueMS() == 0 }
 
 // emit sends what closed, and checks the rules on it.
 func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {

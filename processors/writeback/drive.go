@@ -2,6 +2,7 @@ package writeback
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -35,8 +36,12 @@ type Driven interface {
 	// Begin begins a checkpoint of a partition and returns the offset that may be
 	// committed when it is done.
 	Begin(partition int32) int64
-	// Flush writes back the next changed value; false says that there was none.
+	// Flush writes back the next changed value whose letters are acknowledged, if there is
+	// one; false says that there is no changed value left.
 	Flush(partition int32) bool
+	// Refused reports whether a value was refused since Begin: the offset must not be
+	// committed.
+	Refused(partition int32) bool
 	// Marked is called when the offset that Begin returned is committed.
 	Marked(partition int32, offset int64)
 	// Abort ends a checkpoint that Flush has not come to the end of.
@@ -47,12 +52,15 @@ type Driven interface {
 	Failed() error
 }
 
-// Host is what a Driven writes to.
+// Host is what a Driven writes to. Writer and NowMS may be nil.
 type Host struct {
 	// Produce takes a record, with its partition set, and calls done, with its offset
 	// set or with an error, now or later or never.
 	Produce func(r *kgo.Record, done func(*kgo.Record, error))
 	Local   *Local
+	// Writer returns a number that it has not returned before, to any Driven of the world.
+	Writer func() uint64
+	NowMS  func() int64 // the wall clock
 }
 
 // Drive returns an Engine for the caller to run. Of opts, Brokers, Instance, Store,
@@ -64,8 +72,19 @@ func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
 			d.failed = err
 		}
 	}
-	d.e.prod = &producer{counts: opts.Counts, more: opts.More, failed: func(err error) { d.e.fail(err) },
-		out: func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }}
+	d.e.driven = true
+	if h.NowMS != nil {
+		d.e.nowMS = h.NowMS
+	}
+	if h.Writer != nil {
+		d.e.newWriter = func() (w writer) {
+			binary.BigEndian.PutUint64(w[:], h.Writer())
+			return w
+		}
+	}
+	d.e.prod = newProducer(&d.e.opts, func(err error) { d.e.fail(err) })
+	d.e.prod.later = func(f func()) { f() }
+	d.e.prod.out = func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }
 	d.e.local = func(_ string, id int32) (storage.Storage, error) { return h.Local.open(id), nil }
 	d.opened = map[int32]*Part[T]{}
 	return d
@@ -93,7 +112,7 @@ func (d *driven[T]) Open(id int32) (int64, error) {
 
 func (d *driven[T]) Load(id int32, r *kgo.Record) error {
 	p := d.opened[id]
-	if err := keepNewer(driveUpdate{r: r}, p, string(r.Key), r.Value); err != nil {
+	if err := p.load(string(r.Key), r.Value, r.Offset); err != nil {
 		return err
 	}
 	return p.SetOffset(r.Offset)
@@ -110,6 +129,8 @@ func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
 func (d *driven[T]) Begin(id int32) int64 {
 	d.Abort(id)
 	p := d.opened[id]
+	p.unwritten.Store(false)
+	p.sweep()
 	d.flushes[id] = p.takeDirty()
 	return p.next.Load()
 }
@@ -119,12 +140,20 @@ func (d *driven[T]) Flush(id int32) bool {
 	if len(es) == 0 {
 		return false
 	}
-	d.flushes[id] = es[1:]
-	d.opened[id].flush(es[0])
+	for i, e := range es {
+		if e.writable() {
+			es[0], es[i] = es[i], es[0]
+			d.flushes[id] = es[1:]
+			d.opened[id].flush(e)
+			break
+		}
+	}
 	return true
 }
 
 func (d *driven[T]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
+
+func (d *driven[T]) Refused(id int32) bool { return d.opened[id].unwritten.Load() }
 
 func (d *driven[T]) Abort(id int32) {
 	p := d.opened[id]
@@ -152,12 +181,6 @@ type driveContext struct {
 func (c *driveContext) Key() string          { return c.key }
 func (c *driveContext) Offset() int64        { return c.offset }
 func (c *driveContext) Timestamp() time.Time { return c.at }
-
-// driveUpdate is as much of a goka.UpdateContext as keepNewer asks for.
-type driveUpdate struct {
-	goka.UpdateContext
-	r *kgo.Record
-}
 
 // Local is a local store in memory, with the life of a disk: it outlives its process,
 // and a crash may take the last writes.

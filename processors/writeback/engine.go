@@ -48,6 +48,10 @@ type Logic[T any] interface {
 	Until(v *T, t *schemas.Tick) int64
 	// Gone says that the value need not be kept.
 	Gone(v *T) bool
+	// Lost is called with a value that New made in the place of one that was lost at atMS,
+	// ms, and again whenever it is decoded. What the key had before, and what it emitted
+	// until then, v does not know; what it emits must not take the place of that.
+	Lost(p *Part[T], v *T, atMS int64)
 }
 
 // Options of an Engine. All are required but Behind and More.
@@ -84,8 +88,10 @@ type Engine[T any] struct {
 	parts  map[int32]*Part[T]
 	opened map[int32]*Part[T] // being recovered
 	ends   map[int32]int64    // where the table ended when the recovery began
-	began  time.Time          // the last recovery
-	parked map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
+	// session counts the sessions: a partition belongs to the one that it was opened in.
+	session int
+	began   time.Time          // the last recovery
+	parked  map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
 
 	run   context.Context
 	fail  context.CancelCauseFunc // ends run
@@ -102,6 +108,14 @@ type Engine[T any] struct {
 	replays, badTicks, fastTicks prometheus.Counter
 	ticks, checkpoints           prometheus.Counter
 	written                      prometheus.Counter
+	lost                         *prometheus.CounterVec // by kind
+
+	harmMu sync.Mutex
+	harmed harms
+
+	driven    bool // there is no Goka and no broker (drive.go)
+	newWriter func() writer
+	nowMS     func() int64
 }
 
 // New returns an Engine; Run runs it.
@@ -118,13 +132,14 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		return c
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T]{altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
+	return &Engine[T]{newWriter: newWriter, nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks that were more than a second ahead of their records, and were believed no further than those."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
 		checkpoints: counter("checkpoints_total", "Checkpoints that marked offsets."),
 		written:     counter("flushed_values_total", "Values written to the group table."),
+		lost:        newLost(opts.Registry, labels),
 	}
 }
 
@@ -225,8 +240,11 @@ func (e *Engine[T]) leave() {
 }
 
 // maxValueBytes bounds what is produced, the state of one key above all; schemas/topics
-// lets the topics take it.
-const maxValueBytes = 16 << 20
+// lets the topics take it. maxStored leaves room for the batch and the writer.
+const (
+	maxValueBytes = 16 << 20
+	maxStored     = maxValueBytes - 1<<10
+)
 
 // open makes the producer and learns the table's id.
 func (e *Engine[T]) open(ctx context.Context) error {
@@ -240,7 +258,8 @@ func (e *Engine[T]) open(ctx context.Context) error {
 	e.local = func(topic string, id int32) (storage.Storage, error) {
 		return e.opts.Store.partition(topic, id, e.table, time.Now())
 	}
-	e.prod = &producer{client: client, out: client.Produce, counts: e.opts.Counts, more: e.opts.More, failed: func(err error) { e.fail(err) }}
+	e.prod = newProducer(&e.opts, func(err error) { e.fail(err) })
+	e.prod.client, e.prod.out, e.prod.later = client, client.Produce, func(f func()) { go f() }
 	tctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	topics, err := kadm.NewClient(client).ListTopics(tctx, e.opts.Table, e.opts.Input)
@@ -300,11 +319,11 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 		goka.WithHasher(newMurmur2),
 		goka.WithLogger(gokaLog{e.log}),
 		goka.WithStorageBuilder(e.storage),
-		goka.WithUpdateCallback(keepNewer),
+		goka.WithUpdateCallback(e.loadRecord),
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered})),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession})),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
 	)
 }
@@ -383,7 +402,7 @@ func (e *Engine[T]) tickParts(nowMS int64) {
 func (e *Engine[T]) tick(p *Part[T], t *schemas.Tick) {
 	if p.tickOut.CompareAndSwap(false, true) {
 		e.ticks.Inc()
-		e.prod.produce(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: t.AppendTo(nil), Timestamp: stampOf(t)}, func(error) {})
+		e.prod.produceTo(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: t.AppendTo(nil), Timestamp: stampOf(t)}, func(error) {})
 	}
 }
 
@@ -412,6 +431,7 @@ func (e *Engine[T]) checkpoint(ctx context.Context) error {
 	var asked []*Part[T]
 	for _, p := range e.owned() {
 		if p.changedSince() {
+			p.unwritten.Store(false)
 			p.wanted.Store(e.checkpointID)
 			e.tick(p, &schemas.Tick{NowMS: schemas.NoTime})
 			asked = append(asked, p)
@@ -432,18 +452,24 @@ func (e *Engine[T]) checkpoint(ctx context.Context) error {
 			}
 		}
 	}
-	if err := e.prod.client.Flush(ctx); err != nil {
+	if err := e.prod.flush(ctx); err != nil {
 		return fmt.Errorf("flush what was emitted: %w", err)
 	}
 	if e.gate.session.Load() != s || s.Context().Err() != nil {
 		return errLost
 	}
 	for i, p := range asked {
+		if p.unwritten.Load() { // what was refused is written otherwise by the next checkpoint
+			next[i] = 0
+			continue
+		}
 		s.ConsumerGroupSession.MarkOffset(e.opts.Input, p.ID, next[i], "")
 	}
 	s.Commit()
 	for i, p := range asked {
-		p.marked.Store(next[i])
+		if next[i] > 0 {
+			p.marked.Store(next[i])
+		}
 	}
 	e.checkpoints.Inc()
 	return nil

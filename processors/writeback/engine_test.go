@@ -34,6 +34,8 @@ const (
 type counter struct {
 	n, sum uint64
 	due    int64
+	weight int   // see fat
+	lostMS int64 // see fat
 }
 
 type counting struct {
@@ -43,10 +45,11 @@ type counting struct {
 	from    map[uint64]int32 // the partition of metrics that values of a sum are held back by
 }
 
-func (*counting) Open(*Part[counter]) any             { return nil }
-func (*counting) New(*Part[counter], string) *counter { return &counter{} }
-func (*counting) Due(v *counter) int64                { return v.due }
-func (*counting) Gone(*counter) bool                  { return false }
+func (*counting) Open(*Part[counter]) any              { return nil }
+func (*counting) New(*Part[counter], string) *counter  { return &counter{} }
+func (*counting) Due(v *counter) int64                 { return v.due }
+func (*counting) Gone(*counter) bool                   { return false }
+func (*counting) Lost(*Part[counter], *counter, int64) {}
 func (*counting) Append(_ *Part[counter], dst []byte, v *counter) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, v.n)
 	dst = binary.BigEndian.AppendUint64(dst, v.sum)
@@ -56,7 +59,7 @@ func (*counting) Decode(_ *Part[counter], _ string, b []byte) (*counter, error) 
 	if len(b) != 24 {
 		return nil, schemas.ErrCorrupt
 	}
-	return &counter{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), int64(binary.BigEndian.Uint64(b[16:]))}, nil
+	return &counter{n: binary.BigEndian.Uint64(b), sum: binary.BigEndian.Uint64(b[8:]), due: int64(binary.BigEndian.Uint64(b[16:]))}, nil
 }
 func (c *counting) Until(v *counter, t *schemas.Tick) int64 {
 	if p, ok := c.from[v.sum]; ok {

@@ -1,8 +1,8 @@
 package writeback
 
 import (
-	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -21,6 +21,14 @@ type Entry[T any] struct {
 	due     int64 // registered in the partition's heap, 0 not
 	dirty   atomic.Bool
 	pending []*emission
+	letters atomic.Int32 // not acknowledged: the value must not be written before they are
+
+	writers []writer // that have a record of the key in the changelog
+	lostMS  int64    // see lost.go; 0: nothing of the value was lost
+
+	refusals atomic.Int32 // of values of the key that were written, since one was taken
+	heeded   int32        // refusals that flush has seen
+	mute     bool         // nothing more is written
 }
 
 // emission is something that Logic emitted, until the broker has it.
@@ -31,21 +39,15 @@ type emission struct {
 	acked      atomic.Bool
 }
 
+func (m *emission) size() int { return len(m.key) + len(m.value) }
+
 // Emit sends a record with the key of the entry's choice, once or, after a crash,
 // more than once. A nil value deletes the key from a compacted topic. The value must
-// not change afterwards. Call it from Logic only.
+// not change afterwards. A record that the broker will never take is counted, alarmed, and
+// a dead letter in its place. Call it from Logic only.
 func (e *Entry[T]) Emit(p *Part[T], topic string, key, value []byte) {
-	e.emit(p, &emission{topic: topic, key: key, value: value})
-}
-
-// Deadletter is Emit for a refused record, or what stands for refused samples. r may
-// be used again.
-func (e *Entry[T]) Deadletter(p *Part[T], r *kgo.Record) {
-	e.emit(p, &emission{topic: r.Topic, key: r.Key, value: bytes.Clone(r.Value), headers: r.Headers})
-}
-
-func (e *Entry[T]) emit(p *Part[T], m *emission) {
 	e.trim()
+	m := &emission{topic: topic, key: key, value: value}
 	e.pending = append(e.pending, m)
 	p.touch(e)
 	p.send(m)
@@ -64,16 +66,54 @@ func (e *Entry[T]) trim() {
 	e.pending = e.pending[:n]
 }
 
+// maxPending bounds what a stored form holds of what was emitted and is not
+// acknowledged, bytes: beyond, the value waits for the broker.
+const maxPending = 1 << 20
+
+// writable reports whether the value may be written as it is: its letters are there, and
+// not too much is pending.
+func (e *Entry[T]) writable() bool {
+	if e.letters.Load() > 0 {
+		return false
+	}
+	e.trim()
+	n := 0
+	for _, m := range e.pending {
+		n += m.size()
+	}
+	return n <= maxPending
+}
+
 func (p *Part[T]) send(m *emission) {
-	p.eng.prod.produce(&kgo.Record{Topic: m.topic, Key: m.key, Value: m.value, Headers: m.headers}, func(err error) {
-		if err == nil {
+	r := &kgo.Record{Topic: m.topic, Key: m.key, Value: m.value, Headers: m.headers}
+	p.eng.prod.produce(r, func(err error) {
+		switch {
+		case err == nil:
 			m.acked.Store(true)
+			p.acknowledged()
+		case errors.Is(err, ErrRefused):
+			p.eng.prod.later(func() { p.dropEmission(m, r, err) })
 		}
 	})
 }
 
-// entryVersion 2 has headers; 1, which is still read, had none.
-const entryVersion = 2
+// The stored form of an entry begins with its version. 3 has lostMS, 2 headers of what is
+// pending; older ones are still read. lostVersion stands, in the local store, for what did
+// not decode.
+const (
+	lostVersion  = 0
+	entryVersion = 3
+)
+
+func knownVersion(b []byte) bool { return len(b) > 0 && b[0] >= 1 && b[0] <= entryVersion }
+
+// errStoredVersion says what the stored form b is.
+func errStoredVersion(b []byte) error {
+	if len(b) > 0 && b[0] > entryVersion {
+		return fmt.Errorf("version %d, this weir reads up to %d: %w", b[0], entryVersion, schemas.ErrVersion)
+	}
+	return fmt.Errorf("%d bytes: %w", len(b), schemas.ErrCorrupt)
+}
 
 // encode appends the stored form: version, last offset, what is not acknowledged
 // yet, and Logic's value.
@@ -81,6 +121,7 @@ func (e *Entry[T]) encode(p *Part[T], dst []byte) []byte {
 	e.trim()
 	dst = append(dst, entryVersion)
 	dst = binary.AppendVarint(dst, e.offset)
+	dst = binary.AppendVarint(dst, e.lostMS)
 	dst = binary.AppendUvarint(dst, uint64(len(e.pending)))
 	for _, m := range e.pending {
 		dst = appendBytes(appendBytes(appendBytes(dst, []byte(m.topic)), m.key), m.value)
@@ -106,16 +147,25 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-func decodeEntry[T any](p *Part[T], key string, b []byte) (*Entry[T], error) {
-	fault := func(err error) error {
-		return fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, err)
+// decodeEntry reads what encode appended; b may be kept. Whatever b holds, it returns.
+func decodeEntry[T any](p *Part[T], key string, b []byte) (e *Entry[T], err error) {
+	defer func() { // a decoder that meets what nobody thought of costs one key, too
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("panic: %v: %w", fault, schemas.ErrCorrupt)
+		}
+		if err != nil {
+			e, err = nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, err)
+		}
+	}()
+	if !knownVersion(b) {
+		return nil, errStoredVersion(b)
 	}
-	e := &Entry[T]{Key: key}
-	if len(b) == 0 || b[0] < 1 || b[0] > entryVersion {
-		return nil, fault(schemas.ErrVersion)
-	}
+	e = &Entry[T]{Key: key}
 	version, r := b[0], entryReader{b: b[1:]}
 	e.offset = r.varint()
+	if version >= 3 {
+		e.lostMS = r.varint()
+	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		m := &emission{topic: string(r.bytes()), key: r.bytes(), value: r.bytes()}
 		if len(m.value) == 0 {
@@ -128,16 +178,20 @@ func decodeEntry[T any](p *Part[T], key string, b []byte) (*Entry[T], error) {
 		for ; headers > 0 && !r.bad; headers-- {
 			m.headers = append(m.headers, kgo.RecordHeader{Key: string(r.bytes()), Value: r.bytes()})
 		}
+		if !p.eng.writes(m.topic) {
+			return nil, fmt.Errorf("pending record of topic %q: %w", m.topic, schemas.ErrCorrupt)
+		}
 		e.pending = append(e.pending, m)
 	}
-	if r.bad {
-		return nil, fault(schemas.ErrCorrupt)
+	if r.bad || e.offset < -1 {
+		return nil, schemas.ErrCorrupt
 	}
-	v, err := p.eng.logic.Decode(p, key, r.b)
-	if err != nil {
-		return nil, fault(err)
+	if e.V, err = p.eng.logic.Decode(p, key, r.b); err != nil {
+		return nil, err
 	}
-	e.V = v
+	if e.lostMS != 0 {
+		p.eng.logic.Lost(p, e.V, e.lostMS)
+	}
 	return e, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,8 +33,8 @@ func drivenCounter(t *testing.T) (*Engine[counter], *Part[counter], *[]*kgo.Reco
 	return d.e, d.opened[0], sent
 }
 
-// TestStoredForm: what was not acknowledged is in the stored form, dead letters with
-// their headers, and tombstones stay tombstones; version 1, without headers, is read.
+// TestStoredForm: what was not acknowledged is in the stored form, but for dead letters, and
+// tombstones stay tombstones; version 1, without headers, is read.
 func TestStoredForm(t *testing.T) {
 	_, p, sent := drivenCounter(t)
 	e := p.entry("k")
@@ -54,14 +55,15 @@ func TestStoredForm(t *testing.T) {
 	for _, m := range back.pending {
 		p.send(m)
 	}
+	before = slices.DeleteFunc(before, func(r *kgo.Record) bool { return r.Topic == "dead" }) // has no place in the stored form
 	for i, r := range *sent {
 		if w := before[i]; r.Topic != w.Topic || string(r.Key) != string(w.Key) || string(r.Value) != string(w.Value) ||
 			(r.Value == nil) != (w.Value == nil) || !reflect.DeepEqual(r.Headers, w.Headers) {
 			t.Errorf("sent again: %+v, want %+v", r, w)
 		}
 	}
-	if len(*sent) != 3 {
-		t.Errorf("%d records sent again, want 3", len(*sent))
+	if len(*sent) != 2 {
+		t.Errorf("%d records sent again, want 2", len(*sent))
 	}
 
 	v1, _ := hex.DecodeString("010e01" + "036f7574" + "016b" + "0176" + "0000000000000003" + "0000000000000005" + "0000000000000000")
@@ -78,8 +80,8 @@ func TestStoredForm(t *testing.T) {
 // TestNothingOvertakesWhatFailed: after the first failed produce nothing is sent.
 func TestNothingOvertakesWhatFailed(t *testing.T) {
 	var dones []func(*kgo.Record, error)
-	p := &producer{counts: map[string]int32{outTopic: 1}, failed: func(error) {},
-		out: func(_ context.Context, _ *kgo.Record, done func(*kgo.Record, error)) { dones = append(dones, done) }}
+	p := newProducer(&Options{Counts: map[string]int32{outTopic: 1}}, func(error) {})
+	p.out = func(_ context.Context, _ *kgo.Record, done func(*kgo.Record, error)) { dones = append(dones, done) }
 	var errs []error
 	produce := func() {
 		p.produce(&kgo.Record{Topic: outTopic, Key: []byte("k")}, func(err error) { errs = append(errs, err) })

@@ -26,10 +26,12 @@ func (*session) MarkOffset(string, int32, int64, string) {}
 func (*session) MarkMessage(*sarama.ConsumerMessage, string) {}
 
 // hooks are what the engine does around the setup of a session: ends returns where the
-// table's partitions end before it, ready is called after it, while the session lives.
+// table's partitions end before it, ready is called after it, while the session lives, and
+// over when the session has ended, whatever came of it.
 type hooks struct {
 	ends  func() (map[int32]int64, error)
 	ready func(ends map[int32]int64) error
+	over  func()
 }
 
 // wrap returns a builder of gated consumer groups.
@@ -87,6 +89,7 @@ func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 
 func (h *gatedHandler) Cleanup(sarama.ConsumerGroupSession) error {
 	h.gate.session.Store(nil)
+	defer h.over()
 	return h.ConsumerGroupHandler.Cleanup(h.s)
 }
 

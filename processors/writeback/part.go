@@ -2,8 +2,6 @@ package writeback
 
 import (
 	"container/heap"
-	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
 )
@@ -30,7 +27,12 @@ type Part[T any] struct {
 	kept      bool       // live was kept over a rebalance
 	recovered bool
 	complete  bool                // recovered in a session that was alive to the end of it; under Engine.mu
-	reload    map[string]struct{} // keys that recovery changed under a kept live
+	closed    atomic.Bool         // given up; set under Engine.mu
+	reload    map[string][]writer // keys that recovery changed under a kept live, and by whom
+	rubbish   map[string]rubbish  // of the changelog, by its key
+	writer    writer              // under whose name the values are written (changelog.go)
+	session   int                 // that the partition was opened in; see Engine.session
+	atMS      int64               // the newest arrival of a record, ms
 
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
@@ -43,9 +45,16 @@ type Part[T any] struct {
 	flushed chan flushed // its answer
 	renewed atomic.Int64 // Engine.renewals, as Logic has followed them
 
-	mu     sync.Mutex
-	dirty  []*Entry[T]
-	behind []schemas.Behind // of the last tick
+	mu        sync.Mutex
+	dirty     []*Entry[T]
+	behind    []schemas.Behind // of the last tick
+	unlike    []error          // of values that wrap ErrSettings
+	sweeps    []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
+	unwritten atomic.Bool      // a value was refused since the last checkpoint began
+
+	letters atomic.Int64 // dead letters that are not acknowledged, bytes
+	waits   atomic.Bool  // somebody is in await
+	acks    chan struct{}
 }
 
 // dueHeap orders entries by when they are due. An entry may stand in it twice; only
@@ -78,106 +87,6 @@ func (p *Part[T]) Values(f func(e *Entry[T])) {
 
 // Keys is how many live values there are; safe for concurrent use.
 func (p *Part[T]) Keys() int64 { return p.keys.Load() }
-
-// Set is called by Goka, with what it reads from the changelog and with what flush
-// gives to SetValue.
-func (p *Part[T]) Set(key string, v []byte) error {
-	p.changed(key)
-	return p.Storage.Set(key, v)
-}
-
-// Delete is Set for a tombstone.
-func (p *Part[T]) Delete(key string) error {
-	p.changed(key)
-	return p.Storage.Delete(key)
-}
-
-func (p *Part[T]) changed(key string) {
-	if p.kept && !p.recovered {
-		p.reload[key] = struct{}{}
-	}
-}
-
-// MarkRecovered is called by Goka when the table is complete. Every value is decoded,
-// in order (lazily it costs 24 µs a key, TRAPS 45), and what was pending emitted again.
-// After a rebalance that gave the partition back, only the values that another owner
-// wrote in between are: the others are as this process left them, each at its own
-// offset, and the records since the last checkpoint that come again are skipped.
-func (p *Part[T]) MarkRecovered() error {
-	if err := p.Storage.MarkRecovered(); err != nil {
-		return err
-	}
-	start := time.Now()
-	decoded := 0
-	if p.kept {
-		for _, key := range slices.Sorted(maps.Keys(p.reload)) {
-			v, err := p.Storage.Get(key)
-			if err != nil {
-				return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
-			}
-			if old := p.live[key]; old != nil {
-				old.due = 0 // what stands of it in the heap is void, as in the dirty list
-			}
-			delete(p.live, key)
-			if v == nil {
-				continue
-			}
-			if err := p.decode(key, v); err != nil {
-				return err
-			}
-			decoded++
-		}
-	} else {
-		p.Local = p.eng.logic.Open(p)
-		if err := p.decodeAll(); err != nil {
-			return err
-		}
-		decoded = len(p.live)
-	}
-	p.recovered = true
-	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
-	p.keys.Store(int64(len(p.live)))
-	p.eng.addPart(p)
-	return nil
-}
-
-func (p *Part[T]) decodeAll() error {
-	it, err := p.Storage.Iterator()
-	if err != nil {
-		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
-	}
-	defer it.Release()
-	for it.Next() {
-		v, err := it.Value()
-		if err != nil {
-			return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
-		}
-		if err := p.decode(string(it.Key()), v); err != nil {
-			return err
-		}
-	}
-	if err := it.Err(); err != nil {
-		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
-	}
-	return nil
-}
-
-// decode makes the live entry of key from its stored form.
-func (p *Part[T]) decode(key string, v []byte) error {
-	e, err := decodeEntry(p, key, append([]byte(nil), v...))
-	if err != nil {
-		return err
-	}
-	p.live[key] = e
-	p.register(e)
-	if len(e.pending) > 0 {
-		p.touch(e)
-		for _, m := range e.pending {
-			p.send(m)
-		}
-	}
-	return nil
-}
 
 // Close is called by Goka when the partition is lost or the processor stops.
 func (p *Part[T]) Close() error {
@@ -239,23 +148,26 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 	if p.next.Load() == 0 {
 		p.touchSince(off)
 	}
-	switch {
-	case ctx.Key() == "":
+	switch key := ctx.Key(); {
+	case key == "":
 		p.tick(value, off, ctx.Timestamp())
+	case len(key) > maxKey:
+		p.refuseKey(key, value, off)
 	default:
-		e := p.entry(ctx.Key())
+		e := p.entry(key)
 		if off <= e.offset {
 			p.eng.replays.Inc()
 			break
 		}
 		e.offset = off
 		p.touch(e)
+		p.atMS = max(p.atMS, ctx.Timestamp().UnixMilli())
 		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: ctx.Timestamp().UnixMilli()})
 		p.register(e)
 	}
 	p.next.Store(off + 1)
-	if id := p.wanted.Swap(0); id != 0 {
-		p.flushAll()
+	if id := p.wanted.Load(); id != 0 && p.flushAll() {
+		p.wanted.CompareAndSwap(id, 0)
 		p.renew()
 		select { // what an abandoned checkpoint left
 		case <-p.flushed:
@@ -287,6 +199,7 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 		t.NowMS = stamp
 	}
 	now := t.NowMS
+	p.atMS = max(p.atMS, now)
 	for _, at := range p.held {
 		heap.Push(&p.heap, at)
 	}
@@ -346,77 +259,4 @@ func (p *Part[T]) wants(t *schemas.Tick) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !slices.Equal(p.behind, t.Behind)
-}
-
-// changedSince says whether there is something to flush, to mark or to renew since the
-// last checkpoint.
-func (p *Part[T]) changedSince() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.dirty) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
-}
-
-// flushed says that everything up to an offset was written back for a checkpoint.
-type flushed struct{ id, next int64 }
-
-// flushAll writes back what changed.
-func (p *Part[T]) flushAll() {
-	for _, e := range p.takeDirty() {
-		p.flush(e)
-	}
-}
-
-// takeDirty empties the list of changed entries and returns it.
-func (p *Part[T]) takeDirty() []*Entry[T] {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	es := p.dirty
-	p.dirty = nil
-	return es
-}
-
-// flush writes the entry to the group table, or deletes it when Logic has no more
-// use for it.
-func (p *Part[T]) flush(e *Entry[T]) {
-	if p.live[e.Key] != e {
-		return // forgotten, or read anew, since it was put into the list
-	}
-	e.dirty.Store(false)
-	e.trim()
-	p.eng.written.Inc()
-	// A key is forgotten only when no record that it has applied can be replayed.
-	gone := p.eng.logic.Gone(e.V)
-	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
-		delete(p.live, e.Key)
-		p.keys.Store(int64(len(p.live)))
-		p.write(e.Key, nil)
-		return
-	}
-	p.write(e.Key, e.encode(p, nil))
-	if gone || len(e.pending) > 0 { // once more when they are acknowledged
-		p.touch(e)
-	}
-}
-
-// write is what Goka's SetValue and, for nil, Delete do: the local store, then the
-// changelog, and when that has it the local store's offset. It is not done through a
-// Goka visit, the only way to a context for a key: a visit that is cut short by a
-// rebalance reads its count of acknowledgements while they come in, without a lock.
-func (p *Part[T]) write(key string, value []byte) {
-	var err error
-	if value == nil {
-		err = p.Delete(key)
-	} else {
-		err = p.Set(key, value)
-	}
-	if err != nil {
-		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", key, p.ID, err))
-		return
-	}
-	r := &kgo.Record{Topic: p.eng.opts.Table, Key: []byte(key), Value: value}
-	p.eng.prod.produce(r, func(err error) {
-		if err == nil {
-			p.eng.wrote(r)
-		}
-	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash"
+	"sync"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
@@ -15,14 +16,30 @@ import (
 
 // producer is Goka's Producer on franz-go: idempotent, acks=all, a third of the CPU
 // of sarama's (TRAPS 6, 12). Partitions come from the number on record, never from
-// the live count.
+// the live count. A record that the broker will never take is told to who produced it
+// (ErrRefused), and harms no other (lane.go); any other error ends the Engine.
 type producer struct {
 	client *kgo.Client
 	out    func(context.Context, *kgo.Record, func(*kgo.Record, error)) // the client's Produce
+	// later runs what may block, and is called where nothing may: in out's callback.
+	later  func(func())
 	counts map[string]int32
 	more   func(topic string) (int32, bool) // or nil: asked for topics that counts does not have
 	failed func(error)
 	first  atomic.Pointer[error] // after which nothing is sent
+
+	seq    atomic.Uint64     // of sendings
+	known  map[string][]lane // of the topics in counts, by partition
+	others sync.Map          // laneID to *lane
+}
+
+// newProducer returns a producer that is yet to be told what to write with.
+func newProducer(o *Options, failed func(error)) *producer {
+	p := &producer{counts: o.Counts, more: o.More, failed: failed, known: make(map[string][]lane, len(o.Counts))}
+	for topic, n := range o.Counts {
+		p.known[topic] = make([]lane, n)
+	}
+	return p
 }
 
 // Emit implements goka.Producer.
@@ -54,14 +71,11 @@ func (p *producer) Close() error {
 	return err
 }
 
-// produce produces a record whose partition is already set, or follows from its key.
-// An error ends the Engine, and until it has ended nothing more is sent: a record must
-// not overtake one that failed, as its readers take what is older for a replay.
+// produce produces a record to the partition that follows from its key. done is told when
+// the broker has it, or why not; it must not block. An error that does not wrap ErrRefused
+// ends the Engine, and until it has ended nothing more is sent: a record must not overtake
+// one that failed, as its readers take what is older for a replay.
 func (p *producer) produce(r *kgo.Record, done func(error)) {
-	if err := p.first.Load(); err != nil {
-		done(*err)
-		return
-	}
 	n, ok := p.counts[r.Topic]
 	if !ok && p.more != nil {
 		n, ok = p.more(r.Topic)
@@ -72,16 +86,17 @@ func (p *producer) produce(r *kgo.Record, done func(error)) {
 		done(err)
 		return
 	}
-	if r.Key != nil {
-		r.Partition = schemas.Shard(r.Key, n)
+	r.Partition = schemas.Shard(r.Key, n)
+	p.produceTo(r, done)
+}
+
+// produceTo is produce for a record whose partition is set.
+func (p *producer) produceTo(r *kgo.Record, done func(error)) {
+	if err := p.first.Load(); err != nil {
+		done(*err)
+		return
 	}
-	p.out(context.Background(), r, func(_ *kgo.Record, err error) {
-		if err != nil {
-			err = fmt.Errorf("produce to %s/%d: %w", r.Topic, r.Partition, err)
-			p.fail(err)
-		}
-		done(err)
-	})
+	p.lane(r).send(p, &sending{r: r, done: done, seq: p.seq.Add(1)})
 }
 
 func (p *producer) fail(err error) {

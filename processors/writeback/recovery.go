@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,7 +17,7 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Part[T]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1)}
+	p := &Part[T]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1), acks: make(chan struct{}, 1), writer: e.newWriter()}
 	at, err := ps.GetOffset(-1)
 	if err != nil {
 		return nil, err
@@ -27,13 +26,14 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	was := e.parked[id]
 	delete(e.parked, id)
 	p.from, p.to = at+1, max(at+1, e.ends[id])
+	p.session = e.session
 	e.opened[id] = p
 	e.mu.Unlock()
 	if was == nil {
 		p.live = map[string]*Entry[T]{}
 		return p, nil
 	}
-	p.kept, p.reload = true, map[string]struct{}{}
+	p.kept, p.reload = true, map[string][]writer{}
 	p.Local, p.live, p.heap, p.held, p.dirty = was.Local, was.live, was.heap, was.held, was.dirty
 	p.holding.Store(len(p.held) > 0)
 	p.dueMS.Store(was.dueMS.Load())
@@ -53,36 +53,27 @@ func (e *Engine[T]) wrote(r *kgo.Record) {
 	}
 }
 
-// keepNewer puts a record of the changelog into the local store, unless that has the
-// value as of a later record of the input. A process that was killed, or that has lost
-// the partition and does not know, may write after its successor did.
-func keepNewer(_ goka.UpdateContext, s storage.Storage, key string, value []byte) error {
-	if value == nil {
-		return s.Delete(key)
-	}
-	have, err := s.Get(key)
-	if err != nil {
-		return err
-	}
-	if have != nil && storedOffset(have) > storedOffset(value) {
-		return nil
-	}
-	return s.Set(key, value)
-}
-
+// addPart takes a partition into use, unless it was given up before its recovery ended:
+// Goka does not wait for the end, and never closes the partition of a session that ended in
+// the middle of it.
 func (e *Engine[T]) addPart(p *Part[T]) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.opened[p.ID] == p {
+		delete(e.opened, p.ID)
+	}
+	if p.closed.Load() || p.session != e.session {
+		return
+	}
 	e.parts[p.ID] = p
-	delete(e.opened, p.ID)
-	e.mu.Unlock()
 }
 
-// parkPart takes a partition out of use. Its goroutine has ended. Goka calls
-// MarkRecovered, too, when a session ends in the middle of a recovery: such a
-// partition is not kept.
+// parkPart takes a partition out of use. Its goroutine has ended, unless it is in the middle
+// of its recovery: such a partition is not kept.
 func (e *Engine[T]) parkPart(p *Part[T]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	p.closed.Store(true)
 	if e.opened[p.ID] == p {
 		delete(e.opened, p.ID)
 	}
@@ -92,6 +83,22 @@ func (e *Engine[T]) parkPart(p *Part[T]) {
 			e.parked[p.ID] = p
 		}
 	}
+}
+
+// endSession gives up what the session that ended has not closed, so that no partition
+// outlives its session.
+func (e *Engine[T]) endSession() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.session++
+	for _, p := range e.parts {
+		p.closed.Store(true)
+	}
+	for _, p := range e.opened {
+		p.closed.Store(true)
+	}
+	clear(e.parts)
+	clear(e.opened)
 }
 
 // tableEnds looks whether somebody altered the topics, and returns the end offset of

@@ -1,0 +1,191 @@
+package writeback
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// changedSince says whether there is something to flush, to mark or to renew since the
+// last checkpoint.
+func (p *Part[T]) changedSince() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.dirty) > 0 || len(p.sweeps) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
+}
+
+// flushed says that everything up to an offset was written back for a checkpoint.
+type flushed struct{ id, next int64 }
+
+// flushAll writes back what changed, and deletes what that takes the place of. false: the
+// partition is to be given up, and not all is written.
+func (p *Part[T]) flushAll() bool {
+	p.sweep()
+	es := p.takeDirty()
+	for i, e := range es {
+		if !p.await(e.writable) {
+			p.mu.Lock()
+			p.dirty = append(p.dirty, es[i:]...)
+			p.mu.Unlock()
+			return false
+		}
+		p.flush(e)
+	}
+	return true
+}
+
+// takeDirty empties the list of changed entries and returns it.
+func (p *Part[T]) takeDirty() []*Entry[T] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	es := p.dirty
+	p.dirty = nil
+	return es
+}
+
+// flush writes the entry, which is writable, to the group table, or deletes it when Logic
+// has no more use for it.
+func (p *Part[T]) flush(e *Entry[T]) {
+	if p.live[e.Key] != e {
+		return // forgotten, or read anew, since it was put into the list
+	}
+	e.dirty.Store(false)
+	switch n := e.refusals.Load(); {
+	case n <= e.heeded:
+		e.heeded = n
+	case n == 1:
+		p.park(e, ErrRefused)
+		e.heeded = n
+	default:
+		if n > 0 && !e.mute {
+			e.mute = true
+			p.eng.harm("unwritable", e.Key, ErrRefused)
+			p.delete(e.Key, e.writers)
+			e.writers = nil
+		}
+		e.heeded = n
+	}
+	e.trim()
+	// A key is forgotten only when no record that it has applied can be replayed.
+	gone := p.eng.logic.Gone(e.V)
+	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
+		delete(p.live, e.Key)
+		p.keys.Store(int64(len(p.live)))
+		p.delete(e.Key, e.writers)
+		return
+	}
+	if e.mute {
+		return
+	}
+	p.eng.written.Inc()
+	b := e.encode(p, nil)
+	if n := len(b) + len(e.Key); n > maxStored {
+		p.park(e, fmt.Errorf("%d bytes, at most %d", n, maxStored))
+		b = e.encode(p, nil)
+	}
+	p.write(e, b)
+	if gone || len(e.pending) > 0 { // once more when they are acknowledged
+		p.touch(e)
+	}
+}
+
+// write is what Goka's SetValue does: the local store, then the changelog, and when that has
+// it the local store's offset. It is not done through a Goka visit, the only way to a
+// context for a key: a visit that is cut short by a rebalance reads its count of
+// acknowledgements while they come in, without a lock.
+func (p *Part[T]) write(e *Entry[T], value []byte) {
+	raw := tableKey(e.Key, p.writer)
+	if err := p.Set(string(raw), value); err != nil {
+		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", e.Key, p.ID, err))
+		return
+	}
+	if !slices.Contains(e.writers, p.writer) {
+		e.writers = append(e.writers, p.writer)
+	}
+	others := len(e.writers) > 1
+	p.log(raw, value, func(err error) {
+		switch {
+		case err == nil:
+			e.refusals.Store(0)
+			if others {
+				p.mu.Lock()
+				p.sweeps = append(p.sweeps, e)
+				p.mu.Unlock()
+			}
+		case errors.Is(err, ErrRefused):
+			e.refusals.Add(1)
+			p.unwritten.Store(true)
+			p.touch(e)
+		}
+	})
+}
+
+// delete deletes the key, in the changelog under all its writers, the owner last: until
+// then the value is the owner's.
+func (p *Part[T]) delete(key string, writers []writer) {
+	own := false
+	for _, w := range writers {
+		if w != p.writer {
+			p.deleteOf(key, w)
+		}
+		own = own || w == p.writer
+	}
+	if own {
+		raw := tableKey(key, p.writer)
+		if err := p.Delete(string(raw)); err != nil {
+			p.eng.fail(fmt.Errorf("delete state of %q from partition %d: %w", key, p.ID, err))
+			return
+		}
+		p.log(raw, nil, nil)
+	}
+}
+
+// deleteOf deletes what another writer has of the key.
+func (p *Part[T]) deleteOf(key string, w writer) {
+	raw := tableKey(key, w)
+	p.log(raw, nil, func(err error) {
+		if err == nil {
+			if err := p.Storage.Delete(string(raw)); err != nil {
+				p.eng.fail(fmt.Errorf("delete state of %q from partition %d: %w", key, p.ID, err))
+			}
+		}
+	})
+}
+
+// sweep deletes the records of the writers before this one, of keys whose own value is
+// acknowledged. A letter that quotes one is there before.
+func (p *Part[T]) sweep() {
+	if p.letters.Load() > 0 {
+		return
+	}
+	p.mu.Lock()
+	es := p.sweeps
+	p.sweeps = nil
+	p.mu.Unlock()
+	for _, e := range es {
+		if len(e.writers) < 2 || p.live[e.Key] != e {
+			continue
+		}
+		for _, w := range e.writers {
+			if w != p.writer {
+				p.deleteOf(e.Key, w)
+			}
+		}
+		e.writers = []writer{p.writer}
+	}
+}
+
+// log appends a record to the changelog of the partition.
+func (p *Part[T]) log(key, value []byte, done func(error)) {
+	r := &kgo.Record{Topic: p.eng.opts.Table, Partition: p.ID, Key: key, Value: value}
+	p.eng.prod.produceTo(r, func(err error) {
+		if err == nil {
+			p.eng.wrote(r)
+		}
+		if done != nil {
+			done(err)
+		}
+	})
+}

@@ -1,0 +1,114 @@
+package writeback
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/processors/deadletter"
+	"weir/schemas/topics"
+)
+
+// maxLetters bounds the dead letters of a partition that are not acknowledged, bytes:
+// beyond, its records wait. What is refused costs no more than what is taken.
+const maxLetters = 4 << 20
+
+// Deadletter sends a dead letter about the entry: a refused record, or what stands for
+// refused samples. It has no place in the stored form; instead the value that has
+// applied the record is not written before the letter is acknowledged, so that after a
+// crash the record is refused again. It waits while too many letters are on their way.
+// r may be used again. Call it from Logic only.
+func (e *Entry[T]) Deadletter(p *Part[T], r *kgo.Record) {
+	e.letters.Add(1)
+	p.touch(e)
+	p.letter(r, func() { e.letters.Add(-1) })
+}
+
+// letter sends a dead letter, cut shorter until the broker takes it.
+func (p *Part[T]) letter(r *kgo.Record, done func()) {
+	n := int64(sizeOf(r))
+	p.await(func() bool { have := p.letters.Load(); return have == 0 || have+n <= maxLetters })
+	p.letters.Add(n)
+	p.sendLetter(r, func() {
+		p.letters.Add(-n)
+		if done != nil {
+			done()
+		}
+		p.acknowledged()
+	})
+}
+
+func (p *Part[T]) sendLetter(r *kgo.Record, done func()) {
+	c := *r
+	c.Partition, c.Offset = 0, 0
+	p.eng.prod.produce(&c, func(err error) {
+		switch {
+		case err == nil:
+			done()
+		case errors.Is(err, ErrRefused):
+			p.eng.prod.later(func() { p.cutLetter(&c, err, done) })
+		}
+	})
+}
+
+// cutLetter sends what is left of a letter that the broker did not take.
+func (p *Part[T]) cutLetter(r *kgo.Record, err error, done func()) {
+	if len(r.Value) < 1<<10 {
+		p.eng.harm("letter", string(r.Key), err)
+		done()
+		return
+	}
+	p.sendLetter(deadletter.Shorter(r), done)
+}
+
+// dropEmission is called when the broker will never take what Logic emitted.
+func (p *Part[T]) dropEmission(m *emission, r *kgo.Record, err error) {
+	p.eng.harm("emission", m.topic+" "+string(m.key), err)
+	acked := func() {
+		m.acked.Store(true)
+		p.acknowledged()
+	}
+	if !p.eng.writes(topics.DeadLetter) {
+		acked()
+		return
+	}
+	r.Offset = -1
+	p.sendLetter(deadletter.Of(r, "writeback", "unwritable", err), acked)
+}
+
+// acknowledged wakes the partition's goroutine if it waits for the broker.
+func (p *Part[T]) acknowledged() {
+	if p.waits.Load() {
+		select {
+		case p.acks <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// await returns when ok, or false when the partition is to be given up before. It is for
+// the partition's goroutine, or who recovers it.
+func (p *Part[T]) await(ok func() bool) bool {
+	if ok() {
+		return true
+	}
+	if p.eng.driven {
+		return false // the caller goes on and comes back
+	}
+	p.waits.Store(true)
+	defer p.waits.Store(false)
+	var session <-chan struct{}
+	if s := p.eng.gate.session.Load(); s != nil {
+		session = s.Context().Done()
+	}
+	for !ok() {
+		select {
+		case <-p.acks:
+		case <-p.eng.run.Done():
+			return false
+		case <-session:
+			return false
+		}
+	}
+	return true
+}

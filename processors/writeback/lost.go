@@ -1,0 +1,172 @@
+package writeback
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/processors/deadletter"
+	"weir/schemas/topics"
+)
+
+// # Values that are lost
+//
+// A value that cannot be written (it is larger than a record may be, or the broker refuses
+// it) is *parked*: at the offset that it has applied it is thrown away, and a new value takes
+// its place, which knows that something was lost before it. That one is small; it is written
+// in the place of the other, under the same offset. So
+//
+//   - what the value held and had not emitted is lost, and nothing else: what it emitted
+//     stands, and what comes is applied to the new value;
+//   - a restart or another owner goes on from the new value, and makes of the same
+//     records the same again. The old value, of before, is no more: the new one took its
+//     place in the changelog before any offset was committed that it did not hold;
+//   - the partition goes on, and commits.
+//
+// A value that is read and does not decode is lost in the same way, but for its offset, which
+// nobody knows: the records from the last commit on are applied to the new value. If the
+// owner before had applied and emitted some of them, after that commit, they count there
+// and here.
+//
+// Logic is told by Lost, with the time when it happened (of the newest record, or, for what was
+// read, of the wall clock): what Logic emits of the time before must not take the place of
+// what was emitted then.
+//
+// Each is counted (weir_writeback_lost_values_total), logged, named by Engine.Warning for an
+// hour, and if it was read a dead letter.
+
+// ErrSettings is wrapped by the error of Logic.Decode when a value is whole, and was kept
+// under other settings than today's. If all values of a partition were, it is the settings
+// that are wrong: Run ends, and nothing is lost.
+var ErrSettings = errors.New("kept under other settings")
+
+// harmNamedFor is how long after the last of it Warning names harm.
+const harmNamedFor = time.Hour
+
+// harms are what cost a key something.
+type harms struct {
+	names []string // the last of them
+	n     int
+	at    time.Time
+}
+
+// harm counts, logs and alarms what cost a key something: kind is a label of the
+// counter.
+func (e *Engine[T]) harm(kind, key string, err error) {
+	e.lost.WithLabelValues(kind).Inc()
+	e.log.Error(harmText[kind], "key", short(key), "err", err)
+	e.harmMu.Lock()
+	defer e.harmMu.Unlock()
+	if time.Since(e.harmed.at) > harmNamedFor {
+		e.harmed = harms{}
+	}
+	e.harmed.n++
+	e.harmed.at = time.Now()
+	if name := short(key); !slices.Contains(e.harmed.names, name) {
+		e.harmed.names = append(e.harmed.names[max(0, len(e.harmed.names)-4):], name)
+	}
+}
+
+// harmText is what the log says, by kind.
+var harmText = map[string]string{
+	"parked":      "a value cannot be written: the key begins anew",
+	"undecodable": "a value of the table does not decode: the key begins anew",
+	"unwritable":  "a new value for a key whose state was lost cannot be written either: it is kept in memory alone",
+	"emission":    "the broker does not take a record: it is dropped",
+	"letter":      "the broker does not take a dead letter, however short: it is dropped",
+	"key":         "a record has a key that is too long for a table: it is refused",
+}
+
+func short(key string) string {
+	const most = 80
+	if len(key) > most {
+		return fmt.Sprintf("%.*s… (%d bytes)", most, key, len(key))
+	}
+	return key
+}
+
+// Warning says whose values were lost, or which records were dropped, in the last hour, or
+// is "".
+func (e *Engine[T]) Warning() string {
+	e.harmMu.Lock()
+	defer e.harmMu.Unlock()
+	if e.harmed.n == 0 || time.Since(e.harmed.at) > harmNamedFor {
+		return ""
+	}
+	return fmt.Sprintf("%s: %d values or records could not be written or read, the last of %s: these keys began anew; see the log and deadletter",
+		e.opts.Group, e.harmed.n, strings.Join(e.harmed.names, ", "))
+}
+
+// park throws away the value of an entry that cannot be written.
+func (p *Part[T]) park(e *Entry[T], err error) {
+	p.eng.harm("parked", e.Key, err)
+	e.V = p.eng.logic.New(p, e.Key)
+	e.lostMS = max(p.atMS, 1)
+	e.due = 0
+	p.eng.logic.Lost(p, e.V, e.lostMS)
+	p.register(e)
+}
+
+// lose makes the entry of a key whose stored form does not decode. The loss is written at the
+// next checkpoint.
+func (p *Part[T]) lose(key string, writers []writer) {
+	e := &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1, writers: writers, lostMS: max(p.eng.nowMS(), 1)}
+	p.eng.logic.Lost(p, e.V, e.lostMS)
+	p.live[key] = e
+	p.register(e)
+	p.touch(e)
+}
+
+// refuseStored tells of a record of the changelog, or a value of the local store, that does
+// not decode. offset is that of the changelog, -1 if nobody knows it.
+func (p *Part[T]) refuseStored(key string, value []byte, offset int64, err error) {
+	p.eng.harm("undecodable", key, err)
+	if p.eng.writes(topics.DeadLetter) {
+		p.letter(deadletter.Of(&kgo.Record{Topic: p.eng.opts.Table, Partition: p.ID, Offset: offset, Key: []byte(key), Value: value},
+			p.eng.stage(), "undecodable_state", err), nil)
+	}
+}
+
+// maxKey bounds the key of a record, bytes: a longer one could not stand in the table with
+// any value. schemas/topics leaves so much room.
+const maxKey = 32 << 10
+
+// refuseKey refuses a record whose key is too long.
+func (p *Part[T]) refuseKey(key string, value []byte, offset int64) {
+	err := fmt.Errorf("a key of %d bytes, at most %d", len(key), maxKey)
+	p.eng.harm("key", key, err)
+	if p.eng.writes(topics.DeadLetter) {
+		p.letter(deadletter.Of(&kgo.Record{Topic: p.eng.opts.Input, Partition: p.ID, Offset: offset, Key: []byte(key), Value: value},
+			p.eng.stage(), "key_too_long", err), nil)
+	}
+}
+
+// stage is what letters call the processor: window, alert.
+func (e *Engine[T]) stage() string { return strings.TrimPrefix(e.opts.Group, "weir-") }
+
+// writes reports whether the processor may write to the topic.
+func (e *Engine[T]) writes(topic string) bool {
+	if _, ok := e.opts.Counts[topic]; ok {
+		return true
+	}
+	if e.opts.More == nil {
+		return false
+	}
+	_, ok := e.opts.More(topic)
+	return ok
+}
+
+func newLost(reg prometheus.Registerer, labels prometheus.Labels) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_writeback_lost_values_total", ConstLabels: labels,
+		Help: "Keys that lost something, by kind: parked (the value cannot be written), undecodable (a value of the table), unwritable (nor can a small one), emission, letter (the broker does not take a record), key (too long)."}, []string{"kind"})
+	var already prometheus.AlreadyRegisteredError
+	if err := reg.Register(c); errors.As(err, &already) {
+		return already.ExistingCollector.(*prometheus.CounterVec)
+	}
+	return c
+}

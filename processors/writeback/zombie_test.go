@@ -1,0 +1,191 @@
+package writeback
+
+import (
+	"context"
+	"encoding/binary"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lovoo/goka/storage"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
+)
+
+// heldStore is a Storage whose MarkRecovered waits, as a slow disk or a busy machine makes it.
+type heldStore struct {
+	storage.Storage
+	hold chan struct{}
+}
+
+func (h heldStore) MarkRecovered() error { <-h.hold; return h.Storage.MarkRecovered() }
+
+// TestZombiePart: a session that ends in the middle of a recovery leaves no partition owned,
+// whenever the recovery ends.
+func TestZombiePart(t *testing.T) {
+	for _, closes := range []bool{true, false} { // Goka does not always
+		p := newProcess(t, NewLocal())
+		hold := make(chan struct{})
+		local := p.e.local
+		p.e.local = func(topic string, id int32) (storage.Storage, error) {
+			s, err := local(topic, id)
+			return heldStore{s, hold}, err
+		}
+		p.e.ends = map[int32]int64{0: 525}
+		if _, err := p.Open(0); err != nil {
+			t.Fatal(err)
+		}
+		part := p.opened[0]
+		marked := make(chan error, 1)
+		go func() { marked <- part.MarkRecovered() }()
+		if closes {
+			if err := part.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.e.endSession()
+		close(hold)
+		if err := <-marked; err != nil {
+			t.Fatal(err)
+		}
+		if n := p.e.Owned(); n != 0 {
+			t.Errorf("closed %v: %d partitions are owned after the session, want 0", closes, n)
+		}
+		if err := p.e.recovered(map[int32]int64{0: 525}); err != nil {
+			t.Errorf("closed %v: the next session, which does not have the partition: %v", closes, err)
+		}
+		if r := p.e.Recovery(); !r.Done() {
+			t.Errorf("closed %v: %v", closes, r)
+		}
+	}
+}
+
+// TestZombieReplacesNoPart: the same, and the partition has come back in the meantime.
+func TestZombieReplacesNoPart(t *testing.T) {
+	first := newProcess(t, NewLocal())
+	first.open()
+	first.apply(0, "a", 7)
+	first.checkpoint()
+	log := first.sent[0](0)
+
+	p := newProcess(t, NewLocal())
+	hold, held := make(chan struct{}), true
+	open := p.e.local
+	p.e.local = func(topic string, id int32) (storage.Storage, error) {
+		s, err := open(topic, id)
+		if held {
+			held = false
+			return heldStore{s, hold}, err
+		}
+		return s, err
+	}
+	if _, err := p.Open(0); err != nil {
+		t.Fatal(err)
+	}
+	zombie := p.opened[0]
+	marked := make(chan error, 1)
+	go func() { marked <- zombie.MarkRecovered() }()
+	p.e.endSession()
+	p.open(log)
+	live := p.opened[0]
+	close(hold)
+	if err := <-marked; err != nil {
+		t.Fatal(err)
+	}
+	if got := p.e.parts[0]; got != live {
+		t.Errorf("records go to the part that was given up, not to the live one of %d keys", len(live.live))
+	}
+	if err := zombie.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p.e.parts[0] != live || p.sum("a") != 7 {
+		t.Errorf("the live part is gone when the other is closed, or has %d, want 7", p.sum("a"))
+	}
+}
+
+// heldDecoder decodes when it is released.
+type heldDecoder struct {
+	counting
+	release  chan struct{}
+	waiting  atomic.Int32
+	released atomic.Int32
+}
+
+func (s *heldDecoder) Decode(p *Part[counter], key string, b []byte) (*counter, error) {
+	s.waiting.Add(1)
+	<-s.release
+	s.released.Add(1)
+	return s.counting.Decode(p, key, b)
+}
+
+// TestSessionEndsInRecovery is the same on Goka: b is in the middle of its recovery when c
+// joins. Each partition is owned once, and a reload, which asks all partitions, ends.
+func TestSessionEndsInRecovery(t *testing.T) {
+	b := newBed(t)
+	c := &counting{stalls: map[int32]time.Duration{}}
+	a := b.start("a", t.TempDir(), c)
+	send := func(n int) {
+		for i := range n {
+			key := "key-" + strconv.Itoa(i)
+			if err := b.client.ProduceSync(context.Background(), &kgo.Record{Topic: inTopic, Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, 1),
+				Partition: schemas.Shard([]byte(key), shards)}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(60)
+	b.until("a has flushed all", func() bool {
+		return counted(a.eng, "weir_writeback_flushed_values_total") >= 60 && counted(a.eng, "weir_writeback_checkpoints_total") > 1
+	})
+	start := func(name string, l Logic[counter]) *member {
+		store, err := OpenStore(t.TempDir(), b.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &member{store: store, done: make(chan error, 1)}
+		m.eng = New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: group + "-table",
+			Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
+			Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 100 * time.Millisecond,
+			Registry: prometheus.NewRegistry(), Log: b.log.With("member", name)}, l)
+		ctx, cancel := context.WithCancel(context.Background())
+		m.stop = cancel
+		go func() { m.done <- m.eng.Run(ctx) }()
+		return m
+	}
+	slow := &heldDecoder{counting: counting{stalls: map[int32]time.Duration{}}, release: make(chan struct{})}
+	mb := start("b", slow)
+	b.until("b is in the middle of a recovery", func() bool { return slow.waiting.Load() > 0 })
+	was := slow.waiting.Load()
+	mc := start("c", &counting{stalls: map[int32]time.Duration{}})
+	// The session that b recovers in has ended when the next one recovers.
+	b.until("b recovers again", func() bool { return slow.waiting.Load() > was || mc.eng.Owned() > 0 })
+	close(slow.release)
+	ready := func() bool { return a.eng.Ready() && mb.eng.Ready() && mc.eng.Ready() }
+	sum := func() int { return a.eng.Owned() + mb.eng.Owned() + mc.eng.Owned() }
+	b.until("all are ready and own all", func() bool { return ready() && sum() >= shards && slow.released.Load() == slow.waiting.Load() })
+	if n := sum(); n != shards {
+		t.Errorf("%d partitions are owned, of %d: a %d, b %d, c %d", n, shards, a.eng.Owned(), mb.eng.Owned(), mc.eng.Owned())
+	}
+	mb.eng.Renew()
+	before := counted(mb.eng, "weir_writeback_checkpoints_total")
+	b.until("b has made a checkpoint after a reload", func() bool { send(10); return counted(mb.eng, "weir_writeback_checkpoints_total") > before })
+	for _, m := range []*member{mc, mb, a} {
+		b.end(m, false)
+	}
+}
+
+// counted is the sum of a counter of the engine.
+func counted(e *Engine[counter], name string) (sum float64) {
+	families, _ := e.opts.Registry.(*prometheus.Registry).Gather()
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
