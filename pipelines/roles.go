@@ -17,7 +17,6 @@ import (
 	"weir/processors/store"
 	"weir/processors/window"
 	"weir/query"
-	"weir/schemas"
 )
 
 // The methods of this file build one role each, from the config and what the
@@ -25,7 +24,7 @@ import (
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
 	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.member...)
-	r.Letters = p.letters
+	r.Letters, r.Owner = p.letters, p.address()
 	return role{p.leaving(route.Group, r.Run), unless(r.Ready, "joining its group")}, nil
 }
 
@@ -95,16 +94,17 @@ func (p *Process) agent(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) window(reg prometheus.Registerer) (role, error) {
-	lag, err := newRouteLag(p.client, p.Config.Route.Commit.Std())
+	lag, err := newRouteLag(p.client, reg, p.Log)
 	if err != nil {
 		return role{}, err
 	}
 	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
-		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: func(t *schemas.Tick) { t.Unknown = lag.behind() }, Registry: reg, Log: p.Log,
+		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.complete, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	}, p.client)
 	p.health.warn("window", w.Warning)
+	p.health.warn("pipeline", lag.warning)
 	p.rules.follow(w.SetRules)
 	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
@@ -115,12 +115,21 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
+	lag, err := newRouteLag(p.client, prometheus.NewRegistry(), p.Log) // the window role tells of it
+	if err != nil {
+		return role{}, err
+	}
 	a := alert.New(p.Config.Alert, alert.Deps{
+		Clock:   lag.setTime,
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	})
 	p.recovery.of("alert", a.Recovery)
-	return role{a.Run, a.Waiting}, nil
+	run := func(ctx context.Context) error {
+		defer lag.followClocks(ctx)()
+		return a.Run(ctx)
+	}
+	return role{run, a.Waiting}, nil
 }
 
 // served runs a role, and has the slot answer with its handler as long as it runs.

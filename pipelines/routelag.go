@@ -2,105 +2,322 @@ package pipelines
 
 import (
 	"context"
-	"errors"
+	"encoding/binary"
 	"fmt"
-	"sync/atomic"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/route"
+	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
-// routeLag watches whether route, in whatever process, hands samples on as they
-// come. While it does not, windows must not be closed by the clock: their samples
-// are there, in metrics.
+// routeLag knows from the topic progress how far route, in whatever processes, is with
+// each partition of metrics. What it says stands in every tick: windows are closed by the
+// clock no further than up to where the partitions are handed on that they get samples
+// from. And it knows the clocks of others, by which it sets back, or on, a wrong one.
 type routeLag struct {
-	adm   *kadm.Client
-	allow time.Duration // how long a record may wait for its offset to be committed
-	late  atomic.Bool
+	adm  *kadm.Client
+	opts []kgo.Opt
+	log  *slog.Logger
+
+	late  *prometheus.GaugeVec
+	clock prometheus.Gauge
+	bad   prometheus.Counter
+
+	began   time.Time
+	mu      sync.Mutex
+	epoch   uint64                 // of metrics, 0 unknown
+	of      map[int32]*partitionOf // all partitions of metrics
+	clocks  clocks
+	told    map[int32]bool // partitions that were logged as late
+	toldOff bool           // the clock was logged as wrong
 }
 
-// lagEvery is how often offsets are asked for.
-const lagEvery = 500 * time.Millisecond
+// partitionOf is what is known of a partition.
+type partitionOf struct {
+	handed time.Time // all that had come by then is in samples; zero: nobody said so
+	said   schemas.Progress
+}
 
-// newRouteLag makes a watcher for a route that commits every so often. It says
-// that route is behind until follow has looked.
-func newRouteLag(client []kgo.Opt, commit time.Duration) (*routeLag, error) {
+const (
+	// lateAfter is how long ago a partition may have been level before it is one that route
+	// is behind with: route says so every second.
+	lateAfter = 3 * time.Second
+	// alarmAfter is how long ago before somebody is told.
+	alarmAfter = 10 * time.Second
+	// metricsEvery is how often the partitions of metrics are looked up.
+	metricsEvery = 5 * time.Second
+	// progressPoll is the longest poll.
+	progressPoll = 500 * time.Millisecond
+	// mostOff is by how much this process' clock may differ from those of others, before
+	// theirs is taken.
+	mostOff = time.Second
+	// clocksFor is how long the clocks of others are believed to go on.
+	clocksFor = 30 * time.Second
+)
+
+// newRouteLag makes a watcher. Until follow has looked it knows nothing, and no window is
+// closed by the clock.
+func newRouteLag(client []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) (*routeLag, error) {
 	adm, err := kadm.NewOptClient(client...)
 	if err != nil {
-		return nil, fmt.Errorf("lag of route: %w", err)
+		return nil, fmt.Errorf("progress of route: %w", err)
 	}
-	l := &routeLag{adm: adm, allow: commit + time.Second}
-	l.late.Store(true)
+	l := &routeLag{adm: adm, opts: client, log: log, began: time.Now(), of: map[int32]*partitionOf{}, told: map[int32]bool{},
+		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_pipeline_late_seconds",
+			Help: "How long ago route was level with a partition of metrics that it is behind with. The windows that get samples from there are closed by the clock no further than that."}, []string{"partition"}),
+		clock: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_clock_ahead_seconds",
+			Help: "By how much the clock of this process is ahead of the middle one of it, route's and the broker's."}),
+		bad: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_progress_undecodable_records_total", Help: "Records of the topic progress that do not decode, or cannot be."}),
+	}
+	reg.MustRegister(l.late, l.clock, l.bad)
 	return l, nil
 }
 
-// behind says that records wait in metrics that were there a while ago.
-func (l *routeLag) behind() bool { return l.late.Load() }
-
-// ends is where metrics ended at a time.
-type ends struct {
-	at      time.Time
-	offsets kadm.ListedOffsets
+// clocks are those of others, as they were when this process last heard of them.
+type clocks struct {
+	heard         time.Time
+	broker, route time.Time
 }
 
-// follow looks until stop is called, which also closes the client.
+// now is the middle one of this process' clock and those of the broker and of route: one of
+// them that is wrong does not matter.
+func (c *clocks) now(own time.Time) time.Time {
+	if c.heard.IsZero() || own.Sub(c.heard) > clocksFor {
+		return own
+	}
+	since := own.Sub(c.heard) // by the monotonic clock
+	three := []time.Time{own, c.broker.Add(since), c.route.Add(since)}
+	slices.SortFunc(three, func(a, b time.Time) int { return int(a.UnixMilli() - b.UnixMilli()) })
+	if off := own.UnixMilli() - three[1].UnixMilli(); off <= mostOff.Milliseconds() && off >= -mostOff.Milliseconds() {
+		return own
+	}
+	return three[1]
+}
+
+// complete completes a tick that is to be written: see writeback.Options.Behind.
+func (l *routeLag) complete(t *schemas.Tick) { l.completeAt(t, time.Now()) }
+
+func (l *routeLag) completeAt(t *schemas.Tick, own time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setClock(t, own)
+	t.Epoch, t.Unknown = l.epoch, true
+	for id, of := range l.of {
+		age := own.Sub(of.handed)
+		switch {
+		case of.handed.IsZero():
+			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: schemas.NoTime})
+			continue
+		case age > lateAfter:
+			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: t.NowMS - age.Milliseconds()})
+		}
+		t.Unknown = false
+	}
+	slices.SortFunc(t.Behind, func(a, b schemas.Behind) int { return int(a.Partition - b.Partition) })
+	if t.Unknown {
+		t.Behind = nil
+	}
+}
+
+// setTime sets a tick's time only: of a processor whose input nobody holds up.
+func (l *routeLag) setTime(t *schemas.Tick) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setClock(t, time.Now())
+}
+
+// setClock sets the tick's time by the middle clock. The caller holds mu.
+func (l *routeLag) setClock(t *schemas.Tick, own time.Time) {
+	right := l.clocks.now(own)
+	off := own.UnixMilli() - right.UnixMilli()
+	t.NowMS -= off
+	l.clock.Set(float64(off) / 1000)
+	if wrong := off != 0; wrong != l.toldOff {
+		l.toldOff = wrong
+		if wrong {
+			l.log.Error("the clock of this process differs from those of the broker and of route, which agree: going by theirs", "ahead_ms", off)
+		} else {
+			l.log.Info("the clock of this process is right again")
+		}
+	}
+}
+
+// follow reads until stop is called, which also closes the clients.
 func (l *routeLag) follow(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var seen []ends // oldest first; all but the first are younger than allow
-		for {
-			seen = l.look(ctx, seen)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(lagEvery):
-			}
-		}
-	}()
-	return func() { cancel(); <-done; l.adm.Close() }
+	var all sync.WaitGroup
+	all.Go(func() { l.read(ctx) })
+	all.Go(func() { each(ctx, metricsEvery, func() { l.lookUp(ctx) }) })
+	all.Go(func() { each(ctx, time.Second, func() { l.alarm(time.Now()) }) })
+	return func() { cancel(); all.Wait(); l.adm.Close() }
 }
 
-// look compares what is committed now with where metrics ended a while ago: how
-// far route is behind the newest record says little, as it commits now and then.
-// Brokers that do not answer leave the verdict as it is.
-func (l *routeLag) look(ctx context.Context, seen []ends) []ends {
-	now, err := l.adm.ListEndOffsets(ctx, topics.Metrics)
+// followClocks is follow for who only wants setTime.
+func (l *routeLag) followClocks(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	reading.Go(func() { l.read(ctx) })
+	return func() { cancel(); reading.Wait(); l.adm.Close() }
+}
+
+// lookUp learns which partitions metrics has, and its epoch.
+func (l *routeLag) lookUp(ctx context.Context) {
+	short, cancel := context.WithTimeout(ctx, metricsEvery)
+	defer cancel()
+	list, err := l.adm.ListTopics(short, topics.Metrics)
+	if err != nil || list[topics.Metrics].Err != nil {
+		return // until then it is as it was
+	}
+	t := list[topics.Metrics]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if epoch := binary.BigEndian.Uint64(t.ID[:8]); epoch != l.epoch {
+		l.epoch = epoch
+		clear(l.of)
+	}
+	for id := range t.Partitions {
+		if l.of[id] == nil {
+			l.of[id] = &partitionOf{}
+		}
+	}
+}
+
+// read reads progress from its beginning on. What stood there before is how far route was
+// then: only what comes after that says how far it is.
+func (l *routeLag) read(ctx context.Context) {
+	cl, err := consume.New(consume.Watch{}, append(slices.Clip(l.opts), kgo.FetchMaxWait(progressPoll),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Progress: {0: kgo.NewOffset().AtEnd()}}))...)
+	if err != nil {
+		l.log.Error("progress of route cannot be read: no window is closed by the clock", "err", err)
+		return
+	}
+	defer cl.Close()
+	var logged time.Time
+	for before := time.Now(); ctx.Err() == nil; {
+		fetches := cl.PollFetches(ctx)
+		now := time.Now()
+		for _, e := range fetches.Errors() {
+			if ctx.Err() == nil && now.Sub(logged) > alarmAfter {
+				logged = now
+				l.log.Warn("progress of route not read, trying on", "err", e.Err)
+			}
+		}
+		// A record came after the last poll returned, and at the latest now. If this process
+		// was stopped in between, it may be as old as that.
+		came := now
+		if now.Sub(before) > 2*time.Second {
+			came = before.Add(2 * time.Second)
+		}
+		before = now
+		fetches.EachRecord(func(r *kgo.Record) { l.take(r, came) })
+		if fetches.NumRecords() == 0 && len(fetches.Errors()) > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(250 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// take takes what route said, which came here at a time.
+func (l *routeLag) take(r *kgo.Record, came time.Time) {
+	if len(r.Value) == 0 {
+		return // a tombstone says nothing
+	}
+	p, err := schemas.DecodeDoc[schemas.Progress](r.Value)
 	if err == nil {
-		err = now.Error()
+		if err = p.Validate(); err == nil && p.Key() != string(r.Key) {
+			err = fmt.Errorf("its key is %.20q: %w", r.Key, schemas.ErrCorrupt)
+		}
 	}
 	if err != nil {
-		return seen
+		l.bad.Inc()
+		l.log.Error("progress of route refused", "offset", r.Offset, "err", err)
+		return
 	}
-	starts, err := l.adm.ListStartOffsets(ctx, topics.Metrics)
-	if err != nil {
-		return seen
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.Attrs.TimestampType() == 1 { // the broker's own clock
+		l.clocks = clocks{heard: came, broker: r.Timestamp, route: time.UnixMilli(p.AtMS)}
 	}
-	committed, err := l.adm.FetchOffsets(ctx, route.Group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // not found: nobody has read yet
-		return seen
+	of := l.of[p.Partition]
+	if of == nil || p.Epoch != l.epoch {
+		return // not looked up yet, or of a topic that is gone
 	}
-	seen = append(seen, ends{time.Now(), now})
-	for len(seen) > 1 && time.Since(seen[1].at) >= l.allow {
-		seen = seen[1:]
+	of.said = *p
+	if p.AgeMS == schemas.Unseen || p.AgeMS > time.Since(time.Unix(0, 0)).Milliseconds() {
+		return
 	}
-	late := false
-	seen[0].offsets.Each(func(end kadm.ListedOffset) {
-		done := int64(0)
-		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
-			done = start.Offset
+	if handed := came.Add(-time.Duration(p.AgeMS) * time.Millisecond); handed.After(of.handed) {
+		of.handed = handed // what was true stays true, whoever says something else later
+	}
+}
+
+// lateAt are the partitions of which somebody is to be told, ascending. The caller holds mu.
+func (l *routeLag) lateAt(now time.Time) []int32 {
+	var ids []int32
+	for id, of := range l.of {
+		if now.Sub(of.handed) > alarmAfter && now.Sub(l.began) > alarmAfter {
+			ids = append(ids, id)
 		}
-		if c, ok := committed.Lookup(end.Topic, end.Partition); ok {
-			done = max(done, c.At)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// alarm keeps the gauge, and logs each partition once when it is late and when it is not
+// any more.
+func (l *routeLag) alarm(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late.Reset()
+	late := map[int32]bool{}
+	for _, id := range l.lateAt(now) {
+		of := l.of[id]
+		late[id] = true
+		if !of.handed.IsZero() {
+			l.late.WithLabelValues(strconv.Itoa(int(id))).Set(now.Sub(of.handed).Seconds())
 		}
-		late = late || done < end.Offset
-	})
-	l.late.Store(late)
-	return seen
+		if !l.told[id] && !of.handed.IsZero() {
+			l.log.Error("pipeline is late: route does not hand on a partition of metrics; windows that get samples from there wait",
+				"partition", id, "since", of.handed.UTC().Format(time.RFC3339), "offset", of.said.Offset, "end", of.said.End, "owner", of.said.Owner)
+		}
+		l.told[id] = l.told[id] || !of.handed.IsZero()
+	}
+	for id := range l.told {
+		if !late[id] {
+			delete(l.told, id)
+			l.log.Info("route hands the partition of metrics on again", "partition", id)
+		}
+	}
+}
+
+// warning is what readyz says of it, or "".
+func (l *routeLag) warning() string { return l.warningAt(time.Now()) }
+
+func (l *routeLag) warningAt(now time.Time) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var late []string
+	for _, id := range l.lateAt(now) {
+		since := "never"
+		if of := l.of[id]; !of.handed.IsZero() {
+			since = now.Sub(of.handed).Round(time.Second).String() + " ago"
+		}
+		late = append(late, fmt.Sprintf("%d (%s)", id, since))
+	}
+	if len(late) == 0 {
+		return ""
+	}
+	return "pipeline is late: partitions of metrics that route was level with last: " + strings.Join(late, ", ") + "; windows that get samples from them wait"
 }

@@ -2,112 +2,207 @@ package pipelines
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/processors/route"
+	"weir/schemas"
 	"weir/schemas/topics"
 )
 
+func newLag(t *testing.T, addrs ...string) *routeLag {
+	t.Helper()
+	l, err := newRouteLag([]kgo.Opt{kgo.SeedBrokers(addrs...)}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// says is a record of progress.
+func says(p schemas.Progress) *kgo.Record {
+	return &kgo.Record{Key: []byte(p.Key()), Value: schemas.EncodeDoc(&p)}
+}
+
+// TestRouteLag: a tick says which partitions route is behind with, by when each was level
+// last; what nobody has said counts as never; what cannot be is refused; and what was true
+// stays so, whatever a process says that has lost the partition.
 func TestRouteLag(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	l := newLag(t, "127.0.0.1:1")
+	defer l.adm.Close()
+	now := time.Now()
+	look := func(when, want string) {
+		t.Helper()
+		tick := schemas.Tick{NowMS: 1_000_000}
+		l.completeAt(&tick, now)
+		got := fmt.Sprint(tick.Behind)
+		if tick.Unknown {
+			got = "unknown"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	look("nothing is known", "unknown")
+	l.epoch, l.of = 7, map[int32]*partitionOf{0: {}, 1: {}}
+	look("nothing was said", "unknown")
+	l.take(says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: 10}), now)
+	look("one is level", fmt.Sprintf("[{1 %d}]", int64(schemas.NoTime)))
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: schemas.Unseen}), now)
+	look("the other was not seen level", fmt.Sprintf("[{1 %d}]", int64(schemas.NoTime)))
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 5000}), now)
+	look("the other was level a while ago", "[{1 995000}]")
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 60_000}), now)
+	look("somebody knows less", "[{1 995000}]")
+	now = now.Add(2 * time.Second)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 20}), now)
+	look("it is level", "[]")
+	now = now.Add(time.Minute)
+	look("nobody says anything any more", "[{0 937990} {1 939980}]")
+	for _, r := range []*kgo.Record{
+		{Key: []byte("0"), Value: []byte("rubbish")}, {Key: []byte("0"), Value: []byte("\x09{}")},
+		{Key: []byte("1"), Value: schemas.EncodeDoc(&schemas.Progress{Partition: 0, Epoch: 7})}, // another's key
+		says(schemas.Progress{Partition: -1, Epoch: 7}), says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: -2}),
+		says(schemas.Progress{Partition: 0, Epoch: 7, Offset: -1}), {Key: []byte("0")},
+		says(schemas.Progress{Partition: 0, Epoch: 8}), // of another topic
+		says(schemas.Progress{Partition: 5, Epoch: 7}), // of none
+		says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: 1 << 62}),
+	} {
+		l.take(r, now)
+	}
+	look("rubbish was said", "[{0 937990} {1 939980}]")
+	l.began = now.Add(-time.Hour)
+	l.alarm(now)
+	if w := l.warningAt(now); !strings.Contains(w, "pipeline is late") || !l.told[0] || !l.told[1] {
+		t.Errorf("warning %q, told %v", w, l.told)
+	}
+	l.take(says(schemas.Progress{Partition: 0, Epoch: 7}), now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7}), now)
+	l.alarm(now)
+	if w := l.warningAt(now); w != "" || len(l.told) > 0 {
+		t.Errorf("warning %q, told %v", w, l.told)
+	}
+}
+
+// TestClocks: a tick goes by the middle one of this process' clock, the broker's and
+// route's, so that one that is wrong does not matter, by whatever it is off.
+func TestClocks(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct{ own, broker, route, want time.Duration }{
+		{0, 0, 0, 0},
+		{time.Hour, 0, 0, 0},
+		{-time.Hour, 0, time.Second, 0},
+		{0, time.Hour, 0, 0},
+		{0, -time.Hour, 0, 0},
+		{0, 0, time.Hour, 0},
+		{0, 0, -100 * 24 * 365 * time.Hour, 0},
+		{900 * time.Millisecond, 0, 0, 900 * time.Millisecond}, // as clocks are
+		{200 * 365 * 24 * time.Hour, 0, time.Second, time.Second},
+	} {
+		l := newLag(t, "127.0.0.1:1")
+		own := now.Add(c.own)
+		l.clocks = clocks{heard: own.Add(-5 * time.Second), broker: now.Add(c.broker - 5*time.Second), route: now.Add(c.route - 5*time.Second)}
+		tick := schemas.Tick{NowMS: own.UnixMilli()}
+		l.completeAt(&tick, own)
+		if off := tick.NowMS - now.UnixMilli() - c.want.Milliseconds(); off > 1 || off < -1 {
+			t.Errorf("%+v: a tick at %d ms", c, tick.NowMS-now.UnixMilli())
+		}
+		l.adm.Close()
+	}
+	l := newLag(t, "127.0.0.1:1")
+	defer l.adm.Close()
+	l.clocks = clocks{heard: now.Add(-time.Minute), broker: now.Add(-time.Hour), route: now.Add(-time.Hour)}
+	tick := schemas.Tick{NowMS: now.UnixMilli()}
+	if l.completeAt(&tick, now); tick.NowMS != now.UnixMilli() {
+		t.Error("clocks were believed that were not heard for a minute")
+	}
+}
+
+// TestRouteSaysHowFarItIs: with a route that runs, on real topics: partitions whose last
+// records are markers, or of aborted transactions, are level; one with an open transaction
+// is not, until that ends; and when route stands still, all are late.
+func TestRouteSaysHowFarItIs(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, topics.Metrics))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	client := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner())}
-	cl, err := kgo.NewClient(client...)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cl.Close()
-	adm := kadm.NewClient(cl)
-	l, err := newRouteLag(client, 0)
-	if err != nil {
+	cfg := topics.Default()
+	cfg.MetricsPartitions = 3
+	if err := topics.Ensure(ctx, kadm.NewClient(cl), topics.All(cfg)); err != nil {
 		t.Fatal(err)
 	}
-	defer l.adm.Close()
-	if !l.behind() {
-		t.Error("not behind before it has looked")
+	begin := func(id string, partition int32, value string) *kgo.Client {
+		tx, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err == nil {
+			err = tx.BeginTransaction()
+		}
+		if err == nil {
+			err = tx.ProduceSync(ctx, &kgo.Record{Topic: topics.Metrics, Partition: partition, Value: []byte(value)}).FirstErr()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(tx.Close)
+		return tx
 	}
-	produce := func(partition int32) {
-		if err := cl.ProduceSync(ctx, &kgo.Record{Topic: topics.Metrics, Partition: partition}).FirstErr(); err != nil {
+	end := func(tx *kgo.Client, how kgo.TransactionEndTry) {
+		if err := tx.EndTransaction(ctx, how); err != nil {
 			t.Fatal(err)
 		}
 	}
-	commit := func(partition int32, at int64) {
-		var o kadm.Offsets
-		o.Add(kadm.Offset{Topic: topics.Metrics, Partition: partition, At: at, LeaderEpoch: -1})
-		if err := adm.CommitAllOffsets(ctx, route.Group, o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	look := func(want bool, when string) {
+	end(begin("a", 0, `{"metricName":"m","timestamp":1000,"value":1}`), kgo.TryCommit)
+	end(begin("b", 1, `{"metricName":"m","timestamp":2000,"value":1}`), kgo.TryAbort)
+	open := begin("c", 2, `{"metricName":"m","timestamp":3000,"value":1}`)
+
+	r := route.New(route.Default(), c.ListenAddrs(), cfg.Shards, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(running) }()
+	l := newLag(t, c.ListenAddrs()...)
+	defer l.follow(ctx)()
+	until := func(what string, holds func(tick schemas.Tick) bool) {
 		t.Helper()
-		if l.look(ctx, nil); l.behind() != want {
-			t.Errorf("%s: behind is %v", when, !want)
+		for {
+			tick := schemas.Tick{NowMS: time.Now().UnixMilli()}
+			l.complete(&tick)
+			if holds(tick) {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				t.Fatalf("waited until %s: %+v", what, tick)
+			case <-time.After(20 * time.Millisecond):
+			}
 		}
 	}
-	look(false, "nothing there, nobody read")
-	produce(0)
-	look(true, "a record that nobody read")
-	commit(0, 1)
-	look(false, "all read")
-	produce(1)
-	look(true, "a record in the other partition")
-	commit(1, 1)
-	look(false, "all read again")
-
-	// What came after the older look may wait.
-	seen := l.look(ctx, nil)
-	seen[0].at = time.Now().Add(-2 * l.allow)
-	produce(0)
-	if seen = l.look(ctx, seen); l.behind() || len(seen) != 2 {
-		t.Errorf("a record that came just now: behind is %v with %d looks", l.behind(), len(seen))
+	until("only the partition with the open transaction is behind", func(tick schemas.Tick) bool {
+		return !tick.Unknown && len(tick.Behind) == 1 && tick.Behind[0].Partition == 2
+	})
+	if id := c.TopicInfo(topics.Metrics).TopicID; l.epoch != binary.BigEndian.Uint64(id[:8]) {
+		t.Errorf("epoch %x, the topic's id is %x", l.epoch, id)
 	}
-	seen[1].at = time.Now().Add(-l.allow)
-	if seen = l.look(ctx, seen); !l.behind() || len(seen) != 2 {
-		t.Errorf("a record that came a while ago: behind is %v with %d looks", l.behind(), len(seen))
-	}
-
-	// Records that retention dropped are not waited for.
-	var o kadm.Offsets
-	o.Add(kadm.Offset{Topic: topics.Metrics, Partition: 0, At: 2})
-	if _, err := adm.DeleteRecords(ctx, o); err != nil {
-		t.Fatal(err)
-	}
-	look(false, "dropped")
-
-	c.Close()
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	if l.look(short, nil); l.behind() {
-		t.Error("brokers that are gone changed the verdict")
-	}
-}
-
-func TestRouteLagFollows(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.Metrics))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	l, err := newRouteLag([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := l.follow(t.Context())
-	for deadline := time.Now().Add(5 * time.Second); l.behind(); {
-		if time.Now().After(deadline) {
-			t.Fatal("still behind on an empty topic")
-		}
-		<-time.After(10 * time.Millisecond)
-	}
+	end(open, kgo.TryCommit)
+	until("all are level", func(tick schemas.Tick) bool { return !tick.Unknown && len(tick.Behind) == 0 })
 	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	until("all are behind", func(tick schemas.Tick) bool { return len(tick.Behind) == 3 })
 }

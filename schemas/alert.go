@@ -156,7 +156,7 @@ var ErrCorrupt = errors.New("corrupt")
 // doc is what is kept as a version byte and JSON: a few thousand values a second
 // at most, and fields are added over time.
 type doc interface {
-	Condition | Alert | Delivery | Generations | ShardReport
+	Condition | Alert | Delivery | Generations | ShardReport | Progress
 }
 
 // EncodeDoc encodes a condition, an alert, a delivery, generations or a report: a version byte, then JSON.

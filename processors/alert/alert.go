@@ -10,11 +10,15 @@ import (
 
 	"weir/processors/deadletter"
 	"weir/processors/writeback"
+	"weir/schemas"
 	"weir/schemas/topics"
 )
 
 // Deps are what the processor needs besides its config. All but Letters are required.
 type Deps struct {
+	// Clock, which may be nil, sets the time of a tick that is to be written right, should
+	// this process' clock be wrong.
+	Clock    func(t *schemas.Tick)
 	Brokers  []string
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
@@ -104,6 +108,6 @@ func (p *Processor) options() writeback.Options {
 			topics.Alerts: d.Topics.AlertShards, topics.DeadLetter: topics.DeadLetterPartitions,
 		},
 		Instance: d.Instance, Store: d.Store, Tick: p.cfg.Tick.Std(), Flush: p.cfg.Flush.Std(),
-		Registry: d.Registry, Log: d.Log,
+		Behind: d.Clock, Registry: d.Registry, Log: d.Log,
 	}
 }

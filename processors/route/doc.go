@@ -26,6 +26,9 @@
 //   - What waited in metrics (tails.go) says so in its sections, and partitions that are behind
 //     are merged by the records' times. Nothing but when windows close depends on either, so
 //     it may differ when a record is read again.
+//   - How far it is stands in the topic progress, for each partition about every second: by
+//     what was read and handed on, markers of transactions included, never by commits. What
+//     was true of a partition stays true, whoever owns it, so that readers take the newest.
 //   - Offsets are committed only after everything up to them was acknowledged. A
 //     produce error ends Run; whoever calls Run calls it again, and reading goes on
 //     at the commit.

@@ -103,6 +103,9 @@ func newEncoder(cfg Config, gens []generation, epoch uint64, count *counters, ou
 // add puts the samples of r into the batches of their groups, and sends batches
 // that are full. It returns the error of a flush.
 func (e *encoder) add(r *kgo.Record) error {
+	if r.Attrs.IsControl() {
+		return nil // the marker of a transaction
+	}
 	e.record++
 	e.count.records.Inc()
 	var v verdict

@@ -1,6 +1,12 @@
 package route
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func label(partition int32) string { return strconv.Itoa(int(partition)) }
 
 // counters are the processor's own metrics. What is read again after a restart
 // counts again.
@@ -8,7 +14,7 @@ type counters struct {
 	records, samples, skipped, unknown prometheus.Counter
 	batches, bytes, truncated          prometheus.Counter
 	refused                            *prometheus.CounterVec
-	lag                                *prometheus.GaugeVec
+	lag, age                           *prometheus.GaugeVec
 }
 
 func newCounters(reg prometheus.Registerer) *counters {
@@ -30,9 +36,11 @@ func newCounters(reg prometheus.Registerer) *counters {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_route_lag_records",
 			Help: "Records of a partition of metrics that are not handed on and committed yet, as of the last 2 s."}, []string{"partition"}),
 	}
+	c.age = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_route_behind_seconds",
+		Help: "How long ago a partition of metrics was handed on to its end. Above some seconds the windows that get samples from there are not closed by the clock."}, []string{"partition"})
 	for _, reason := range reasons() {
 		c.refused.WithLabelValues(reason)
 	}
-	reg.MustRegister(c.refused, c.lag)
+	reg.MustRegister(c.refused, c.lag, c.age)
 	return c
 }

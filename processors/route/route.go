@@ -54,6 +54,10 @@ type Router struct {
 	log    *slog.Logger
 	member atomic.Pointer[kgo.Client] // while running
 	tails  tails
+	far    progress
+	// Owner is what people call this process, such as its address; it stands in what route
+	// says of its progress.
+	Owner  string
 	unread consume.Watch
 
 	watchEvery time.Duration // how often the topic's id is looked up
@@ -115,6 +119,8 @@ func (r *Router) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	epoch := binary.BigEndian.Uint64(id[:8])
+	r.far.begin(epoch, r.Owner)
 	cl, err := consume.New(r.unread, slices.Concat(r.base, r.groupOptions(), r.extra)...)
 	if err != nil {
 		return err
@@ -123,9 +129,20 @@ func (r *Router) run(ctx context.Context) error {
 	defer lag.Follow(cl.Client, Group, topics.Metrics, r.count.lag)()
 	r.member.Store(cl.Client)
 	defer r.member.Store(nil)
+	say, err := kgo.NewClient(slices.Concat(r.base, r.extra, producerOptions())...)
+	if err != nil {
+		return err
+	}
+	defer say.Close()
 	p := &producer{cl: cl.Client, ctx: work, count: r.count, log: r.log, letterLimit: r.Letters}
-	e := newEncoder(r.cfg, generationsOf(gens.Current()), binary.BigEndian.Uint64(id[:8]), r.count, p)
+	e := newEncoder(r.cfg, generationsOf(gens.Current()), epoch, r.count, p)
 	go r.watch(ctx, admin, id, stop)
+	said, quiet := context.WithCancel(ctx)
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		(&reporter{&r.far, cl.Client, admin, say, r.count.age, r.log}).run(said)
+	})
+	defer func() { quiet(); saying.Wait() }()
 
 	err = r.loop(ctx, cl, e, gens, func() error { return sameID(ctx, admin, id) })
 	if cause := context.Cause(ctx); errors.Is(cause, ErrRecreated) {
@@ -211,6 +228,9 @@ func (r *Router) handOn(cl *consume.Client, e *encoder) error {
 	if err := e.finish(); err != nil {
 		return err
 	}
+	for _, rec := range last {
+		r.far.handed(rec.Partition, rec.Offset+1)
+	}
 	cl.MarkCommitRecords(last...)
 	return nil
 }
@@ -241,6 +261,8 @@ func (r *Router) groupOptions() []kgo.Opt {
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(r.cfg.Commit.Std()),
+		kgo.KeepControlRecords(), // markers of transactions are read, too: what is behind them is not more to come
+		kgo.OnPartitionsAssigned(r.assigned),
 		kgo.OnPartitionsRevoked(r.revoked),
 		kgo.OnPartitionsLost(r.lost),
 		kgo.FetchMaxWait(fetchWait),
@@ -261,10 +283,15 @@ func (r *Router) groupOptions() []kgo.Opt {
 	}
 }
 
+func (r *Router) assigned(_ context.Context, _ *kgo.Client, got map[string][]int32) {
+	r.far.gained(got[topics.Metrics])
+}
+
 // revoked commits what was handed on. It is called between polls, when all that
 // was polled has been.
 func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
 	r.tails.lost(gone[topics.Metrics])
+	r.far.lost(gone[topics.Metrics])
 	if err := cl.CommitMarkedOffsets(ctx); err != nil {
 		r.log.Warn("offsets not committed: records will be read again", "err", err)
 	}
@@ -273,6 +300,7 @@ func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]
 // lost commits nothing: others may own the partitions already.
 func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 	r.tails.lost(gone[topics.Metrics])
+	r.far.lost(gone[topics.Metrics])
 }
 
 // inspect returns the id of metrics, and an error if samples, of any generation, has too

@@ -19,6 +19,7 @@ const (
 	DeadLetter      = "deadletter"       // refused records, whole
 	Generations     = "generations"      // which samples go to which shards
 	ShardReports    = "shard-reports"    // what the owner of each shard says of it
+	Progress        = "progress"         // how far route is with each partition of metrics
 )
 
 // Goka's groups and the tables that belong to them: a table's name is its
@@ -167,6 +168,7 @@ func All(c Config) []Topic {
 			RetentionBytes: c.Retention.DeadLetterBytes, ArrivalTime: true},
 		table(Topic{Name: Generations, Key: "generations", Value: "schemas.Generations", Partitions: 1}),
 		table(Topic{Name: ShardReports, Key: "generation/shard", Value: "schemas.ShardReport", Partitions: 1}),
+		table(Topic{Name: Progress, Key: "partition of metrics", Value: "schemas.Progress", Partitions: 1, ArrivalTime: true}),
 	}
 	return c.complete(all)
 }

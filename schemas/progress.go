@@ -1,0 +1,46 @@
+package schemas
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Progress is what the route that owns a partition of metrics says of it about every
+// second, in the topic progress. Its key is Key. Encode it with EncodeDoc.
+type Progress struct {
+	Partition int32  `json:"partition"`
+	Epoch     uint64 `json:"epoch"`  // of the topic metrics, as in Origin
+	Offset    int64  `json:"offset"` // what is before it is in samples
+	End       int64  `json:"end"`    // of the partition, records of open transactions included, when route last looked
+	// AgeMS is how long ago, when this was written, the partition ended at or before Offset,
+	// ms: all that had come by then is in samples. Unseen when route has not seen that yet.
+	AgeMS int64 `json:"age_ms"`
+	// AtMS is the wall clock of the process, ms, when this was written.
+	AtMS int64 `json:"at_ms"`
+	// Owner is the process, as people know it.
+	Owner string `json:"owner,omitempty"`
+}
+
+// Unseen is the AgeMS of a partition that route has not been level with.
+const Unseen = -1
+
+// Key is the partition, as the key of the compacted topic.
+func (p *Progress) Key() string { return strconv.Itoa(int(p.Partition)) }
+
+// Validate returns an error that names the first field that cannot be.
+func (p *Progress) Validate() error {
+	const maxPartition = 1 << 20
+	fault := ""
+	switch {
+	case p.Partition < 0 || p.Partition > maxPartition:
+		fault = "partition " + p.Key()
+	case p.Offset < 0 || p.End < 0:
+		fault = fmt.Sprintf("offset %d of %d", p.Offset, p.End)
+	case p.AgeMS < Unseen || p.AtMS < 0 || p.AtMS > latestMS:
+		fault = fmt.Sprintf("age_ms %d at_ms %d", p.AgeMS, p.AtMS)
+	}
+	if fault != "" {
+		return fmt.Errorf("progress of a partition: %s: %w", fault, ErrCorrupt)
+	}
+	return nil
+}
