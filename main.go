@@ -339,13 +339,32 @@ func (c *topCommand) Run(ctx context.Context) error {
 }
 
 type checkCommand struct {
-	Files []string `arg:"" help:"Config files and rule files."`
+	login  `embed:""`
+	URL    string   `help:"A running weir to ask for the metrics that it has seen; the address http of the config by default." name:"url" placeholder:"URL"`
+	Strict bool     `help:"Warnings are faults."`
+	Files  []string `arg:"" help:"Config files and rule files."`
 }
 
-// Run says that the files are right, or returns all faults.
-func (c *checkCommand) Run() error {
-	if err := pipelines.Check(c.Files...); err != nil {
+// Run says that the files are right, or returns all faults. Warnings go to standard
+// error, and are no faults unless they are to be.
+func (c *checkCommand) Run(ctx context.Context) error {
+	check := pipelines.Check{Files: c.Files, Login: c.login.pipeline()}
+	if c.URL != "" {
+		base, err := pipelines.ParseURL(c.URL)
+		if err != nil {
+			return conf.Faults{{Field: "--url", Value: c.URL, Bound: err.Error()}}
+		}
+		check.URL = base
+	}
+	warnings, err := check.Run(ctx)
+	for _, w := range warnings {
+		fmt.Fprintf(stderr, "warning: %v\n", w)
+	}
+	if err != nil {
 		return err
+	}
+	if c.Strict && len(warnings) > 0 {
+		return conf.Faults{{Bound: fmt.Sprintf("warnings: %d, and --strict takes none", len(warnings))}}
 	}
 	fmt.Fprintf(stdout, "no fault in %s\n", strings.Join(c.Files, ", "))
 	return nil

@@ -123,12 +123,14 @@ func parseError(err error, text string) error {
 
 func unfuse(s string) string { return strings.ReplaceAll(s, string(fusedDot), ".") }
 
+func startsName(r rune) bool { return r == '_' || r == '$' || unicode.IsLetter(r) }
+
+func isNameRune(r rune) bool { return startsName(r) || unicode.IsDigit(r) }
+
 // fuseNames replaces the dots inside names, outside strings and comments.
 func fuseNames(text string) string {
 	rs := []rune(text)
-	isName := func(i int) bool {
-		return i < len(rs) && (rs[i] == '_' || rs[i] == '$' || unicode.IsLetter(rs[i]) || unicode.IsDigit(rs[i]))
-	}
+	isName := func(i int) bool { return i < len(rs) && isNameRune(rs[i]) }
 	for i := 0; i < len(rs); i++ {
 		switch r := rs[i]; {
 		case r == '"' || r == '\'' || r == '`':
@@ -170,7 +172,16 @@ func fault(n ast.Node, format string, args ...any) error {
 	return &exprError{n.Location().From, unfuse(fmt.Sprintf(format, args...))}
 }
 
+// lower is the node of n, with its place.
 func (c *lowering) lower(n ast.Node) (*node, error) {
+	made, err := c.lowerNode(n)
+	if id, ok := n.(*ast.IdentifierNode); err == nil && made.at == 0 && (!ok || c.names[id.Value] == nil) {
+		made.at = n.Location().From
+	}
+	return made, err
+}
+
+func (c *lowering) lowerNode(n ast.Node) (*node, error) {
 	if c.steps++; c.steps > maxSteps {
 		return nil, errTooManySteps
 	}
@@ -300,7 +311,7 @@ var refusedFuncs = map[string]string{
 	"rate":     "would be wrong by what a counter loses inside a window when it restarts, which windows do not keep yet; use delta for what never restarts",
 	"quantile": "needs a sketch, which windows do not keep yet",
 	"stddev":   "needs the sum of squares, which windows do not keep",
-	"absent":   "is not a function: an alert whose series fall silent for no_data ends; alert on up == 0",
+	"absent":   "is not a function: rules cannot fire on what is missing yet. An alert whose series fall silent for no_data ends, and says so. up == 0 is of use only where something else than the machine itself sends up",
 }
 
 func (c *lowering) call(n *ast.CallNode) (*node, error) {

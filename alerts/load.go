@@ -80,7 +80,7 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 		return nil, faults
 	}
 	rs := newRuleSet(l.rules)
-	rs.files = files
+	rs.files, rs.warnings = files, l.warnings
 	text := xxhash.New()
 	for _, f := range files {
 		_, _ = text.Write(f.Data) // a Digest's writes do not fail
@@ -115,6 +115,7 @@ type loader struct {
 	rules    []*rule
 	seen     map[string]string // where each rule was defined, by name
 	tooMany  bool              // that there are too many was said
+	warnings conf.Faults
 
 	doc   *conf.Doc // of the file at hand
 	file  string
@@ -193,6 +194,7 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 		forMS: y.For.MS(), keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(),
 	}
 	l.name(at, r)
+	r.place = conf.Fault{File: l.file, Line: l.doc.Line(at + ".alert"), Field: at + ".alert", Value: r.alert}
 	for _, d := range []struct {
 		field string
 		value conf.Duration
@@ -268,7 +270,8 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 			l.failExpr(at+".expr", &y.Expr, err)
 		}
 	}
-	ofExpr := len(r.inputs)
+	r.ofExpr = len(r.inputs)
+	ofExpr := r.ofExpr
 	if text, ok := l.text(at+".recover", &y.Recover); ok && text != "" {
 		if r.recover, err = compileExpr(text, &r.inputs); err != nil {
 			l.failExpr(at+".recover", &y.Recover, err)
@@ -305,6 +308,15 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.gracesMS) {
 		r.graceMS = l.gracesMS[i]
 	}
+	for i, in := range r.inputs {
+		n, field := &y.Expr, at+".expr"
+		if i >= ofExpr {
+			n, field = &y.Recover, at+".recover"
+		}
+		line, column := locate(l.lines, n, in.at)
+		r.places = append(r.places, conf.Fault{File: l.file, Line: line, Column: column, Field: field, Snippet: caret(l.lines, line, column)})
+	}
+	l.look(at, r, y)
 	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
 }
 

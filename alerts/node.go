@@ -55,6 +55,7 @@ type node struct {
 	bool  bool // it is a truth, else a number
 	reads bool // it depends on an input
 	slot  int  // opInput: index of the input
+	at    int  // where the text says so, in runes
 	num   float64
 	yes   bool // opTruth
 	cond  *node

@@ -21,6 +21,8 @@ type RuleSet struct {
 	tiers   map[int64]tierReads // by length in ms
 	hash    string
 	files   []File // that they were loaded from
+
+	warnings conf.Faults
 }
 
 // tierReads are the metrics that the rules on one tier read.
@@ -33,6 +35,9 @@ type rule struct {
 	index    int    // in RuleSet.rules
 	hash     uint64 // of what makes its outcome: if it changes, recover no longer holds
 	inputs   []input
+	ofExpr   int          // how many of inputs expr reads, the first
+	places   []conf.Fault // of the inputs
+	place    conf.Fault   // of the rule's name
 	expr     *node
 	recover  *node       // nil: the alert ends when expr is false
 	where    *vm.Program // nil: all series

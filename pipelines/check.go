@@ -2,35 +2,219 @@ package pipelines
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"weir/alerts"
 	"weir/schemas/conf"
+	"weir/sinks"
 )
 
-// Check returns every fault of the files, each a config or rules, as conf.Faults,
-// or nil. Which it is shows at the top: rules are a list, or have groups.
-func Check(files ...string) error {
-	var all error
-	for _, file := range files {
-		all = joinFaults(all, check(file))
-	}
-	return all
+// Check looks for what is wrong with files, each a config or rules.
+type Check struct {
+	Files []string
+	// URL is a running weir that is asked for the metrics it has seen; "": the address
+	// http of each config. That nobody answers there is no fault and no warning.
+	URL   string
+	Login Login
 }
 
-func check(file string) error {
+// Run returns what will not happen as it is written, and as an error, which is
+// conf.Faults, every fault of the files. Which kind a file is shows at its top: rules are
+// a list, or have groups.
+func (c Check) Run(ctx context.Context) (warnings conf.Faults, err error) {
+	var all error
+	for _, file := range c.Files {
+		ws, err := c.file(ctx, file)
+		warnings, all = append(warnings, ws...), joinFaults(all, err)
+	}
+	return warnings, all
+}
+
+func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 	text, err := conf.ReadFile(file, conf.MaxRulesBytes)
 	if err != nil {
-		return unreadable(file, err)
+		return nil, unreadable(file, err)
 	}
-	if !holdsRules(text) {
-		_, _, err = Load(file)
-		return err
+	if holdsRules(text) {
+		config := Default()
+		rules, err := alerts.Load(config.ruleConfig(), alerts.File{Name: file, Data: text})
+		if err != nil {
+			return nil, err
+		}
+		return slices.Concat(rules.Unended(), rules.Warnings(), c.unseen(ctx, &config, rules)), nil
 	}
-	c := Default()
-	_, err = alerts.Load(c.ruleConfig(), alerts.File{Name: file, Data: text})
-	return err
+	config, rules, err := Load(file)
+	if err != nil {
+		return nil, err
+	}
+	var warnings conf.Faults
+	if len(bytes.TrimSpace(text)) == 0 {
+		warnings = append(warnings, conf.Fault{File: file, Bound: "is empty: weir runs with the defaults, and without rules"})
+	}
+	return slices.Concat(warnings, unended(file, text), rules.Unended(), rules.Warnings(), config.untold(rules), c.unseen(ctx, config, rules)), nil
+}
+
+// unended warns of a last line without its end, which a file that was cut has most often.
+func unended(file string, text []byte) conf.Faults {
+	if len(text) == 0 || text[len(text)-1] == '\n' {
+		return nil
+	}
+	return conf.Faults{{File: file, Line: 1 + bytes.Count(text, []byte("\n")), Bound: "has no line break at its end: is the file cut?"}}
+}
+
+// untold warns of receivers that no alert of the rules can go to, and of rules whose
+// alerts no receiver takes. A label that a rule fills in, or that no rule sets, may be
+// anything: the latter comes with the series.
+func (c *Config) untold(rules *alerts.RuleSet) conf.Faults {
+	claims, set := rules.Claims(), map[string][]string{} // values that rules set, by label
+	for _, claim := range claims {
+		for name, value := range claim.Labels {
+			if !slices.Contains(set[name], value) {
+				set[name] = append(set[name], value)
+			}
+		}
+	}
+	takes := func(match map[string]string, claim *alerts.Claim) bool {
+		for name, want := range match {
+			value, fixed := claim.Labels[name]
+			if !claim.Filled[name] && (fixed || set[name] != nil) && value != want {
+				return false
+			}
+		}
+		return true
+	}
+	var warnings conf.Faults
+	taken := make([]bool, len(claims))
+	for i, r := range c.Notify.Receivers {
+		any := false
+		for k := range claims {
+			if takes(r.Match, &claims[k]) {
+				any, taken[k] = true, true
+			}
+		}
+		if any || len(claims) == 0 {
+			continue
+		}
+		field := fmt.Sprintf("notify.receivers[%d].match", i)
+		w := conf.Fault{File: c.source.file, Line: c.source.doc.Line(field), Field: field, Bound: fmt.Sprintf("no rule's labels satisfy it: receiver %s is told of nothing", r.Name)}
+		for _, name := range slices.Sorted(maps.Keys(r.Match)) {
+			if near := conf.Closest(r.Match[name], set[name]); near != "" && !slices.Contains(set[name], r.Match[name]) {
+				field += "." + name
+				w.Line, w.Field, w.Value = c.source.doc.Line(field), field, r.Match[name]
+				w.Bound += fmt.Sprintf("; did you mean %s?", near)
+				break
+			}
+		}
+		warnings = append(warnings, w)
+	}
+	for k, claim := range claims {
+		if !taken[k] {
+			w := claim.Place
+			w.Bound = "no receiver takes its alerts: none matches its labels " + sinks.LabelText(claim.Labels)
+			warnings = append(warnings, w)
+		}
+	}
+	return warnings
+}
+
+// Bounds of asking a running weir: how long in all, for how many metrics, and how much of
+// an answer is read, bytes.
+const (
+	askWithin   = 10 * time.Second
+	askedAtMost = 500
+	answerBytes = 8 << 20
+)
+
+// unseen warns of metrics that a running weir, if one answers, has never seen.
+func (c Check) unseen(ctx context.Context, config *Config, rules *alerts.RuleSet) conf.Faults {
+	base := c.URL
+	if base == "" {
+		base = "http://" + reachable(config.HTTP)
+	}
+	client, err := c.Login.Client(askWithin)
+	if err != nil {
+		return nil // and so it is with whatever else keeps it from asking
+	}
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	known, err := c.ask(ctx, client, base+"/api/v1/series?limit=10000")
+	if err != nil || len(known) == 0 {
+		return nil // none runs, or it has seen nothing at all yet
+	}
+	var missing []string
+	for i, metric := range rules.Metrics() {
+		if slices.Contains(known, metric) {
+			continue
+		}
+		if i >= askedAtMost {
+			break
+		}
+		seen, err := c.ask(ctx, client, base+"/api/v1/series?limit=1&metric="+url.QueryEscape(metric))
+		if err != nil {
+			return nil
+		}
+		if len(seen) == 0 {
+			missing = append(missing, metric)
+		}
+	}
+	return rules.Unseen(missing, known)
+}
+
+// reachable is where an address that is listened at can be reached from this machine.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// ask returns the metrics of the series that are listed at the address, each once.
+func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Login.Sign(req); err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var body struct {
+		Series []struct {
+			Metric string `json:"metric"`
+		} `json:"series"`
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.New(resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(&body); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, s := range body.Series {
+		seen[s.Metric] = true
+	}
+	return slices.Collect(maps.Keys(seen)), nil
 }
 
 // holdsRules reports whether a file's top is that of rules: a list, or groups.

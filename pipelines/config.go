@@ -60,7 +60,14 @@ type Config struct {
 	// given and empty is a config without rules.
 	Rules []string `yaml:"rules"`
 
-	text []byte // of the file when its rules were loaded last
+	source source
+}
+
+// source is the file that a config was read from.
+type source struct {
+	file string
+	text []byte // when its rules were loaded last
+	doc  *conf.Doc
 }
 
 // Notify is the section notify: how to deliver, and to whom.
@@ -163,8 +170,8 @@ func read(file string) (*Config, []alerts.File, error) {
 	if err != nil {
 		return nil, nil, unreadable(file, err)
 	}
-	c.text = text
 	d := conf.Parse(file, text, &c)
+	c.source = source{file, text, d}
 	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
 	c.Route.Samples, c.Collect.Samples = c.Samples, c.Samples
 	c.validate(d)

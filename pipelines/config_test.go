@@ -106,12 +106,12 @@ func TestCheckTellsRulesFromConfig(t *testing.T) {
 	dir := t.TempDir()
 	config, rules := write(t, dir, "weir.yaml", "shards: 2\n"), write(t, dir, "r.yaml", goodRules)
 	list := write(t, dir, "list.yaml", "- name: g\n  rules:\n  - alert: down\n    expr: up == 0\n")
-	if err := Check(config, rules, list); err != nil {
+	if _, err := (Check{Files: []string{config, rules, list}}).Run(t.Context()); err != nil {
 		t.Error(err)
 	}
 	badConfig, badRules := write(t, dir, "a.yaml", "shards: x\n"), write(t, dir, "b.yaml", "groups:\n- nam: g\n")
 	missing := filepath.Join(dir, "missing.yaml")
-	err := Check(config, badConfig, badRules, missing)
+	_, err := Check{Files: []string{config, badConfig, badRules, missing}}.Run(t.Context())
 	var fs conf.Faults
 	if !errors.As(err, &fs) || fs[0].File != badConfig || fs[1].File != badRules || fs[len(fs)-1].File != missing {
 		t.Errorf("%v", err)
@@ -134,7 +134,10 @@ func TestCheckReadsOnlyFiles(t *testing.T) {
 		secret := write(t, dir, "secret.yaml", fmt.Sprintf("notify:\n  receivers:\n  - name: r\n    pagerduty: {routing_key: {file: %s}}\n", what))
 		for _, file := range []string{what, named, secret} {
 			done := make(chan error, 1)
-			go func() { done <- Check(file) }()
+			go func() {
+				_, err := Check{Files: []string{file}}.Run(t.Context())
+				done <- err
+			}()
 			select {
 			case err := <-done:
 				if err == nil || !strings.Contains(err.Error(), want) {
@@ -197,7 +200,7 @@ func TestDeployedConfig(t *testing.T) {
 	if rules.Len() == 0 {
 		t.Error("no rules")
 	}
-	c.Rules = nil
+	c.Rules, c.source = nil, source{}
 	want := Default()
 	want.Brokers, want.CQL.Hosts = []string{}, []string{}
 	if !reflect.DeepEqual(*c, want) {

@@ -46,7 +46,23 @@ func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*aler
 	r.reloads.WithLabelValues("ok")
 	r.reloads.WithLabelValues("failed")
 	r.loaded.WithLabelValues(first.Hash()).Set(float64(first.Len()))
+	r.warn(first)
 	return r
+}
+
+// maxWarned bounds the warnings of a load that are logged one by one.
+const maxWarned = 20
+
+// warn logs what will never happen as it is written.
+func (r *rules) warn(set *alerts.RuleSet) {
+	ws := set.Warnings()
+	for _, w := range ws[:min(len(ws), maxWarned)] {
+		w.Snippet = "" // the log has one line for each
+		r.log.Warn("a rule may not do what it says", "warning", w.Error())
+	}
+	if more := len(ws) - maxWarned; more > 0 {
+		r.log.Warn("more rules may not do what they say: see weir check", "warnings", more)
+	}
 }
 
 // follow has use called with the rules now and whenever they have changed, until it is
@@ -72,6 +88,7 @@ func (r *rules) reload(cut cutFiles) error {
 	if gone := slices.DeleteFunc(r.current.Names(), next.Has); len(gone) > 0 {
 		r.log.Warn("rules are gone; their alerts resolve", "rules", len(gone), "names", gone[:min(len(gone), 20)])
 	}
+	r.warn(next)
 	r.current = next
 	if r.use != nil {
 		r.use(next)
@@ -126,7 +143,7 @@ func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*
 			return nil, err
 		}
 	}
-	c.text = next.text
+	c.source.text = next.source.text
 	return set, nil
 }
 
@@ -136,7 +153,7 @@ func (c *Config) cut(running *Config, file string, set, before *alerts.RuleSet) 
 	var faults conf.Faults
 	if c.Rules == nil && before.Len() > 0 {
 		faults = append(faults, conf.Fault{File: file, Field: "rules", Bound: "names no files, and did before. If that is meant, write rules: []"})
-	} else if why := conf.Cut(running.text, c.text); why != "" {
+	} else if why := conf.Cut(running.source.text, c.source.text); why != "" {
 		faults = append(faults, conf.Fault{File: file, Bound: "looks cut: it " + why})
 	}
 	var of error

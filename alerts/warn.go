@@ -1,0 +1,147 @@
+package alerts
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"weir/schemas/conf"
+)
+
+// Warnings are what is right by the letter and not what its author meant: rules that can
+// never fire, or always do. Each has its place, as a fault has.
+func (rs *RuleSet) Warnings() conf.Faults { return rs.warnings }
+
+// Unended warns of files whose last line has no end, which those that were cut have most
+// often.
+func (rs *RuleSet) Unended() conf.Faults {
+	var ws conf.Faults
+	for _, f := range rs.files {
+		if n := len(f.Data); n > 0 && f.Data[n-1] != '\n' {
+			ws = append(ws, conf.Fault{File: f.Name, Line: 1 + bytes.Count(f.Data, []byte("\n")), Bound: "has no line break at its end: is the file cut?"})
+		}
+	}
+	return ws
+}
+
+// warn records a warning at a rune of the text of n.
+func (l *loader) warn(field string, n *yaml.Node, at int, format string, args ...any) {
+	line, column := locate(l.lines, n, at)
+	l.warnings = append(l.warnings, conf.Fault{File: l.file, Line: line, Column: column, Field: field,
+		Value: n.Value, Bound: fmt.Sprintf(format, args...), Snippet: caret(l.lines, line, column)})
+}
+
+// look warns of what an expression that compiles can never be.
+func (l *loader) look(at string, r *rule, y *ruleYAML) {
+	v := &verdict{inputs: r.inputs}
+	if r.expr != nil {
+		l.lookAt(v, at+".expr", &y.Expr, r.expr)
+	}
+	if r.recover != nil {
+		l.lookAt(v, at+".recover", &y.Recover, r.recover)
+	}
+	if r.where != nil && whereNever(y.Where.Value) {
+		l.warn(at+".where", &y.Where, 0, "is never true, whatever the labels")
+	}
+	if r.expr != nil && r.recover != nil && v.may(goal{r.expr, true}) && !v.may(goal{r.expr, true}, goal{r.recover, false}) {
+		l.warn(at+".recover", &y.Recover, 0, "is true whenever expr is: the alert ends at the next window that expr is true at")
+	}
+	for i, in := range r.inputs {
+		if in.fn == fnDelta && in.rangeMS == r.tierMS {
+			field, n := at+".expr", &y.Expr
+			if i >= r.ofExpr {
+				field, n = at+".recover", &y.Recover
+			}
+			l.warn(field, n, in.at, "delta over %s is over one window of %s: of a series with one sample in each it is always 0. A range needs two windows or more, as in \"%s\"",
+				msText(in.rangeMS), msText(r.tierMS), msText(2*in.rangeMS))
+		}
+	}
+	for _, d := range []struct {
+		field string
+		value conf.Duration
+	}{{"for", y.For}, {"keep_firing_for", y.KeepFiringFor}} {
+		if d.value > 0 && d.value.MS() < r.tierMS {
+			l.warnings = append(l.warnings, conf.Fault{File: l.file, Line: l.doc.Line(at + "." + d.field), Field: at + "." + d.field, Value: d.value.String(),
+				Bound: fmt.Sprintf("is shorter than a window, %s, and acts as one: rules are checked when windows of %s close", msText(r.tierMS), msText(r.tierMS))})
+		}
+	}
+}
+
+// lookAt warns of the comparisons of an expression that are never true, or of the whole.
+func (l *loader) lookAt(v *verdict, field string, y *yaml.Node, n *node) {
+	l.lookAtNames(field, y)
+	seen, before := map[*node]bool{}, len(l.warnings)
+	var visit func(n *node)
+	visit = func(n *node) {
+		if n == nil || seen[n] || len(seen) > maxVerdictSteps {
+			return
+		}
+		seen[n] = true
+		if _, is := opposite[n.op]; is && !v.may(goal{n, true}) {
+			l.warn(field, y, n.at, "%s", v.why(n))
+			return
+		}
+		visit(n.cond)
+		visit(n.a)
+		visit(n.b)
+	}
+	visit(n)
+	if len(l.warnings) > before {
+		return
+	}
+	switch {
+	case !v.may(goal{n, true}):
+		l.warn(field, y, n.at, "is never true: its conditions contradict each other")
+	case !v.may(goal{n, false}):
+		l.warn(field, y, n.at, "is true whenever there is data")
+	}
+}
+
+// why is why a comparison is never true.
+func (v *verdict) why(n *node) string {
+	for _, side := range []*node{n.a, n.b} {
+		if v.span(side, nil).none {
+			return "is never true: a side never has a value, as of a division by 0"
+		}
+		if side.op == opInput && v.inputs[side.slot].fn == fnCount {
+			return "is never true: count is of the samples that are there, and at least 1. Rules cannot fire on what is missing yet"
+		}
+	}
+	return "is never true, whatever the data"
+}
+
+// noNumbers are names that people take for numbers; to an expression they are metrics.
+var noNumbers = map[string]bool{"nan": true, "inf": true, "infinity": true, "null": true, "none": true, "undefined": true}
+
+// lookAtNames warns of names that are not what they look like.
+func (l *loader) lookAtNames(field string, y *yaml.Node) {
+	rs := []rune(fuseNames(y.Value))
+	for i := 0; i < len(rs); i++ {
+		if rs[i] == '"' || rs[i] == '\'' || rs[i] == '`' {
+			for q := rs[i]; i+1 < len(rs) && rs[i+1] != q; i++ {
+			}
+			i++
+			continue
+		}
+		if !startsName(rs[i]) || i > 0 && isNameRune(rs[i-1]) {
+			continue
+		}
+		end, dashes := i+1, 0
+		for end < len(rs) && (isNameRune(rs[end]) || rs[end] == '-' && end+1 < len(rs) && startsName(rs[end+1])) {
+			if rs[end] == '-' {
+				dashes++
+			}
+			end++
+		}
+		switch name := unfuse(string(rs[i:end])); {
+		case end < len(rs) && rs[end] == '(' && dashes == 0:
+		case dashes > 0:
+			l.warn(field, y, i, "%s is a subtraction of metrics. A metric whose name has a dash is written metric(\"%s\"); a subtraction with spaces, %s", name, name, strings.ReplaceAll(name, "-", " - "))
+		case noNumbers[strings.ToLower(name)]:
+			l.warn(field, y, i, "%s is taken for a metric. What is no number is neither more nor less than anything: it makes no rule true", name)
+		}
+		i = end
+	}
+}
