@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"weir/collect"
 	"weir/pipelines"
 	"weir/schemas/conf"
 	"weir/schemas/formats"
@@ -259,6 +260,7 @@ type replayCommand struct {
 	Now         bool     `help:"Shift the times so that the recording ends now, or when its last sample is sent."`
 	Series      string   `help:"Series of CSV rows that name none; the file's name by default."`
 	Precision   string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
+	Format      string   `help:"What the files hold: csv, line or json; their first lines tell by default."`
 	Files       []string `arg:"" help:"Recordings; several are merged by time."`
 }
 
@@ -268,17 +270,23 @@ func (c *replayCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
 	}
+	format, err := collect.ParseFileFormat(c.Format)
+	if err != nil {
+		return conf.Faults{{Field: "--format", Bound: err.Error()}}
+	}
 	if !(c.Speed >= 0) {
 		return conf.Faults{{Field: "--speed", Value: fmt.Sprint(c.Speed), Bound: "must be at least 0"}}
 	}
-	r := pipelines.Replay{Files: c.Files, Series: c.Series, Precision: precision, Speed: c.Speed, Now: c.Now}
+	r := pipelines.Replay{Files: c.Files, Series: c.Series, Precision: precision, Format: format, Speed: c.Speed, Now: c.Now}
 	return r.Run(ctx, c.pipeline(), os.Stderr)
 }
 
 type foldCommand struct {
-	Tiers []conf.Duration `help:"Lengths of the windows, each a multiple of the one before." default:"10s,1m,1h"`
-	Grace conf.Duration   `help:"How long a window waits for late samples." default:"2s"`
-	Files []string        `arg:"" optional:"" help:"CSV: series,timestamp_ms,value. Standard input by default, or for -."`
+	Tiers     []conf.Duration `help:"Lengths of the windows, each a multiple of the one before." default:"10s,1m,1h"`
+	Grace     conf.Duration   `help:"How long a window waits for late samples." default:"2s"`
+	Format    string          `help:"What the files hold: csv, line or json; their first lines tell by default."`
+	Precision string          `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
+	Files     []string        `arg:"" optional:"" help:"CSV: series,timestamp_ms,value; or line protocol, or JSON. Standard input by default, or for -."`
 }
 
 // Run prints the windows; lines that are no samples are told, and fail the command.
@@ -288,6 +296,12 @@ func (c *foldCommand) Run() error {
 		return err
 	}
 	fold := pipelines.NewFold(windows)
+	if fold.Format, err = collect.ParseFileFormat(c.Format); err != nil {
+		return conf.Faults{{Field: "--format", Bound: err.Error()}}
+	}
+	if fold.Precision, err = formats.ParsePrecision(c.Precision); err != nil {
+		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
+	}
 	if len(c.Files) == 0 {
 		c.Files = []string{"-"}
 	}
@@ -298,6 +312,9 @@ func (c *foldCommand) Run() error {
 	}
 	if err := fold.Write(stdout); err != nil {
 		return err
+	}
+	for _, hint := range fold.Hints() {
+		fmt.Fprintln(stderr, "weir:", hint)
 	}
 	return fold.Err()
 }

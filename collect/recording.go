@@ -3,10 +3,10 @@ package collect
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +24,10 @@ type ReadOptions struct {
 	Series string
 	// Precision is the unit of line protocol's timestamps.
 	Precision formats.Precision
+	// Name is the file's, for errors and hints.
+	Name string
+	// Format is what the file is written in; AnyFormat: its first lines tell.
+	Format FileFormat
 	// NowMS is the time of line protocol without timestamps, ms.
 	NowMS int64
 }
@@ -43,7 +47,8 @@ type Batch struct {
 //     the time is 2006-01-02 15:04:05 in UTC, RFC 3339, or a number of ms.
 //   - JSON and line protocol, as package formats reads them. JSON is read into memory whole.
 //
-// Which one is told by the file's first lines.
+// Which one is told by the file's first lines that are neither blank nor comments (see sniff), or by
+// ReadOptions.Format. A byte order mark is skipped. Numbers go by formats.ParseNumber.
 type Recording struct {
 	name   string // for errors
 	closer io.Closer
@@ -57,10 +62,14 @@ type Recording struct {
 	dec   *formats.Decoder
 	opts  ReadOptions
 	known map[string]schemas.Series // by their text in CSV
-}
 
-// peekBytes is how much of a file is looked at to tell its format.
-const peekBytes = 4096
+	format  FileFormat
+	begun   bool // a row of CSV, or its header, was read
+	failed  bool // a fault was returned
+	samples int
+	hinted  int    // of them, those whose time looks like another unit
+	hint    string // the last one's
+}
 
 // partBytes is about how much of a file goes into a batch.
 const partBytes = 256 << 10
@@ -93,20 +102,27 @@ func OpenRecording(name string, opts ReadOptions) (*Recording, error) {
 // NewRecording reads from in, such as standard input; size, bytes, is for Progress,
 // and 0 if it is not known. Rows without a series need opts.Series.
 func NewRecording(in io.Reader, size int64, opts ReadOptions) (*Recording, error) {
-	r := &Recording{name: "recording", in: bufio.NewReaderSize(in, peekBytes), total: size, opts: opts,
+	r := &Recording{name: cmp.Or(opts.Name, "recording"), in: bufio.NewReaderSize(in, peekBytes), total: size, opts: opts,
 		dec: formats.NewDecoder(), known: make(map[string]schemas.Series)}
 	head, err := r.in.Peek(peekBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	switch {
-	case formats.Detect("", head) == formats.JSON:
-		r.next = r.nextJSON
-	case r.looksLikeCSV(head):
-		r.next = r.nextCSV
-	default:
-		r.next = r.nextLines
+	case bytes.HasPrefix(head, bom):
+		n, err := r.in.Discard(len(bom))
+		if err != nil {
+			return nil, err
+		}
+		r.read += int64(n)
+		head = head[n:]
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
+		return nil, errUTF16
 	}
+	if r.format = opts.Format; r.format == AnyFormat {
+		r.format = r.sniff(head)
+	}
+	r.next = map[FileFormat]func() error{JSONFormat: r.nextJSON, CSVFormat: r.nextCSV, LineFormat: r.nextLines}[r.format]
 	return r, nil
 }
 
@@ -127,6 +143,15 @@ func (r *Recording) Next() (*Batch, error) {
 	r.batch = Batch{Samples: r.batch.Samples[:0], Faults: r.batch.Faults[:0]}
 	if err := r.next(); err != nil {
 		return nil, err
+	}
+	for i := range r.batch.Samples {
+		r.noteUnit(&r.batch.Samples[i])
+	}
+	if len(r.batch.Faults) > 0 && !r.failed {
+		if r.failed = true; r.opts.Format == AnyFormat {
+			f := &r.batch.Faults[0]
+			f.Err = fmt.Errorf("%w; the file is read as %s, see --format", f.Err, r.format)
+		}
 	}
 	return &r.batch, nil
 }
@@ -168,12 +193,13 @@ func (r *Recording) nextLines() error {
 }
 
 func (r *Recording) nextJSON() error {
-	if r.read == 0 {
+	if !r.begun {
+		r.begun = true
 		body, err := io.ReadAll(r.in)
 		if err != nil {
 			return err
 		}
-		r.read = int64(len(body))
+		r.read += int64(len(body))
 		r.dec.ResetJSON(body)
 		r.decode()
 		return nil
@@ -193,14 +219,6 @@ func (r *Recording) decode() {
 	}
 }
 
-// looksLikeCSV says whether the first line is a header or a row of CSV.
-func (r *Recording) looksLikeCSV(head []byte) bool {
-	first, _, _ := strings.Cut(string(head), "\n")
-	first = strings.TrimRight(first, "\r")
-	_, err := r.row(first)
-	return err == nil || isHeader(first)
-}
-
 func (r *Recording) nextCSV() error {
 	part, err := r.part()
 	if err != nil {
@@ -209,8 +227,13 @@ func (r *Recording) nextCSV() error {
 	for line := range strings.Lines(string(part)) {
 		r.line++
 		line = strings.TrimRight(line, "\r\n")
-		if line == "" || r.line == 1 && isHeader(line) {
+		if trimmed := strings.TrimSpace(line); trimmed == "" || !r.begun && trimmed[0] == '#' {
 			continue
+		}
+		if !r.begun {
+			if r.begun = true; isHeader(line) {
+				continue
+			}
 		}
 		s, err := r.row(line)
 		var f *formats.Fault
@@ -224,9 +247,6 @@ func (r *Recording) nextCSV() error {
 	return nil
 }
 
-// isHeader says whether the first line names the columns.
-func isHeader(line string) bool { return strings.HasSuffix(strings.ToLower(line), ",value") }
-
 // row reads a row of CSV. Every error is a *formats.Fault.
 func (r *Recording) row(line string) (schemas.Sample, error) {
 	var s schemas.Sample
@@ -234,12 +254,12 @@ func (r *Recording) row(line string) (schemas.Sample, error) {
 	if !ok {
 		return s, &formats.Fault{Reason: formats.Undecodable, Err: fmt.Errorf("%.100q: want series,timestamp_ms,value or timestamp,value", line)}
 	}
-	var err error
-	if s.Value, err = strconv.ParseFloat(value, 64); err != nil && !errors.Is(err, strconv.ErrRange) {
-		return s, &formats.Fault{Reason: formats.Undecodable, Err: fmt.Errorf("value %.40q: must be a number", value)}
-	}
-	if math.IsNaN(s.Value) || math.IsInf(s.Value, 0) {
+	if nonFinite(value) {
 		return s, &formats.Fault{Reason: formats.NotFinite, Err: fmt.Errorf("value %.40q: must be finite", value)}
+	}
+	var err error
+	if s.Value, err = formats.ParseNumber(value); err != nil {
+		return s, &formats.Fault{Reason: formats.ReasonOf(err), Err: err}
 	}
 	series, stamp, named := cutLast(rest)
 	if !named {
@@ -252,6 +272,12 @@ func (r *Recording) row(line string) (schemas.Sample, error) {
 		return s, &formats.Fault{Reason: formats.ReasonOf(err), Err: err}
 	}
 	return s, nil
+}
+
+// nonFinite reports whether a value is one of the words that programs print for what is no finite number.
+func nonFinite(value string) bool {
+	word := strings.ToLower(strings.TrimLeft(value, "+-"))
+	return word == "nan" || word == "inf" || word == "infinity"
 }
 
 // cutLast cuts text at its last comma.
@@ -289,7 +315,7 @@ func (r *Recording) series(text string) (schemas.Series, error) {
 func parseTime(text string) (int64, error) {
 	text = strings.Trim(strings.TrimSpace(text), `"`)
 	ms, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	if err != nil || text[0] == '+' {
 		t, err := time.Parse(time.DateTime, text)
 		if err != nil {
 			t, err = time.Parse(time.RFC3339, text)
@@ -300,7 +326,11 @@ func parseTime(text string) (int64, error) {
 		ms = t.UnixMilli()
 	}
 	if ms < formats.MinTimeMS || ms > formats.MaxTimeMS {
-		return 0, fmt.Errorf("timestamp %.40q: must be in the years 0 to 9999", text)
+		err := fmt.Errorf("timestamp %.40q: must be in the years 0 to 9999", text)
+		if h := formats.Hint(ms, formats.Millisecond); h != "" {
+			err = fmt.Errorf("%w; %s", err, h)
+		}
+		return 0, err
 	}
 	return ms, nil
 }

@@ -68,6 +68,26 @@ func TestRecordingFormats(t *testing.T) {
 		{"JSON array", " [{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]", "a 1 1\n"},
 		{"line protocol", "# c\ncpu,host=a usage=1,n=2 5\nbad\ncpu,host=a usage=3\n", "cpu.usage{host=\"a\"} 5 1\ncpu.n{host=\"a\"} 5 2\ncpu.usage{host=\"a\"} 77 3\nline 3: undecodable\n"},
 		{"nothing", "", ""},
+		{"only blank lines", "\n \r\n\n", ""},
+		{"only comments", "# a\n# b\n", ""},
+		{"CSV, its first row bad", "what\nup,1,1\nup,2,2\n", "up 1 1\nup 2 2\nline 1: undecodable\n"},
+		{"CSV, its first row a bad value", "up,1,x\nup,1,1\n", "up 1 1\nline 1: undecodable\n"},
+		{"CSV of one bad row", "up,1,x\n", "line 1: undecodable\n"},
+		{"CSV behind blank lines", "\n\r\nseries,timestamp_ms,value\nup,1,1\n", "up 1 1\n"},
+		{"CSV behind comments", "# a, b\n#\nseries,timestamp_ms,value\nup,1,1\n", "up 1 1\n"},
+		{"CSV with a mark", "\xef\xbb\xbfseries,timestamp_ms,value\nup,1,1\n", "up 1 1\n"},
+		{"CSV with a mark and no header", "\xef\xbb\xbfup,1,1\n", "up 1 1\n"},
+		{"CSV of names in braces", "{\"cpu usage\",\"my host\"=\"a\"},1,1\nup,2,2\n", "{\"cpu usage\",\"my host\"=\"a\"} 1 1\nup 2 2\n"},
+		{"CSV with a quoted header", "\"timestamp\",\"value\"\n1,1\n", "given 1 1\n"},
+		{"CSV and Go's numbers", "up,1,1_000\nup,1,0x1p4\nup,1,+1\nup,1,inf\nup,+1,1\nup,1_0,1\nup,1,.5\nup,2,5.\n",
+			"up 1 0.5\nup 2 5\nline 1: undecodable\nline 2: undecodable\nline 3: undecodable\nline 4: not_finite\nline 5: bad_timestamp\nline 6: bad_timestamp\n"},
+		{"line protocol, its first line bad", "bad\ncpu v=1 5\n", "cpu.v 5 1\nline 1: undecodable\n"},
+		{"line protocol, its first line blank", "\n  \ncpu v=1 5\n", "cpu.v 5 1\n"},
+		{"line protocol that looks like CSV at first", "cpu,1,x\ncpu,h=a v=1 5\ncpu,h=a v=2 6\n", "cpu.v{h=\"a\"} 5 1\ncpu.v{h=\"a\"} 6 2\nline 1: undecodable\n"},
+		{"line protocol with a mark", "\xef\xbb\xbfcpu v=1 5\n", "cpu.v 5 1\n"},
+		{"line protocol of one bad line", "cpu,h=a v=x 5\n", "line 1: undecodable\n"},
+		{"JSON with a mark", "\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n", "a 1 1\n"},
+		{"JSON over many lines", "{\n\"metricName\":\n\"a\",\"timestamp\":1,\n\"value\":1}\n", "a 1 1\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := recording(t, c.text, ReadOptions{Series: "given", Precision: formats.Millisecond, NowMS: 77})
@@ -75,6 +95,51 @@ func TestRecordingFormats(t *testing.T) {
 				t.Errorf("got:\n%swant:\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestFormatIsSaid: the format can be given, and the first fault says what the file was taken for.
+func TestFormatIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		format FileFormat
+		text   string
+		want   string
+	}{
+		{AnyFormat, "what is this\n", "the file is read as line, see --format"},
+		{AnyFormat, "up,1,1\nwhat\n", "the file is read as csv, see --format"},
+		{CSVFormat, "cpu v=1 5\n", "want series,timestamp_ms,value"},
+		{LineFormat, "up,1,1\n", "want = behind a tag"},
+		{JSONFormat, "up,1,1\n", "want a value"},
+	} {
+		r := recording(t, c.text, ReadOptions{Format: c.format})
+		b, err := r.Next()
+		if err != nil || len(b.Faults) != 1 || !strings.Contains(b.Faults[0].Error(), c.want) ||
+			strings.Contains(b.Faults[0].Error(), "--format") != (c.format == AnyFormat) {
+			t.Errorf("%q as %q: %v %+v, want %q", c.text, c.format, err, b, c.want)
+		}
+	}
+	if _, err := ParseFileFormat("xml"); err == nil {
+		t.Error("xml is a format")
+	}
+	if _, err := NewRecording(strings.NewReader("\xff\xfea\x00"), 0, ReadOptions{}); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+		t.Errorf("UTF-16: %v", err)
+	}
+}
+
+// TestHintOfARecording: times that look like another unit are told, with what may be done.
+func TestHintOfARecording(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"up,1700000000,1\nup,1700000010,1\n", "recording: 2 of 2 times, read as ms: it looks like seconds"},
+		{"up,1700000000000,1\n", ""},
+		{"up,1000,1\n", ""},
+		{"cpu v=1 1700000000\n", "recording: 1 of 1 times, read as ns, see --precision: it looks like seconds"},
+		{"cpu v=1 1700000000000000000\n", ""},
+		{`{"metricName":"a","timestamp":1700000000,"value":1}`, "recording: 1 of 1 times, read as ms: it looks like seconds"},
+	} {
+		r := recording(t, c.text, ReadOptions{})
+		if _, err := r.Next(); err != nil || r.Hint() != c.want {
+			t.Errorf("%q: %v %q, want %q", c.text, err, r.Hint(), c.want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"weir/collect"
 	"weir/schemas"
 	"weir/schemas/conf"
+	"weir/schemas/formats"
 	"weir/schemas/plain"
 	"weir/windows"
 )
@@ -40,6 +41,12 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 // Fold runs the window code over recorded samples, in any order, and writes the
 // windows as CSV once it was given all of them.
 type Fold struct {
+	// Format is what is read; collect.AnyFormat: each file's first lines tell.
+	Format collect.FileFormat
+	// Precision is the unit of line protocol's times.
+	Precision formats.Precision
+
+	hints  []string
 	fold   *windows.Fold
 	faults int
 	first  []error
@@ -55,13 +62,16 @@ func NewFold(c windows.Config) *Fold {
 // name and line number, and the others still count. It returns an error when r
 // cannot be read.
 func (f *Fold) Read(name string, r io.Reader) error {
-	in, err := collect.NewRecording(r, 0, collect.ReadOptions{Series: seriesOf(name)})
+	in, err := collect.NewRecording(r, 0, collect.ReadOptions{Series: seriesOf(name), Name: name, Format: f.Format, Precision: f.Precision})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for {
 		batch, err := in.Next()
 		if err == io.EOF {
+			if h := in.Hint(); h != "" {
+				f.hints = append(f.hints, h)
+			}
 			return nil
 		}
 		if err != nil {
@@ -77,6 +87,10 @@ func (f *Fold) Read(name string, r io.Reader) error {
 		}
 	}
 }
+
+// Hints are what looks odd and yet was counted, one for each file: times of 1970 that would be of
+// today if they were seconds.
+func (f *Fold) Hints() []string { return f.hints }
 
 // seriesOf is the series of a file's rows that name none: its name without folder
 // and extension.

@@ -82,6 +82,14 @@ func TestFoldTellsSomeBadLinesAndCountsAll(t *testing.T) {
 	}
 }
 
+// TestFoldHintsAtUnits: times in seconds are counted as they stand, and told.
+func TestFoldHintsAtUnits(t *testing.T) {
+	out, f := fold(t, 0, "a,1700000000,1\n")
+	if h := f.Hints(); f.Err() != nil || !strings.Contains(out, "a,10s,1700000000,") || len(h) != 1 || !strings.Contains(h[0], "in.csv: 1 of 1 times, read as ms: it looks like seconds") {
+		t.Errorf("%v %v\n%s", f.Err(), h, out)
+	}
+}
+
 // TestFoldNAB: rows without a series are those of the file's name.
 func TestFoldNAB(t *testing.T) {
 	out, f := fold(t, 0, "timestamp,value\n1970-01-01 00:00:01,2\n")

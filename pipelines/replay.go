@@ -11,6 +11,7 @@ import (
 	"weir/schemas"
 	"weir/schemas/conf"
 	"weir/schemas/formats"
+	"weir/schemas/plain"
 	"weir/windows"
 )
 
@@ -19,6 +20,7 @@ type Replay struct {
 	Files     []string
 	Series    string            // of rows that name none; "": the file's name
 	Precision formats.Precision // of line protocol
+	Format    collect.FileFormat
 	// Speed is how much faster than recorded; 0 is as fast as it goes.
 	Speed float64
 	// Now shifts the samples so that the last of them is sent with the time at which
@@ -47,12 +49,16 @@ func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) err
 	}
 	defer closeAll()
 	bar := progressBar{out: newProgress(progress), began: time.Now()}
-	delivery := delivery{send: send, maxAge: windows.Default().MaxAge}
+	delivery := newDelivery(send)
 	state, err := collect.Replay{Speed: r.Speed, ShiftMS: shift}.Run(ctx, recordings, delivery.publish, bar.draw)
 	bar.end(state)
-	if delivery.old > 0 {
-		fmt.Fprintf(progress, "%d samples were over %s old when they were sent: weir refuses them later, unless its windows.max_age is longer.\n",
-			delivery.old, delivery.maxAge)
+	for _, warning := range delivery.warnings() {
+		fmt.Fprintln(progress, warning)
+	}
+	for _, rec := range recordings {
+		if h := rec.Hint(); h != "" {
+			fmt.Fprintln(progress, plain.Text(h))
+		}
 	}
 	if err != nil {
 		return err
@@ -75,7 +81,7 @@ func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err
 	}
 	for _, name := range r.Files {
 		rec, err := collect.OpenRecording(name, collect.ReadOptions{
-			Series: r.Series, Precision: r.Precision, NowMS: time.Now().UnixMilli(),
+			Series: r.Series, Precision: r.Precision, Format: r.Format, NowMS: time.Now().UnixMilli(),
 		})
 		if err != nil {
 			closeAll()
@@ -117,18 +123,53 @@ func (r Replay) shiftMS(now time.Time) (int64, error) {
 type delivery struct {
 	send    collect.Sender
 	maxAge  conf.Duration
+	tiers   []windows.Tier
 	old     int
+	expired []int // by tier: samples that were older than its ttl
 	refused int
 	first   error
 }
 
-func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error {
-	oldest := time.Now().UnixMilli() - d.maxAge.MS()
-	for _, s := range samples {
-		if s.TimeMS < oldest {
-			d.old++
+func newDelivery(send collect.Sender) *delivery {
+	c := windows.Default()
+	return &delivery{send: send, maxAge: c.MaxAge, tiers: c.Tiers, expired: make([]int, len(c.Tiers))}
+}
+
+// warnings tell of samples that weir takes and yet does not keep, as it is configured by default.
+func (d *delivery) warnings() (all []string) {
+	if d.old > 0 {
+		all = append(all, fmt.Sprintf("%d samples were over %s old when they were sent: weir refuses them later, unless its windows.max_age is longer.",
+			d.old, d.maxAge))
+	}
+	for i, n := range d.expired {
+		if n > 0 {
+			all = append(all, fmt.Sprintf("%d of them were over %s old: windows of %s are not kept so long, unless the ttl of their tier is longer.",
+				n, d.tiers[i].TTL, schemas.TierName(d.tiers[i].Size.MS())))
 		}
 	}
+	return all
+}
+
+// count counts the samples that are old at a time.
+func (d *delivery) count(samples []schemas.Sample, nowMS int64) {
+	for i := range samples {
+		age := nowMS - samples[i].TimeMS
+		if age > d.maxAge.MS() {
+			d.old++
+		}
+		for t := range d.tiers {
+			if age > d.tiers[t].TTL.MS() {
+				d.expired[t]++
+			}
+		}
+	}
+}
+
+// maxWait bounds how long a gateway can tell a sender to wait.
+const maxWait = time.Minute
+
+func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error {
+	d.count(samples, time.Now().UnixMilli())
 	for {
 		err := d.send.Send(ctx, samples)
 		var refused *collect.RefusedError
@@ -145,7 +186,7 @@ func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error 
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(later.After):
+		case <-time.After(min(later.After, maxWait)):
 		}
 	}
 }

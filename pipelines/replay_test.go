@@ -14,6 +14,8 @@ import (
 
 	"weir/collect"
 	"weir/schemas/conf"
+
+	"weir/schemas"
 )
 
 // takenSample is a sample as a gateway gets it.
@@ -119,6 +121,38 @@ func TestReplayTellsWhatWasRefused(t *testing.T) {
 	}
 	if err == nil || !strings.Contains(err.Error(), "rows that could not be read: 1, the first: ") || !strings.Contains(err.Error(), "a.csv: line 2: ") || !strings.Contains(err.Error(), "2 samples refused, the first: gateway: 400") {
 		t.Error(err)
+	}
+}
+
+// TestReplayTellsWhatIsNotKept: rows that are older than a tier keeps its windows are counted by tier.
+func TestReplayTellsWhatIsNotKept(t *testing.T) {
+	const day = 24 * 3600_000
+	d := newDelivery(nil)
+	now := int64(1_700_000_000_000)
+	var samples []schemas.Sample
+	for _, days := range []int64{0, 1, 2, 7, 8, 30, 31, 365, 366} {
+		samples = append(samples, schemas.Sample{TimeMS: now - days*day})
+	}
+	d.count(samples, now)
+	got := strings.Join(d.warnings(), "\n")
+	for _, want := range []string{"7 samples were over 1d old", "5 of them were over 7d old: windows of 10s", "3 of them were over 30d old: windows of 1m", "1 of them were over 365d old: windows of 1h"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	d = newDelivery(nil)
+	if d.count(samples[:2], now); len(d.warnings()) != 0 {
+		t.Errorf("told of young samples: %v", d.warnings())
+	}
+}
+
+// TestReplayHintsAtUnits: times in seconds are told.
+func TestReplayHintsAtUnits(t *testing.T) {
+	_, to := startStub(t)
+	var told strings.Builder
+	err := Replay{Files: []string{write(t, t.TempDir(), "s.csv", "a,1700000000,1\n")}}.Run(t.Context(), to, &told)
+	if err != nil || !strings.Contains(told.String(), "s.csv: 1 of 1 times, read as ms: it looks like seconds") {
+		t.Errorf("%v %q", err, told.String())
 	}
 }
 

@@ -151,7 +151,7 @@ func (f *Fault) Error() string { return fmt.Sprintf("line %d: %s: %v", f.Line, f
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// ReasonOf names the reason of a fault that Series.Validate found.
+// ReasonOf names the reason of a fault that Series.Validate or ParseNumber found.
 func ReasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, schemas.ErrEmptyName):
@@ -162,6 +162,8 @@ func ReasonOf(err error) Reason {
 		return InvalidUTF8
 	case errors.Is(err, schemas.ErrTooLong):
 		return TooLong
+	case errors.Is(err, errRange):
+		return NotFinite
 	}
 	return Undecodable
 }
