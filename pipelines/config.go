@@ -15,6 +15,7 @@ import (
 	"weir/pipelines/listener"
 	"weir/processors/alert"
 	"weir/processors/deadletter"
+	"weir/processors/members"
 	"weir/processors/notify"
 	"weir/processors/route"
 	"weir/processors/store"
@@ -39,9 +40,11 @@ type Config struct {
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
 	// Brokers are Kafka's, host:port each; none: the embedded broker.
-	Brokers []string      `yaml:"brokers"`
-	Broker  BrokerConfig  `yaml:"broker"`
-	Topics  topics.Config `yaml:",inline"`
+	Brokers []string     `yaml:"brokers"`
+	Broker  BrokerConfig `yaml:"broker"`
+	// Members is how the processes watch each other.
+	Members members.Config `yaml:"members"`
+	Topics  topics.Config  `yaml:",inline"`
 	// Samples is what samples may look like, at the gateway and in route.
 	Samples formats.Config      `yaml:"samples"`
 	Collect collect.Config      `yaml:"collect"`
@@ -84,6 +87,7 @@ func Default() Config {
 	return Config{
 		HTTP:       DefaultHTTP,
 		Data:       "data",
+		Members:    members.Default(),
 		Topics:     topics.Default(),
 		Samples:    formats.Default(),
 		Collect:    collect.Default(),
@@ -106,6 +110,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.validateOwn(d)
 	c.Web.Validate("web", d)
 	c.Broker.Validate("broker", d)
+	c.Members.Validate("members", d)
 	c.Topics.Validate("", d)
 	c.Samples.Validate("samples", d)
 	c.Collect.Validate("collect", d)

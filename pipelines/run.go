@@ -102,12 +102,17 @@ func (p *Process) Run(ctx context.Context) error {
 	for _, r := range roles {
 		defer keep.start(r.name, r.health, r.build)()
 	}
+	leave, err := p.joinMembers()
+	if err != nil {
+		return err
+	}
 	var telling sync.WaitGroup
 	telling.Go(func() { p.tellRecovery(ctx) })
 	defer telling.Wait()
 	go p.tellReady(ctx, health)
 	p.await(ctx)
 	p.Log.Info("stopping")
+	leave() // before the roles stop: who says goodbye is not taken for dead
 	return nil
 }
 

@@ -156,10 +156,10 @@ var ErrCorrupt = errors.New("corrupt")
 // doc is what is kept as a version byte and JSON: a few thousand values a second
 // at most, and fields are added over time.
 type doc interface {
-	Condition | Alert | Delivery | Generations | ShardReport | Progress
+	Condition | Alert | Delivery | Generations | ShardReport | Progress | Member
 }
 
-// EncodeDoc encodes a condition, an alert, a delivery, generations or a report: a version byte, then JSON.
+// EncodeDoc encodes a condition, an alert, a delivery, generations, a report or a member: a version byte, then JSON.
 // It cannot fail: none of the types holds what JSON cannot say (Value is finite).
 func EncodeDoc[T doc](v *T) []byte {
 	b, err := json.Marshal(v)

@@ -20,7 +20,11 @@ const (
 	Generations     = "generations"      // which samples go to which shards
 	ShardReports    = "shard-reports"    // what the owner of each shard says of it
 	Progress        = "progress"         // how far route is with each partition of metrics
+	Members         = "members"          // the processes that live, renewed four times a second
 )
+
+// GroupPrefix is how the names of all of weir's consumer groups begin.
+const GroupPrefix = "weir-"
 
 // Goka's groups and the tables that belong to them: a table's name is its
 // group's with -table.
@@ -169,6 +173,8 @@ func All(c Config) []Topic {
 		table(Topic{Name: Generations, Key: "generations", Value: "schemas.Generations", Partitions: 1}),
 		table(Topic{Name: ShardReports, Key: "generation/shard", Value: "schemas.ShardReport", Partitions: 1}),
 		table(Topic{Name: Progress, Key: "partition of metrics", Value: "schemas.Progress", Partitions: 1, ArrivalTime: true}),
+		// Nobody reads what is older than a few seconds.
+		{Name: Members, Key: "instance", Value: "schemas.Member", Partitions: 1, Retention: minRetention},
 	}
 	return c.complete(all)
 }

@@ -50,7 +50,7 @@ func TestEnsureCreatesAllAndAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]int{Progress: 1, Generations: 1, ShardReports: 1, Metrics: 2, Samples: 4, Windows: 4, WindowTable: 4, Conditions: 3, Alerts: 3, AlertTable: 3, NotificationLog: 3, DeadLetter: 1}
+	want := map[string]int{Progress: 1, Generations: 1, ShardReports: 1, Metrics: 2, Samples: 4, Windows: 4, WindowTable: 4, Conditions: 3, Alerts: 3, AlertTable: 3, NotificationLog: 3, DeadLetter: 1, Members: 1}
 	if len(listed) != len(want) {
 		t.Errorf("topics %v", listed.Names())
 	}
