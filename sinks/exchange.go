@@ -51,6 +51,7 @@ type unfollowed struct{ base *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
 func (u unfollowed) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = guarded(req)
 	resp, err := u.base.RoundTrip(req)
 	if err == nil {
 		resp.Header.Set(location, resp.Header.Get("Location"))

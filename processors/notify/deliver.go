@@ -77,8 +77,11 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 	n := &sinks.Notification{
 		Alert: d.Alert, Receiver: l.r.Name, To: d.To, AtMS: d.AtMS, ExternalURL: p.cfg.ExternalURL,
 	}
+	if !p.fence.pass(l.part.stopping) { // the last thing before a call
+		return nil, due, false
+	}
 	began := time.Now()
-	result, err := l.r.Notifier.Notify(l.part.calls, n)
+	result, err := l.r.Notifier.Notify(sinks.WithGuard(l.part.calls, p.fence.recent), n)
 	now := time.Now()
 	if err != nil && l.part.calls.Err() != nil {
 		return nil, due, false // nobody knows whether it arrived

@@ -69,7 +69,8 @@ func (part *partition) laneOf(p *Processor, id, fingerprint string) *lane {
 
 // assigned reads the ledger of partitions that this instance was given, and makes
 // again what is PENDING there, before any of their alerts is read.
-func (p *Processor) assigned(ctx context.Context, _ *kgo.Client, given map[string][]int32) {
+func (p *Processor) assigned(ctx context.Context, member *kgo.Client, given map[string][]int32) {
+	p.member.Store(member)
 	for _, ids := range given {
 		parts := map[int32]*partition{}
 		for _, id := range ids {

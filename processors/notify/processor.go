@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,11 +57,14 @@ type Processor struct {
 
 	out    *kgo.Client             // writes the ledger and deadletter
 	group  *consume.Client         // reads alerts
+	fence  *fence                  // of member
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
 
 	memory  memory
 	reading sync.Mutex // one reading back of the ledger at a time
+
+	member atomic.Pointer[kgo.Client] // group, once it has been given partitions
 
 	mu         sync.Mutex
 	partitions map[int32]*partition // that this instance owns
@@ -78,6 +82,7 @@ func New(cfg Config, opts []kgo.Opt, receivers []sinks.Receiver, reg prometheus.
 		metrics: newMetrics(reg), reg: reg, log: log.With("processor", "notify"),
 		drain: drain, settle: settle, partitions: map[int32]*partition{},
 	}
+	p.fence = newFence(&p.member)
 	for _, r := range receivers {
 		c := p.channels[r.Name]
 		if c == nil {
