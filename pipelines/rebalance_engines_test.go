@@ -46,7 +46,7 @@ groups:
   - alert: hot
     expr: load > 80
     tier: 1s
-    no_data: 30s
+    no_data: 5m
     labels: {severity: page}
     annotations: {summary: "{{ .Labels.host }} is hot"}
 `
@@ -192,17 +192,14 @@ func (p pulse) pause(s span) (longest time.Duration, of int32) {
 	return longest, of
 }
 
-// TestRebalance: a fourth process joins three under load and leaves again, a new one
-// each time. No partition of metrics or of samples stands still for longer than is
-// promised, alerts are told on time, and all windows and transitions are right.
-func TestRebalance(t *testing.T) {
-	enginetest.Reset(t, keyspace)
-	pager := sinktest.NewPagerDuty(t, pagerKey)
+// beatConfig is the config of processes that are fed with beats, whose alerts go to pager.
+func beatConfig(t testing.TB, pager *sinktest.PagerDuty) string {
+	t.Helper()
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte(beatRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf(`
+	return fmt.Sprintf(`
 metrics_partitions: 6
 shards: 6
 alert_shards: 4
@@ -215,6 +212,62 @@ notify:
   receivers:
   - {name: pager, match: {severity: page}, pagerduty: {routing_key: %q, url: %q, timeout: 5s}}
 `, rules, pagerKey, pager.URL)
+}
+
+// checkBeats compares all windows and notifications with what the samples ask for, and
+// returns the transitions.
+func checkBeats(t testing.TB, pager *sinktest.PagerDuty, samples []schemas.Sample) map[string][]schemas.Transition {
+	t.Helper()
+	want := transitionsOf(samples, 1000, 2000, 0)
+	if len(want) != beatHosts/2 {
+		t.Fatalf("%d alerts in the load, want %d", len(want), beatHosts/2)
+	}
+	enginetest.Eventually(t, 30*time.Second, "right notifications", func() error {
+		_, err := checkPager(pager, want)
+		return err
+	})
+	enginetest.Eventually(t, 30*time.Second, "right windows", func() error {
+		merged := windows.Merger{}
+		for _, r := range readTopic(t, topics.Windows) {
+			if err := merged.AddValues([][]byte{r.Value}); err != nil {
+				return err
+			}
+		}
+		return windowtest.Compare(merged.Windows(), windowtest.Oracle(samples, 1000, 2000))
+	})
+	return want
+}
+
+// pulses is when each partition of metrics was handed on, and when each of samples was
+// windowed.
+func pulses(t testing.TB) (routed, closed pulse) {
+	t.Helper()
+	metricsOf := map[string]int32{} // host to partition
+	for _, r := range readTopic(t, topics.Metrics) {
+		metricsOf[string(r.Key)] = r.Partition
+	}
+	routed, closed = pulse{}, pulse{}
+	for _, r := range readTopic(t, topics.Samples) {
+		if len(r.Key) > 0 { // no tick
+			routed.beat(metricsOf[string(r.Key)], r)
+		}
+	}
+	for _, r := range readTopic(t, topics.Windows) {
+		closed.beat(r.Partition, r)
+	}
+	if len(routed) != 6 || len(closed) != 6 {
+		t.Fatalf("%d partitions of metrics and %d of samples were written to, want 6 each", len(routed), len(closed))
+	}
+	return routed, closed
+}
+
+// TestRebalance: a fourth process joins three under load and leaves again, a new one
+// each time. No partition of metrics or of samples stands still for longer than is
+// promised, alerts are told on time, and all windows and transitions are right.
+func TestRebalance(t *testing.T) {
+	enginetest.Reset(t, keyspace)
+	pager := sinktest.NewPagerDuty(t, pagerKey)
+	config := beatConfig(t, pager)
 	for i := range 3 {
 		enginetest.Run(t, fmt.Sprint(i), config, "--roles", rolesButAgent).Ready(t, time.Minute)
 	}
@@ -238,40 +291,8 @@ notify:
 		spans = append(spans, join, leave)
 	}
 	load.stop(t)
-	want := transitionsOf(load.samples, 1000, 2000, 0)
-	if len(want) != beatHosts/2 {
-		t.Fatalf("%d alerts in the load, want %d", len(want), beatHosts/2)
-	}
-	enginetest.Eventually(t, 30*time.Second, "right notifications", func() error {
-		_, err := checkPager(pager, want)
-		return err
-	})
-	enginetest.Eventually(t, 30*time.Second, "right windows", func() error {
-		merged := windows.Merger{}
-		for _, r := range readTopic(t, topics.Windows) {
-			if err := merged.AddValues([][]byte{r.Value}); err != nil {
-				return err
-			}
-		}
-		return windowtest.Compare(merged.Windows(), windowtest.Oracle(load.samples, 1000, 2000))
-	})
-
-	metricsOf := map[string]int32{} // host to partition
-	for _, r := range readTopic(t, topics.Metrics) {
-		metricsOf[string(r.Key)] = r.Partition
-	}
-	routed, closed := pulse{}, pulse{}
-	for _, r := range readTopic(t, topics.Samples) {
-		if len(r.Key) > 0 { // no tick
-			routed.beat(metricsOf[string(r.Key)], r)
-		}
-	}
-	for _, r := range readTopic(t, topics.Windows) {
-		closed.beat(r.Partition, r)
-	}
-	if len(routed) != 6 || len(closed) != 6 {
-		t.Fatalf("%d partitions of metrics and %d of samples were written to, want 6 each", len(routed), len(closed))
-	}
+	want := checkBeats(t, pager, load.samples)
+	routed, closed := pulses(t)
 	paused, late := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for _, s := range spans {
 		route, routeOf := routed.pause(s)

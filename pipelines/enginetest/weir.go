@@ -129,13 +129,25 @@ func (w *Weir) Kill(t testing.TB) {
 	<-w.done
 }
 
+// Pause stands the process still (SIGSTOP) until Resume: its ports accept connections and
+// nobody answers.
+func (w *Weir) Pause(t testing.TB) { t.Helper(); w.signal(t, syscall.SIGSTOP) }
+
+// Resume has a paused process go on (SIGCONT).
+func (w *Weir) Resume(t testing.TB) { t.Helper(); w.signal(t, syscall.SIGCONT) }
+
+func (w *Weir) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("weir %s: %v: %v; its log ends:\n%s", w.Name, s, err, tail(w.Log(t), 4000))
+	}
+}
+
 // Stop asks the process to end (SIGTERM) and fails the test if it does not do so
 // with exit code 0 within the time.
 func (w *Weir) Stop(t testing.TB, within time.Duration) {
 	t.Helper()
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatalf("weir %s: %v; its log ends:\n%s", w.Name, err, tail(w.Log(t), 4000))
-	}
+	w.signal(t, syscall.SIGTERM)
 	select {
 	case <-w.done:
 		if code := w.cmd.ProcessState.ExitCode(); code != 0 {
