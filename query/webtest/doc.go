@@ -1,4 +1,5 @@
-// Package webtest looks at weir's page in a real browser: it starts chromium
+// Package webtest attacks a listener with hostile requests (Attacks), and looks at weir's
+// page in a real browser: it starts chromium
 // without a window, opens an address, waits for a condition in the page, reads
 // what is drawn, and saves screenshots.
 //
