@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -147,8 +149,12 @@ func (f *Fold) Err() error {
 	if f.faults > maxFaults {
 		faults = append(faults, fmt.Errorf("and %d more bad lines", f.faults-maxFaults))
 	}
-	if f.fold.Refused > 0 {
-		faults = append(faults, fmt.Errorf("%d samples not counted: more than %d series in one group", f.fold.Refused, maxFoldSeries))
+	for _, reason := range slices.Sorted(maps.Keys(f.fold.Reasons)) {
+		why := fmt.Sprintf("more than %d series in one group", maxFoldSeries)
+		if reason == windows.TooOld || reason == windows.TooNew {
+			why = "their times are too far from 1970"
+		}
+		faults = append(faults, fmt.Errorf("%d samples not counted: %s", f.fold.Reasons[reason], why))
 	}
 	return errors.Join(faults...)
 }

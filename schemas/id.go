@@ -44,7 +44,7 @@ func appendSampleKey(dst []byte, series ID, timeMS int64, subNS uint32, bits uin
 	return binary.LittleEndian.AppendUint64(dst, bits)
 }
 
-// SenderOf is the sender that a text names, as Section.Sender holds it: 64 bits of its
+// SenderOf is the sender that a text names, such as the header weir.sender of a record of metrics, as Section.Sender holds it: 64 bits of its
 // hash, never 0; 0 for no text. A sender may share one with another: they then share what
 // a group takes from one sender.
 func SenderOf(text []byte) uint64 {
@@ -53,7 +53,3 @@ func SenderOf(text []byte) uint64 {
 	}
 	return max(1, idOf(text).Lo)
 }
-
-// SenderHeader is the header of a record of metrics that names who sent it: what the door
-// through which it came knows of its client, and not what the samples say of themselves.
-const SenderHeader = "weir.sender"

@@ -25,8 +25,13 @@ type Config struct {
 	MaxSeries          int `yaml:"max_series"`            // series of one group
 	MaxSeriesPerMetric int `yaml:"max_series_per_metric"` // of them, series of one metric
 	MaxSeriesTotal     int `yaml:"max_series_total"`      // series of all groups of a Core: of a partition
+	MaxGroups          int `yaml:"max_groups"`            // groups of a Core that have a state: new ones beyond are refused
+	// MaxGroupBytes bounds the encoded state of one group: a quarter of it the names of its
+	// series, each label pair counted once. Series beyond are collapsed, samples refused.
+	MaxGroupBytes int `yaml:"max_group_bytes"`
 	// MaxRate is samples a second of one group, by event time: as many times the length
 	// of the smallest tier are counted in one of its windows, the others refused.
+	// Of several senders, each has a share of its own, whatever the others use; see room.
 	MaxRate int `yaml:"max_rate"`
 	// GroupLabels are the labels that name a group, as route was configured: an
 	// overflow series keeps the value of the first that it has.
@@ -47,6 +52,8 @@ func Default() Config {
 		MaxSeries:          5000,
 		MaxSeriesPerMetric: 2000,
 		MaxSeriesTotal:     10_000_000,
+		MaxGroups:          1_000_000,
+		MaxGroupBytes:      8 << 20,
 		MaxRate:            20_000,
 		GroupLabels:        schemas.GroupLabels,
 	}
@@ -61,7 +68,10 @@ const (
 	maxSeriesCap = 1<<16 - 1      // a series' index plus one is kept in 16 bits
 	maxTTL       = 3650 * 24 * time.Hour
 	maxTotal     = 1_000_000_000
-	maxRate      = 1_000_000 // times an hour is less than 2^32
+	minBytes     = 256 << 10
+	maxBytes     = 12 << 20       // a value of the group table, with all that is kept beside the windows, is at most 16 MiB
+	maxAhead     = 24 * time.Hour // windows that are open ahead of the clock cost memory
+	maxRate      = 1_000_000      // times an hour is less than 2^32
 )
 
 // Validate reports every fault of the section at.
@@ -97,8 +107,8 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.MaxAge.Std() < time.Minute {
 		d.Fail(at+".max_age", c.MaxAge, "must be at least 1m")
 	}
-	if c.MaxFuture < 0 {
-		d.Fail(at+".max_future", c.MaxFuture, "must be at least 0s")
+	if c.MaxFuture < 0 || c.MaxFuture.Std() > maxAhead {
+		d.Fail(at+".max_future", c.MaxFuture, "must be at least 0s and at most 1d")
 	}
 	if c.MaxSeries < 1 || c.MaxSeries > maxSeriesCap {
 		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65535")
@@ -108,6 +118,12 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	if c.MaxSeriesTotal < 1 || c.MaxSeriesTotal > maxTotal {
 		d.Fail(at+".max_series_total", c.MaxSeriesTotal, "must be 1 to 1000000000")
+	}
+	if c.MaxGroups < 1 || c.MaxGroups > maxTotal {
+		d.Fail(at+".max_groups", c.MaxGroups, "must be 1 to 1000000000")
+	}
+	if c.MaxGroupBytes < minBytes || c.MaxGroupBytes > maxBytes {
+		d.Fail(at+".max_group_bytes", c.MaxGroupBytes, "must be 262144 to 12582912 bytes")
 	}
 	if c.MaxRate < 1 || c.MaxRate > maxRate {
 		d.Fail(at+".max_rate", c.MaxRate, "must be 1 to 1000000 samples a second")
@@ -144,6 +160,8 @@ const (
 	SeriesLimit Reason = "series_limit" // beyond max_series, and not to be collapsed
 	MetricLimit Reason = "metric_limit" // beyond max_series_per_metric, and not to be collapsed
 	TotalLimit  Reason = "total_limit"  // beyond max_series_total
+	GroupLimit  Reason = "group_limit"  // of a group beyond max_groups
+	BytesLimit  Reason = "bytes_limit"  // beyond max_group_bytes, and not to be collapsed
 	RateLimit   Reason = "rate_limit"   // beyond max_rate
 	BadSeries   Reason = "bad_series"   // its definition does not decode
 )
@@ -154,10 +172,14 @@ const (
 	Duplicate Reason = "duplicate" // the same series, time and value
 )
 
+// Reasons are all for which Apply refuses samples.
+var Reasons = []Reason{TooOld, TooNew, SeriesLimit, MetricLimit, TotalLimit, GroupLimit, BytesLimit, RateLimit, BadSeries}
+
 // Refused is one sample that Apply refused.
 type Refused struct {
 	Series schemas.Series // zero for BadSeries
 	TimeMS int64
+	SubNS  uint32 // see schemas.Sample
 	Value  float64
 	Reason Reason
 	Err    error // for BadSeries

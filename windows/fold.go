@@ -22,9 +22,11 @@ type Fold struct {
 	offset      int64
 	seen        map[point]struct{} // a file's samples fit in memory, so repeats are known however far apart
 
-	// Duplicates counts samples that were dropped as repeats, Refused those beyond
-	// the limits of series that could not be collapsed.
+	// Duplicates counts samples that were dropped as repeats, Refused those that could not
+	// be counted, and Reasons says why: beyond the limits of series and not to be collapsed, or
+	// at a time that no window can have.
 	Duplicates, Refused int
+	Reasons             map[Reason]int
 }
 
 type point struct {
@@ -42,7 +44,7 @@ const farFuture = math.MaxInt64 / 4
 func NewFold(c Config, groupLabels []string) *Fold {
 	c.GroupLabels = groupLabels
 	core := NewCore(&c, 0, nil)
-	core.maxAge, core.maxTotal, core.maxSamples = 2*farFuture, math.MaxInt, math.MaxUint32
+	core.maxAge, core.maxTotal, core.maxGroups, core.maxBytes, core.maxSamples, core.maxReserve = 2*farFuture, math.MaxInt, math.MaxInt, math.MaxInt/2, math.MaxUint32, 0
 	return &Fold{core: core, groupLabels: groupLabels, groups: map[string]*Group{}, merged: Merger{}, seen: map[point]struct{}{}}
 }
 
@@ -74,6 +76,12 @@ func (f *Fold) Add(s schemas.Sample) error {
 	f.offset++
 	f.Duplicates += f.result.Duplicates
 	f.Refused += len(f.result.Refused)
+	for i := range f.result.Refused {
+		if f.Reasons == nil {
+			f.Reasons = map[Reason]int{}
+		}
+		f.Reasons[f.result.Refused[i].Reason]++
+	}
 	return f.merged.AddValues(f.result.Values)
 }
 

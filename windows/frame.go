@@ -1,7 +1,11 @@
 package windows
 
 import (
+	"cmp"
+	"encoding/binary"
+	"maps"
 	"math"
+	"slices"
 
 	"weir/schemas"
 )
@@ -13,13 +17,14 @@ type agg struct {
 	firstOff, lastOff          uint32 // ms from the window's start
 	rev                        uint16
 	dirty                      bool // changed after the close, not yet emitted
+	fine                       bool // in the smallest tier: count is 1, and the sample is in frame.fine
 }
 
 // add counts a sample. Of samples at the same time the first that arrived is first,
 // the last that arrived last.
 func (a *agg) add(off uint32, v float64) {
 	if a.count == 0 {
-		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty}
+		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty, fine: a.fine}
 		return
 	}
 	a.count++
@@ -82,6 +87,8 @@ type frame struct {
 	closed  bool
 	flat    bool   // in the smallest tier: there are no rows, and will be none
 	samples uint32 // in the smallest tier: how many were counted
+	width   int    // how many series of the group it may have samples of: no less than len(aggs)
+	large   int    // in the smallest tier: how many samples are known by 16 bytes, in fine and over
 	next    uint32 // in the smallest tier: a sample at or after this, ms from start, is newer than all
 
 	// The smallest tier's frames know their samples, to tell repeats: those in rows, and
@@ -91,10 +98,14 @@ type frame struct {
 	keys []uint64
 	seen map[uint64]struct{}
 	over map[schemas.ID]struct{} // the samples of overflow series; see addCollapsed
+	fine map[fineSample]struct{} // samples with a time within a ms; see addFine
+
+	senders []senderCount // see room
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
 func (f *frame) at(co *Core, i, n int) *agg {
+	f.width = max(f.width, n)
 	if i >= len(f.aggs) {
 		if len(f.aggs) == 0 {
 			f.aggs = co.newAggs(n)
@@ -115,6 +126,9 @@ func (f *frame) at(co *Core, i, n int) *agg {
 func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
 	switch {
 	case a.count == 0:
+	case a.count == 1 && a.fine:
+		f.keys = append(f.keys, sampleKey(i, off, v))
+		a.fine = false
 	case a.count == 1:
 		if off == a.firstOff && math.Float64bits(v) == math.Float64bits(a.first) {
 			return false
@@ -129,6 +143,63 @@ func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
 	}
 	a.add(off, v)
 	return true
+}
+
+// fineSample is a sample with a time within a ms: the place of its series in the group, its
+// ms in the frame and its ns in the ms in one number, and the bits of its value.
+type fineSample struct{ at, bits uint64 }
+
+func fineSampleOf(i int, off, subNS uint32, v float64) fineSample {
+	return fineSample{uint64(i)<<48 | uint64(off)<<20 | uint64(subNS), math.Float64bits(v)}
+}
+
+// addFine is addOnce for a sample that is subNS after the ms at off.
+func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
+	k := fineSampleOf(i, off, subNS, v)
+	if _, ok := f.fine[k]; ok {
+		return false
+	}
+	if f.fine == nil {
+		f.fine = map[fineSample]struct{}{}
+	}
+	if a.count == 1 && !a.fine {
+		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first))
+	}
+	f.fine[k] = struct{}{}
+	f.large++
+	a.fine = a.count == 0
+	a.add(off, v)
+	return true
+}
+
+func (f *frame) appendFine(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(f.fine)))
+	for _, k := range slices.SortedFunc(maps.Keys(f.fine), func(a, b fineSample) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.bits, b.bits))
+	}) {
+		dst = binary.LittleEndian.AppendUint64(dst, k.at)
+		dst = binary.LittleEndian.AppendUint64(dst, k.bits)
+	}
+	return dst
+}
+
+// decodeFine reads what appendFine wrote, after aggs.
+func (f *frame) decodeFine(r *reader) {
+	n := r.count(16)
+	if n == 0 {
+		return
+	}
+	f.fine = make(map[fineSample]struct{}, n)
+	for range n {
+		k := fineSample{r.u64(), r.u64()}
+		i := int(k.at >> 48)
+		if i >= len(f.aggs) || f.aggs[i].count == 0 {
+			r.bad = true
+			return
+		}
+		f.aggs[i].fine = f.aggs[i].count == 1
+		f.fine[k] = struct{}{}
+	}
 }
 
 // sampleKey packs a sample of a frame: series 16 bits, offset 22, a hash of the
@@ -159,78 +230,6 @@ func (f *frame) has(key uint64) bool {
 	return ok
 }
 
-// Core is what the groups of one partition share: the config, memory for frames,
-// scratch space. It is not safe for concurrent use.
-type Core struct {
-	sizes, graces []int64 // ms
-	maxAge        int64
-	maxFuture     int64
-	maxSeries     int
-	maxPerMetric  int
-	maxTotal      int
-	maxSamples    uint32 // of one window of the smallest tier, in one group
-	groupLabels   []string
-	generation    int
-	wants         func(metric string) bool
-
-	total     int   // series of all groups
-	fullUntil int64 // event time, ms, before which there are no new series
-
-	spare     map[int][][]agg     // by length
-	held      int                 // aggs in spare
-	spareVals map[int][][]float64 // of rows, by length
-	heldVals  int                 // values in spareVals
-	folded    []agg               // see frame.aggregated
-
-	index      []int32 // batch series → group series, or an idx… constant
-	fullMetric string  // a metric that has its limit of series; none is forgotten while a batch is applied
-	order      []ordered
-	late       map[lateKey]*agg
-	lates      []lateKey
-	lateSeen   map[lateSample]struct{}
-	dict       []int32 // group pair → builder reference + 1
-	series     []int32 // group series → builder series + 1
-	blob       []byte
-}
-
-// NewCore makes a Core for a valid config. generation becomes part of every
-// window; wants says whether a rule reads a metric, nil for none.
-func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
-	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
-		maxTotal: c.MaxSeriesTotal, maxSamples: uint32(int64(c.MaxRate) * c.Tiers[0].Size.MS() / 1000), groupLabels: c.GroupLabels,
-		generation: generation, wants: wants, spare: map[int][][]agg{}, spareVals: map[int][][]float64{}, late: map[lateKey]*agg{}, lateSeen: map[lateSample]struct{}{}}
-	for _, t := range c.Tiers {
-		co.sizes = append(co.sizes, t.Size.MS())
-		co.graces = append(co.graces, t.Grace.MS())
-	}
-	return co
-}
-
-// maxSpare bounds the memory kept for the next frames: aggs and values for one in
-// sixteen series, at least for a few groups.
-func (co *Core) maxSpare() int { return max(4<<10, co.total/16) }
-
-// newAggs returns n empty aggregates.
-func (co *Core) newAggs(n int) []agg {
-	if l := co.spare[n]; len(l) > 0 {
-		co.spare[n] = l[:len(l)-1]
-		co.held -= n
-		return l[len(l)-1]
-	}
-	return make([]agg, n)
-}
-
-// freeAggs takes aggregates back for newAggs.
-func (co *Core) freeAggs(aggs []agg) {
-	n := len(aggs)
-	if n == 0 || n != cap(aggs) || co.held+n > co.maxSpare() {
-		return
-	}
-	clear(aggs)
-	co.spare[n] = append(co.spare[n], aggs)
-	co.held += n
-}
-
 // rest freezes an open frame of a tier that is merged into rarely.
 func (f *frame) rest(co *Core, t int) {
 	if t > 1 {
@@ -247,7 +246,7 @@ func (f *frame) freeze(co *Core, t int) {
 	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
 	co.freeAggs(f.aggs)
 	f.freeRows(co)
-	f.aggs, f.keys, f.seen, f.over = nil, nil, nil, nil
+	f.aggs, f.keys, f.seen, f.over, f.fine, f.senders = nil, nil, nil, nil, nil, nil
 }
 
 // thaw undoes freeze, for a group of n series, and leaves no rows. The blob is the

@@ -10,5 +10,5 @@ func (g *Group) InheritDelay(co *Core, ms, nowMS int64) {
 	for i := range g.delays {
 		g.delays[i] = ms
 	}
-	g.floor = nowMS - co.maxAge
+	g.learned, g.floor = true, sane(nowMS)-co.maxAge
 }

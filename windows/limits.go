@@ -39,16 +39,25 @@ const (
 	idxUnknown = -1 - iota
 	idxSeriesLimit
 	idxMetricLimit
+	idxBytesLimit
 	idxTotalLimit
-	idxTooNew
+	idxGroupLimit
 	idxCollapsed // and below: an overflow series, see collapse
 )
+
+// refusals are the reasons for which a sample is refused whose series has such an index, by
+// the index without its sign.
+var refusals = [...]Reason{
+	-idxSeriesLimit: SeriesLimit, -idxMetricLimit: MetricLimit, -idxBytesLimit: BytesLimit,
+	-idxTotalLimit: TotalLimit, -idxGroupLimit: GroupLimit,
+}
 
 // Why a sample is counted in an overflow series.
 const (
 	overNamed  = iota // it was sent under that name
 	overSeries        // beyond max_series
 	overMetric        // beyond max_series_per_metric
+	overBytes         // beyond max_group_bytes
 )
 
 // collapse is what stands for overflow series i, and collapsed reads it.
@@ -120,17 +129,17 @@ func (g *Group) indexOverflow(co *Core) {
 // define makes a series that the group does not know and returns its index, or
 // that of the overflow series that it is collapsed into, or why there is neither.
 // timeMS is of its first sample.
-func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS, nowMS int64) int32 {
+func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS int64) int32 {
+	if !g.started && co.groups >= co.maxGroups {
+		return idxGroupLimit
+	}
 	m, why := co.overflowMark(s), int32(overNamed)
 	if refusal := g.over(co, s); refusal != idxUnknown {
 		o := co.overflowOf(s)
 		if slices.Equal(o.Labels, s.Labels) {
 			return refusal
 		}
-		why = overSeries
-		if refusal == idxMetricLimit {
-			why = overMetric
-		}
+		why = collapsedFor[-refusal]
 		s, id, m = o, o.ID(), overflow
 		if i := g.find(id); i >= 0 {
 			return collapse(i, why)
@@ -139,11 +148,11 @@ func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS, nowMS 
 			return refusal
 		}
 	}
-	switch {
-	case timeMS > nowMS+co.maxFuture:
-		return idxTooNew
-	case co.full(timeMS):
+	if co.full(timeMS) {
 		return idxTotalLimit
+	}
+	if !g.grow(co, seriesCost(s)) {
+		return idxBytesLimit
 	}
 	i := g.addSeries(s, id, m|co.wanted(s.Metric))
 	co.total++
@@ -153,6 +162,9 @@ func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS, nowMS 
 	return int32(i)
 }
 
+// collapsedFor is why a sample is collapsed whose series is beyond a limit, by its index without its sign.
+var collapsedFor = [...]int32{-idxSeriesLimit: overSeries, -idxMetricLimit: overMetric, -idxBytesLimit: overBytes}
+
 // over says which limit of the group one more series, s, would exceed; idxUnknown
 // for none.
 func (g *Group) over(co *Core, s schemas.Series) int32 {
@@ -160,6 +172,8 @@ func (g *Group) over(co *Core, s schemas.Series) int32 {
 	switch {
 	case own >= co.maxSeries, len(g.ids) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
 		return idxSeriesLimit
+	case !g.hasNames(co, s):
+		return idxBytesLimit
 	case own < co.maxPerMetric:
 		return idxUnknown
 	case s.Metric != co.fullMetric && g.ofMetric(s.Metric) < co.maxPerMetric:
@@ -222,11 +236,23 @@ func (co *Core) Series() int { return co.total }
 // SetSeries says how many series there are, after groups were thrown away.
 func (co *Core) SetSeries(n int) { co.total = n }
 
+// Groups is how many groups there are that have counted a sample: those that were decoded or
+// fed with this Core, less those that Drop was told of.
+func (co *Core) Groups() int { return co.groups }
+
+// Drop says that a group is no more, or has been replaced.
+func (co *Core) Drop(g *Group) {
+	co.total -= len(g.ids)
+	if g.started {
+		co.groups--
+	}
+}
+
 // addCollapsed adds a sample of the series id to a, the aggregate of its overflow series
 // in a frame of the smallest tier, unless it is there already. What tells a repeat is the
 // sample's own ID: many series may have a sample at one time, and the group does not know them.
-func (f *frame) addCollapsed(a *agg, off uint32, v float64, id schemas.ID) bool {
-	k := schemas.SampleID(id, int64(off), 0, math.Float64bits(v))
+func (f *frame) addCollapsed(a *agg, off uint32, p *ordered, point *schemas.Point, id schemas.ID) bool {
+	k := collapsedID(id, off, point.SubNS, p.v)
 	if _, ok := f.over[k]; ok {
 		return false
 	}
@@ -234,22 +260,39 @@ func (f *frame) addCollapsed(a *agg, off uint32, v float64, id schemas.ID) bool 
 		f.over = map[schemas.ID]struct{}{}
 	}
 	f.over[k] = struct{}{}
-	a.add(off, v)
+	f.large++
+	a.add(off, p.v)
 	return true
 }
 
-// refuse refuses a sample of the series at idx, under the name that it was sent with.
-func (g *Group) refuse(b *schemas.SampleBatch, p schemas.Point, idx int32, reason Reason, r *Result) {
+// collapsedID tells one sample of a collapsed series from the others of its frame.
+func collapsedID(id schemas.ID, off, subNS uint32, v float64) schemas.ID {
+	return schemas.SampleID(id, int64(off), subNS, math.Float64bits(v))
+}
+
+// refuse refuses a point of the series at idx, under the name that it was sent with.
+func (g *Group) refuse(co *Core, b *schemas.SampleBatch, pos uint32, idx int32, reason Reason, r *Result) {
 	if idx >= 0 {
-		r.refuse(g.seriesAt(int(idx)), p, reason, nil)
+		co.refuse(r, g.seriesAt(int(idx)), b, pos, reason, nil)
 		return
 	}
-	s, err := b.Series(int(p.Series))
-	if err != nil { // of an overflow series that is known by its ID alone
+	s, err := b.Series(int(b.Points[pos].Series))
+	switch {
+	case err == nil:
+	case idx <= idxCollapsed: // of an overflow series that is known by its ID alone
 		i, _ := collapsed(idx)
-		s = g.seriesAt(i)
+		s, err = g.seriesAt(i), nil
+	default:
+		s, reason = schemas.Series{}, BadSeries
 	}
-	r.refuse(s, p, reason, nil)
+	co.refuse(r, s, b, pos, reason, err)
+}
+
+// refuse notes that a point was refused.
+func (co *Core) refuse(r *Result, s schemas.Series, b *schemas.SampleBatch, pos uint32, reason Reason, err error) {
+	co.refused = append(co.refused, pos)
+	p := &b.Points[pos]
+	r.Refused = append(r.Refused, Refused{Series: s, TimeMS: p.TimeMS, SubNS: p.SubNS, Value: p.Value, Reason: reason, Err: err})
 }
 
 // countCollapsed counts a sample that was counted in an overflow series.
@@ -262,5 +305,7 @@ func (r *Result) countCollapsed(idx int32) {
 		r.OverSeries++
 	case overMetric:
 		r.OverMetric++
+	case overBytes:
+		r.OverBytes++
 	}
 }

@@ -16,7 +16,8 @@ type Result struct {
 	Replayed   int // samples dropped: their origin was applied before
 	Duplicates int // samples dropped: same series, time and value, or same section
 	OverSeries int // of Applied, samples counted in an overflow series, beyond max_series …
-	OverMetric int // … or beyond max_series_per_metric
+	OverMetric int // … or beyond max_series_per_metric …
+	OverBytes  int // … or beyond max_group_bytes
 
 	builder schemas.WindowBuilder
 }
@@ -34,19 +35,7 @@ func (r *Result) Reset() {
 	clear(r.Refused)
 	r.Values, r.Sets, r.Refused = r.Values[:0], r.Sets[:0], r.Refused[:0]
 	r.Applied, r.Late, r.Closed, r.Revised, r.Partials = 0, 0, 0, 0, 0
-	r.Replayed, r.Duplicates, r.OverSeries, r.OverMetric = 0, 0, 0, 0
-}
-
-func (r *Result) drop(reason Reason, n int) {
-	if reason == Replayed {
-		r.Replayed += n
-	} else {
-		r.Duplicates += n
-	}
-}
-
-func (r *Result) refuse(s schemas.Series, p schemas.Point, reason Reason, err error) {
-	r.Refused = append(r.Refused, Refused{Series: s, TimeMS: p.TimeMS, Value: p.Value, Reason: reason, Err: err})
+	r.Replayed, r.Duplicates, r.OverSeries, r.OverMetric, r.OverBytes = 0, 0, 0, 0, 0
 }
 
 // maxValue is the size, bytes, from which on an emitted value is finished and a new
@@ -218,6 +207,7 @@ func (g *Group) keep(co *Core, to []int, live int) {
 	co.total -= len(g.ids) - live
 	old := *g
 	g.ids, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
+	g.textBytes, g.dictBytes = 0, 0
 	for i, n := range to {
 		if n > 0 {
 			g.addSeries(old.seriesAt(i), old.ids[i], old.marks[i])
@@ -235,6 +225,7 @@ func (g *Group) keep(co *Core, to []int, live int) {
 }
 
 func (f *frame) keep(co *Core, to []int, live int) {
+	f.width = min(f.width, live)
 	if len(f.aggs) > 0 {
 		aggs := co.newAggs(live)
 		for i := range f.aggs {
@@ -258,5 +249,14 @@ func (f *frame) keep(co *Core, to []int, live int) {
 	f.seen = nil
 	for j, k := range f.keys {
 		f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
+	}
+	fine := f.fine
+	f.fine = nil
+	for k := range fine {
+		if f.fine == nil {
+			f.fine = make(map[fineSample]struct{}, len(fine))
+		}
+		k.at = uint64(to[k.at>>48]-1)<<48 | k.at&(1<<48-1)
+		f.fine[k] = struct{}{}
 	}
 }

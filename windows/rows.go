@@ -34,6 +34,7 @@ const maxRows = 256
 // of senders that do otherwise are aggregated at once, and known by their keys.
 func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
 	if r := f.row(co, n, off); r != nil && i < len(r.vals) {
+		f.width = max(f.width, len(r.vals))
 		bits := math.Float64bits(v)
 		switch math.Float64bits(r.vals[i]) {
 		case bits:
@@ -61,10 +62,7 @@ func (f *frame) row(co *Core, n int, off uint32) *row {
 	case k > 0 && f.rows[k-1].off == off:
 		return &f.rows[k-1]
 	case off < f.next:
-		if i, ok := slices.BinarySearchFunc(f.rows, off, func(r row, off uint32) int { return cmp.Compare(r.off, off) }); ok {
-			return &f.rows[i]
-		}
-		return nil
+		return f.rowAt(off)
 	case f.flat:
 		return nil
 	}
@@ -81,6 +79,14 @@ func (f *frame) row(co *Core, n int, off uint32) *row {
 	}
 	f.rows = append(f.rows, row{off: off, vals: co.newVals(n)})
 	return &f.rows[k]
+}
+
+// rowAt returns the row at off, or nil.
+func (f *frame) rowAt(off uint32) *row {
+	if i, ok := slices.BinarySearchFunc(f.rows, off, func(r row, off uint32) int { return cmp.Compare(r.off, off) }); ok {
+		return &f.rows[i]
+	}
+	return nil
 }
 
 // aggregated returns the aggregates of the frame, of a group of n series. They are
@@ -121,7 +127,7 @@ func (f *frame) flatten(co *Core, n int) {
 	aggs := co.newAggs(n)
 	f.foldInto(aggs)
 	for i := range f.aggs {
-		if c := &f.aggs[i]; c.count == 1 && aggs[i].count > 1 {
+		if c := &f.aggs[i]; c.count == 1 && !c.fine && aggs[i].count > 1 {
 			f.keys = append(f.keys, sampleKey(i, c.firstOff, c.first))
 		}
 	}

@@ -7,13 +7,15 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 	"unique"
 
 	"weir/schemas"
 )
 
-// Version 3 has no hashes of series, and IDs where 2 had 64-bit hashes of sections and of
-// samples: those are not known in it.
+// Version 3 has no hashes of series, IDs where 2 had 64-bit hashes of sections and of samples
+// (those are not taken over), sections that were refused in part, samples with times within a
+// ms, and who sent them.
 const stateVersion = 3
 
 // ErrState is wrapped by DecodeGroup when a state does not decode, and
@@ -30,13 +32,17 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	for _, s := range co.sizes {
 		dst = binary.AppendUvarint(dst, uint64(s))
 	}
-	if !g.started {
-		dst = append(dst, 0)
-	} else {
-		dst = append(dst, 1)
+	flags := byte(0)
+	if g.started {
+		flags |= 1
 	}
+	if g.learned {
+		flags |= 2
+	}
+	dst = append(dst, flags)
 	dst = binary.AppendVarint(dst, g.newest)
 	dst = binary.AppendVarint(dst, g.clock-g.newest)
+	dst = binary.AppendVarint(dst, g.newest-g.onTime) // may wrap, and back
 	dst = binary.AppendVarint(dst, g.floor)
 	estimated := byte(0)
 	if g.estimated {
@@ -48,6 +54,10 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	}
 	for _, d := range g.recent {
 		dst = appendID(dst, d)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(g.partial)))
+	for i := range g.partial {
+		dst = g.partial[i].appendTo(dst)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(g.origins)))
 	for _, m := range g.origins {
@@ -92,6 +102,7 @@ func (f *frame) appendTo(dst []byte, t int, size int64) []byte {
 	if body == nil {
 		body = f.appendBody(nil, t)
 	}
+	dst = binary.AppendUvarint(dst, uint64(f.width))
 	if !f.closed {
 		return append(append(dst, 0), body...)
 	}
@@ -112,12 +123,18 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 	for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
 		dst = appendID(dst, k)
 	}
+	dst = f.appendFine(dst)
+	dst = binary.AppendUvarint(dst, uint64(len(f.senders)))
+	for _, s := range f.senders {
+		dst = binary.LittleEndian.AppendUint64(dst, s.sender)
+		dst = binary.AppendUvarint(dst, uint64(s.samples))
+	}
 	return f.appendRows(dst)
 }
 
 // maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's
-// size a group has five, and more while it is held back.
-const maxFrames = maxHold/1000 + 64
+// size a group has five, more while it is held back, and those ahead of the clock.
+const maxFrames = maxHold/1000 + int(maxAhead/time.Second) + 64
 
 // DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
@@ -134,9 +151,16 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		return nil, fmt.Errorf("%w: %v ms, the config has %v ms", ErrTiers, sizes, co.sizes)
 	}
 	g := NewGroup(co)
-	g.started = r.byte() == 1
+	flags := r.byte()
+	g.started, g.learned = flags&1 == 1, flags&3 != 0
 	g.newest = r.varint()
 	g.clock = g.newest + r.varint()
+	if r.version >= 3 {
+		g.learned = flags&2 == 2
+		g.onTime = g.newest - r.varint()
+	} else if g.started {
+		g.onTime = g.newest
+	}
 	g.floor = r.varint()
 	g.delayAt, g.recentN, g.estimated = r.byte()%delaysKept, r.byte()%recentDigests, r.byte() == 1
 	for i := range g.delays {
@@ -146,6 +170,9 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		if g.recent[i] = r.id(); r.version < 3 {
 			g.recent[i] = schemas.ID{}
 		}
+	}
+	if r.version >= 3 {
+		g.decodePartial(r)
 	}
 	for n := r.count(12); n > 0; n-- {
 		m := originMark{epoch: r.u64(), partition: int32(r.uvarint()), offset: int64(r.uvarint())}
@@ -158,6 +185,7 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		l := schemas.Label{Name: r.text(), Value: r.text()}
 		over = over || l.Value == Overflow
 		g.dict = append(g.dict, unique.Make(l))
+		g.dictBytes += pairBytes(l)
 	}
 	if err := g.decodeSeries(co, r); err != nil {
 		return nil, err
@@ -188,6 +216,9 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		return nil, fmt.Errorf("group state of %d bytes: %w", len(state), ErrState)
 	}
 	co.total += len(g.ids)
+	if g.started {
+		co.groups++
+	}
 	return g, nil
 }
 
@@ -218,7 +249,9 @@ func (g *Group) decodeSeries(co *Core, r *reader) error {
 		}
 		g.ends = append(g.ends, uint32(len(g.refs)))
 		g.marks = append(g.marks, co.wanted(g.dict[metric].Value().Value))
-		g.ids = append(g.ids, g.seriesAt(i).ID())
+		s := g.seriesAt(i)
+		g.ids = append(g.ids, s.ID())
+		g.textBytes += textBytes(s)
 	}
 	g.refs = slices.Clip(g.refs)
 	g.reindex()
@@ -232,7 +265,14 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 		r.bad = true
 		return nil
 	}
-	f := &frame{start: idx * co.sizes[t], closed: r.byte() == 1}
+	f := &frame{start: idx * co.sizes[t], width: len(g.ids)}
+	if r.version >= 3 {
+		if f.width = int(min(r.uvarint(), maxSeriesCap)); f.width > len(g.ids) {
+			r.bad = true
+			return nil
+		}
+	}
+	f.closed = r.byte() == 1
 	if !f.closed {
 		f.decodeBody(co, r, t, len(g.ids))
 		f.rest(co, t)
@@ -252,7 +292,7 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 // decodeBody reads what appendBody wrote, for a group of n series.
 func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 	f.aggs, f.rows, f.flat = nil, nil, t > 0
-	f.samples, f.next = 0, 0
+	f.samples, f.next, f.large = 0, 0, 0
 	f.readAggs(co, r, n)
 	if t > 0 || r.bad {
 		return
@@ -273,5 +313,10 @@ func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 			f.over = nil
 		}
 	}
+	if r.version >= 3 {
+		f.decodeFine(r)
+		f.decodeSenders(r)
+	}
+	f.large = len(f.fine) + len(f.over)
 	f.decodeRows(co, r, n)
 }

@@ -10,9 +10,19 @@ import (
 	"weir/windows"
 )
 
-// rememberedSections is how many sections of a group are known when they are repeated
+// rememberedSections is how many sections of a group are known when they are repeated, and
+// rememberedPartly of how many more, of which some samples were refused, the others are
 // (windows/doc.go).
-const rememberedSections = 32
+const (
+	rememberedSections = 32
+	rememberedPartly   = 8
+)
+
+// remembered is a section that was applied.
+type remembered struct {
+	samples []schemas.Sample
+	refused map[point]bool // of them
+}
 
 // delivery is what the samples topic holds, seen without any state: which samples are to be
 // counted, in the order of arrival, and how many are not.
@@ -30,8 +40,8 @@ type occurrence struct {
 	record record
 }
 
-// fresh are the samples of one record that are not in a section that came before, or
-// repeats one of the last.
+// fresh are the samples of one record that are not in a section that came before, and were
+// not counted in one of the last of the same samples.
 type fresh struct {
 	record  *kgo.Record
 	gen     int
@@ -40,36 +50,80 @@ type fresh struct {
 }
 
 // freshOf lists them, in the order of each partition, and notes all samples in d.
-func (w *World) freshOf(d *delivery) (out []fresh) {
+func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 	type group struct {
 		gen int
 		key string
 	}
-	seen, recent := map[sectionID]bool{}, map[group][][]schemas.Sample{}
+	seen := map[group]map[int32]sectionID{} // the last of each partition
+	recent, partly := map[group][]remembered{}, map[group][]remembered{}
+	counting := map[group]bool{} // something of the group was counted, so it is kept
+	in, perhaps := map[group]*kgo.Record{}, map[group]map[int32]sectionID{}
+	last := func(list []remembered, m remembered, most int) []remembered {
+		list = append(list, m)
+		return list[max(0, len(list)-most):]
+	}
 	w.eachSection(func(id sectionID, r *kgo.Record, samples []schemas.Sample) {
 		d.total += len(samples)
 		for i := range samples {
 			d.has[occurrence{pointOf(&samples[i]), recordOf(r)}]++
 		}
-		if seen[id] {
-			return
-		}
-		seen[id] = true
 		g := group{id.gen, id.group}
-		if slices.ContainsFunc(recent[g], func(old []schemas.Sample) bool {
-			return slices.EqualFunc(old, samples, func(a, b schemas.Sample) bool { return pointOf(&a) == pointOf(&b) })
-		}) {
+		if in[g] != r && !counting[g] {
+			// A group of which nothing was counted is forgotten after each record, unless it had
+			// inherited the delay of the generation before.
+			if perhaps[g] == nil {
+				perhaps[g] = map[int32]sectionID{}
+			}
+			for p, last := range seen[g] {
+				if old, ok := perhaps[g][p]; id.gen > 0 && (!ok || old.before(last)) {
+					perhaps[g][p] = last
+				}
+			}
+			seen[g] = map[int32]sectionID{}
+		}
+		in[g] = r
+		if last, ok := seen[g][id.partition]; ok && !last.before(id) {
 			return
 		}
-		recent[g] = append(recent[g], samples)
-		if n := len(recent[g]); n > rememberedSections {
-			recent[g] = recent[g][n-rememberedSections:]
+		seen[g][id.partition] = id
+		if last, ok := perhaps[g][id.partition]; ok && !last.before(id) {
+			for i := range samples {
+				d.uncertain[pointOf(&samples[i])] = samples[i].Series
+			}
+			return
+		}
+		same := func(old remembered) bool {
+			return slices.EqualFunc(old.samples, samples, func(a, b schemas.Sample) bool { return pointOf(&a) == pointOf(&b) })
+		}
+		all := remembered{samples: samples, refused: map[point]bool{}}
+		if i := slices.IndexFunc(partly[g], same); i >= 0 {
+			before := partly[g][i].refused
+			partly[g] = slices.Delete(partly[g], i, i+1)
+			samples = slices.DeleteFunc(slices.Clone(samples), func(s schemas.Sample) bool { return !before[pointOf(&s)] })
+		} else if slices.ContainsFunc(recent[g], same) {
+			return
+		}
+		for i := range samples {
+			for _, reason := range reasons {
+				if p := pointOf(&samples[i]); refused[letter{p, string(reason), recordOf(r)}] > 0 {
+					all.refused[p] = true
+				}
+			}
+		}
+		left := slices.ContainsFunc(all.samples, func(s schemas.Sample) bool { return !all.refused[pointOf(&s)] })
+		counting[g] = counting[g] || left
+		switch {
+		case len(all.refused) == 0:
+			recent[g] = last(recent[g], all, rememberedSections)
+		case left:
+			partly[g] = last(partly[g], all, rememberedPartly)
 		}
 		if n := len(out); n == 0 || out[n-1].record != r {
 			out = append(out, fresh{record: r, gen: id.gen, group: id.group})
 		}
-		last := &out[len(out)-1]
-		last.samples = append(last.samples, samples...)
+		f := &out[len(out)-1]
+		f.samples = append(f.samples, samples...)
 	})
 	return out
 }
@@ -78,7 +132,7 @@ func (w *World) freshOf(d *delivery) (out []fresh) {
 // reasons.
 func (w *World) delivered(refused map[letter]int, had places) *delivery {
 	d := &delivery{has: map[occurrence]int{}, series: map[string]schemas.Series{}, uncertain: map[point]schemas.Series{}}
-	records := w.freshOf(d)
+	records := w.freshOf(d, refused)
 	ticked := w.tickedBefore()
 	counted := map[point]bool{}
 	newest := map[int]map[string]int64{0: {}, 1: {}} // event time by generation and group, ms
@@ -120,7 +174,7 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 }
 
 // reasons are why samples may be refused.
-var reasons = []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.RateLimit}
+var reasons = []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.GroupLimit, windows.BytesLimit, windows.RateLimit}
 
 // known says that a repeat of a sample is known as one, whatever else came: its window
 // of the smallest tier was open or the last to close when the group's clock was at most

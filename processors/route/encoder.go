@@ -10,6 +10,7 @@ import (
 	"weir/schemas"
 	"weir/schemas/consume"
 	"weir/schemas/formats"
+	"weir/schemas/topics"
 )
 
 const (
@@ -141,7 +142,7 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 		return nil
 	}
 	// The record's time, so that a line without one means the same whenever it is read.
-	e.sender = schemas.SenderOf([]byte(header(r, schemas.SenderHeader)))
+	e.sender = schemas.SenderOf([]byte(header(r, topics.HeaderSender)))
 	e.dec.Reset(contentType, r.Value, r.Timestamp.UnixMilli())
 	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
 	good, skipped, unknown := 0, 0, 0

@@ -220,6 +220,8 @@ const beyond = {
   metric_limit: 'beyond max_series_per_metric',
   total_limit: 'beyond max_series_total',
   rate_limit: 'beyond max_rate',
+  group_limit: 'beyond max_groups',
+  bytes_limit: 'beyond max_group_bytes',
   future: 'from the future',
   too_old: 'beyond max_age',
   bad_series: 'of a series that cannot be read',

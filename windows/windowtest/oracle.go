@@ -26,12 +26,13 @@ type key struct {
 // Oracle returns every window of every tier that the samples belong to, sorted by
 // tier, series text and start, with Part and Revision 0. The order of samples is
 // the order of arrival: of several samples at the first (last) event time of a
-// window, First (Last) is the one that arrived first (last). The same series, time
-// and value counts once, however often it arrives.
+// window, First (Last) is the one that arrived first (last). The same series, time, to the ns,
+// and value counts once, however often it arrives; 0 and -0 are one value, and windows hold 0.
 func Oracle(samples []schemas.Sample, tiersMS ...int64) []schemas.Window {
 	type point struct {
 		series string
 		timeMS int64
+		subNS  uint32
 		bits   uint64
 	}
 	seen := map[point]bool{}
@@ -39,7 +40,10 @@ func Oracle(samples []schemas.Sample, tiersMS ...int64) []schemas.Window {
 	sums := map[key]*big.Float{}
 	for _, s := range samples {
 		name := s.Series.String()
-		p := point{name, s.TimeMS, math.Float64bits(s.Value)}
+		if s.Value == 0 {
+			s.Value = 0
+		}
+		p := point{name, s.TimeMS, s.SubNS, math.Float64bits(s.Value)}
 		if seen[p] {
 			continue
 		}

@@ -1,0 +1,72 @@
+package windows
+
+// maxSenders bounds the senders of a window that are told apart, beside those that nobody
+// names: each of them has a share of what is kept for those that others leave nothing.
+const maxSenders = 15
+
+// senderCount is how many samples of a sender a frame of the smallest tier has counted.
+type senderCount struct {
+	sender  uint64
+	samples uint32
+}
+
+// room is how many samples more of a sender the frame of the smallest tier may count.
+// What max_rate allows is there for whoever comes first, but no sender can use up all: who
+// has had less than a share of it, one in sixteen, may go on up to that share. So a window
+// holds twice what max_rate allows at most, and that only if many send.
+func (f *frame) room(co *Core, sender uint64) int {
+	left := max(0, co.maxSamples-int(f.samples))
+	if left >= co.maxReserve {
+		return left
+	}
+	own := int(f.samples)
+	for i := range f.senders {
+		s := &f.senders[i]
+		if s.sender == sender {
+			return max(left, co.maxReserve-int(s.samples))
+		}
+		own -= int(s.samples)
+	}
+	switch {
+	case sender == 0:
+		return max(left, co.maxReserve-own)
+	case len(f.senders) < maxSenders:
+		return max(left, co.maxReserve)
+	}
+	return left
+}
+
+// decodeSenders reads the senders of a frame's encoding.
+func (f *frame) decodeSenders(r *reader) {
+	n := r.count(9)
+	if n > maxSenders {
+		r.bad = true
+		return
+	}
+	f.senders = nil
+	for range n {
+		s := senderCount{r.u64(), uint32(r.uvarint())}
+		if s.sender == 0 || s.samples == 0 {
+			r.bad = true
+			return
+		}
+		f.senders = append(f.senders, s)
+	}
+}
+
+// count notes that n samples more of a sender were counted.
+func (f *frame) count(sender uint64, n int) {
+	f.samples += uint32(n)
+	if sender == 0 || n == 0 {
+		return
+	}
+	for i := range f.senders {
+		if f.senders[i].sender == sender {
+			f.senders[i].samples += uint32(n)
+			return
+		}
+	}
+	if len(f.senders) < maxSenders {
+		f.senders = append(f.senders, senderCount{sender, uint32(n)})
+	}
+}
