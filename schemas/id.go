@@ -53,3 +53,7 @@ func SenderOf(text []byte) uint64 {
 	}
 	return max(1, idOf(text).Lo)
 }
+
+// SenderHeader is the header of a record of metrics that names who sent it: what the door
+// through which it came knows of its client, and not what the samples say of themselves.
+const SenderHeader = "weir.sender"

@@ -157,8 +157,7 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 }
 
 // note counts the groups that hold a window, or something that rules wait for: a
-// generation without any has drained. A group that is read anew in a rebalance may be
-// counted twice until the processor starts again.
+// generation without any has drained. Forget takes back what it counted.
 func (loc *local) note(g *group) {
 	busy := g.windows.DueMS() != 0 || g.rules.DueMS() != 0
 	if busy == g.busy {

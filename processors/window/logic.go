@@ -109,6 +109,21 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 	return g, nil
 }
 
+// Forget implements writeback.Forgetter.
+func (l *logic) Forget(p *writeback.Part[group], g *group) {
+	loc := p.Local.(*local)
+	loc.core.Drop(g.windows)
+	if g.busy {
+		loc.open.Add(-1)
+	}
+}
+
+// Untouched implements writeback.Forgetter: of a source of which nothing was ever counted
+// nothing is kept.
+func (l *logic) Untouched(g *group) bool {
+	return g.fresh() && g.lostMS == 0 && g.passed == passed{}
+}
+
 func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
 	loc := p.Local.(*local)
 	defer loc.note(e.V)
@@ -128,7 +143,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 	loc.count.Add(int64(len(loc.batch.Points)))
 	e.V.samples += uint32(len(loc.batch.Points))
 	loc.watch.records++
-	if loc.res.OverSeries+loc.res.OverMetric > 0 {
+	if loc.res.OverSeries+loc.res.OverMetric+loc.res.OverBytes > 0 {
 		l.collapsed(loc, e, r.TimeMS)
 	}
 	if len(loc.res.Refused) > 0 {
@@ -143,7 +158,7 @@ func (l *logic) collapsed(loc *local, e *writeback.Entry[group], nowMS int64) {
 	for _, c := range []struct {
 		reason windows.Reason
 		n      int
-	}{{windows.SeriesLimit, loc.res.OverSeries}, {windows.MetricLimit, loc.res.OverMetric}} {
+	}{{windows.SeriesLimit, loc.res.OverSeries}, {windows.MetricLimit, loc.res.OverMetric}, {windows.BytesLimit, loc.res.OverBytes}} {
 		if c.n > 0 {
 			l.overflow.WithLabelValues(string(c.reason)).Add(float64(c.n))
 			loc.watch.collapsed(e, c.reason, c.n, nowMS)
@@ -165,6 +180,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
+		loc.core.Drop(e.V.windows)
 		e.V.windows, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), passed{}, 0
 	}
 	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
@@ -249,7 +265,7 @@ func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offs
 	by := map[windows.Reason][]schemas.Sample{}
 	for _, r := range refused {
 		l.samples.WithLabelValues(string(r.Reason)).Inc()
-		by[r.Reason] = append(by[r.Reason], schemas.Sample{Series: r.Series, TimeMS: r.TimeMS, Value: r.Value})
+		by[r.Reason] = append(by[r.Reason], schemas.Sample{Series: r.Series, TimeMS: r.TimeMS, SubNS: r.SubNS, Value: r.Value})
 	}
 	for reason, samples := range by {
 		for _, letter := range deadletter.OfSamples(l.source(p, e.Key, offset, nil), "window", string(reason), nil, samples) {

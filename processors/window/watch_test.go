@@ -22,6 +22,12 @@ import (
 type spy struct {
 	*logic
 	opened []*local
+	part   *writeback.Part[group] // of the last record
+}
+
+func (s *spy) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+	s.part = p
+	s.logic.Apply(p, e, r)
 }
 
 func (s *spy) Open(p *writeback.Part[group]) any {
@@ -39,6 +45,7 @@ type bench struct {
 	offset  int64
 	nowMS   int64
 	letters []*kgo.Record
+	table   []*kgo.Record // the changelog
 	metrics *prometheus.Registry
 }
 
@@ -52,6 +59,10 @@ func newBench(t *testing.T, cfg windows.Config) *bench {
 	b.driven = writeback.Drive(b.p.options(), b.spy, writeback.Host{Local: writeback.NewLocal(), Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 		if r.Topic == topics.DeadLetter {
 			b.letters = append(b.letters, r)
+		}
+		if r.Topic == topics.WindowTable {
+			r.Offset = int64(len(b.table))
+			b.table = append(b.table, r)
 		}
 		done(r, nil)
 	}})

@@ -58,6 +58,7 @@ func New(cfg Config, d Deps) *Processor {
 	}
 	share := d.Windows
 	share.MaxSeriesTotal = (share.MaxSeriesTotal + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
+	share.MaxGroups = (share.MaxGroups + int(d.Generation.Shards) - 1) / int(d.Generation.Shards)
 	l := &logic{windows: share, log: d.Log, letters: d.Letters, gen: d.Generation.Gen, next: d.next(),
 		samples: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_samples_total",
 			Help: "Samples by what became of them." + again}, []string{"result"}),

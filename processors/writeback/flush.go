@@ -71,8 +71,7 @@ func (p *Part[T]) flush(e *Entry[T]) {
 	// A key is forgotten only when no record that it has applied can be replayed.
 	gone := p.eng.logic.Gone(e.V)
 	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
-		delete(p.live, e.Key)
-		p.keys.Store(int64(len(p.live)))
+		p.drop(e)
 		p.delete(e.Key, e.writers)
 		return
 	}

@@ -105,6 +105,7 @@ func (e *Engine[T]) Warning() string {
 // park throws away the value of an entry that cannot be written.
 func (p *Part[T]) park(e *Entry[T], err error) {
 	p.eng.harm("parked", e.Key, err)
+	p.forget(e.V)
 	e.V = p.eng.logic.New(p, e.Key)
 	e.lostMS = max(p.atMS, 1)
 	e.due = 0

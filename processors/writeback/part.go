@@ -163,7 +163,9 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 		p.touch(e)
 		p.atMS = max(p.atMS, ctx.Timestamp().UnixMilli())
 		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: ctx.Timestamp().UnixMilli()})
-		p.register(e)
+		if !p.dropUntouched(e) {
+			p.register(e)
+		}
 	}
 	p.next.Store(off + 1)
 	if id := p.wanted.Load(); id != 0 && p.flushAll() {

@@ -107,14 +107,13 @@ func (f *found) add(w writer, v []byte) {
 // decodeAgain reads anew what a key has, of its writers as far as they are known and more.
 func (p *Part[T]) decodeAgain(key string, more []writer) error {
 	if old := p.live[key]; old != nil {
-		old.due = 0 // what stands of it in the heap is void, as in the dirty list
+		p.drop(old)
 		for _, w := range old.writers {
 			if !slices.Contains(more, w) {
 				more = append(more, w)
 			}
 		}
 	}
-	delete(p.live, key)
 	f := found{key: key}
 	for _, w := range more {
 		v, err := p.Storage.Get(string(tableKey(key, w)))

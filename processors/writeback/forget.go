@@ -1,0 +1,44 @@
+package writeback
+
+// Forgetter is a Logic that counts its values, and has some that need not be kept at all.
+type Forgetter[T any] interface {
+	// Forget is called when a value that New or Decode made is no more: it was deleted or
+	// lost, or is about to be read anew.
+	Forget(p *Part[T], v *T)
+	// Untouched says that no record has changed the value: one that New makes does the same
+	// with the next record, and with this one when it is read again. Such a value is forgotten
+	// at once, and leaves nothing in the table.
+	Untouched(v *T) bool
+}
+
+// drop forgets the live entry.
+func (p *Part[T]) drop(e *Entry[T]) {
+	delete(p.live, e.Key)
+	p.keys.Store(int64(len(p.live)))
+	e.due = 0 // what stands of it in the heap is void, as in the dirty list
+	p.forget(e.V)
+}
+
+// forget tells Logic that a value is no more.
+func (p *Part[T]) forget(v *T) {
+	if f, ok := p.eng.logic.(Forgetter[T]); ok {
+		f.Forget(p, v)
+	}
+}
+
+// dropUntouched forgets the entry if a record has just changed nothing. What it emitted is
+// acknowledged before the record's offset is committed, so it need not be remembered.
+func (p *Part[T]) dropUntouched(e *Entry[T]) bool {
+	f, ok := p.eng.logic.(Forgetter[T])
+	if !ok || len(e.writers) > 0 || e.lostMS > 0 || !f.Untouched(e.V) { // there is something in the table
+		return false
+	}
+	p.drop(e)
+	e.V = nil // the dirty list, at most, knows the entry until it is flushed
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.dirty); n > 0 && p.dirty[n-1] == e {
+		p.dirty = p.dirty[:n-1]
+	}
+	return true
+}
