@@ -158,7 +158,7 @@ func (a *Agent) sendAll(ctx context.Context) {
 // longer each time, and never so long that a gateway that is back waits for its agents.
 const (
 	firstBackoff, maxBackoff = time.Second, 5 * time.Second
-	maxRetryAfter            = 5 * time.Minute
+	maxRetryAfter            = time.Minute
 )
 
 // pause is the wait after err, which is drawn so that agents do not come back all at once.

@@ -3,6 +3,8 @@ package collect
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -253,6 +255,80 @@ func TestGatewaySenderErrors(t *testing.T) {
 		if _, err := NewGatewaySender(bad); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// TestOtherAnswersLoseNothing: what does not say that samples are safe is tried again, and what a strange
+// gateway says is believed within bounds.
+func TestOtherAnswersLoseNothing(t *testing.T) {
+	status, location, text := 0, "", ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			t.Errorf("a redirect was followed")
+		}
+		if location != "" {
+			w.Header().Set("Location", location)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text) // the client's to notice
+	}))
+	defer server.Close()
+	sender, err := NewGatewaySender(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := sender.As(Login{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*GatewaySender{sender, login} {
+		for _, status = range []int{301, 302, 303, 307, 308} {
+			location = server.URL + "/login"
+			if err := s.Send(t.Context(), samplesOf(1, 2)); err == nil || errors.As(err, new(*RefusedError)) || !strings.Contains(err.Error(), "/login") {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
+		location = ""
+		for _, status = range []int{200, 201, 202, 401, 403, 405, 408, 500, 502} {
+			if err := s.Send(t.Context(), samplesOf(1, 2)); err == nil || errors.As(err, new(*RefusedError)) {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
+	}
+	status = 400
+	for _, c := range []struct {
+		text    string
+		refused int
+	}{{`{"accepted":1000000}`, 0}, {`{"accepted":-5}`, 2}, {`{"accepted":1}`, 1}, {`<html>`, 2}, {``, 2}, {`{"accepted":1,"message":"` + strings.Repeat("x", 100_000) + `"}`, 1}} {
+		text = c.text
+		var refused *RefusedError
+		if err := sender.Send(t.Context(), samplesOf(1, 2)); !errors.As(err, &refused) || refused.Refused != c.refused {
+			t.Errorf("%.40s: %v, want %d refused", c.text, err, c.refused)
+		}
+	}
+}
+
+// TestTooLongReadingsAreSplit: a gateway with a low max_body_bytes gets all but what is too long alone.
+func TestTooLongReadingsAreSplit(t *testing.T) {
+	cfg := Default()
+	cfg.MaxBodyBytes = 1024
+	b := newBed(t, cfg)
+	sender, err := NewGatewaySender(b.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var samples []schemas.Sample
+	for i := range 100 {
+		samples = append(samples, schemas.Sample{Series: schemas.Series{Metric: "m", Labels: schemas.Labels{{Name: "i", Value: fmt.Sprint(i)}}}, TimeMS: 1, Value: 1})
+	}
+	samples[50].Series.Metric = strings.Repeat("m", 2000)
+	err = sender.Send(t.Context(), samples)
+	var refused *RefusedError
+	if !errors.As(err, &refused) || refused.Refused != 1 {
+		t.Fatalf("%v, want one refused", err)
+	}
+	if got := counted(t, b.reg, "weir_collect_gateway_samples_total", ""); got != 99 {
+		t.Errorf("%v samples were taken, want 99", got)
 	}
 }
 

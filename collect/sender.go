@@ -74,7 +74,7 @@ func NewGatewaySender(base string) (*GatewaySender, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("gateway %q: must be http://host:port or https://host:port", u.Redacted())
 	}
-	return &GatewaySender{url: u.JoinPath("/api/v1/samples").String(), client: &http.Client{Timeout: httpTimeout}}, nil
+	return &GatewaySender{url: u.JoinPath("/api/v1/samples").String(), client: &http.Client{Timeout: httpTimeout, CheckRedirect: stay}}, nil
 }
 
 // As has the sender log in. The error is Login.Client's.
@@ -83,12 +83,44 @@ func (g *GatewaySender) As(l Login) (*GatewaySender, error) {
 	if err != nil {
 		return nil, err
 	}
+	client.CheckRedirect = stay
 	return &GatewaySender{url: g.url, client: client, login: l}, nil
 }
 
-// Send posts the samples in one body. 400 and 413 are a *RefusedError; an answer
-// with a Retry-After is a *LaterError.
+// stay follows no redirect.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Send posts the samples in one body, or, when that is too long for the gateway (413), in two
+// of half the length, and so on. 400, and 413 of a single sample, are a *RefusedError; an answer
+// with a Retry-After is a *LaterError. A redirect is an error that names its target: to
+// follow one would turn the POST into a GET, whose answer says nothing of the samples.
 func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) error {
+	err := g.post(ctx, samples)
+	if n := len(samples); errors.Is(err, errTooLarge) && n > 1 {
+		first, second := g.Send(ctx, samples[:n/2]), error(nil)
+		var one, other *RefusedError
+		if first != nil && !errors.As(first, &one) {
+			return first // and all of it again: who had the first part knows it for a repeat
+		}
+		if second = g.Send(ctx, samples[n/2:]); second != nil && !errors.As(second, &other) {
+			return second
+		}
+		switch {
+		case one != nil && other != nil:
+			return &RefusedError{one.Refused + other.Refused, one.Err}
+		case one != nil:
+			return one
+		}
+		return second
+	}
+	return err
+}
+
+// maxAnswerBytes bounds what is read of an answer: the gateway's longest is shorter.
+const maxAnswerBytes = 256 << 10
+
+// post makes one request. The error wraps errTooLarge for 413.
+func (g *GatewaySender) post(ctx context.Context, samples []schemas.Sample) error {
 	body := []byte{'['}
 	for i := range samples {
 		if i > 0 {
@@ -109,18 +141,25 @@ func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) erro
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode/100 == 2 {
+	if resp.StatusCode == http.StatusNoContent {
 		return nil
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	err = errors.Join(fmt.Errorf("gateway: %s: %.200q", resp.Status, text), err)
 	switch resp.StatusCode {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest:
 		var answer refusal
 		if json.Unmarshal(text, &answer) != nil {
 			answer.Accepted = 0 // no gateway of ours
 		}
-		return &RefusedError{len(samples) - answer.Accepted, err}
+		return &RefusedError{len(samples) - max(0, min(answer.Accepted, len(samples))), err}
+	case http.StatusRequestEntityTooLarge:
+		return &RefusedError{len(samples), fmt.Errorf("%w: %w", errTooLarge, err)}
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return fmt.Errorf("gateway: %s to %.200q: give that address", resp.Status, resp.Header.Get("Location"))
+	}
+	if resp.StatusCode/100 == 2 {
+		return fmt.Errorf("no gateway of weir, which answers 204: %w", err)
 	}
 	if after, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		return &LaterError{after, err}
