@@ -124,6 +124,7 @@ func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	})
+	p.health.warn("alert", a.Warning)
 	p.recovery.of("alert", a.Recovery)
 	run := func(ctx context.Context) error {
 		defer lag.followClocks(ctx)()

@@ -76,6 +76,14 @@ func (p *Processor) Waiting() string {
 	return "starting"
 }
 
+// Warning says which alerts' state was lost (writeback.Engine.Warning), or is "".
+func (p *Processor) Warning() string {
+	if e := p.engine.Load(); e != nil {
+		return e.Warning()
+	}
+	return ""
+}
+
 // Recovery is how far the partitions of this process have recovered.
 func (p *Processor) Recovery() writeback.Recovery {
 	if e := p.engine.Load(); e != nil {

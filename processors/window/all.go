@@ -60,21 +60,29 @@ func (a *All) Waiting() string {
 	return ""
 }
 
-// Warning says what somebody altered by hand that weir gets along with, in words, or "".
+// Warning says what somebody altered by hand that weir gets along with, and whose state was
+// lost (writeback.Engine.Warning), in words, or "".
 func (a *All) Warning() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var altered []string
+	var altered, harmed []string
 	for _, m := range a.running {
-		if e := m.engine.Load(); e != nil && e.Altered() != "" {
+		e := m.engine.Load()
+		if e == nil {
+			continue
+		}
+		if e.Altered() != "" {
 			altered = append(altered, e.Altered())
 		}
+		if w := e.Warning(); w != "" {
+			harmed = append(harmed, w)
+		}
 	}
-	if len(altered) == 0 {
-		return ""
+	if len(altered) > 0 {
+		slices.Sort(altered)
+		harmed = append(harmed, strings.Join(altered, "; ")+": those that were added stay empty; to have more shards, run weir reshard --shards N")
 	}
-	slices.Sort(altered)
-	return strings.Join(altered, "; ") + ": those that were added stay empty; to have more shards, run weir reshard --shards N"
+	return strings.Join(harmed, "; ")
 }
 
 // Recovery is Processor.Recovery of all generations together.

@@ -131,6 +131,11 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 		}
 		return c
 	}
+	if s := opts.Store; s != nil {
+		_ = opts.Registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weir_writeback_stores_rebuilt_total",
+			Help: "How often the local copy of the tables was broken, and was thrown away to be rebuilt from the changelogs."},
+			func() float64 { return float64(s.rebuilt.Load()) })) // the other processor has registered it, perhaps
+	}
 	run, fail := context.WithCancelCause(context.Background())
 	return &Engine[T]{newWriter: newWriter, nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),

@@ -408,3 +408,54 @@ func TestLettersAreNoState(t *testing.T) {
 		t.Errorf("sent to %s", (*sent)[0].Topic)
 	}
 }
+
+// TestStoreBreaks: an engine whose local store breaks ends, and the next one rebuilds it.
+func TestStoreBreaks(t *testing.T) {
+	b := sizedBed(t, maxValueBytes)
+	m := b.startSmall(t.TempDir(), newFat())
+	sent := b.number("small-in", "a", 3)
+	b.until("committed", func() bool { return b.committed("small") >= sent })
+	m.store.files.breaks(errors.New("checksum mismatch"))
+	sent = b.number("small-in", "a", 4)
+	if err := <-m.done; !errors.Is(err, ErrBroken) {
+		t.Fatalf("ended with %v", err)
+	}
+	next := &member{store: m.store, done: make(chan error, 1)}
+	next.eng = New(m.eng.opts, newFat())
+	ctx, cancel := context.WithCancel(context.Background())
+	next.stop = cancel
+	go func() { next.done <- next.eng.Run(ctx) }()
+	b.until("committed", func() bool { return b.committed("small") >= sent })
+	if _, v := decodeCounter(t, b.stored("small-table")["a"]); v.sum != 7 || v.n != 2 {
+		t.Errorf("%d records, sum %d", v.n, v.sum)
+	}
+	if n := counted(next.eng, "weir_writeback_stores_rebuilt_total"); n != 1 {
+		t.Errorf("rebuilt %v times", n)
+	}
+	b.end(next, false)
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	_, p, _ := drivenCounter(&testing.T{})
+	e := p.entry("k")
+	e.offset = 7
+	e.Emit(p, outTopic, []byte("k"), []byte("v"))
+	whole := e.encode(p, nil)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-1])
+	f.Add([]byte{entryVersion + 1})
+	f.Add([]byte{2, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := decodeEntry(p, "k", b)
+		if err != nil {
+			if !errors.Is(err, schemas.ErrCorrupt) && !errors.Is(err, schemas.ErrVersion) {
+				t.Error(err)
+			}
+			return
+		}
+		again, err := decodeEntry(p, "k", e.encode(p, nil))
+		if err != nil || again.offset != e.offset || again.lostMS != e.lostMS || *again.V != *e.V || len(again.pending) != len(e.pending) {
+			t.Errorf("%+v became %+v, %v", e, again, err)
+		}
+	})
+}

@@ -8,8 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,11 +23,30 @@ import (
 )
 
 // Store is the local copy of group tables: one Pebble for all topics and partitions
-// of a process. It is a cache of the changelogs; Open wipes it when it cannot be
-// trusted. Safe for concurrent use.
+// of a process. It is a cache of the changelogs: what cannot be trusted is thrown away, at
+// OpenStore or when a partition is opened after something was found to be wrong (broken).
+// Safe for concurrent use.
 type Store struct {
-	db *pebble.DB
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	files   *files
+	rebuilt atomic.Int64 // how often it was thrown away
 }
+
+// files is a Pebble. When something is wrong with it, it is not touched any more: everything
+// returns ErrBroken.
+type files struct {
+	db     *pebble.DB
+	path   string
+	log    *slog.Logger
+	broken atomic.Pointer[error]
+}
+
+// ErrBroken is wrapped by what a Store returns when its files are corrupt, gone, or cannot be
+// written. The next Run begins with new ones.
+var ErrBroken = errors.New("the local store is broken")
 
 // storeFormat is part of the directory's name: a new format starts afresh.
 const storeFormat = 1
@@ -33,88 +57,263 @@ const storeFormat = 1
 const maxOffline = 20 * time.Hour
 
 // OpenStore opens the store in dir, made if need be. One that does not open is
-// wiped: the changelog rebuilds it. It returns an error when another process has it
-// open or the directory cannot be written.
+// thrown away: the changelog rebuilds it. It returns an error when another process has it
+// open, or the directory cannot be written.
 func OpenStore(dir string, log *slog.Logger) (*Store, error) {
-	path := filepath.Join(dir, "state-"+strconv.Itoa(storeFormat))
-	s, err := openStore(path, log)
-	if err == nil {
-		return s, nil
+	s := &Store{path: filepath.Join(dir, "state-"+strconv.Itoa(storeFormat)), log: log}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open state %s: %w", s.path, err)
 	}
-	if errors.Is(err, os.ErrPermission) || isLocked(err) {
-		return nil, fmt.Errorf("open state %s: %w", path, err)
+	f, err := openFiles(s.path, log)
+	if err != nil {
+		if isLocked(err) {
+			return nil, fmt.Errorf("open state %s: %w", s.path, err)
+		}
+		log.Warn("local state does not open: it is thrown away and rebuilt from the changelog", "dir", s.path, "err", err)
+		s.rebuilt.Add(1)
+		if f, err = s.anew(); err != nil {
+			return nil, err
+		}
 	}
-	log.Warn("local state does not open: it will be rebuilt from the changelog", "dir", path, "err", err)
-	if err := os.RemoveAll(path); err != nil {
-		return nil, fmt.Errorf("wipe state %s: %w", path, err)
-	}
-	if s, err = openStore(path, log); err != nil {
-		return nil, fmt.Errorf("open state %s: %w", path, err)
+	s.files = f
+	for _, old := range s.others() { // of a life in which the store broke: nobody uses them, as this one is locked
+		if old != f.path {
+			_ = os.RemoveAll(old)
+		}
 	}
 	return s, nil
 }
 
+// others are the directories that took the place of s.path.
+func (s *Store) others() []string {
+	old, _ := filepath.Glob(s.path + ".*") // the pattern is good
+	return old
+}
+
+// anew throws away what there is and opens new files: in the same place, or, if this
+// process still holds that, beside it. What locks the place stays until the process ends.
+func (s *Store) anew() (*files, error) {
+	path := s.path
+	if s.files != nil {
+		s.files.abandon()
+		path = s.files.path
+	}
+	if err := empty(path); err != nil {
+		s.log.Warn("broken local state could not be deleted", "dir", path, "err", err)
+	}
+	f, err := openFiles(path, s.log)
+	if err != nil {
+		path = s.path + "." + strconv.FormatInt(s.rebuilt.Load(), 10)
+		if err := os.RemoveAll(path); err != nil {
+			return nil, fmt.Errorf("open state %s: %w", path, err)
+		}
+		f, err = openFiles(path, s.log)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open state %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// empty deletes what stands at path, but for the lock.
+func empty(path string) error {
+	in, err := os.ReadDir(path)
+	if err != nil {
+		return os.RemoveAll(path)
+	}
+	for _, file := range in {
+		if file.Name() != "LOCK" {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(path, file.Name())))
+		}
+	}
+	return err
+}
+
+// current returns the files, new ones if those that there were are broken.
+func (s *Store) current() (*files, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.files.broken.Load(); err != nil {
+		s.log.Warn("local state is broken: it is thrown away and rebuilt from the changelog", "dir", s.path, "err", *err)
+		s.rebuilt.Add(1)
+		f, err := s.anew()
+		if err != nil {
+			return nil, err
+		}
+		s.files = f
+	}
+	return s.files, nil
+}
+
 // isLocked says that another process has the store open.
 func isLocked(err error) bool {
-	return bytes.Contains([]byte(err.Error()), []byte("lock")) || bytes.Contains([]byte(err.Error()), []byte("resource temporarily unavailable"))
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && strings.Contains(err.Error(), "LOCK") ||
+		strings.Contains(err.Error(), "lock held by current process")
 }
 
-func openStore(path string, log *slog.Logger) (*Store, error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
+// openFiles opens a Pebble in a goroutine of its own: one that Pebble gives up on its way
+// ends only that.
+func openFiles(path string, log *slog.Logger) (*files, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	opts := &pebble.Options{MemTableSize: 16 << 20, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{log}}
+	f := &files{path: path, log: log}
+	opts := &pebble.Options{MemTableSize: 16 << 20, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{f},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { f.breaks(err) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { f.breaks(fmt.Errorf("%s: %w", i.Path, i.Details)) },
+		}}
 	opts.Levels[0].FilterPolicy = bloom.FilterPolicy(10)
-	db, err := pebble.Open(path, opts)
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = f.do(func() (err error) {
+			f.db, err = pebble.Open(path, opts)
+			return err
+		})
+	}()
+	<-done
+	if broken := f.broken.Load(); broken != nil {
+		err = *broken
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db}, nil
+	return f, nil
 }
 
-// Close flushes and closes the store.
-func (s *Store) Close() error { return s.db.Close() }
+// breaks notes that something is wrong with the files.
+func (f *files) breaks(err error) {
+	if f.broken.CompareAndSwap(nil, &err) {
+		f.log.Error("state store: broken", "dir", f.path, "err", err)
+	}
+}
 
-func (s *Store) get(k []byte) ([]byte, error) {
-	v, c, err := s.db.Get(k)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
+// abandon closes broken files, if they let it: one of Pebble's goroutines may have ended with a
+// lock in its hands.
+func (f *files) abandon() {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		defer func() { _ = recover() }() // they are broken
+		_ = f.db.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
 	}
-	if err != nil {
-		return nil, err
+}
+
+// do does something with the files. Any error, and a panic, says that they are broken: there
+// is none that goes away when asked again.
+func (f *files) do(what func() error) (err error) {
+	if broken := f.broken.Load(); broken != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, *broken)
 	}
-	out := bytes.Clone(v)
-	return out, c.Close()
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("panic: %v", fault)
+		}
+		if err != nil {
+			f.breaks(err)
+			err = fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+	}()
+	return what()
+}
+
+// Close flushes and closes the store, unless it is broken.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.files.broken.Load() != nil {
+		s.files.abandon()
+		return nil
+	}
+	if err := s.files.do(s.files.db.Close); err != nil {
+		s.log.Warn("local state was not closed well: what is missing is rebuilt from the changelog", "dir", s.path, "err", err)
+	}
+	return nil
+}
+
+func (f *files) get(k []byte) (out []byte, err error) {
+	err = f.do(func() error {
+		v, c, err := f.db.Get(k)
+		if errors.Is(err, pebble.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		out = append([]byte{}, v...)
+		return c.Close()
+	})
+	return out, err
+}
+
+func (f *files) set(k, v []byte) error {
+	return f.do(func() error { return f.db.Set(k, v, pebble.NoSync) })
+}
+
+func (f *files) delete(k []byte) error {
+	return f.do(func() error { return f.db.Delete(k, pebble.NoSync) })
+}
+
+func (f *files) iterate(from, to []byte, skip int) (storage.Iterator, error) {
+	i := &pebbleIter{f: f, skip: skip}
+	return i, f.do(func() (err error) {
+		i.it, err = f.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+		return err
+	})
 }
 
 // pebbleLog drops Pebble's chatter and keeps its errors.
-type pebbleLog struct{ log *slog.Logger }
+type pebbleLog struct{ f *files }
 
 func (pebbleLog) Infof(string, ...any) {}
 func (l pebbleLog) Errorf(f string, a ...any) {
-	l.log.Error("state store", "err", fmt.Sprintf(f, a...))
+	l.f.log.Error("state store", "err", fmt.Sprintf(f, a...))
 }
+
+// Fatalf is called by Pebble when it cannot go on, and must not return. Who called into the
+// store is told by the panic that do catches; a goroutine of Pebble's own ends.
 func (l pebbleLog) Fatalf(f string, a ...any) {
-	l.log.Error("state store: fatal", "err", fmt.Sprintf(f, a...))
-	os.Exit(1) // Pebble calls it when its files are corrupt beneath it; going on would lose state
+	err := fmt.Errorf(f, a...)
+	l.f.breaks(err)
+	if strings.Contains(string(debug.Stack()), "writeback.(*files).do") {
+		panic(err)
+	}
+	runtime.Goexit()
 }
 
 // partition opens the part of one table partition. id is the topic's id: what was
 // kept for another topic of the same name, or too long ago, is wiped.
 func (s *Store) partition(topic string, p int32, id [16]byte, now time.Time) (*partStore, error) {
+	ps, err := s.openPartition(topic, p, id, now)
+	if errors.Is(err, ErrBroken) { // which is known now
+		ps, err = s.openPartition(topic, p, id, now)
+	}
+	return ps, err
+}
+
+func (s *Store) openPartition(topic string, p int32, id [16]byte, now time.Time) (ps *partStore, err error) {
 	prefix := append([]byte{1}, topic...)
 	prefix = binary.BigEndian.AppendUint32(append(prefix, 0), uint32(p))
-	ps := &partStore{s: s, prefix: prefix, meta: append(bytes.Clone(prefix), 0)}
+	ps = &partStore{prefix: prefix, meta: append(bytes.Clone(prefix), 0)}
 	ps.data = append(bytes.Clone(prefix), 1)
 	ps.end = append(bytes.Clone(prefix), 2)
-	have, err := s.get(ps.meta)
+	if ps.f, err = s.current(); err != nil {
+		return nil, err
+	}
+	have, err := ps.f.get(ps.meta)
 	if err != nil {
 		return nil, fmt.Errorf("state of %s/%d: %w", topic, p, err)
 	}
 	if len(have) == 32 && bytes.Equal(have[:16], id[:]) && now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(have[24:])))) < maxOffline {
 		ps.offset.Store(int64(binary.BigEndian.Uint64(have[16:])))
 	} else {
-		if err := s.db.DeleteRange(prefix, ps.end, pebble.NoSync); err != nil {
+		if err := ps.f.do(func() error { return ps.f.db.DeleteRange(prefix, ps.end, pebble.NoSync) }); err != nil {
 			return nil, fmt.Errorf("state of %s/%d: %w", topic, p, err)
 		}
 		ps.offset.Store(-1)
@@ -125,7 +324,7 @@ func (s *Store) partition(topic string, p int32, id [16]byte, now time.Time) (*p
 
 // partStore implements storage.Storage for one partition.
 type partStore struct {
-	s                       *Store
+	f                       *files
 	id                      [16]byte
 	prefix, meta, data, end []byte
 	offset                  tableOffset
@@ -140,9 +339,9 @@ func (p *partStore) Has(k string) (bool, error) {
 	v, err := p.Get(k)
 	return v != nil, err
 }
-func (p *partStore) Get(k string) ([]byte, error) { return p.s.get(p.key(k)) }
-func (p *partStore) Set(k string, v []byte) error { return p.s.db.Set(p.key(k), v, pebble.NoSync) }
-func (p *partStore) Delete(k string) error        { return p.s.db.Delete(p.key(k), pebble.NoSync) }
+func (p *partStore) Get(k string) ([]byte, error) { return p.f.get(p.key(k)) }
+func (p *partStore) Set(k string, v []byte) error { return p.f.set(p.key(k), v) }
+func (p *partStore) Delete(k string) error        { return p.f.delete(p.key(k)) }
 func (p *partStore) MarkRecovered() error {
 	p.offset.recovered.Store(true)
 	return p.save()
@@ -198,37 +397,62 @@ func (p *partStore) save() error {
 		return nil
 	}
 	v := binary.BigEndian.AppendUint64(bytes.Clone(p.id[:]), uint64(o))
-	return p.s.db.Set(p.meta, binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli())), pebble.NoSync)
+	return p.f.set(p.meta, binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli())))
 }
 
 func (p *partStore) Iterator() (storage.Iterator, error) {
-	it, err := p.s.db.NewIter(&pebble.IterOptions{LowerBound: p.data, UpperBound: p.end})
-	return &pebbleIter{it: it, skip: len(p.data)}, err
+	return p.f.iterate(p.data, p.end, len(p.data))
 }
 
 func (p *partStore) IteratorWithRange(start, limit []byte) (storage.Iterator, error) {
-	it, err := p.s.db.NewIter(&pebble.IterOptions{LowerBound: p.key(string(start)), UpperBound: p.key(string(limit))})
-	return &pebbleIter{it: it, skip: len(p.data)}, err
+	return p.f.iterate(p.key(string(start)), p.key(string(limit)), len(p.data))
 }
 
+// pebbleIter stops at the first error, which Err and Value return.
 type pebbleIter struct {
+	f     *files
 	it    *pebble.Iterator
 	skip  int
 	begun bool
+	err   error
+}
+
+func (i *pebbleIter) move(how func() bool) (more bool) {
+	if i.err != nil {
+		return false
+	}
+	i.err = i.f.do(func() error {
+		more = how()
+		return i.it.Error()
+	})
+	return more && i.err == nil
 }
 
 func (i *pebbleIter) Next() bool {
 	if !i.begun {
 		i.begun = true
-		return i.it.First()
+		return i.move(i.it.First)
 	}
-	return i.it.Next()
+	return i.move(i.it.Next)
 }
-func (i *pebbleIter) Err() error             { return i.it.Error() }
-func (i *pebbleIter) Key() []byte            { return i.it.Key()[i.skip:] }
-func (i *pebbleIter) Value() ([]byte, error) { return i.it.ValueAndErr() }
-func (i *pebbleIter) Release()               { i.it.Close() }
+func (i *pebbleIter) Err() error  { return i.err }
+func (i *pebbleIter) Key() []byte { return i.it.Key()[i.skip:] }
+func (i *pebbleIter) Value() (v []byte, err error) {
+	err = i.f.do(func() (err error) {
+		v, err = i.it.ValueAndErr()
+		return err
+	})
+	return v, err
+}
+
+// Release closes what is open, of broken files, too: they cannot be closed before.
+func (i *pebbleIter) Release() {
+	defer func() { _ = recover() }()
+	if i.it != nil {
+		_ = i.it.Close() // who cares has asked Err
+	}
+}
 func (i *pebbleIter) Seek(k []byte) bool {
 	i.begun = true
-	return i.it.SeekGE(append(bytes.Clone(i.it.Key()[:i.skip]), k...))
+	return i.move(func() bool { return i.it.SeekGE(append(bytes.Clone(i.it.Key()[:i.skip]), k...)) })
 }
