@@ -2,6 +2,8 @@ package simulation
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -33,6 +35,23 @@ func (t *topic) compact(p int) (n int) {
 		newest[string(r.Key)] = r
 	}
 	return n
+}
+
+// poison appends to a table what does not decode, for each key that has a value there: rubbish
+// under the key as it is, and what its writer wrote, cut, as a writer that nobody knows.
+func (t *topic) poison(p int) bool {
+	newest := map[string]*kgo.Record{}
+	for _, r := range t.parts[p] {
+		newest[string(r.Key)] = r
+	}
+	for _, raw := range slices.Sorted(maps.Keys(newest)) {
+		r := newest[raw]
+		if n := len(raw); r.Value != nil && n > 8 {
+			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:n-10]), Value: []byte("\xffrubbish")})
+			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:n-8] + "stranger"), Value: r.Value[:1]})
+		}
+	}
+	return len(newest) > 0
 }
 
 // append stores a copy of r and sets its offset. The copy is what readers get: the

@@ -143,6 +143,9 @@ var verbs = []struct {
 		w.stats.Compacted += n
 		return n > 0
 	}},
+	{"poison", "role partition", func(w *World, a [5]int) bool {
+		return in(a[0], int(roles)) && in(a[1], len(w.groups[a[0]].owner)) && w.groups[a[0]].table.poison(a[1])
+	}},
 	{"reshard", "", func(w *World, _ [5]int) bool { return w.reshard() }},
 	{"calm", "", func(w *World, _ [5]int) bool { w.beCalm(); return true }},
 	{"reset", "", func(w *World, _ [5]int) bool { w.reset = w.now; return true }},

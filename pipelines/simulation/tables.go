@@ -38,6 +38,9 @@ func recordOf(r *kgo.Record) record { return record{r.Topic, strconv.FormatInt(r
 func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 	out := map[letter]int{}
 	for _, r := range rs {
+		if headerOf(r, "weir.reason") == "undecodable_state" { // of op poison
+			continue
+		}
 		var samples []struct {
 			MetricName string
 			Tags       map[string]string
