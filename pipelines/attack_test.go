@@ -18,7 +18,7 @@ import (
 func TestAttacks(t *testing.T) {
 	p := process(t)
 	p.Roles = []string{"gateway", "query", "window"}
-	p.Config.Web.HeaderTimeout, p.Config.Web.BodyTimeout = conf.Duration(time.Second), conf.Duration(time.Second)
+	p.Config.Web.HeaderTimeout, p.Config.Web.BodyTimeout = conf.Duration(4*time.Second), conf.Duration(4*time.Second)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()

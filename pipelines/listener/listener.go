@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,7 @@ import (
 type Deps struct {
 	Addr        string // host:port to listen on
 	ExternalURL string // where people reach the page, notify.external_url
-	Hostname    string // of this machine, as links of other processes name it
+	Hostname    string // as links of other processes name this machine, beside its own name
 	Registerer  prometheus.Registerer
 	Log         *slog.Logger
 }
@@ -71,7 +72,8 @@ func Listen(cfg Config, deps Deps, h http.Handler) (*Listener, error) {
 		return nil, fmt.Errorf("http: %w", err)
 	}
 	l.addr = ln.Addr().String()
-	l.doors.hosts = newHosts(l.addr, cfg.AllowedHosts, deps.ExternalURL, deps.Hostname)
+	machine, _ := os.Hostname() // it has none: then nobody asks by it
+	l.doors.hosts = newHosts(l.addr, cfg.AllowedHosts, deps.ExternalURL, deps.Hostname, machine)
 	l.guard = &guard{Listener: ln, most: cfg.MaxConnections, mostOfClient: cfg.MaxConnectionsPerClient,
 		free: l.doors.proxies.trusted, open: map[*guarded]struct{}{}, clients: map[string]int{},
 		refused: func(reason string) { l.doors.refused.WithLabelValues(reason).Inc() }}

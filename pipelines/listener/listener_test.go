@@ -128,6 +128,9 @@ func TestHost(t *testing.T) {
 	if n := refusals(t, reg, "host"); n != 1 {
 		t.Errorf("%v counted", n)
 	}
+	if machine, err := os.Hostname(); err == nil && through(l, "GET", "/", func(r *http.Request) { r.Host = machine + ":7070" }).Code != 200 {
+		t.Errorf("the machine's own name %q is refused", machine)
+	}
 	// A probe may come by any name, and learns no more than yes or no.
 	if rec = through(l, "GET", "/readyz", func(r *http.Request) { r.Host = "evil.example" }); rec.Code != 200 || !strings.HasPrefix(rec.Body.String(), "brief=true") {
 		t.Errorf("probe: %d %s", rec.Code, rec.Body)
