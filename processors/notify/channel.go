@@ -208,6 +208,13 @@ func (c *channel) done(learn func(p *pace, now time.Time)) {
 	c.poke()
 }
 
+// down reports whether the receiver is taken for down.
+func (c *channel) down() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pace.down()
+}
+
 // run hands lanes to start until ctx ends.
 func (c *channel) run(ctx context.Context, start func(*lane)) {
 	timer := time.NewTimer(0)

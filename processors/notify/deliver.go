@@ -13,6 +13,13 @@ import (
 // readAgain is how long to wait when an alert could not be read back from the ledger.
 const readAgain = time.Second
 
+// probeApart is how long a delivery that found its receiver down leaves the asking to others.
+const probeApart = time.Minute
+
+// excused is how much later than it was due an attempt may come before the rest counts no
+// more against max_elapsed: then it waited because the receiver is down, or slow, for all.
+const excused = time.Second
+
 // begin has the lane's first pending entry delivered, in a goroutine of its own.
 func (p *Processor) begin(c *channel, l *lane) {
 	if !l.part.join() {
@@ -90,9 +97,6 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 	if !p.finish(l, d) {
 		return learn, due, false
 	}
-	if d.Status == schemas.DeliveryPending {
-		l.spent += time.Since(now)
-	}
 	return learn, now.Add(wait), true
 }
 
@@ -127,6 +131,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 			asked = min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std())
 		}
 		l.tries++
+		l.failedAt = time.Time{}
 		p.log.Warn("receiver asks for a pause", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "pause", asked, "error", err)
 		return 0, func(c *pace, now time.Time) { c.later(now, began, asked) }
 	case !de.Retryable && !de.Misconfigured:
@@ -142,9 +147,19 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	p.metrics.attempts.WithLabelValues(name, outcome).Inc()
 	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))
 	l.tries++
-	l.spent += wait + now.Sub(began)
+	if l.r.channel.down() {
+		// The receiver fails whoever calls: it is not this delivery's fault. Others ask next.
+		wait = max(wait, spread(min(probeApart, retry.Max.Std())))
+		l.failedAt = time.Time{}
+	} else {
+		if !l.failedAt.IsZero() {
+			l.spent += min(began.Sub(l.failedAt), l.waits+excused)
+		}
+		l.spent += now.Sub(began)
+		l.failedAt, l.waits = now, wait
+	}
 	failed := func(c *pace, now time.Time) { c.failed(now, l, retry.Initial.Std(), retry.Max.Std()) }
-	if l.spent > retry.MaxElapsed.Std() {
+	if l.spent+wait > retry.MaxElapsed.Std() {
 		d.Status = schemas.DeliveryFailed
 		return 0, failed
 	}
@@ -182,7 +197,7 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 	head, i := l.head()
 	fresh := entryOf(d)
 	if fresh.status == pending {
-		l.hold(head, d, len(r.Value), p.cfg.Queue)
+		l.hold(head, d, len(r.Value), p.cfg.Queue+readAhead)
 		head.heard, head.offset, head.labels = fresh.heard, r.Offset, fresh.labels
 	} else {
 		l.drop(head)
@@ -191,7 +206,7 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 			fresh.labels = head.labels
 		}
 		l.entries[i] = fresh
-		l.tries, l.spent = 0, 0
+		l.tries, l.spent, l.failedAt = 0, 0, time.Time{}
 	}
 	keys := l.trim(time.Now().UnixMilli(), p.keepMS())
 	l.part.mu.Unlock()

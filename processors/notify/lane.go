@@ -34,8 +34,10 @@ type lane struct {
 	urgency     int   // of the alert: 0 is the most urgent
 	calling     bool  // its first pending entry is being delivered
 	// Of the first pending entry, its owner's while calling:
-	tries int           // failed ones in a row
-	spent time.Duration // waits and calls since the first attempt that count against max_elapsed
+	tries    int           // failed ones in a row
+	spent    time.Duration // waits and calls since the first attempt that count against max_elapsed
+	failedAt time.Time     // the end of the last attempt, if that counts; else zero
+	waits    time.Duration // from then
 
 	place // channel.mu's
 }

@@ -167,7 +167,11 @@ func (p *Processor) entered(pl planned, r *kgo.Record) {
 		p.report(d)
 		return
 	}
-	l.hold(e, d, len(r.Value), p.cfg.Queue)
+	// When more wait than may be held, those that come first are read back when it is their
+	// turn: what comes now would only take their room.
+	if l.r.waiting.Load() < int64(p.cfg.Queue) {
+		l.hold(e, d, len(r.Value), p.cfg.Queue)
+	}
 	l.r.waiting.Add(1)
 	l.r.channel.gauge.Inc()
 	p.scheduleLocked(l, time.Now())
@@ -318,10 +322,6 @@ func parseKey(key string) (receiver, fingerprint string, firing bool, atMS int64
 // errGone is that the ledger has no such record any more.
 var errGone = errors.New("the ledger does not have the record any more")
 
-// readAhead bounds how many deliveries that wait are taken into memory when one is
-// read back: they mostly stand side by side.
-const readAhead = 256
-
 // readBack reads the entry at an offset of the ledger. If it is not there any more, which
 // only another owner of the partition could have brought about, it is instead: better told without
 // the details than not at all.
@@ -337,7 +337,7 @@ func (p *Processor) readBack(part *partition, offset int64, instead *schemas.Del
 				found, err = schemas.DecodeDoc[schemas.Delivery](r.Value)
 			}
 		}, func(r *kgo.Record) {
-			if ahead > 0 && part.foresee(r, p.cfg.Queue) {
+			if ahead > 0 && part.foresee(r, p.cfg.Queue+readAhead) {
 				ahead--
 			}
 		})
@@ -352,7 +352,7 @@ func (p *Processor) readBack(part *partition, offset int64, instead *schemas.Del
 }
 
 // foresee holds the delivery of a record if it is the newest of one that waits.
-func (part *partition) foresee(r *kgo.Record, queue int) bool {
+func (part *partition) foresee(r *kgo.Record, most int) bool {
 	id, fingerprint, firing, atMS, ok := parseKey(string(r.Key))
 	if !ok || r.Value == nil {
 		return false
@@ -364,11 +364,11 @@ func (part *partition) foresee(r *kgo.Record, queue int) bool {
 			continue
 		}
 		e := l.find(firing, atMS)
-		if e == nil || e.status != pending || e.offset != r.Offset || e.held != nil {
+		if e == nil || e.status != pending || e.offset != r.Offset || e.held != nil || !l.room(len(r.Value), most) {
 			return false
 		}
 		if d, err := schemas.DecodeDoc[schemas.Delivery](r.Value); err == nil && d.Alert != nil {
-			l.hold(e, d, len(r.Value), queue)
+			l.hold(e, d, len(r.Value), most)
 			return e.held != nil
 		}
 	}

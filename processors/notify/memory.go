@@ -14,19 +14,25 @@ const maxHeldBytes = 32 << 20
 // memory counts what is held.
 type memory struct{ bytes atomic.Int64 }
 
-// hold keeps d, which takes size bytes in the ledger, in memory if there is room.
-func (l *lane) hold(e *entry, d *schemas.Delivery, size int, queue int) {
-	l.drop(e)
-	m := l.part.memory
-	if l.r == nil || l.r.held.Load() >= int64(queue) || m.bytes.Load()+int64(size) > maxHeldBytes {
-		return
-	}
-	l.keep(e, d, size)
+// readAhead is how many deliveries that wait are taken into memory when one is read back:
+// they mostly stand side by side, and are next.
+const readAhead = 512
+
+// room reports whether an alert of size bytes may be held besides those of the lane's
+// receiver, if those are less than most.
+func (l *lane) room(size, most int) bool {
+	return l.r != nil && l.r.held.Load() < int64(most) && l.part.memory.bytes.Load()+int64(size) <= maxHeldBytes
 }
 
-// keep holds d whether there is room or not.
-func (l *lane) keep(e *entry, d *schemas.Delivery, size int) {
+// hold keeps d, which takes size bytes in the ledger, in memory if there is room.
+func (l *lane) hold(e *entry, d *schemas.Delivery, size, most int) {
 	l.drop(e)
+	if l.room(size, most) {
+		l.keep(e, d, size)
+	}
+}
+
+func (l *lane) keep(e *entry, d *schemas.Delivery, size int) {
 	e.held, e.size = d, int32(size)
 	l.part.memory.bytes.Add(int64(size))
 	if l.r != nil {

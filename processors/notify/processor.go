@@ -242,7 +242,7 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 // decodeAlert reads a record of alerts, which stands under its fingerprint.
 func decodeAlert(r *kgo.Record) (*schemas.Alert, error) {
 	a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
-	if err == nil && a.Fingerprint != string(r.Key) {
+	if err == nil && (a.Fingerprint == "" || a.Fingerprint != string(r.Key)) {
 		err = fmt.Errorf("fingerprint %.100q under the key %.100q: %w", a.Fingerprint, r.Key, schemas.ErrCorrupt)
 	}
 	if err != nil {

@@ -89,6 +89,7 @@ func (p *Processor) lookUp(part *partition) error {
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
+	clear(part.unsure) // of those that are left nothing can be known
 	for _, lanes := range part.alerts {
 		for _, l := range lanes {
 			e, i := l.head()
