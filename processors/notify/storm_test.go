@@ -118,12 +118,13 @@ func within(t testing.TB, most time.Duration, what string, is func() bool) {
 	}
 }
 
-// TestStorm: 4,000 alerts (or as many as WEIR_STORM says) fire at once, with a receiver
+// TestStorm: 2,500 alerts (or as many as WEIR_STORM says) fire at once, with a receiver
 // that takes its time and another that is away; notify is restarted in the middle, and half
 // of the alerts are resolved meanwhile. Nothing is lost, memory holds a bounded part, and
 // what a receiver that is away misses holds up nobody.
 func TestStorm(t *testing.T) {
-	n := 4000
+	t.Parallel()
+	n := 2500
 	if text := os.Getenv("WEIR_STORM"); text != "" {
 		n, _ = strconv.Atoi(text)
 	} else if testing.Short() || raceEnabled {
@@ -184,6 +185,7 @@ func TestSlowProvider(t *testing.T) {
 	const n, perSecond = 60, 5
 	for name, retryAfter := range map[string]time.Duration{"Retry-After: 1": time.Second, "without Retry-After": 0} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newBroker(t)
 			p := newProvider(perSecond)
 			p.retryAfter = retryAfter
