@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -72,9 +73,9 @@ func run(args []string) int {
 	if len(args) == 1 && args[0] == "help" {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(joinNegative(args))
 	if err != nil {
-		fmt.Fprintf(stderr, "weir: %v\nSee weir --help.\n", err)
+		fmt.Fprintf(stderr, "weir: %s\nSee weir --help.\n", conf.Mask(err.Error()))
 		return exitUsage
 	}
 	ctx, stop := interruptible()
@@ -83,6 +84,26 @@ func run(args []string) int {
 	shown := newOutput()
 	command.Bind(shown, newLog(shown.log, c.LogFormat, c.LogLevel))
 	return exitCode(command.Run())
+}
+
+var negative = regexp.MustCompile(`^-[0-9.]|^-(?i:inf|nan)`)
+
+// joinNegative has --flag -1 mean --flag=-1: the value is wrong more often than not, and to be
+// told so is better than to be told of a flag -1.
+func joinNegative(args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(joined, args[i:]...)
+		}
+		if i+1 < len(args) && strings.HasPrefix(args[i], "--") && !strings.Contains(args[i], "=") && negative.MatchString(args[i+1]) {
+			joined = append(joined, args[i]+"="+args[i+1])
+			i++
+			continue
+		}
+		joined = append(joined, args[i])
+	}
+	return joined
 }
 
 // exitCode prints err, if any, and is what the process ends with.
@@ -95,7 +116,7 @@ func exitCode(err error) int {
 		fmt.Fprintln(stderr, faults)
 		return exitUsage
 	default:
-		fmt.Fprintln(stderr, "weir:", err)
+		fmt.Fprintln(stderr, "weir:", conf.Mask(err.Error()))
 		return exitFailed
 	}
 }
@@ -165,11 +186,28 @@ func newOutput() output {
 }
 
 func newLog(out io.Writer, format string, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: maskAttr}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(out, options))
 	}
 	return slog.New(slog.NewTextHandler(out, options))
+}
+
+// maskAttr takes secrets out of what is logged: errors quote what libraries were given.
+func maskAttr(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(conf.Mask(a.Value.String()))
+	case slog.KindAny:
+		switch v := a.Value.Any().(type) {
+		case *slog.Source:
+		case error:
+			a.Value = slog.StringValue(conf.Mask(v.Error()))
+		case []string, map[string]string, fmt.Stringer:
+			a.Value = slog.StringValue(conf.Mask(fmt.Sprint(v)))
+		}
+	}
+	return a
 }
 
 type runCommand struct {
@@ -193,6 +231,10 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error
 	}
 	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
 		return err
+	}
+	syscall.Umask(0o077) // what weir keeps is for its owner
+	for _, w := range config.Warnings() {
+		log.Warn("config: " + w.Error())
 	}
 	ctx, reload, stop := hangups(ctx)
 	defer stop()
@@ -233,12 +275,33 @@ func (l login) pipeline() pipelines.Login {
 // destination is where samples are sent.
 type destination struct {
 	login   `embed:""`
-	To      string   `help:"Gateway that takes the samples." default:"http://${http}" placeholder:"URL"`
+	To      string   `help:"Gateway that takes the samples, http://${http} by default." placeholder:"URL"`
 	Brokers []string `help:"Kafka's brokers, instead of a gateway." placeholder:"HOST:PORT"`
+	Config  string   `help:"Config file whose section kafka says how the brokers are reached; its brokers, if --brokers names none." short:"c" placeholder:"FILE"`
 }
 
-func (d destination) pipeline() pipelines.Destination {
-	return pipelines.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
+// pipeline is the destination, or conf.Faults: there is one.
+func (d destination) pipeline() (pipelines.Destination, error) {
+	to := pipelines.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
+	if d.Config != "" {
+		config, _, err := pipelines.Load(d.Config)
+		if err != nil {
+			return to, err
+		}
+		if to.Kafka = config.Kafka; len(to.Brokers) == 0 {
+			to.Brokers = config.Brokers
+		}
+		if len(to.Brokers) == 0 {
+			return to, conf.Faults{{Field: "--config", Value: d.Config, Bound: "must name Kafka's brokers, or --brokers must"}}
+		}
+	}
+	switch {
+	case d.To != "" && len(to.Brokers) > 0:
+		return to, conf.Faults{{Field: "--to", Value: d.To, Bound: "must not be given with --brokers or --config: samples go to a gateway or to Kafka"}}
+	case d.To == "":
+		to.Gateway = "http://" + pipelines.DefaultHTTP
+	}
+	return to, to.Validate()
 }
 
 type agentCommand struct {
@@ -251,7 +314,11 @@ type agentCommand struct {
 func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
 	config := pipelines.Default().Agent
 	config.Interval, config.Host = c.Interval, c.Host
-	return pipelines.RunAgent(ctx, config, c.pipeline(), log)
+	to, err := c.pipeline()
+	if err != nil {
+		return err
+	}
+	return pipelines.RunAgent(ctx, config, to, log)
 }
 
 type replayCommand struct {
@@ -278,7 +345,11 @@ func (c *replayCommand) Run(ctx context.Context) error {
 		return conf.Faults{{Field: "--speed", Value: fmt.Sprint(c.Speed), Bound: "must be at least 0"}}
 	}
 	r := pipelines.Replay{Files: c.Files, Series: c.Series, Precision: precision, Format: format, Speed: c.Speed, Now: c.Now}
-	return r.Run(ctx, c.pipeline(), os.Stderr)
+	to, err := c.pipeline()
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx, to, os.Stderr)
 }
 
 type foldCommand struct {

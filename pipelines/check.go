@@ -63,7 +63,7 @@ func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		warnings = append(warnings, conf.Fault{File: file, Bound: "is empty: weir runs with the defaults, and without rules"})
 	}
-	return slices.Concat(warnings, unended(file, text), rules.Unended(), rules.Warnings(), config.untold(rules), c.unseen(ctx, config, rules)), nil
+	return slices.Concat(warnings, config.Warnings(), unended(file, text), rules.Unended(), rules.Warnings(), config.untold(rules), c.unseen(ctx, config, rules)), nil
 }
 
 // unended warns of a last line without its end, which a file that was cut has most often.

@@ -14,6 +14,7 @@ import (
 	"weir/collect"
 	"weir/pipelines/listener"
 	"weir/processors/alert"
+	"weir/processors/connect"
 	"weir/processors/deadletter"
 	"weir/processors/members"
 	"weir/processors/notify"
@@ -40,8 +41,10 @@ type Config struct {
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
 	// Brokers are Kafka's, host:port each; none: the embedded broker.
-	Brokers []string     `yaml:"brokers"`
-	Broker  BrokerConfig `yaml:"broker"`
+	Brokers []string `yaml:"brokers"`
+	// Kafka is how they are reached: TLS and SASL.
+	Kafka  connect.Config `yaml:"kafka"`
+	Broker BrokerConfig   `yaml:"broker"`
 	// Members is how the processes watch each other.
 	Members members.Config `yaml:"members"`
 	Topics  topics.Config  `yaml:",inline"`
@@ -88,6 +91,7 @@ func Default() Config {
 		HTTP:       DefaultHTTP,
 		Data:       "data",
 		Members:    members.Default(),
+		Kafka:      connect.Default(),
 		Topics:     topics.Default(),
 		Samples:    formats.Default(),
 		Collect:    collect.Default(),
@@ -105,10 +109,23 @@ func Default() Config {
 	}
 }
 
+// Warnings says what the config allows and is dangerous.
+func (c *Config) Warnings() conf.Faults {
+	var all conf.Faults
+	if c.source.doc != nil {
+		all = c.source.doc.Warnings()
+	}
+	for _, text := range slices.Concat(c.Kafka.Warnings("kafka"), c.CQL.Warnings("cql")) {
+		all = append(all, conf.Fault{File: c.source.file, Bound: text})
+	}
+	return all
+}
+
 // validate reports the faults of every section.
 func (c *Config) validate(d *conf.Doc) {
 	c.validateOwn(d)
 	c.Web.Validate("web", d)
+	c.Kafka.Validate("kafka", d)
 	c.Broker.Validate("broker", d)
 	c.Members.Validate("members", d)
 	c.Topics.Validate("", d)

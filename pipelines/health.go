@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"weir/pipelines/listener"
+
+	"weir/schemas/conf"
 )
 
 // Health answers /healthz and /readyz: whether the process lives, and whether
@@ -36,7 +38,7 @@ func (h *Health) add(name, reason string) *roleHealth {
 func (h *Health) stopped(r *roleHealth, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r.reason, r.waiting = reason, nil
+	r.reason, r.waiting = conf.Mask(reason), nil
 }
 
 // running says that the role runs; waiting is asked at each request and returns

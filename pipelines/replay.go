@@ -32,6 +32,9 @@ type Replay struct {
 // progress. It returns an error when a file cannot be read, the destination
 // takes no more, or rows or samples were refused, which are then counted.
 func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) error {
+	if err := to.probe(ctx); err != nil {
+		return err
+	}
 	send, closeSender, err := to.open()
 	if err != nil {
 		return err

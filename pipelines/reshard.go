@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/connect"
 	"weir/processors/generations"
 	"weir/processors/route"
 	"weir/schemas"
@@ -93,7 +94,11 @@ func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateTime) + "Z" }
 
 func (r *Reshard) connect(ctx context.Context) (*resharding, func(), error) {
-	client := []kgo.Opt{kgo.SeedBrokers(r.Config.Brokers...), kgo.ClientID("weir")}
+	kafka := connect.New(r.Config.Brokers, r.Config.Kafka)
+	if err := kafka.Probe(ctx); err != nil {
+		return nil, nil, err
+	}
+	client := kafka.Options()
 	adm, err := kadm.NewOptClient(client...)
 	if err != nil {
 		return nil, nil, err

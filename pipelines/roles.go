@@ -99,7 +99,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	w := window.NewAll(p.Config.Window, window.Deps{
-		Brokers: p.brokers, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
+		Brokers: p.brokers, Kafka: p.kafka, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
 		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.complete, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	}, p.client)
@@ -121,7 +121,7 @@ func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	}
 	a := alert.New(p.Config.Alert, alert.Deps{
 		Clock:   lag.setTime,
-		Brokers: p.brokers, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
+		Brokers: p.brokers, Kafka: p.kafka, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	})
 	p.health.warn("alert", a.Warning)

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
+	"weir/processors/connect"
 	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas/topics"
@@ -41,6 +42,7 @@ type Process struct {
 	reg      *prometheus.Registry
 	health   *Health
 	brokers  []string
+	kafka    *connect.Kafka
 	client   []kgo.Opt // how every client reaches the brokers
 	member   []kgo.Opt // the same for members of consumer groups
 	instance string
@@ -86,7 +88,12 @@ func (p *Process) Run(ctx context.Context) error {
 		defer embedded.close()
 		p.brokers = embedded.addrs()
 	}
-	p.client = []kgo.Opt{kgo.SeedBrokers(p.brokers...), kgo.ClientID("weir")}
+	access := p.Config.Kafka
+	if len(p.Config.Brokers) == 0 {
+		access = connect.Default() // the embedded broker knows neither TLS nor SASL
+	}
+	p.kafka = connect.New(p.brokers, access)
+	p.client = p.kafka.Options()
 	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance), kgo.HeartbeatInterval(noticeWithin))
 	if err := p.ensureTopics(ctx, health); err != nil {
 		return err
@@ -182,7 +189,10 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 	defer adm.Close()
 	state := health.add("topics", "being made")
 	for {
-		err := topics.Ensure(ctx, adm, topics.All(p.Config.Topics))
+		err := p.kafka.Probe(ctx)
+		if err == nil {
+			err = ensureOnce(ctx, adm, topics.All(p.Config.Topics))
+		}
 		switch {
 		case err == nil || ctx.Err() != nil:
 			health.running(state, none)
@@ -198,6 +208,15 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 		case <-time.After(topicsEvery):
 		}
 	}
+}
+
+// ensureWithin bounds one attempt to make the topics, the waits of the client included.
+const ensureWithin = 20 * time.Second
+
+func ensureOnce(ctx context.Context, adm *kadm.Client, all []topics.Topic) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureWithin)
+	defer cancel()
+	return topics.Ensure(ctx, adm, all)
 }
 
 // tellReady logs when every role is ready for the first time.

@@ -5,9 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"weir/collect"
+	"weir/processors/connect"
 	"weir/schemas/conf"
 )
 
@@ -20,11 +19,29 @@ type Destination struct {
 	Gateway string // http://host:port
 	Login   Login
 	Brokers []string
+	Kafka   connect.Config // how Brokers are reached
 }
 
 // ackWithin outlasts a restart of the brokers: nobody waits for an answer here, and
 // what is given up and sent again may be written twice.
 const ackWithin = 5 * time.Minute
+
+// Validate returns conf.Faults that name the flags, or nil.
+func (d Destination) Validate() error {
+	c := conf.Parse("command line", nil, &struct{}{})
+	for _, b := range d.Brokers {
+		checkAddress(c, "--brokers", b)
+	}
+	return c.Err()
+}
+
+// probe returns within seconds why the brokers cannot be used; nil for a gateway.
+func (d Destination) probe(ctx context.Context) error {
+	if len(d.Brokers) == 0 {
+		return nil
+	}
+	return connect.New(d.Brokers, d.Kafka).Probe(ctx)
+}
 
 // open returns the sender and what closes it. The error quotes what is wrong with
 // the destination.
@@ -39,7 +56,7 @@ func (d Destination) open() (send collect.Sender, closeSender func(), err error)
 	}
 	c := collect.Default()
 	c.AckTimeout = conf.Duration(ackWithin)
-	p, err := collect.NewPublisher(c, kgo.SeedBrokers(d.Brokers...), kgo.ClientID("weir"))
+	p, err := collect.NewPublisher(c, connect.New(d.Brokers, d.Kafka).Options()...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,6 +79,9 @@ func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *s
 		return err
 	}
 	defer closeSender()
+	if err := to.probe(ctx); err != nil {
+		log.Warn("samples are kept until Kafka can be used", "error", err)
+	}
 	log.Info("agent runs", "gateway", to.Gateway, "brokers", to.Brokers, "interval", c.Interval)
 	return collect.NewAgent(c, machine.Read, send, newRegistry(), log).Run(ctx)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"weir/processors/connect"
 	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -20,6 +21,7 @@ type Deps struct {
 	// this process' clock be wrong.
 	Clock    func(t *schemas.Tick)
 	Brokers  []string
+	Kafka    *connect.Kafka // how they are reached; nil: without TLS and SASL
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
 	Store    *writeback.Store // shared with the other processors of the process
@@ -110,7 +112,7 @@ func (p *Processor) Drive(h writeback.Host) writeback.Driven {
 func (p *Processor) options() writeback.Options {
 	d := &p.deps
 	return writeback.Options{
-		Brokers: d.Brokers, Group: topics.AlertGroup, Input: topics.Conditions, Table: topics.AlertTable,
+		Brokers: d.Brokers, Kafka: d.Kafka, Group: topics.AlertGroup, Input: topics.Conditions, Table: topics.AlertTable,
 		Counts: map[string]int32{
 			topics.Conditions: d.Topics.AlertShards, topics.AlertTable: d.Topics.AlertShards,
 			topics.Alerts: d.Topics.AlertShards, topics.DeadLetter: topics.DeadLetterPartitions,

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"weir/alerts"
+	"weir/processors/connect"
 	"weir/processors/deadletter"
 	"weir/processors/writeback"
 	"weir/schemas"
@@ -21,6 +22,7 @@ import (
 // Letters, Generation and Generations.
 type Deps struct {
 	Brokers  []string
+	Kafka    *connect.Kafka // how they are reached; nil: without TLS and SASL
 	Windows  windows.Config
 	Rules    *alerts.RuleSet // to begin with; SetRules changes them
 	Topics   topics.Config
@@ -131,7 +133,7 @@ func (p *Processor) options() writeback.Options {
 	d := &p.deps
 	g := d.Generation
 	return writeback.Options{
-		Brokers: d.Brokers, Group: topics.WindowGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
+		Brokers: d.Brokers, Kafka: d.Kafka, Group: topics.WindowGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
 		Counts: map[string]int32{
 			topics.SamplesOf(g.Gen): g.Shards, topics.WindowTableOf(g.Gen): g.Shards, topics.Windows: d.Topics.Shards,
 			topics.Conditions: d.Topics.AlertShards, topics.DeadLetter: 1,

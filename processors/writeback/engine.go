@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/processors/connect"
 	"weir/schemas"
 )
 
@@ -54,9 +55,10 @@ type Logic[T any] interface {
 	Lost(p *Part[T], v *T, atMS int64)
 }
 
-// Options of an Engine. All are required but Behind and More.
+// Options of an Engine. All are required but Kafka, Behind and More.
 type Options struct {
 	Brokers  []string
+	Kafka    *connect.Kafka   // how they are reached; nil: without TLS and SASL
 	Group    string           // Goka's group; the table is Group + "-table"
 	Input    string           // the topic whose keys are the values'
 	Table    string           // Group + "-table"
@@ -234,7 +236,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 func (e *Engine[T]) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	adm, err := kadm.NewOptClient(kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))
+	adm, err := kadm.NewOptClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))...)
 	if err == nil {
 		defer adm.Close()
 		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.Group).InstanceIDs(e.opts.Instance).Reason("clean stop"))
@@ -253,10 +255,10 @@ const (
 
 // open makes the producer and learns the table's id.
 func (e *Engine[T]) open(ctx context.Context) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
+	client, err := kgo.NewClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond),
 		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(maxValueBytes),
-		kgo.RecordDeliveryTimeout(30*time.Second), kgo.MetadataMaxAge(30*time.Second))
+		kgo.RecordDeliveryTimeout(30*time.Second), kgo.MetadataMaxAge(30*time.Second))...)
 	if err != nil {
 		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)
 	}
@@ -300,6 +302,9 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
 	cfg.Consumer.Fetch.Default = 64 << 10
 	cfg.Metadata.RefreshFrequency = 30 * time.Second
+	if err := e.opts.Kafka.Sarama(cfg); err != nil {
+		return nil, fmt.Errorf("%s: %w", e.opts.Group, err)
+	}
 	tmc := goka.NewTopicManagerConfig()
 	tmc.NoCreate = true
 	tmc.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // open has compared what matters

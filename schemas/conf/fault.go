@@ -44,11 +44,11 @@ func (f Fault) Error() string {
 		b.WriteString(plain.Text(f.Field) + ": ")
 	}
 	if f.Value != "" {
-		fmt.Fprintf(&b, "%q: ", shorten(f.Value))
+		fmt.Fprintf(&b, "%q: ", shorten(Mask(f.Value)))
 	}
-	b.WriteString(f.Bound)
+	b.WriteString(Mask(f.Bound))
 	if f.Snippet != "" {
-		b.WriteString("\n" + f.Snippet)
+		b.WriteString("\n" + Mask(f.Snippet))
 	}
 	return b.String()
 }

@@ -22,7 +22,8 @@ type Doc struct {
 	at     map[string]position
 	faults Faults
 	bad    map[string]bool // fields whose value could not be decoded
-	nodes  int             // decoded so far, aliases expanded
+	warned Faults
+	nodes  int // decoded so far, aliases expanded
 }
 
 type position struct{ line, column int }
@@ -61,7 +62,16 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?((?s).*)$`)
 func (d *Doc) syntax(err error) {
 	m := yamlLine.FindStringSubmatch(err.Error())
 	line, _ := strconv.Atoi(m[1]) // "" when the library does not know it
-	d.faults = append(d.faults, Fault{File: d.file, Line: line, Bound: "not YAML: " + m[2]})
+	d.faults = append(d.faults, Fault{File: d.file, Line: line, Bound: "not YAML: " + withoutAnchor(m[2])})
+}
+
+// withoutAnchor takes the name out of an error about an anchor: a password that begins with
+// an asterisk is one.
+func withoutAnchor(text string) string {
+	if strings.HasPrefix(text, "unknown anchor") {
+		return "a value that begins with * names an anchor (&name), and there is none of that name: quote it if it is a text"
+	}
+	return text
 }
 
 // Fail records that a field breaks a bound. The line is that of the field, or of
@@ -87,6 +97,14 @@ func (d *Doc) FailAt(line, column int, field string, value any, bound, snippet s
 		File: d.file, Line: line, Column: column, Field: field, Value: text, Bound: bound, Snippet: snippet,
 	})
 }
+
+// Warn records what is allowed and dangerous.
+func (d *Doc) Warn(field, text string) {
+	d.warned = append(d.warned, Fault{File: d.file, Line: d.find(field).line, Field: field, Bound: text})
+}
+
+// Warnings are those that were recorded.
+func (d *Doc) Warnings() Faults { return slices.Clone(d.warned) }
 
 // Line is the line of the field's value, or of the nearest parent's, from 1; 0
 // when the file has neither.

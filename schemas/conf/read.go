@@ -15,6 +15,7 @@ const (
 	MaxConfigBytes = 1 << 20
 	MaxRulesBytes  = 4 << 20
 	maxSecretBytes = 64 << 10
+	maxSmallBytes  = 1 << 20
 )
 
 // ReadFile reads a regular file, or what a link to one leads to, of at most most bytes. It
@@ -49,6 +50,9 @@ func ReadFile(name string, most int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// ReadSmall is ReadFile for secrets and certificates: at most 1 MiB.
+func ReadSmall(name string) ([]byte, error) { return ReadFile(name, maxSmallBytes) }
 
 func readable(info fs.FileInfo, most int64) error {
 	what := ""

@@ -42,13 +42,25 @@ func SecretEnv(name string) Secret { return Secret{fromEnv, name} }
 // IsZero says that no secret was given.
 func (s Secret) IsZero() bool { return s.kind == unset }
 
-// Reveal returns the text. A file and a variable are read at each call, so that
-// they may be changed while weir runs; space around them is cut. It returns an
-// error that names the file or variable when there is none or it is empty.
+// Reveal returns the text, from which space around it is cut, wherever it stands. A file and a
+// variable are read at each call, so that they may be changed while weir runs. It returns an
+// error that names the file or variable when there is none, it is empty, or the file
+// is no file or longer than 64 KiB. From then on Mask knows the text.
 func (s Secret) Reveal() (string, error) {
+	text, err := s.read()
+	if err == nil {
+		remember(text)
+	}
+	return text, err
+}
+
+func (s Secret) read() (string, error) {
 	switch s.kind {
 	case literal:
-		return s.text, nil
+		if t := strings.TrimSpace(s.text); t != "" {
+			return t, nil
+		}
+		return "", errors.New("secret: is empty")
 	case fromFile:
 		b, err := ReadFile(s.text, maxSecretBytes)
 		if err != nil {
@@ -68,6 +80,18 @@ func (s Secret) Reveal() (string, error) {
 	}
 }
 
+// Warning says what is dangerous about where the secret stands, or "": a file that every user of
+// the machine can read.
+func (s Secret) Warning() string {
+	if s.kind != fromFile {
+		return ""
+	}
+	if info, err := os.Stat(s.text); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0 {
+		return fmt.Sprintf("file %s can be read by every user of this machine (mode %v): chmod o-rwx it", s.text, info.Mode().Perm())
+	}
+	return ""
+}
+
 // String is always <secret>.
 func (s Secret) String() string { return masked }
 
@@ -85,7 +109,12 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(masked) }
 
 func (d *Doc) decodeSecret(n *yaml.Node, path string, to *Secret) {
 	if n.Kind == yaml.ScalarNode {
-		*to = Secret{literal, n.Value}
+		if strings.TrimSpace(n.Value) == "" {
+			d.wrong(n, path, "must not be empty")
+			return
+		}
+		*to = NewSecret(strings.TrimSpace(n.Value))
+		remember(to.text)
 		return
 	}
 	const bound = "must be a text, {file: path} or {env: NAME}"
@@ -99,6 +128,9 @@ func (d *Doc) decodeSecret(n *yaml.Node, path string, to *Secret) {
 			text = filepath.Join(d.dir(), text)
 		}
 		*to = Secret{fromFile, text}
+		if w := to.Warning(); w != "" {
+			d.Warn(path, w)
+		}
 	case "env":
 		*to = Secret{fromEnv, text}
 	default:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,6 +128,66 @@ func TestFaultsKeepSecrets(t *testing.T) {
 		err := Parse("f", []byte(text), &s).Err()
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// TestSecretsAreTrimmedAlike: a text, a YAML block, a file and a variable.
+func TestSecretsAreTrimmedAlike(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "key"), []byte(" \ttoken \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "open"), []byte("token"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "huge"), make([]byte, 2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("WEIR_TEST_KEY", " token\n")
+	for text, want := range map[string]string{
+		"token: token": "", "token: |\n  token\n": "", "token: \" token\\n\"": "", "token: {file: key}": "", "token: {env: WEIR_TEST_KEY}": "",
+		"token: \"\"": "empty", "token: \"  \"": "empty", "token: |\n\n": "empty", "token: {file: fifo}": "FIFO", "token: {file: /dev/zero}": "device",
+		"token: {file: huge}": "long", "token: {file: .}": "directory", "token: {file: open}": "", "token: *token": "anchor",
+	} {
+		var c struct{ Token Secret }
+		d := Parse(filepath.Join(dir, "weir.yaml"), []byte(text), &c)
+		err := d.Err()
+		got := ""
+		if err == nil {
+			got, err = c.Token.Reveal()
+		}
+		if want == "" && (err != nil || got != "token") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
+		}
+		if warns := len(d.Warnings()) > 0; warns != strings.Contains(text, "open") {
+			t.Errorf("%q: warnings %v", text, d.Warnings())
+		}
+	}
+}
+
+// TestMask takes out what was revealed, in any form, and what looks like a secret.
+func TestMask(t *testing.T) {
+	const secret = "s3cr/t+ \"x"
+	if _, err := NewSecret(secret).Reveal(); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"login as weir with " + secret:            "login as weir with <secret>",
+		fmt.Sprintf("%q", secret):                 `"<secret>"`,
+		"http://u:p@h/x":                          "http://<secret>@h/x",
+		"amqp://u:p@q@h/x":                        "amqp://<secret>@h/x",
+		"http://h/x?a=1&api_key=k&b=2":            "http://h/x?a=1&api_key=<secret>&b=2",
+		"Authorization: Bearer abcdefgh.ijk":      "Authorization: Bearer <secret>",
+		"http://h/x?a=1 and mail@example.org":     "http://h/x?a=1 and mail@example.org",
+		"the bearer of bad news":                  "the bearer of bad news",
+		"url: s3cr%2Ft%2B+%22x and s3cr%2Ft+%20x": "url: <secret> and s3cr%2Ft+%20x",
+	} {
+		if got := Mask(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"weir/schemas/conf"
 	"weir/schemas/cql"
+	"weir/schemas/dial"
 )
 
 // Config is the part cql of the configuration.
@@ -29,6 +30,7 @@ type Config struct {
 	LocalDC  string      `yaml:"local_dc"`
 	Username string      `yaml:"username"` // "": no authentication
 	Password conf.Secret `yaml:"password"`
+	TLS      dial.Config `yaml:"tls"`
 	// Timeout of one request, 100ms to 1m; it is then tried again.
 	Timeout conf.Duration `yaml:"timeout"`
 	// InFlight bounds the requests under way, 1 to 1024. More than 128 add latency
@@ -71,15 +73,32 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	if _, err := consistency(c.Consistency); err != nil {
 		d.Fail(at+".consistency", c.Consistency, err.Error())
 	}
-	if c.Username == "" && !c.Password.IsZero() {
+	switch {
+	case c.Username == "" && !c.Password.IsZero():
 		d.Fail(at+".username", "", "must be given when there is a password")
+	case c.Username != "" && c.Password.IsZero():
+		d.Fail(at+".password", nil, "must be given when there is a username")
+	case c.Username != "":
+		if _, err := c.Password.Reveal(); err != nil {
+			d.Fail(at+".password", nil, "must be readable: "+err.Error())
+		}
 	}
+	c.TLS.Validate(at+".tls", d)
 	if c.Timeout < minTimeout || c.Timeout > maxTimeout {
 		d.Fail(at+".timeout", c.Timeout, fmt.Sprintf("must be %v to %v", minTimeout, maxTimeout))
 	}
 	if c.InFlight < 1 || c.InFlight > maxInFlight {
 		d.Fail(at+".in_flight", c.InFlight, fmt.Sprintf("must be 1 to %d", maxInFlight))
 	}
+}
+
+// Warnings says what is allowed and dangerous, about the section at.
+func (c *Config) Warnings(at string) []string {
+	all := c.TLS.Warnings(at + ".tls")
+	if c.Username != "" && !c.TLS.On() {
+		all = append(all, at+".password without tls: whoever is on the way reads the password")
+	}
+	return all
 }
 
 const defaultPort = 9042

@@ -266,7 +266,7 @@ func TestClusterSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Port != 9999 || !c.DefaultIdempotence || c.RetryPolicy == nil || c.ReconnectInterval != time.Second ||
-		c.Timeout != 5*time.Second || c.Consistency.String() != "LOCAL_QUORUM" || c.Authenticator == nil {
+		c.Timeout != 5*time.Second || c.Consistency.String() != "LOCAL_QUORUM" || c.AuthProvider == nil {
 		t.Errorf("%+v", c)
 	}
 	if _, err := clusterOf(Default(), slog.New(slog.DiscardHandler)); err == nil {

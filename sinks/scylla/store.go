@@ -15,6 +15,7 @@ import (
 
 	"weir/schemas"
 	"weir/schemas/cql"
+	"weir/schemas/dial"
 	"weir/sinks"
 )
 
@@ -62,12 +63,12 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 		return nil, err
 	}
 	if err := create(ctx, *cluster, &schema, log); err != nil {
-		return nil, fmt.Errorf("cql at %s: %w", strings.Join(cfg.Hosts, ", "), err)
+		return nil, unreached(cfg, err)
 	}
 	cluster.Keyspace = cfg.Keyspace
 	session, err := gocqlx.WrapSession(cluster.CreateSession())
 	if err != nil {
-		return nil, fmt.Errorf("cql at %s: %w", strings.Join(cfg.Hosts, ", "), err)
+		return nil, unreached(cfg, err)
 	}
 	s := &Store{session: session, keyspace: cfg.Keyspace, log: log, text: statementsOf(tiers), slots: make(chan struct{}, cfg.InFlight), indexMu: newStripes()}
 	s.metrics.retries = prometheus.NewCounter(prometheus.CounterOpts{
@@ -86,6 +87,19 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 		return nil, err
 	}
 	return s, nil
+}
+
+// unreached says which hosts an error is about, and what else it may mean.
+func unreached(cfg Config, err error) error {
+	hint, text := "", err.Error()
+	switch {
+	case cfg.TLS.On():
+	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"), strings.Contains(text, "no response received"):
+		hint = " (is it CQL's port, and does it want TLS, cql.tls?)"
+	case cfg.Username == "" && strings.Contains(text, "authentication required"):
+		hint = " (cql.username and cql.password must be given)"
+	}
+	return fmt.Errorf("cql at %s: %w%s", strings.Join(cfg.Hosts, ", "), err, hint)
 }
 
 // register registers all of them or none.
@@ -122,12 +136,16 @@ func clusterOf(cfg Config, log *slog.Logger) (*gocql.ClusterConfig, error) {
 	c.DefaultIdempotence = true
 	c.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback(cfg.LocalDC))
 	c.Logger = driverLog{log}
+	// The dialer does TLS, and reads certificates for each connection; so is the password.
+	c.Dialer = &dial.Dialer{What: "CQL", TLS: cfg.TLS, Within: cfg.Timeout.Std()}
 	if cfg.Username != "" {
-		password, err := cfg.Password.Reveal()
-		if err != nil {
-			return nil, fmt.Errorf("cql: password: %w", err)
+		c.AuthProvider = func(*gocql.HostInfo) (gocql.Authenticator, error) {
+			password, err := cfg.Password.Reveal()
+			if err != nil {
+				return nil, fmt.Errorf("cql: password: %w", err)
+			}
+			return gocql.PasswordAuthenticator{Username: cfg.Username, Password: password}, nil
 		}
-		c.Authenticator = gocql.PasswordAuthenticator{Username: cfg.Username, Password: password}
 	}
 	return c, nil
 }

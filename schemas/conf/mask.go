@@ -1,0 +1,80 @@
+package conf
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// revealed holds what Secrets have told, so that Mask finds it in any text: libraries quote
+// what they are given.
+var revealed struct {
+	mu    sync.RWMutex
+	forms []string // longest first
+}
+
+const (
+	// leastMasked is how long a secret must be to be looked for, in bytes: to mask "a"
+	// would leave nothing to read.
+	leastMasked = 4
+	// maxRevealed bounds how many forms are kept; the oldest are those of configs long gone.
+	maxRevealed = 4096
+)
+
+// remember has Mask look for the secret from now on, and for the forms in which URLs,
+// quotes and headers have it.
+func remember(secret string) {
+	if len(secret) < leastMasked {
+		return
+	}
+	quoted := fmt.Sprintf("%q", secret)
+	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), url.UserPassword("", secret).String()[1:], quoted[1 : len(quoted)-1],
+		base64.StdEncoding.EncodeToString([]byte(secret)), strings.ReplaceAll(secret, "\n", " ")}
+	revealed.mu.RLock()
+	known := !slices.ContainsFunc(forms, func(f string) bool { return !slices.Contains(revealed.forms, f) })
+	revealed.mu.RUnlock()
+	if known {
+		return
+	}
+	revealed.mu.Lock()
+	defer revealed.mu.Unlock()
+	for _, f := range forms {
+		if len(revealed.forms) < maxRevealed && !slices.Contains(revealed.forms, f) {
+			revealed.forms = append(revealed.forms, f)
+		}
+	}
+	slices.SortStableFunc(revealed.forms, func(a, b string) int { return len(b) - len(a) })
+}
+
+var (
+	// userInfo is what stands before the @ of a URL.
+	userInfo = regexp.MustCompile(`(://)[^/?#\s"'@]*(?:@[^/?#\s"'@]*)*@`)
+	// parameter is a query's whose name says that it is a secret.
+	parameter = regexp.MustCompile(`(?i)([?&;][^=&\s]*(?:token|secret|password|passwd|api_?key|auth|signature|routing_?key)[^=&\s]*=)[^&\s"'#]+`)
+	// bearer is a header's.
+	bearer = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}`)
+)
+
+// Mask returns text with <secret> in place of every secret that was revealed, of users and
+// passwords in URLs, of query parameters that are named for secrets, and of the credentials of
+// headers. Whatever is shown to people goes through it: logs, errors, /readyz.
+func Mask(text string) string {
+	revealed.mu.RLock()
+	for _, form := range revealed.forms {
+		if strings.Contains(text, form) {
+			text = strings.ReplaceAll(text, form, masked)
+		}
+	}
+	revealed.mu.RUnlock()
+	if strings.Contains(text, "@") {
+		text = userInfo.ReplaceAllString(text, "${1}"+masked+"@")
+	}
+	if strings.ContainsAny(text, "?&;") {
+		text = parameter.ReplaceAllString(text, "${1}"+masked)
+	}
+	return bearer.ReplaceAllString(text, "${1} "+masked)
+}
