@@ -333,7 +333,7 @@ func (f *frame) holds(co *Core, b *schemas.SampleBatch, p *ordered, off uint32) 
 	}
 	i := int(p.idx)
 	if point.SubNS != 0 {
-		_, ok := f.fine[fineSampleOf(i, off, point.SubNS, p.v)]
+		_, ok := f.rarely().fine[fineSampleOf(i, off, point.SubNS, p.v)]
 		return ok
 	}
 	bits := math.Float64bits(p.v)

@@ -51,10 +51,10 @@ func (g *Group) bytes(co *Core) int {
 // bytes is the most that a frame of tier t takes encoded, and what it hands on to the larger
 // ones when it closes.
 func (f *frame) bytes(t, tiers int) int {
-	n, aggs := frameBytes, f.width
+	n, aggs := frameBytes, int(f.width)
 	if t == 0 {
 		aggs = min(aggs, int(f.samples))
-		n += keyBytes*(int(f.samples)+f.large) + len(f.rows)*(rowBytes+f.width/4)
+		n += keyBytes*(int(f.samples)+int(f.large)) + len(f.rows)*(rowBytes+int(f.width)/4)
 	}
 	n = max(n+aggBytes*aggs, frameBytes+len(f.blob))
 	if !f.closed {

@@ -87,8 +87,8 @@ type frame struct {
 	closed  bool
 	flat    bool   // in the smallest tier: there are no rows, and will be none
 	samples uint32 // in the smallest tier: how many were counted
-	width   int    // how many series of the group it may have samples of: no less than len(aggs)
-	large   int    // in the smallest tier: how many samples are known by 16 bytes, in fine and over
+	width   uint32 // how many series of the group it may have samples of: no less than len(aggs)
+	large   uint32 // in the smallest tier: how many samples are known by 16 bytes, in fine and over
 	next    uint32 // in the smallest tier: a sample at or after this, ms from start, is newer than all
 
 	// The smallest tier's frames know their samples, to tell repeats: those in rows, and
@@ -98,14 +98,37 @@ type frame struct {
 	keys []uint64
 	seen map[uint64]struct{}
 	over map[schemas.ID]struct{} // the samples of overflow series; see addCollapsed
-	fine map[fineSample]struct{} // samples with a time within a ms; see addFine
+	rare *rare                   // what few frames have
+}
 
-	senders []senderCount // see room
+// rare is what few frames of the smallest tier have.
+type rare struct {
+	fine    map[fineSample]struct{} // samples with a time within a ms; see addFine
+	senders []senderCount           // see room
+}
+
+// nothingRare is read, and never changed.
+var nothingRare rare
+
+// rarely returns what the frame has of it, to read.
+func (f *frame) rarely() *rare {
+	if f.rare == nil {
+		return &nothingRare
+	}
+	return f.rare
+}
+
+// own returns what the frame has of it, to change.
+func (f *frame) own() *rare {
+	if f.rare == nil {
+		f.rare = new(rare)
+	}
+	return f.rare
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
 func (f *frame) at(co *Core, i, n int) *agg {
-	f.width = max(f.width, n)
+	f.width = max(f.width, uint32(n))
 	if i >= len(f.aggs) {
 		if len(f.aggs) == 0 {
 			f.aggs = co.newAggs(n)
@@ -156,16 +179,17 @@ func fineSampleOf(i int, off, subNS uint32, v float64) fineSample {
 // addFine is addOnce for a sample that is subNS after the ms at off.
 func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
 	k := fineSampleOf(i, off, subNS, v)
-	if _, ok := f.fine[k]; ok {
+	rare := f.own()
+	if _, ok := rare.fine[k]; ok {
 		return false
 	}
-	if f.fine == nil {
-		f.fine = map[fineSample]struct{}{}
+	if rare.fine == nil {
+		rare.fine = map[fineSample]struct{}{}
 	}
 	if a.count == 1 && !a.fine {
 		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first))
 	}
-	f.fine[k] = struct{}{}
+	rare.fine[k] = struct{}{}
 	f.large++
 	a.fine = a.count == 0
 	a.add(off, v)
@@ -173,8 +197,12 @@ func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
 }
 
 func (f *frame) appendFine(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(f.fine)))
-	for _, k := range slices.SortedFunc(maps.Keys(f.fine), func(a, b fineSample) int {
+	fine := f.rarely().fine
+	dst = binary.AppendUvarint(dst, uint64(len(fine)))
+	if len(fine) == 0 {
+		return dst
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(fine), func(a, b fineSample) int {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.bits, b.bits))
 	}) {
 		dst = binary.LittleEndian.AppendUint64(dst, k.at)
@@ -189,7 +217,8 @@ func (f *frame) decodeFine(r *reader) {
 	if n == 0 {
 		return
 	}
-	f.fine = make(map[fineSample]struct{}, n)
+	rare := f.own()
+	rare.fine = make(map[fineSample]struct{}, n)
 	for range n {
 		k := fineSample{r.u64(), r.u64()}
 		i := int(k.at >> 48)
@@ -198,7 +227,7 @@ func (f *frame) decodeFine(r *reader) {
 			return
 		}
 		f.aggs[i].fine = f.aggs[i].count == 1
-		f.fine[k] = struct{}{}
+		rare.fine[k] = struct{}{}
 	}
 }
 
@@ -246,7 +275,7 @@ func (f *frame) freeze(co *Core, t int) {
 	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
 	co.freeAggs(f.aggs)
 	f.freeRows(co)
-	f.aggs, f.keys, f.seen, f.over, f.fine, f.senders = nil, nil, nil, nil, nil, nil
+	f.aggs, f.keys, f.seen, f.over, f.rare = nil, nil, nil, nil, nil
 }
 
 // thaw undoes freeze, for a group of n series, and leaves no rows. The blob is the

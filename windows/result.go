@@ -225,7 +225,7 @@ func (g *Group) keep(co *Core, to []int, live int) {
 }
 
 func (f *frame) keep(co *Core, to []int, live int) {
-	f.width = min(f.width, live)
+	f.width = min(f.width, uint32(live))
 	if len(f.aggs) > 0 {
 		aggs := co.newAggs(live)
 		for i := range f.aggs {
@@ -250,13 +250,12 @@ func (f *frame) keep(co *Core, to []int, live int) {
 	for j, k := range f.keys {
 		f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
 	}
-	fine := f.fine
-	f.fine = nil
+	fine := f.rarely().fine
+	if len(fine) > 0 {
+		f.rare.fine = make(map[fineSample]struct{}, len(fine))
+	}
 	for k := range fine {
-		if f.fine == nil {
-			f.fine = make(map[fineSample]struct{}, len(fine))
-		}
 		k.at = uint64(to[k.at>>48]-1)<<48 | k.at&(1<<48-1)
-		f.fine[k] = struct{}{}
+		f.rare.fine[k] = struct{}{}
 	}
 }

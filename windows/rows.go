@@ -34,7 +34,7 @@ const maxRows = 256
 // of senders that do otherwise are aggregated at once, and known by their keys.
 func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
 	if r := f.row(co, n, off); r != nil && i < len(r.vals) {
-		f.width = max(f.width, len(r.vals))
+		f.width = max(f.width, uint32(len(r.vals)))
 		bits := math.Float64bits(v)
 		switch math.Float64bits(r.vals[i]) {
 		case bits:

@@ -20,8 +20,9 @@ func (f *frame) room(co *Core, sender uint64) int {
 		return left
 	}
 	own := int(f.samples)
-	for i := range f.senders {
-		s := &f.senders[i]
+	senders := f.rarely().senders
+	for i := range senders {
+		s := &senders[i]
 		if s.sender == sender {
 			return max(left, co.maxReserve-int(s.samples))
 		}
@@ -30,7 +31,7 @@ func (f *frame) room(co *Core, sender uint64) int {
 	switch {
 	case sender == 0:
 		return max(left, co.maxReserve-own)
-	case len(f.senders) < maxSenders:
+	case len(senders) < maxSenders:
 		return max(left, co.maxReserve)
 	}
 	return left
@@ -43,14 +44,17 @@ func (f *frame) decodeSenders(r *reader) {
 		r.bad = true
 		return
 	}
-	f.senders = nil
+	if n == 0 {
+		return
+	}
+	rare := f.own()
 	for range n {
 		s := senderCount{r.u64(), uint32(r.uvarint())}
 		if s.sender == 0 || s.samples == 0 {
 			r.bad = true
 			return
 		}
-		f.senders = append(f.senders, s)
+		rare.senders = append(rare.senders, s)
 	}
 }
 
@@ -60,13 +64,14 @@ func (f *frame) count(sender uint64, n int) {
 	if sender == 0 || n == 0 {
 		return
 	}
-	for i := range f.senders {
-		if f.senders[i].sender == sender {
-			f.senders[i].samples += uint32(n)
+	rare := f.own()
+	for i := range rare.senders {
+		if rare.senders[i].sender == sender {
+			rare.senders[i].samples += uint32(n)
 			return
 		}
 	}
-	if len(f.senders) < maxSenders {
-		f.senders = append(f.senders, senderCount{sender, uint32(n)})
+	if len(rare.senders) < maxSenders {
+		rare.senders = append(rare.senders, senderCount{sender, uint32(n)})
 	}
 }

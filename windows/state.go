@@ -120,12 +120,14 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 		dst = binary.LittleEndian.AppendUint64(dst, k)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
-	for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
-		dst = appendID(dst, k)
+	if len(f.over) > 0 {
+		for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
+			dst = appendID(dst, k)
+		}
 	}
 	dst = f.appendFine(dst)
-	dst = binary.AppendUvarint(dst, uint64(len(f.senders)))
-	for _, s := range f.senders {
+	dst = binary.AppendUvarint(dst, uint64(len(f.rarely().senders)))
+	for _, s := range f.rarely().senders {
 		dst = binary.LittleEndian.AppendUint64(dst, s.sender)
 		dst = binary.AppendUvarint(dst, uint64(s.samples))
 	}
@@ -265,9 +267,9 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 		r.bad = true
 		return nil
 	}
-	f := &frame{start: idx * co.sizes[t], width: len(g.ids)}
+	f := &frame{start: idx * co.sizes[t], width: uint32(len(g.ids))}
 	if r.version >= 3 {
-		if f.width = int(min(r.uvarint(), maxSeriesCap)); f.width > len(g.ids) {
+		if f.width = uint32(min(r.uvarint(), maxSeriesCap)); int(f.width) > len(g.ids) {
 			r.bad = true
 			return nil
 		}
@@ -292,7 +294,7 @@ func (g *Group) decodeFrame(co *Core, r *reader, t int) *frame {
 // decodeBody reads what appendBody wrote, for a group of n series.
 func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 	f.aggs, f.rows, f.flat = nil, nil, t > 0
-	f.samples, f.next, f.large = 0, 0, 0
+	f.samples, f.next, f.large, f.rare = 0, 0, 0, nil
 	f.readAggs(co, r, n)
 	if t > 0 || r.bad {
 		return
@@ -317,6 +319,6 @@ func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 		f.decodeFine(r)
 		f.decodeSenders(r)
 	}
-	f.large = len(f.fine) + len(f.over)
+	f.large = uint32(len(f.rarely().fine) + len(f.over))
 	f.decodeRows(co, r, n)
 }
