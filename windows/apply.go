@@ -36,6 +36,9 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *
 	if !g.started {
 		g.floor = nowMS - co.maxAge
 	}
+	if g.astray(co, b, nowMS) {
+		g.heal(co, offset, nowMS, r)
+	}
 	co.order, co.fullMetric = co.order[:0], ""
 	co.applied, co.refused = co.applied[:0], co.refused[:0]
 	known := len(g.ids)

@@ -34,6 +34,7 @@ type Group struct {
 	delays    [delaysKept]int64 // how late the last batches were that brought something new, ms; below 0, ahead of the clock
 	delayAt   uint8
 	learned   bool // there is something in delays
+	healed    healed
 	estimated bool // delays are of batches that had waited: all that there is
 
 	origins []originMark

@@ -88,7 +88,7 @@ func (g *Group) begin(co *Core, tierMS, start, part int64, nowMS int64, r *Resul
 
 // emitFrame emits the aggregates of a frame that has just closed.
 func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64, r *Result) {
-	size, part := co.sizes[t], schemas.NewPart(co.generation, 0)
+	size, part := co.sizes[t], g.part(co, t, start)
 	g.begin(co, size, start, part, nowMS, r)
 	var set []schemas.Window
 	for i := range aggs {
@@ -117,7 +117,7 @@ func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 			if f.dirty == 0 || !f.closed {
 				continue
 			}
-			part := schemas.NewPart(co.generation, 0)
+			part := g.part(co, t, f.start)
 			g.begin(co, size, f.start, part, nowMS, r)
 			var set []schemas.Window
 			for i := range f.aggs {

@@ -39,11 +39,19 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	if g.learned {
 		flags |= 2
 	}
+	if g.healed.part != 0 {
+		flags |= 4
+	}
 	dst = append(dst, flags)
 	dst = binary.AppendVarint(dst, g.newest)
 	dst = binary.AppendVarint(dst, g.clock-g.newest)
 	dst = binary.AppendVarint(dst, g.newest-g.onTime) // may wrap, and back
 	dst = binary.AppendVarint(dst, g.floor)
+	if h := &g.healed; h.part != 0 {
+		dst = binary.AppendVarint(dst, h.part)
+		dst = binary.AppendVarint(dst, h.clock)
+		dst = binary.AppendVarint(dst, h.newestMS)
+	}
 	estimated := byte(0)
 	if g.estimated {
 		estimated = 1
@@ -164,6 +172,9 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 		g.onTime = g.newest
 	}
 	g.floor = r.varint()
+	if r.version >= 3 && flags&4 == 4 {
+		g.healed = healed{r.varint(), r.varint(), r.varint()}
+	}
 	g.delayAt, g.recentN, g.estimated = r.byte()%delaysKept, r.byte()%recentDigests, r.byte() == 1
 	for i := range g.delays {
 		g.delays[i] = r.varint()

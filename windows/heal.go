@@ -1,0 +1,85 @@
+package windows
+
+import (
+	"math"
+
+	"weir/schemas"
+)
+
+// strayAfter is how far, ms, a group's clock must be ahead of the arrival of samples, and of
+// what max_future allows, to be one that was led astray: by a tick of a wrong clock, before
+// ticks were bounded, or by a route whose clock was wrong. Clocks of machines differ by less.
+const strayAfter = 2 * 60_000
+
+// healed is the mark that a group keeps of having been led astray. Windows that were closed
+// by the wrong clock are gone; what comes for them afterwards is a part of its own, named by
+// the record at which the clock was set right, which readers merge and rules pass over.
+type healed struct {
+	part     int64 // offset+1 of that record, 0: never
+	clock    int64 // the wrong clock
+	newestMS int64 // event time of the newest sample before
+}
+
+// astray reports whether the group's clock cannot be right: far ahead of a batch that
+// arrives at nowMS with samples of that time. A batch of old samples alone proves nothing,
+// as the clock by which it arrived may be the wrong one.
+func (g *Group) astray(co *Core, b *schemas.SampleBatch, nowMS int64) bool {
+	if !g.started || g.clock <= nowMS+co.maxFuture+strayAfter {
+		return false
+	}
+	for i := range b.Points {
+		if at := b.Points[i].TimeMS; at >= nowMS-maxSpan && at <= nowMS+co.maxFuture {
+			return true
+		}
+	}
+	return false
+}
+
+// heal sets the clock to where it would be at nowMS without the wrong one, and lets go of
+// the windows that are closed: what comes for them makes parts named by offset.
+func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
+	g.emitRevised(co, nowMS, r)
+	g.healed = healed{part: offset + 1, clock: max(g.clock, g.healed.clock), newestMS: max(g.newest, g.healed.newestMS)}
+	limit := nowMS + co.maxFuture
+	for i, d := range g.delays {
+		if d < -co.maxFuture-strayAfter || d > nowMS { // learnt by the wrong clock
+			g.delays[i] = 0
+		}
+	}
+	g.clock = min(nowMS, g.TimeAt(nowMS))
+	if g.newest > limit { // it is the wrong clock's, too
+		g.newest = g.clock
+	}
+	if g.onTime > limit {
+		g.onTime = g.clock
+	}
+	for i := range g.origins {
+		if m := &g.origins[i]; m.newest > limit {
+			m.newest = g.clock
+		}
+	}
+	g.nextClose = math.MaxInt64
+	for t, fs := range g.tiers {
+		keep := fs[:0]
+		for _, f := range fs {
+			if f.closed {
+				co.freeAggs(f.aggs)
+				f.freeRows(co)
+				continue
+			}
+			keep = append(keep, f)
+			g.nextClose = min(g.nextClose, f.start+co.sizes[t]+co.graces[t])
+		}
+		clear(fs[len(keep):])
+		g.tiers[t] = keep
+	}
+}
+
+// part is that of the windows of a tier and start.
+func (g *Group) part(co *Core, t int, start int64) int64 {
+	h := &g.healed
+	if h.part != 0 && start <= h.newestMS && start+co.sizes[t] <= h.clock-co.graces[t] {
+		return schemas.NewPart(co.generation, h.part)
+	}
+	return schemas.NewPart(co.generation, 0)
+}

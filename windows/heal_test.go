@@ -1,0 +1,122 @@
+package windows
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"weir/schemas"
+	"weir/windows/windowtest"
+)
+
+// TestHeal: a group that a wrong clock led astray, by an hour or to the end of time, is set
+// right by the first samples that arrive: totals stay exact, no sample is refused, and each
+// tier's windows are whole again from the first that began afterwards. It is the same after
+// a restart at any point.
+func TestHeal(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(seed(t), 3))
+	const from = int64(1_700_002_000_000)
+	astray := map[string]func(f *feeder, now int64){
+		"a tick an hour ahead": func(f *feeder, now int64) {
+			f.last.Reset()
+			f.g.Advance(f.co, now+time.Hour.Milliseconds(), &f.last)
+			f.emitted()
+		},
+		"a tick a year ahead": func(f *feeder, now int64) {
+			f.last.Reset()
+			f.g.Advance(f.co, now+365*24*time.Hour.Milliseconds(), &f.last)
+			f.emitted()
+		},
+		"a stored state of the end of time": func(f *feeder, _ int64) {
+			f.last.Reset()
+			f.g.Advance(f.co, math.MaxInt64/2, &f.last)
+			f.emitted()
+			f.restart()
+		},
+		"a route an hour ahead": func(f *feeder, now int64) {
+			f.last.Reset() // of which all samples are refused, but one of a sender that is as wrong
+			var sb schemas.SampleBatch
+			s := schemas.Sample{Series: testSeries(1)[0], TimeMS: now + time.Hour.Milliseconds(), Value: 1}
+			if err := sb.Decode(f.batch([]schemas.Sample{s})); err != nil {
+				f.t.Fatal(err)
+			}
+			f.g.Apply(f.co, &sb, f.offset, s.TimeMS, &f.last)
+			f.offset++
+		},
+	}
+	for name, lead := range astray {
+		for round := range 4 {
+			cfg := Default()
+			f := newFeeder(t, cfg)
+			series := testSeries(3)
+			var all []schemas.Sample
+			at := from + rnd.Int64N(3600_000)
+			strayed := int64(0)
+			for step := range 1500 {
+				now := at + int64(step)*3000
+				if step == 700 {
+					lead(f, now)
+					strayed = now
+				}
+				if rnd.IntN(40) == 0 {
+					f.restart()
+				}
+				var batch []schemas.Sample
+				for i, s := range series {
+					batch = append(batch, schemas.Sample{Series: s, TimeMS: now - int64(i)*300, Value: float64(step % 97)})
+				}
+				all = append(all, batch...)
+				var sb schemas.SampleBatch
+				if err := sb.Decode(f.batch(batch)); err != nil {
+					t.Fatal(err)
+				}
+				f.last.Reset()
+				f.g.Apply(f.co, &sb, f.offset, now, &f.last)
+				f.offset++
+				if len(f.last.Refused) > 0 {
+					t.Fatalf("%s: at step %d %d samples were refused: %s", name, step, len(f.last.Refused), f.last.Refused[0].Reason)
+				}
+				f.emitted()
+				if f.g.clock > now {
+					t.Fatalf("%s: at step %d the clock is %d ms ahead", name, step, f.g.clock-now)
+				}
+			}
+			got := f.windows()
+			if name == "a route an hour ahead" {
+				continue // its own sample stands in a window of its own
+			}
+			if err := windowtest.Compare(got, windowtest.Oracle(all, cfg.TiersMS()...)); err != nil {
+				t.Fatalf("%s, round %d: %v", name, round, err)
+			}
+			for k, parts := range f.merged {
+				if k.start > strayed && len(parts) != 1 || k.start > strayed && parts[0].Count == 0 {
+					t.Fatalf("%s: the %d ms window at %d, which began afterwards, is in %d parts", name, k.tierMS, k.start, len(parts))
+				}
+			}
+		}
+	}
+}
+
+// TestOldSamplesHealNothing: samples of long ago that arrive by a clock that is slow are no
+// reason to take the group's clock for wrong.
+func TestOldSamplesHealNothing(t *testing.T) {
+	f := newFeeder(t, Default())
+	series := testSeries(1)
+	const now = int64(1_700_000_000_000)
+	send := func(at, arrives int64) {
+		var sb schemas.SampleBatch
+		if err := sb.Decode(f.batch([]schemas.Sample{{Series: series[0], TimeMS: at, Value: float64(f.offset)}})); err != nil {
+			t.Fatal(err)
+		}
+		f.last.Reset()
+		f.g.Apply(f.co, &sb, f.offset, arrives, &f.last)
+		f.offset++
+	}
+	send(now, now)
+	for _, at := range []int64{now - 3*3600_000, now + 1000, now - 5000} { // the last two are too new for that clock
+		if send(at, now-2*3600_000); f.g.clock < now || f.g.healed.part != 0 {
+			t.Errorf("a sample of %d s, by a clock that is two hours slow, set the clock to %d s", (at-now)/1000, (f.g.clock-now)/1000)
+		}
+	}
+}
