@@ -41,10 +41,13 @@ func FirstGeneration(shards int32) *Generations {
 }
 
 // Validate returns an error that names the first generation that cannot be: numbers
-// and times must ascend, shards be at least 1, and the newest must not be retired.
+// and times must ascend, shards be 1 to 10,000, and the newest must not be retired.
 func (g *Generations) Validate() error {
 	if len(g.List) == 0 {
 		return fmt.Errorf("generations: none: %w", ErrCorrupt)
+	}
+	if g.Version < 0 {
+		return fmt.Errorf("generations: version %d: %w", g.Version, ErrCorrupt)
 	}
 	for i, n := range g.List {
 		fault := ""
@@ -55,6 +58,10 @@ func (g *Generations) Validate() error {
 			fault = "from_ms " + strconv.FormatInt(n.FromMS, 10) + " out of order"
 		case n.Shards < 1:
 			fault = "shards " + strconv.Itoa(int(n.Shards)) + " below 1"
+		case n.Shards > maxShards:
+			fault = "shards " + strconv.Itoa(int(n.Shards)) + " above " + strconv.Itoa(maxShards)
+		case n.FromMS > latestMS:
+			fault = "from_ms " + strconv.FormatInt(n.FromMS, 10) + " after the year 9999"
 		case n.State != Planned && n.State != Active && n.State != Draining && n.State != Closed && n.State != Retired:
 			fault = "state " + strconv.Quote(string(n.State))
 		case (n.State == Closed || n.State == Retired) && i == len(g.List)-1:
@@ -66,6 +73,9 @@ func (g *Generations) Validate() error {
 	}
 	return nil
 }
+
+// maxShards is how many shards a generation may have; schemas/topics has the same bound.
+const maxShards = 10_000
 
 // maxGeneration keeps NewPart's upper bits positive.
 const maxGeneration = 1<<23 - 1
@@ -122,4 +132,21 @@ type ShardReport struct {
 // Key identifies the shard in the compacted topic.
 func (r *ShardReport) Key() string {
 	return strconv.Itoa(r.Gen) + "/" + strconv.Itoa(int(r.Shard))
+}
+
+// Validate returns an error that names the first field that cannot be.
+func (r *ShardReport) Validate() error {
+	fault := ""
+	switch {
+	case r.Gen < 0 || r.Gen > maxGeneration || r.Shard < 0 || r.Shard >= maxShards:
+		fault = "shard " + r.Key()
+	case r.AtMS < 0 || r.AtMS > latestMS:
+		fault = "at_ms " + strconv.FormatInt(r.AtMS, 10)
+	case r.Groups < 0 || r.Open < 0 || r.Series < 0 || r.PerSecond < 0:
+		fault = fmt.Sprintf("%d groups, %d open, %d series, %g samples/s", r.Groups, r.Open, r.Series, r.PerSecond)
+	}
+	if fault != "" {
+		return fmt.Errorf("shard report: %s: %w", fault, ErrCorrupt)
+	}
+	return nil
 }

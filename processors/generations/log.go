@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
@@ -31,6 +32,10 @@ type Log struct {
 	mu       sync.Mutex // of Refresh
 	assigned bool
 	next     int64
+	newer    error // of the newest record, if a later version of weir wrote it
+	refused  prometheus.Counter
+	log      *slog.Logger
+	refusals atomic.Int64
 
 	current atomic.Pointer[schemas.Generations]
 	readAt  atomic.Int64 // ns, when the last successful Refresh began
@@ -40,7 +45,7 @@ type Log struct {
 // resharded, of so many shards. Close it.
 func Open(shards int32, opts ...kgo.Opt) (*Log, error) {
 	// The topic may be made at this moment: kgo's own least age, 5 s, is half of a Lease.
-	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
+	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, fmt.Errorf("generations: %w", err)
@@ -59,56 +64,64 @@ func (l *Log) Current() *schemas.Generations { return l.current.Load() }
 // Age is how long ago the record was read for the last time.
 func (l *Log) Age() time.Duration { return time.Since(time.Unix(0, l.readAt.Load())) }
 
-// Refresh reads what was written before it was called. It returns an error when the
-// broker does not answer or the record does not decode; Current is then as it was.
+// Tell has refused records counted and logged from now on.
+func (l *Log) Tell(refused prometheus.Counter, log *slog.Logger) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused, l.log = refused, log
+}
+
+// Refresh reads what was written before it was called. A record that does not decode, or
+// cannot be, is refused, counted and logged, and what was known before stays. It returns an
+// error when the broker does not answer, and one that wraps ErrNewer as long as the newest
+// record is of a later version of weir; Current is then as it was.
 func (l *Log) Refresh(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	began := time.Now()
-	ends, err := l.adm.ListEndOffsets(ctx, topics.Generations)
+	to, err := end(ctx, l.adm, topics.Generations)
 	if err != nil {
 		return fmt.Errorf("generations: %w", err)
 	}
-	end, ok := ends.Lookup(topics.Generations, 0)
-	if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
-		l.readAt.Store(began.UnixNano()) // never resharded
-		return nil
-	}
-	if end.Err != nil {
-		return fmt.Errorf("generations: %w", end.Err)
-	}
-	if !l.assigned && end.Offset > 0 {
+	if !l.assigned && to > 0 {
 		l.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topics.Generations: {0: kgo.NewOffset().AtStart()}})
 		l.assigned = true
 	}
-	for l.next < end.Offset {
-		fetches := l.client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("generations: %w", err)
-		}
-		var fault error
-		fetches.EachRecord(func(r *kgo.Record) {
-			l.next = r.Offset + 1
-			g, err := decode(r.Value)
-			if fault = err; err == nil {
-				l.current.Store(g)
-			}
-		})
-		if fault != nil {
-			return fmt.Errorf("generations: offset %d: %w", l.next-1, fault)
-		}
+	if l.next, err = readTo(ctx, l.client, l.next, to, l.take); err != nil {
+		return fmt.Errorf("generations: %w", err)
+	}
+	if l.newer != nil {
+		return fmt.Errorf("generations: %w", l.newer)
 	}
 	l.readAt.Store(began.UnixNano())
 	return nil
 }
 
-func decode(b []byte) (*schemas.Generations, error) {
-	g, err := schemas.DecodeDoc[schemas.Generations](b)
-	if err == nil {
-		err = g.Validate()
+// take makes a record the one that is known, or refuses it.
+func (l *Log) take(r *kgo.Record) {
+	g, err := decode(r)
+	if err == nil && g.Version < l.Current().Version {
+		err = fmt.Errorf("version %d after %d: %w", g.Version, l.Current().Version, schemas.ErrCorrupt)
 	}
-	return g, err
+	switch {
+	case err == nil:
+		l.newer = nil
+		l.current.Store(g)
+		return
+	case errors.Is(err, ErrNewer):
+		l.newer = fmt.Errorf("offset %d: %w", r.Offset, err)
+	}
+	l.refusals.Add(1)
+	if l.refused != nil {
+		l.refused.Inc()
+	}
+	if l.log != nil {
+		l.log.Error("record of the generations refused: going on with those that are known", "offset", r.Offset, "err", err)
+	}
 }
+
+// Refused is how many records were refused so far.
+func (l *Log) Refused() int64 { return l.refusals.Load() }
 
 // ErrChanged is wrapped by Write when somebody else wrote in between.
 var ErrChanged = errors.New("somebody else changed the generations at this moment")

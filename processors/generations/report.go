@@ -2,11 +2,9 @@ package generations
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
@@ -27,37 +25,30 @@ func (l *Log) Report(ctx context.Context, reports []schemas.ShardReport) error {
 }
 
 // Reports reads the newest report of each shard, by ShardReport.Key. Reports that do
-// not decode are left out.
+// not decode, or cannot be, are left out.
 func Reports(ctx context.Context, opts ...kgo.Opt) (map[string]schemas.ShardReport, error) {
 	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.ShardReports: {0: kgo.NewOffset().AtStart()}}))...)
+		kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.ShardReports: {0: kgo.NewOffset().AtStart()}}))...)
 	if err != nil {
 		return nil, fmt.Errorf("shard reports: %w", err)
 	}
 	defer client.Close()
 	reports := map[string]schemas.ShardReport{}
-	ends, err := kadm.NewClient(client.Client).ListEndOffsets(ctx, topics.ShardReports)
+	to, err := end(ctx, kadm.NewClient(client.Client), topics.ShardReports)
 	if err != nil {
 		return nil, fmt.Errorf("shard reports: %w", err)
 	}
-	end, ok := ends.Lookup(topics.ShardReports, 0)
-	if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
-		return reports, nil
-	}
-	if end.Err != nil {
-		return nil, fmt.Errorf("shard reports: %w", end.Err)
-	}
-	for next := int64(0); next < end.Offset; {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("shard reports: %w", err)
+	_, err = readTo(ctx, client, 0, to, func(r *kgo.Record) {
+		rep, err := schemas.DecodeDoc[schemas.ShardReport](r.Value)
+		switch {
+		case len(r.Value) == 0:
+			delete(reports, string(r.Key))
+		case err == nil && rep.Key() == string(r.Key) && rep.Validate() == nil:
+			reports[rep.Key()] = *rep
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			next = r.Offset + 1
-			if rep, err := schemas.DecodeDoc[schemas.ShardReport](r.Value); err == nil {
-				reports[string(r.Key)] = *rep
-			}
-		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("shard reports: %w", err)
 	}
 	return reports, nil
 }

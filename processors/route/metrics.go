@@ -12,6 +12,7 @@ func label(partition int32) string { return strconv.Itoa(int(partition)) }
 // counts again.
 type counters struct {
 	records, samples, skipped, unknown prometheus.Counter
+	generations                        prometheus.Counter
 	batches, bytes, truncated          prometheus.Counter
 	refused                            *prometheus.CounterVec
 	lag, age                           *prometheus.GaugeVec
@@ -24,13 +25,14 @@ func newCounters(reg prometheus.Registerer) *counters {
 		return c
 	}
 	c := &counters{
-		records:   counter("records_total", "Records of the metrics topic that were read."),
-		samples:   counter("samples_total", "Samples that were handed on."),
-		skipped:   counter("skipped_fields_total", "String fields of line protocol, which are no samples."),
-		unknown:   counter("unknown_fields_total", "Fields of JSON that weir does not know and that were ignored, see samples.ignore_unknown_fields."),
-		batches:   counter("batches_total", "Records written to the samples topic."),
-		bytes:     counter("batch_bytes_total", "Bytes of the values written to the samples topic."),
-		truncated: counter("deadletter_truncated_total", "Records that were cut to fit into the deadletter topic."),
+		records:     counter("records_total", "Records of the metrics topic that were read."),
+		samples:     counter("samples_total", "Samples that were handed on."),
+		skipped:     counter("skipped_fields_total", "String fields of line protocol, which are no samples."),
+		unknown:     counter("unknown_fields_total", "Fields of JSON that weir does not know and that were ignored, see samples.ignore_unknown_fields."),
+		generations: counter("refused_generations_total", "Records of the topic generations that do not decode, or cannot be: those that were known go on."),
+		batches:     counter("batches_total", "Records written to the samples topic."),
+		bytes:       counter("batch_bytes_total", "Bytes of the values written to the samples topic."),
+		truncated:   counter("deadletter_truncated_total", "Records that were cut to fit into the deadletter topic."),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_route_refused_total",
 			Help: "Records, or entries of records, that were refused."}, []string{"reason"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_route_lag_records",

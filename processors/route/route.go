@@ -112,6 +112,7 @@ func (r *Router) run(ctx context.Context) error {
 		return err
 	}
 	defer gens.Close()
+	gens.Tell(r.count.generations, r.log)
 	if err := gens.Refresh(ctx); err != nil {
 		return err
 	}

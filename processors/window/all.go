@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/alerts"
@@ -148,6 +149,8 @@ func (a *All) Run(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
+	log.Tell(register(a.deps.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_refused_generations_total",
+		Help: "Records of the topic generations that do not decode, or cannot be: those that were known go on."})), a.deps.Log)
 	if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
