@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -15,6 +17,7 @@ import (
 	"weir/processors/generations"
 	"weir/processors/route"
 	"weir/schemas"
+	"weir/schemas/consume"
 	"weir/schemas/topics"
 )
 
@@ -30,13 +33,16 @@ type Reshard struct {
 	Now    bool
 	DryRun bool // only say what would be done
 
-	lead, lease time.Duration // of tests; 0: what is safe
+	lead, lease, patience time.Duration // of tests; 0: what is safe
 }
 
 // lead is the least time between the plan and the cut: two leases for every route to
 // have read it, and what clocks may be off; and no sample that is handed on
 // before is later than max_future.
 const planSlack = 5 * time.Second
+
+// maxTail is up to how many offsets that are not committed are looked at.
+const maxTail = 1000
 
 // step is how often the command looks how far it is.
 const step = 500 * time.Millisecond
@@ -60,6 +66,10 @@ func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 	}
 	if r.lead == 0 {
 		r.lead = 2*r.lease + planSlack + r.Config.Windows.MaxFuture.Std()
+	}
+	if r.patience == 0 {
+		tiers := r.Config.Windows.Tiers
+		r.patience = 2*tiers[len(tiers)-1].Size.Std() + time.Hour // a window that is held back may be open for as long
 	}
 	w, closeAll, err := r.connect(ctx)
 	if err != nil {
@@ -237,13 +247,24 @@ func (w *resharding) set(ctx context.Context, older, newer schemas.GenerationSta
 	return nil
 }
 
-// until looks every step whether it is done, and draws how far it is.
+// ErrStuck is wrapped when nothing has moved for too long.
+var ErrStuck = errors.New("nothing moves any more")
+
+// until looks every step whether it is done, and draws how far it is. It gives up when that
+// has not changed for long: what is waited for then stands in the error.
 func (w *resharding) until(ctx context.Context, done func() (ok bool, far string)) error {
+	was, since := "", time.Now()
 	for {
 		ok, far := done()
 		if ok {
 			w.progress.clear()
 			return nil
+		}
+		if far != was {
+			was, since = far, time.Now()
+		} else if time.Since(since) > w.patience {
+			w.progress.clear()
+			return fmt.Errorf("%w: for %s it was: %s. The plan stands; mend that and run the same again", ErrStuck, w.patience.Round(time.Second), far)
 		}
 		w.progress.draw(far)
 		select {
@@ -281,17 +302,27 @@ func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 		if err == nil {
 			reports, err = generations.Reports(ctx, w.client...)
 		}
-		open, silent := int64(0), 0
+		open, silent, names := int64(0), 0, []string{}
 		for shard := range g.Shards {
 			rep, ok := reports[(&schemas.ShardReport{Gen: g.Gen, Shard: shard}).Key()]
 			if !ok || rep.AtMS <= routed.UnixMilli() {
-				silent++
+				if silent++; len(names) < 10 {
+					names = append(names, strconv.Itoa(int(shard)))
+				}
 			}
 			open += rep.Open
 		}
 		return err == nil && behind == 0 && open == 0 && silent == 0,
-			waiting(err, fmt.Sprintf("generation %d drains: %d records behind, %d series groups open, %d of %d shards not heard of", g.Gen, behind, open, silent, g.Shards))
+			waiting(err, fmt.Sprintf("generation %d drains: %d records behind, %d series groups open, %d of %d shards not heard of%s", g.Gen, behind, open, silent, g.Shards, named(names)))
 	})
+}
+
+// named is the shards that were not heard of: is there a process with the role window?
+func named(shards []string) string {
+	if len(shards) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(shards, ", ") + ")"
 }
 
 func waiting(err error, far string) string {
@@ -301,7 +332,8 @@ func waiting(err error, far string) string {
 	return far
 }
 
-// behind is how many records before ends the group has not committed.
+// behind is how many records before ends the group has not committed. Markers of
+// transactions and records of aborted ones, which nobody ever commits, are none.
 func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.ListedOffsets) (int64, error) {
 	starts, err := w.adm.ListStartOffsets(ctx, topic)
 	if err == nil {
@@ -318,6 +350,7 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 		return 0, err
 	}
 	behind := int64(0)
+	tails := map[int32][2]int64{}
 	ends.Each(func(end kadm.ListedOffset) {
 		done := int64(0)
 		if start, ok := starts.Lookup(topic, end.Partition); ok {
@@ -326,8 +359,19 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 		if c, ok := committed.Lookup(topic, end.Partition); ok {
 			done = max(done, c.At)
 		}
-		behind += max(0, end.Offset-done)
+		if n := end.Offset - done; n > 0 && n <= maxTail {
+			tails[end.Partition] = [2]int64{done, end.Offset}
+		} else {
+			behind += max(0, n)
+		}
 	})
+	for partition, tail := range tails {
+		n, err := consume.Count(ctx, w.client, topic, partition, tail[0], tail[1])
+		if err != nil {
+			return 0, fmt.Errorf("end of %s/%d: %w", topic, partition, err)
+		}
+		behind += n
+	}
 	return behind, nil
 }
 

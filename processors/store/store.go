@@ -107,6 +107,7 @@ func (p *Processor) options() []kgo.Opt {
 		kgo.ConsumeTopics(topics.Windows),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // or what was written before the first start is skipped
 		kgo.SessionTimeout(sessionTimeout),
+		kgo.KeepControlRecords(), // so that what is committed comes to the end
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(p.cfg.Commit.Std()),
@@ -187,6 +188,9 @@ func (p *Processor) start(cl *kgo.Client, r *kgo.Record) {
 
 // write returns nil when the record is acknowledged, by the store or by deadletter.
 func (p *Processor) write(ctx context.Context, cl *kgo.Client, r *kgo.Record) error {
+	if r.Attrs.IsControl() {
+		return nil // the marker of a transaction
+	}
 	batch, err := schemas.DecodeWindowBatch(r.Value)
 	if err != nil {
 		return p.refuse(ctx, cl, r, undecodable, err)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas"
@@ -13,6 +15,11 @@ import (
 
 // transaction produces a number to a key of the input in a transaction of its own.
 func (b *bed) transaction(key string, n uint64, end kgo.TransactionEndTry) {
+	b.t.Helper()
+	b.transact(&kgo.Record{Topic: inTopic, Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, n), Partition: schemas.Shard([]byte(key), shards)}, end)
+}
+
+func (b *bed) transact(r *kgo.Record, end kgo.TransactionEndTry) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -24,7 +31,6 @@ func (b *bed) transaction(key string, n uint64, end kgo.TransactionEndTry) {
 	if err := cl.BeginTransaction(); err != nil {
 		b.t.Fatal(err)
 	}
-	r := &kgo.Record{Topic: inTopic, Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, n), Partition: schemas.Shard([]byte(key), shards)}
 	if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -50,4 +56,67 @@ func TestOnlyCommittedRecordsCount(t *testing.T) {
 	b.compare(map[string]counter{"a": {n: 2, sum: 1010}})
 	b.until("the member is ready", m.eng.Ready)
 	b.end(m, false)
+}
+
+// TestMarkersAtTheEndOfTheTable: recovery comes to its end, though the last offsets of the
+// table are of a transaction that somebody aborted, with the local store and without.
+func TestMarkersAtTheEndOfTheTable(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	m := b.start("one", dir, &counting{stalls: map[int32]time.Duration{}})
+	b.transaction("a", 1, kgo.TryCommit)
+	b.compare(map[string]counter{"a": {n: 1, sum: 1}})
+	b.end(m, false)
+	for p := range int32(shards) {
+		b.transact(&kgo.Record{Topic: group + "-table", Key: []byte("x"), Value: []byte("rubbish"), Partition: p}, kgo.TryAbort)
+	}
+	for _, folder := range []string{dir, t.TempDir()} {
+		m = b.start("one", folder, &counting{stalls: map[int32]time.Duration{}})
+		b.until("the member is ready", m.eng.Ready)
+		b.end(m, false)
+	}
+}
+
+// TestLostRecordsAreCounted: what retention took of the input while nobody read is told.
+func TestLostRecordsAreCounted(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	reg := prometheus.NewRegistry()
+	m := b.startWith(reg, "one", dir, &counting{stalls: map[int32]time.Duration{}})
+	b.transaction("a", 1, kgo.TryCommit)
+	b.compare(map[string]counter{"a": {n: 1, sum: 1}})
+	b.end(m, false)
+	for range 5 {
+		b.transaction("a", 1, kgo.TryCommit)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	adm := kadm.NewClient(b.client)
+	committed, err := adm.FetchOffsets(ctx, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := schemas.Shard([]byte("a"), shards)
+	c, _ := committed.Lookup(inTopic, p)
+	var o kadm.Offsets
+	o.Add(kadm.Offset{Topic: inTopic, Partition: p, At: c.At + 4})
+	if _, err := adm.DeleteRecords(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	m = b.startWith(reg, "one", dir, &counting{stalls: map[int32]time.Duration{}})
+	b.until("the member is ready", m.eng.Ready)
+	b.end(m, false)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "weir_lost_records_total" {
+			if n := f.Metric[0].GetCounter().GetValue(); n != 4 {
+				t.Errorf("%g records lost, want 4", n)
+			}
+			return
+		}
+	}
+	t.Error("no records were counted as lost")
 }

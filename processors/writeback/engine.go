@@ -199,6 +199,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
 	guards.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
+	guards.Go(func() { e.passTails(run) })
 	ended := make(chan error, 1)
 	go func() { ended <- proc.Run(run) }()
 	loop := make(chan struct{})
@@ -333,7 +334,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession})),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession, e.countLost})),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
 	)
 }

@@ -130,6 +130,10 @@ type member struct {
 }
 
 func (b *bed) start(name, dir string, c *counting) *member {
+	return b.startWith(prometheus.NewRegistry(), name, dir, c)
+}
+
+func (b *bed) startWith(reg prometheus.Registerer, name, dir string, c *counting) *member {
 	store, err := OpenStore(dir, b.log)
 	if err != nil {
 		b.t.Fatal(err)
@@ -138,7 +142,7 @@ func (b *bed) start(name, dir string, c *counting) *member {
 	m.eng = New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: group + "-table",
 		Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
 		Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 200 * time.Millisecond,
-		Registry: prometheus.NewRegistry(), Log: b.log.With("member", name)}, c)
+		Registry: reg, Log: b.log.With("member", name)}, c)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	go func() { m.done <- m.eng.Run(ctx) }()

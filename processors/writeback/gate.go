@@ -32,6 +32,7 @@ type hooks struct {
 	ends  func() (map[int32]int64, error)
 	ready func(ends map[int32]int64) error
 	over  func()
+	lost  func(claims []int32) // partitions of the input that a session has
 }
 
 // wrap returns a builder of gated consumer groups.
@@ -79,6 +80,9 @@ func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	}
 	if s.Context().Err() != nil {
 		return nil // the next session recovers
+	}
+	for _, claims := range s.Claims() {
+		h.lost(claims)
 	}
 	if err := h.ready(ends); err != nil {
 		return err

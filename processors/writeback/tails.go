@@ -1,0 +1,101 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/consume"
+)
+
+// countLost tells of records of the input that retention took before this group read them.
+// sarama goes on at the start of the log and says nothing.
+func (e *Engine[T]) countLost(claims []int32) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	adm := kadm.NewClient(e.prod.client)
+	starts, err := adm.ListStartOffsets(ctx, e.opts.Input)
+	if err != nil {
+		e.log.Warn("not looked whether retention took records before they were read", "err", err)
+		return
+	}
+	committed, err := adm.FetchOffsets(ctx, e.opts.Group)
+	if err != nil {
+		if !errors.Is(err, kerr.GroupIDNotFound) {
+			e.log.Warn("not looked whether retention took records before they were read", "err", err)
+		}
+		return
+	}
+	watch := consume.Counted(e.opts.Group, e.opts.Registry, e.log)
+	for _, p := range claims {
+		start, known := starts.Lookup(e.opts.Input, p)
+		c, read := committed.Lookup(e.opts.Input, p)
+		if known && start.Err == nil && read && c.Err == nil && c.At >= 0 && start.Offset > c.At {
+			watch.Lost(consume.Gap{Topic: e.opts.Input, Partition: p, From: c.At, To: start.Offset - 1})
+		}
+	}
+}
+
+const (
+	// stallAfter is how long a table may give nothing to a recovery before its tail is taken
+	// for markers of transactions, or for gone.
+	stallAfter = 2 * time.Second
+	// barrierKey is of the tombstone that is written behind such a tail. No value has it.
+	barrierKey = "\x00end"
+)
+
+// passTails looks, until ctx ends, for recoveries that stand still: Goka waits for the last
+// offset of the table, and a marker, or a record that was compacted away, never comes. A
+// tombstone is written behind it, which does.
+func (e *Engine[T]) passTails(ctx context.Context) {
+	type seen struct {
+		at    int64
+		since time.Time
+	}
+	was := map[*Part[T]]seen{}
+	tick := time.NewTicker(stallAfter / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, p := range e.recovering() {
+			at, err := p.GetOffset(-1)
+			if err != nil || at >= p.to-1 {
+				continue
+			}
+			s, known := was[p]
+			if !known || s.at != at {
+				was[p] = seen{at, time.Now()}
+				continue
+			}
+			if time.Since(s.since) < stallAfter {
+				continue
+			}
+			was[p] = seen{at, time.Now().Add(10 * stallAfter)} // not again at once
+			e.log.Warn("the end of the table does not come: a marker of a transaction? Writing behind it", "partition", p.ID, "read_to", at+1, "end", p.to)
+			e.prod.client.Produce(ctx, &kgo.Record{Topic: e.opts.Table, Partition: p.ID, Key: []byte(barrierKey)}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					e.log.Warn("not written behind the end of the table", "partition", p.ID, "err", err)
+				}
+			})
+		}
+	}
+}
+
+// recovering are the partitions that are being recovered.
+func (e *Engine[T]) recovering() []*Part[T] {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var ps []*Part[T]
+	for _, p := range e.opened {
+		ps = append(ps, p)
+	}
+	return ps
+}
