@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"math/bits"
 	"sync"
 	"time"
 
@@ -10,47 +11,73 @@ import (
 )
 
 // indexed remembers which series the index was told of and when that is due again.
-// Its memory is bounded: two generations of at most maxIndexed series, about 40 MB
-// each; a series that falls out is only told of again.
+//
+// Its memory is bounded: at most limit series, some 40 bytes each. What is remembered
+// stays until it is due, and a series for which there is no room is told of again with each of
+// its windows: at twice the limit half of the series are, at four times three quarters. A
+// cache that drops the oldest would forget each series just before it comes again, and have all
+// of them told of from the first series beyond its limit on.
 type indexed struct {
-	mu       sync.Mutex
-	renewMS  int64
-	limit    int              // of a generation
-	now, old map[uint64]int64 // key to when it is due, ms
+	mu      sync.Mutex
+	renewMS int64
+	limit   int
+	due     map[schemas.ID]uint32 // series of a source to the minute when it is due
+	sweptMS int64
 }
 
-const maxIndexed = 1 << 20
+// maxIndexed series of a process are remembered: 170 MB, if there are so many.
+const maxIndexed = 4 << 20
+
+// sweepEvery is the least time between two looks for what is due, ms: one goes through all.
+const sweepEvery = 60_000
+
+const minuteMS = 60_000
 
 func newIndexed(renew time.Duration) *indexed {
-	return &indexed{renewMS: max(renew.Milliseconds(), 1), limit: maxIndexed, now: map[uint64]int64{}}
+	return &indexed{renewMS: max(renew.Milliseconds(), 1), limit: maxIndexed, due: map[schemas.ID]uint32{}}
 }
 
-// indexKey identifies a series of a source. Two of 10 million share one with a
-// chance of 3 in a million; the later would be missing from lists for a day.
-func indexKey(source string, s schemas.Series) uint64 {
-	return xxhash.Sum64String(source) ^ s.Hash()*0x9e3779b97f4a7c15
+// sourceKey and seriesKey identify a series of a source by what both are, in 128 bits
+// that nobody can choose: one that is taken for another would be missing from lists.
+func sourceKey(source string) schemas.ID { return schemas.Series{Metric: source}.ID() }
+
+func seriesKey(source schemas.ID, s schemas.Series) schemas.ID {
+	id := s.ID()
+	return schemas.ID{Hi: bits.RotateLeft64(source.Hi, 1) ^ id.Hi, Lo: bits.RotateLeft64(source.Lo, 1) ^ id.Lo}
 }
 
-// due says whether the series has to be told of at nowMS.
-func (x *indexed) due(key uint64, nowMS int64) bool {
+// isDue reports whether the series has to be told of at nowMS.
+func (x *indexed) isDue(key schemas.ID, nowMS int64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	at, ok := x.now[key]
-	if !ok {
-		at = x.old[key]
-	}
-	return at <= nowMS
+	at, ok := x.due[key]
+	return !ok || int64(at)*minuteMS <= nowMS
 }
 
-// add notes that the series was told of at nowMS. It is due again when a renewal
+// add notes that the series was told of at nowMS, if there is room. It is due again when a renewal
 // is half to wholly over, which depends on its source: those of one source
 // together, because a store writes them in one go, and those of a fleet that
 // started at once one source after the other.
-func (x *indexed) add(source string, key uint64, nowMS int64) {
+func (x *indexed) add(source string, key schemas.ID, nowMS int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.now) >= x.limit {
-		x.now, x.old = map[uint64]int64{}, x.now
+	if _, ok := x.due[key]; !ok && len(x.due) >= x.limit && !x.sweep(nowMS) {
+		return
 	}
-	x.now[key] = nowMS + x.renewMS/2 + int64(xxhash.Sum64String(source)>>1)%(x.renewMS/2+1)
+	at := nowMS + x.renewMS/2 + int64(xxhash.Sum64String(source)>>1)%(x.renewMS/2+1)
+	x.due[key] = uint32(max(0, at) / minuteMS)
+}
+
+// sweep forgets what is due, and reports whether there is room then.
+func (x *indexed) sweep(nowMS int64) bool {
+	if nowMS-x.sweptMS < sweepEvery && nowMS >= x.sweptMS {
+		return false
+	}
+	x.sweptMS = nowMS
+	for key, at := range x.due {
+		if int64(at)*minuteMS <= nowMS {
+			delete(x.due, key)
+		}
+	}
+	return len(x.due) < x.limit
 }

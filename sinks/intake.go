@@ -83,11 +83,12 @@ func (in *Intake) Sort(b *schemas.WindowBatch, nowMS int64) (rows []Row, fresh [
 	}
 	var refused []error
 	var expired int
-	at := map[uint64]int{} // where a series stands in fresh, by its key
+	source := sourceKey(b.Group)
+	at := map[schemas.ID]int{} // where a series stands in fresh, by its key
 	rows = make([]Row, 0, len(b.Windows))
 	for i := range b.Windows {
 		w := &b.Windows[i]
-		row, key, err := in.check(b.Group, w, nowMS)
+		row, key, err := in.check(source, w, nowMS)
 		if err != nil {
 			refused = append(refused, err)
 			continue
@@ -99,7 +100,7 @@ func (in *Intake) Sort(b *schemas.WindowBatch, nowMS int64) (rows []Row, fresh [
 		rows = append(rows, row)
 		if j, ok := at[key]; ok {
 			fresh[j].FirstMS, fresh[j].LastMS = min(fresh[j].FirstMS, w.StartMS), max(fresh[j].LastMS, w.EndMS())
-		} else if in.indexed.due(key, nowMS) {
+		} else if in.indexed.isDue(key, nowMS) {
 			at[key] = len(fresh)
 			fresh = append(fresh, SeriesInfo{Series: w.Series, Source: b.Group, FirstMS: w.StartMS, LastMS: w.EndMS()})
 		}
@@ -122,23 +123,24 @@ func refusal(source string, refused []error) error {
 }
 
 // check returns the row of w and the key of its series among those indexed.
-func (in *Intake) check(source string, w *schemas.Window, nowMS int64) (Row, uint64, error) {
+func (in *Intake) check(source schemas.ID, w *schemas.Window, nowMS int64) (Row, schemas.ID, error) {
+	var none schemas.ID
 	row := Row{Window: w}
 	var err error
 	if row.Tier, err = in.Tier(w.TierMS); err != nil {
-		return row, 0, err
+		return row, none, err
 	}
 	if ahead := w.StartMS - nowMS; ahead > MaxAheadMS {
-		return row, 0, fmt.Errorf("%.200q: start %d ms: %d ms ahead, at most %d", w.Series.String(), w.StartMS, ahead, MaxAheadMS)
+		return row, none, fmt.Errorf("%.200q: start %d ms: %d ms ahead, at most %d", w.Series.String(), w.StartMS, ahead, MaxAheadMS)
 	}
-	key := indexKey(source, w.Series)
+	key := seriesKey(source, w.Series)
 	row.Text = cql.LabelsText(w.Series)
-	if in.indexed.due(key, nowMS) { // else it was valid when it was indexed
+	if in.indexed.isDue(key, nowMS) { // else it was valid when it was indexed
 		if err := w.Series.Validate(); err != nil {
-			return row, 0, err
+			return row, none, err
 		}
 		if n := len(w.Series.String()); n > MaxKeyBytes {
-			return row, 0, fmt.Errorf("series of %d bytes, at most %d: %.200q", n, MaxKeyBytes, w.Series.Metric)
+			return row, none, fmt.Errorf("series of %d bytes, at most %d: %.200q", n, MaxKeyBytes, w.Series.Metric)
 		}
 	}
 	return row, key, nil
@@ -161,7 +163,7 @@ func checkSource(source string) error {
 func (in *Intake) Written(rows int, fresh []SeriesInfo, nowMS int64) {
 	in.windows.WithLabelValues("written").Add(float64(rows))
 	for _, s := range fresh {
-		in.indexed.add(s.Source, indexKey(s.Source, s.Series), nowMS)
+		in.indexed.add(s.Source, seriesKey(sourceKey(s.Source), s.Series), nowMS)
 	}
 }
 

@@ -32,22 +32,59 @@ func TestIndexLabelIsTheOneThatFewShare(t *testing.T) {
 	}
 }
 
-// What the intake remembers of series is bounded, whatever number comes by.
-func TestIndexedIsBounded(t *testing.T) {
+// What the intake remembers of series is bounded, whatever number comes by, and beyond
+// the bound there is no cliff: at twice as many, half are told of again, not all.
+func TestIndexedIsBoundedWithoutACliff(t *testing.T) {
+	const limit = 1000
+	for times, want := range map[int]float64{1: 0, 2: 0.5, 4: 0.75} {
+		x := newIndexed(time.Hour)
+		x.limit = limit
+		told, windows := 0, 10
+		for round := range windows {
+			for i := range times * limit {
+				key := schemas.ID{Hi: uint64(i), Lo: 7}
+				if nowMS := int64(round+1) * 10_000; x.isDue(key, nowMS) {
+					told++
+					x.add("source", key, nowMS)
+				}
+			}
+			if len(x.due) > limit {
+				t.Fatalf("%d series remembered, want at most %d", len(x.due), limit)
+			}
+		}
+		again := float64(told-times*limit) / float64((windows-1)*times*limit)
+		t.Logf("%dx: %.2f of the series told of again with each window", times, again)
+		if again > want {
+			t.Errorf("%dx: %.2f of the series told of again with each window, want at most %.2f", times, again, want)
+		}
+	}
+}
+
+// TestIndexedMakesRoom: what is due gives way to what comes.
+func TestIndexedMakesRoom(t *testing.T) {
 	x := newIndexed(time.Hour)
-	x.limit = 1000
-	const n = 3001
-	for key := range uint64(n) {
-		x.add("source", key, 1000)
+	x.limit = 10
+	for i := range uint64(10) {
+		x.add("source", schemas.ID{Hi: i}, 1000)
 	}
-	if got := len(x.now) + len(x.old); got > 2000 {
-		t.Errorf("%d series remembered, want at most 2000", got)
+	const later = 2 * 3_600_000
+	x.add("source", schemas.ID{Hi: 77}, later)
+	if x.isDue(schemas.ID{Hi: 77}, later) || len(x.due) != 1 {
+		t.Errorf("%d remembered", len(x.due))
 	}
-	if x.due(n-1, 1000) {
-		t.Error("the last is due again at once")
+}
+
+// TestSeriesAreKnownByWhatTheyAre: two whose 64-bit hashes were one would be one.
+func TestSeriesAreKnownByWhatTheyAre(t *testing.T) {
+	a, b := schemas.Series{Metric: "a"}, schemas.Series{Metric: "b"}
+	keys := map[schemas.ID]bool{}
+	for _, source := range []string{"a", "b"} {
+		for _, s := range []schemas.Series{a, b} {
+			keys[seriesKey(sourceKey(source), s)] = true
+		}
 	}
-	if !x.due(0, 1000) {
-		t.Error("the first, long forgotten, is not due")
+	if len(keys) != 4 {
+		t.Errorf("%d keys for 4 series of sources", len(keys))
 	}
 }
 
@@ -56,11 +93,12 @@ func TestIndexedIsDueAgainWithinTheRenewal(t *testing.T) {
 	const hour = 3_600_000
 	moments := map[int64]bool{}
 	for i := range uint64(100) {
-		x.add(fmt.Sprint("source", i), i, 1000)
+		key := schemas.ID{Lo: i}
+		x.add(fmt.Sprint("source", i), key, 1000)
 		at := int64(1000)
-		for ; !x.due(i, at); at += hour / 60 {
+		for ; !x.isDue(key, at); at += hour / 60 {
 		}
-		if at < 1000+hour/2 || at > 1000+hour+hour/60 {
+		if at < 1000+hour/2-hour/60 || at > 1000+hour+hour/60 {
 			t.Errorf("due after %d ms, want half an hour to an hour", at-1000)
 		}
 		moments[at] = true
