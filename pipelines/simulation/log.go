@@ -15,6 +15,7 @@ import (
 // topic is a topic of the broker: what is appended stays.
 type topic struct {
 	name  string
+	nowMS func() int64 // if set, records have the time when they were appended
 	parts [][]*kgo.Record
 	// compacted are the records that compaction has taken.
 	compacted map[*kgo.Record]bool
@@ -59,6 +60,9 @@ func (t *topic) poison(p int) bool {
 func (t *topic) append(r *kgo.Record) {
 	r.Offset = int64(len(t.parts[r.Partition]))
 	c := *r
+	if t.nowMS != nil {
+		c.Timestamp = time.UnixMilli(t.nowMS())
+	}
 	t.parts[r.Partition] = append(t.parts[r.Partition], &c)
 }
 
@@ -117,7 +121,9 @@ func (o *outbox) queue(id int) *queue {
 }
 
 func (o *outbox) produce(atMS int64, r *kgo.Record, done func(*kgo.Record, error)) {
-	r.Timestamp = time.UnixMilli(atMS)
+	if r.Timestamp.IsZero() {
+		r.Timestamp = time.UnixMilli(atMS)
+	}
 	t := o.w.topics[r.Topic]
 	if r.Topic == topics.DeadLetter && headerOf(r, "weir.reason") == string(windows.TotalLimit) {
 		o.w.turned[string(r.Key)] = true

@@ -73,7 +73,7 @@ var verbs = []struct {
 	{"tick", "role machine", func(w *World, a [5]int) bool {
 		m := w.at(a)
 		if m != nil {
-			m.proc.Ticks(w.now + m.skewMS())
+			m.tick()
 		}
 		return m != nil
 	}},
@@ -121,6 +121,8 @@ var verbs = []struct {
 		}
 		return in(a[0], len(w.machines))
 	}},
+	{"clock", "machine ms", func(w *World, a [5]int) bool { return w.setClock(a[0], a[1]) }},
+	{"strange", "role partition tick", func(w *World, a [5]int) bool { return w.strange(a) }},
 	{"rskew", "router ms", func(w *World, a [5]int) bool {
 		if in(a[0], len(w.routers)) {
 			w.routers[a[0]].skewMS = int64(a[1])
@@ -335,7 +337,7 @@ func (w *World) beCalm() {
 		r.skewMS = 0
 	}
 	for _, m := range w.machines {
-		m.skewMS = 0
+		m.skewMS, m.clockMS = 0, 0
 		for r := range roles {
 			for _, p := range m.members[r].opened() {
 				if m.members[r].zombie(p) {

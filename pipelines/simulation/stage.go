@@ -30,6 +30,7 @@ type group struct {
 // machine runs one member of each group. Its disk outlives its process.
 type machine struct {
 	skewMS  int64
+	clockMS int64 // see setClock
 	members [roles]*member
 }
 
@@ -53,7 +54,10 @@ type reading struct {
 	flushed bool  // and has written back everything
 }
 
-func (m *member) skewMS() int64 { return m.w.machines[m.id].skewMS }
+func (m *member) skewMS() int64 {
+	at := m.w.machines[m.id]
+	return at.skewMS + at.clockMS
+}
 
 func (m *member) group() *group { return m.w.groups[m.role] }
 

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -150,5 +151,41 @@ func TestBacklog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestClockOfAProcess: the clock of the process that keeps the windows is an hour off, and
+// steps; ticks of clocks that are worse stand in the log. The alerts, kept firing for a while
+// or not, have the life that they have beside right clocks, and no sample is late.
+func TestClockOfAProcess(t *testing.T) {
+	play := func(clocks ...int) *World {
+		p := threeHosts().params
+		p.Machines = 2
+		w := newWorld(p)
+		w.do(Op{"move", [5]int{int(alertRole), 1, 0}})
+		w.do(Op{"leave", [5]int{int(alertRole), 0, 0}})
+		for i := range 300 {
+			if len(clocks) > 0 && i%40 == 20 {
+				w.do(Op{"clock", [5]int{0, clocks[i/40%len(clocks)]}})
+			}
+			if len(clocks) > 0 && i%7 == 0 {
+				w.do(Op{"strange", [5]int{i / 7 % 2, 0, i / 7 % len(wrongTicks)}})
+			}
+			w.second(0, 1, 2)
+			w.do(Op{"tick", [5]int{int(alertRole), 1}})
+			w.settle()
+		}
+		w.finish()
+		if err := w.check(); err != nil {
+			t.Fatalf("clocks off by %d: %v", clocks, err)
+		}
+		return w
+	}
+	want := play().told()
+	for _, clocks := range [][]int{{3600_000}, {-3600_000}, {3600_000, 0, -3600_000, 40_000}} {
+		w := play(clocks...)
+		if got := w.told(); !maps.Equal(got, want) || len(want) < 100 || w.stats.Late > 0 || w.stats.Refused > 0 {
+			t.Errorf("clocks off by %d: %d transitions, want %d, or others; %d samples late, %d refused", clocks, len(got), len(want), w.stats.Late, w.stats.Refused)
+		}
 	}
 }

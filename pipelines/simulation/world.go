@@ -95,6 +95,8 @@ type World struct {
 
 	writers uint64 // of changelogs, so far
 
+	ticking *machine // whose ticks are being written
+
 	calm   bool // since the op calm: everything is prompt
 	prompt bool // nothing was held up since
 	// lagging: the generations changed in the rough part. After samples that were hours
@@ -118,6 +120,7 @@ type Stats struct {
 	Reshards, Handovers         int // planned; records that hand over what rules remember
 	ZombieReads                 int // records processed by who had lost the partition
 	Haunts                      int // records stored after their producer was killed
+	WrongClocks                 int // set, and ticks of such
 	Calm                        int // 1: the transitions of a calm part were compared
 	Uncertain                   int // samples sent again after weir may have forgotten the first
 	StaleLast                   int // alerts whose last record is not their last state
@@ -162,17 +165,18 @@ func newWorld(p Params) *World {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1}))
 	w.generations = schemas.FirstGeneration(counts.Shards)
 	deps := window.Deps{Windows: w.windowsCfg, Rules: w.rules, Topics: counts, Registry: w.registry, Log: quiet,
-		Generations: func() *schemas.Generations { return w.generations }}
+		Generations: func() *schemas.Generations { return w.generations }, Behind: w.middle}
 	w.windowProc = window.New(window.Default(), deps)
 	deps.Generation = &schemas.Generation{Gen: 1, Shards: int32(max(p.Reshard, 1))}
 	w.nextProc = window.New(window.Default(), deps)
 	alertCfg := alert.Default()
 	alertCfg.Forget = conf.Duration(forgetMS * int64(time.Millisecond))
-	w.alertProc = alert.New(alertCfg, alert.Deps{Topics: counts, Registry: w.registry, Log: quiet})
+	w.alertProc = alert.New(alertCfg, alert.Deps{Topics: counts, Registry: w.registry, Log: quiet, Clock: w.middle})
 	for name, n := range map[string]int{topics.Samples: p.Shards, topics.WindowTable: p.Shards, topics.Windows: p.Shards,
 		topics.Conditions: p.Alerts, topics.AlertTable: p.Alerts, topics.Alerts: p.Alerts, topics.DeadLetter: int(topics.DeadLetterPartitions)} {
 		w.topics[name] = newTopic(name, n)
 	}
+	w.topics[topics.Conditions].nowMS = func() int64 { return w.now }
 	for _, name := range []string{topics.SamplesOf(1), topics.WindowTableOf(1)} {
 		w.topics[name] = newTopic(name, p.Reshard)
 	}

@@ -137,7 +137,8 @@ type Topic struct {
 	// MaxRecordBytes is the largest record batch; 0 leaves it to the brokers (1 MB).
 	MaxRecordBytes int
 	Replication    int16 // copies; 0: the brokers' default
-	// ArrivalTime has the broker stamp records as they arrive. Foreign producers
+	// ArrivalTime has the broker stamp records as they arrive: keep_firing_for goes by when
+	// a condition came, which the clock of a window process may not know. Foreign producers
 	// may stamp theirs in the past, and retention would drop them unread.
 	ArrivalTime bool
 }
@@ -163,7 +164,7 @@ func All(c Config) []Topic {
 			Partitions: c.Shards, Retention: c.Retention.Windows},
 		table(Topic{Name: WindowTable, Key: "series group", Value: "windows.Group", Partitions: c.Shards, Grows: true}),
 		{Name: Conditions, Key: "alert fingerprint", Value: "schemas.Condition",
-			Partitions: c.AlertShards, Retention: c.Retention.Conditions},
+			Partitions: c.AlertShards, Retention: c.Retention.Conditions, ArrivalTime: true},
 		table(Topic{Name: AlertTable, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: Alerts, Key: "alert fingerprint", Value: "schemas.Alert", Partitions: c.AlertShards}),
 		table(Topic{Name: NotificationLog, Key: "receiver, fingerprint, state, time", Value: "schemas.Delivery", Partitions: c.AlertShards}),

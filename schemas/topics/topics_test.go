@@ -71,6 +71,7 @@ func TestConfigsReachTheBroker(t *testing.T) {
 		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16777216"},
 		{Metrics, "cleanup.policy", "delete"}, {Metrics, "retention.ms", "86400000"},
 		{Metrics, "message.timestamp.type", "LogAppendTime"}, {Samples, "message.timestamp.type", "CreateTime"},
+		{Conditions, "message.timestamp.type", "LogAppendTime"},
 		{DeadLetter, "max.message.bytes", "16908288"}, {DeadLetter, "retention.bytes", "1073741824"}, {DeadLetter, "segment.bytes", "134217728"},
 	} {
 		rcs, err := adm.DescribeTopicConfigs(ctx, c.topic)
