@@ -22,6 +22,10 @@ test: ## everything but the real engines, race detector on
 test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops
 	deploy/engines/test.sh
 
+.PHONY: attack
+attack: ## bad inputs and attacks on one weir, and how each was refused (part of test-engines)
+	go test -tags engines -count=1 -run TestAttack -v ./pipelines/attack
+
 .PHONY: stress
 stress: ## the simulation, one seed after the other for DURATION; a failing one is shrunk and printed
 	go run ./pipelines/simulation/stress -duration $(DURATION)
