@@ -92,8 +92,8 @@ func (s Series) Validate() error {
 		if err := checkName("label name", l.Name); err != nil {
 			return err
 		}
-		if err := checkName("value of label "+strconv.Quote(l.Name), l.Value); err != nil {
-			return err
+		if err := checkName("value of label", l.Value); err != nil {
+			return fmt.Errorf("label %q: %w", l.Name, err)
 		}
 		if i > 0 && s.Labels[i-1].Name >= l.Name {
 			return fmt.Errorf("label %q of %.100q: %w", l.Name, s.Metric, ErrDuplicateLabel)

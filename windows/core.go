@@ -1,5 +1,7 @@
 package windows
 
+import "weir/schemas"
+
 // Core is what the groups of one partition share: the config, memory for frames,
 // scratch space. It is not safe for concurrent use.
 type Core struct {
@@ -27,20 +29,22 @@ type Core struct {
 	heldVals  int                 // values in spareVals
 	folded    []agg               // see frame.aggregated
 
-	index      []int32  // batch series → group series, or an idx… constant
-	sender     uint64   // of all sections of the batch at hand, if senders is empty
-	senders    []uint64 // of each point of a batch of several senders
-	applied    []int    // the sections of the batch that were not applied before
-	refused    []uint32 // the points of the batch that were refused
-	left       int      // bytes that the group may grow by; see take
-	fullMetric string   // a metric that has its limit of series; none is forgotten while a batch is applied
-	order      []ordered
-	late       map[lateKey]*agg
-	lates      []lateKey
-	lateSeen   map[lateSample]struct{}
-	dict       []int32 // group pair → builder reference + 1
-	series     []int32 // group series → builder series + 1
-	blob       []byte
+	index          []int32        // batch series → group series, or an idx… constant
+	sender         uint64         // of all sections of the batch at hand, if senders is empty
+	senders        []uint64       // of each point of a batch of several senders
+	applied        []int          // the sections of the batch that were not applied before
+	refused        []uint32       // the points of the batch that were refused
+	left           int            // bytes that the group may grow by; see take
+	lastOverflow   schemas.Series // that a series was collapsed into, and its ID
+	lastOverflowID schemas.ID
+	fullMetric     string // a metric that has its limit of series; none is forgotten while a batch is applied
+	order          []ordered
+	late           map[lateKey]*agg
+	lates          []lateKey
+	lateSeen       map[lateSample]struct{}
+	dict           []int32 // group pair → builder reference + 1
+	series         []int32 // group series → builder series + 1
+	blob           []byte
 }
 
 // NewCore makes a Core for a valid config. generation becomes part of every

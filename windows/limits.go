@@ -97,6 +97,14 @@ func (co *Core) overflowOf(s schemas.Series) schemas.Series {
 	return o
 }
 
+// idOfOverflow is o.ID(): a flood is collapsed into few series, one after the other into the same.
+func (co *Core) idOfOverflow(o schemas.Series) schemas.ID {
+	if o.Metric != co.lastOverflow.Metric || !slices.Equal(o.Labels, co.lastOverflow.Labels) {
+		co.lastOverflow, co.lastOverflowID = o, o.ID()
+	}
+	return co.lastOverflowID
+}
+
 // overflowMark marks a series by its name.
 func (co *Core) overflowMark(s schemas.Series) mark {
 	has := slices.ContainsFunc(s.Labels, func(l schemas.Label) bool { return l.Value == Overflow })
@@ -140,7 +148,7 @@ func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS int64) 
 			return refusal
 		}
 		why = collapsedFor[-refusal]
-		s, id, m = o, o.ID(), overflow
+		s, id, m = o, co.idOfOverflow(o), overflow
 		if i := g.find(id); i >= 0 {
 			return collapse(i, why)
 		}
