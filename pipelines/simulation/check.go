@@ -107,9 +107,11 @@ func (w *World) check() error {
 	w.checkEmitted(topics.Windows, old[topics.Windows], next[topics.Windows])
 	w.checkEmitted(topics.Conditions, old[topics.Conditions], next[topics.Conditions])
 	w.checkEmitted(topics.SamplesOf(1), old[topics.SamplesOf(1)])
-	w.checkEmitted(topics.Alerts, w.reference(alertRole)[topics.Alerts])
+	alerting := w.reference(alertRole)
+	w.checkEmitted(topics.Alerts, alerting[topics.Alerts])
 	letters := append(old[topics.DeadLetter], next[topics.DeadLetter]...)
 	w.checkLetters(letters)
+	w.checkSpoilt(append(letters, alerting[topics.DeadLetter]...))
 	w.checkRouted()
 	ws := w.checkRows(letters, counts)
 	w.checkTransitions(ws)
@@ -125,7 +127,7 @@ func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 		for _, r := range w.ofUnturned(log) {
 			switch k := string(r.Key); {
 			case k == "": // a tick
-			case name == topics.SamplesOf(1) && !isHandover(r): // from route
+			case name == topics.SamplesOf(1) && !isHandover(r), w.isSpoilt(r): // from route, or rubbish
 			default:
 				add(got, k, r.Value)
 				last[k] = r.Value

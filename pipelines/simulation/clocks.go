@@ -76,6 +76,21 @@ func (w *World) middle(t *schemas.Tick) {
 // wrongClocks are how wrong clocks are, ms.
 var wrongClocks = []int{3600_000, -3600_000, 40_000, -40_000, 365 * 24 * 3600_000, -20 * 365 * 24 * 3600_000, 0}
 
+// breakStore breaks the local stores of a machine; its processes go on for a while, and are
+// started again if they have noticed, or before.
+func (p *planner) breakStore(machine int) {
+	p.do("break", machine)
+	for n := p.n(8); n > 0; n-- {
+		p.progress()
+		if p.oneIn(3) {
+			p.checkpoint()
+		}
+	}
+	if !p.do("restart", machine) {
+		p.do("kill", machine, p.n(4), 0, 0)
+	}
+}
+
 // wrongClock lets a clock be wrong, or a tick of one be written.
 func (p *planner) wrongClock(r int) {
 	w := p.w

@@ -123,6 +123,10 @@ var verbs = []struct {
 	}},
 	{"clock", "machine ms", func(w *World, a [5]int) bool { return w.setClock(a[0], a[1]) }},
 	{"strange", "role partition tick", func(w *World, a [5]int) bool { return w.strange(a) }},
+	{"rubbish", "role partition value at", func(w *World, a [5]int) bool { return w.spoil(a) }},
+	{"abort", "host partition", func(w *World, a [5]int) bool { return w.transact(a[0], a[1]) }},
+	{"break", "machine", func(w *World, a [5]int) bool { return in(a[0], len(w.machines)) && w.breakStore(a[0]) }},
+	{"restart", "machine", func(w *World, a [5]int) bool { return in(a[0], len(w.machines)) && w.failed(a[0]) }},
 	{"rskew", "router ms", func(w *World, a [5]int) bool {
 		if in(a[0], len(w.routers)) {
 			w.routers[a[0]].skewMS = int64(a[1])
@@ -395,18 +399,18 @@ func (p Params) String() string {
 }
 
 var paramNames = []string{"seed", "hosts", "metrics", "shards", "reshard", "alerts", "routers", "machines", "chunk", "tiers", "max_age_s", "max_future_s",
-	"paths", "max_series", "per_metric", "total", "rate"}
+	"paths", "max_series", "per_metric", "total", "rate", "max_value"}
 
 func (p *Params) fields() []*int {
 	return []*int{&p.Seed, &p.Hosts, &p.Metrics, &p.Shards, &p.Reshard, &p.Alerts, &p.Routers, &p.Machines, &p.Chunk, &p.Tiers, &p.MaxAge, &p.Future,
-		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate}
+		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue}
 }
 
 // ParseParams reads what String wrote. It returns an error that quotes the line.
 func ParseParams(line string) (Params, error) {
 	var p Params
 	f := strings.Fields(line)
-	if len(f) != len(paramNames)+1 || f[0] != "world" {
+	if n := len(paramNames); len(f) != n+1 && len(f) != n || len(f) == 0 || f[0] != "world" {
 		return p, fmt.Errorf("%q: wants world and %s", line, strings.Join(paramNames, " "))
 	}
 	for _, kv := range f[1:] {

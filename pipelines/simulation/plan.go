@@ -17,21 +17,21 @@ type planner struct {
 	// finds what many at once hide.
 	haunted int64 // when a process was killed that may haunt, ms
 
-	late, future, skew, zombies, ghosts, timeouts, wipes, repeats, growth, jumps, compacts, clocks bool
+	late, future, skew, zombies, ghosts, timeouts, wipes, repeats, growth, jumps, compacts, clocks, breaks, aborts, rubbish bool
 
 	weights [faultKinds]int // of the faults
 	share   int             // of faults among the steps of the rough part, percent
 }
 
 // faultKinds is the number of cases in fault.
-const faultKinds = 14
+const faultKinds = 17
 
 // newPlanner makes the world of a seed.
 func newPlanner(seed uint64) *planner {
 	rnd := rand.New(rand.NewPCG(seed, 0x5eed))
 	some := func() bool { return rnd.IntN(2) == 0 }
 	p := &planner{rnd: rnd, late: some(), future: some(), skew: some(), zombies: some(), ghosts: some(), timeouts: some(),
-		wipes: some(), repeats: some(), growth: some(), jumps: some(), compacts: some(), clocks: some()}
+		wipes: some(), repeats: some(), growth: some(), jumps: some(), compacts: some(), clocks: some(), breaks: some(), aborts: some(), rubbish: some()}
 	for i := range p.weights {
 		p.weights[i] = []int{0, 1, 1, 2, 8}[rnd.IntN(5)]
 	}
@@ -341,6 +341,19 @@ func (p *planner) fault() {
 	case 12:
 		if p.compacts && len(w.groups[r].owner) > 0 {
 			p.do("compact", r, p.n(len(w.groups[r].owner)))
+		}
+	case 14:
+		if p.breaks {
+			p.breakStore(machine)
+		}
+	case 15:
+		if p.aborts {
+			p.do("abort", p.n(len(w.hosts)+1), p.n(len(w.metrics)))
+		}
+	case 16:
+		if n := len(w.groups[r].owner); p.rubbish && n > 0 {
+			part := p.n(n)
+			p.do("rubbish", r, part, p.n(len(rubbish)), p.n(len(w.groups[r].input.parts[part])+1))
 		}
 	case 13:
 		if p.clocks {

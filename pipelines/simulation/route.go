@@ -11,7 +11,8 @@ import (
 
 // metricsRecord is a record of metrics, decoded.
 type metricsRecord struct {
-	samples []schemas.Sample
+	samples []schemas.Sample // none: the marker of the end of a transaction
+	aborted bool             // nobody is to see it
 }
 
 // router is a member of weir-route. It mirrors processors/route: samples of an origin
@@ -66,6 +67,9 @@ func (r *router) poll(n int) bool {
 		}
 		r.marked[p] = from
 		for ; n > 0 && from < int64(len(r.w.metrics[p])) && from < r.at[p]+int64(n); from++ {
+			if r.w.metrics[p][from].aborted {
+				continue
+			}
 			for _, s := range r.w.sectionsOf(r.w.metrics[p][from].samples) {
 				to := target{s.gen, s.group}
 				b := batches[to]

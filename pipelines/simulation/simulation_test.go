@@ -40,7 +40,8 @@ func TestSeeds(t *testing.T) {
 	t.Logf("%+v", all)
 	for what, n := range map[string]int{"late samples": all.Late, "refused samples": all.Refused, "dropped samples": all.Dropped,
 		"kills": all.Kills, "moves": all.Moves, "records processed by zombies": all.ZombieReads, "calm parts": all.Calm,
-		"collapsed samples": all.Collapsed, "samples beyond a limit": all.Limited} {
+		"collapsed samples": all.Collapsed, "samples beyond a limit": all.Limited,
+		"wrong clocks": all.WrongClocks, "rubbish": all.Rubbish, "aborted records": all.Aborted, "broken stores": all.Broken} {
 		if n == 0 && from == 1 && n >= 20 {
 			t.Errorf("no %s in %d runs", what, n)
 		}
@@ -210,7 +211,7 @@ func TestChecksFind(t *testing.T) {
 			}
 			w.metrics[0] = nil
 			for i := range all {
-				w.metrics[0] = append(w.metrics[0], metricsRecord{all[i : i+1]})
+				w.metrics[0] = append(w.metrics[0], metricsRecord{samples: all[i : i+1]})
 			}
 		}, "samples:"},
 		"a transition is told in two ways": {func(w *World) {

@@ -81,6 +81,9 @@ func (m *member) start() {
 func (m *member) open(p int32) {
 	g := m.group()
 	from, err := m.proc.Open(p)
+	if isBroken(err) { // it is thrown away
+		from, err = m.proc.Open(p)
+	}
 	table := g.table.parts[p]
 	if from > int64(len(table)) {
 		err = errors.Join(err, fmt.Errorf("the local store of machine %d is at %d of a changelog of %d", m.id, from, len(table)))
@@ -98,7 +101,9 @@ func (m *member) open(p int32) {
 
 // shut closes a partition.
 func (m *member) shut(p int32) {
-	m.w.must(m.proc.Close(p))
+	if err := m.proc.Close(p); !isBroken(err) {
+		m.w.must(err)
+	}
 	delete(m.parts, p)
 }
 

@@ -38,7 +38,7 @@ func recordOf(r *kgo.Record) record { return record{r.Topic, strconv.FormatInt(r
 func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 	out := map[letter]int{}
 	for _, r := range rs {
-		if headerOf(r, "weir.reason") == "undecodable_state" { // of op poison
+		if reason := headerOf(r, "weir.reason"); reason == "undecodable_state" || undecodable[reason] { // of the ops poison and rubbish
 			continue
 		}
 		var samples []struct {
@@ -115,6 +115,9 @@ func (w *World) checkRouted() {
 	w.eachSection(func(id sectionID, _ *kgo.Record, _ []schemas.Sample) { there[id] = true })
 	for p, log := range w.metrics {
 		for off, r := range log {
+			if r.aborted {
+				continue
+			}
 			for _, s := range w.sectionsOf(r.samples) {
 				if id := (sectionID{s.gen, s.group, int32(p), int64(off), s.chunk}); !there[id] {
 					w.violate("samples: %+v is not there", id)
@@ -133,7 +136,7 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 		}
 	}
 	for _, r := range all {
-		if len(r.Key) == 0 || isHandover(r) {
+		if len(r.Key) == 0 || w.isSpoilt(r) || isHandover(r) {
 			continue
 		}
 		gen := 0

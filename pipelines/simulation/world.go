@@ -50,6 +50,7 @@ type Params struct {
 	PerMetric int // series of a metric of a host
 	Total     int // series of all hosts
 	Rate      int // samples a second of a host
+	MaxValue  int // of a table of windows, bytes: the broker refuses more
 }
 
 var tierSets = [][]windows.Tier{
@@ -83,7 +84,10 @@ type World struct {
 	store    *store
 	// turned are the groups of which a process, living or dead, turned away a series
 	// because of the limit in all.
-	turned map[string]bool
+	turned   map[string]bool
+	harmed   map[string]bool // groups of which the broker refused a value
+	mustLose int             // values that were certainly lost for it
+	spoilt   map[string]bool // records of inputs, by recordName
 
 	windowProc  *window.Processor
 	alertProc   *alert.Processor
@@ -121,6 +125,10 @@ type Stats struct {
 	ZombieReads                 int // records processed by who had lost the partition
 	Haunts                      int // records stored after their producer was killed
 	WrongClocks                 int // set, and ticks of such
+	Rubbish                     int // records of inputs that do not decode
+	Aborted                     int // records of metrics
+	Broken                      int // local stores
+	TooLarge, Harmed            int // values refused by the broker; keys that it refused one of
 	Calm                        int // 1: the transitions of a calm part were compared
 	Uncertain                   int // samples sent again after weir may have forgotten the first
 	StaleLast                   int // alerts whose last record is not their last state
@@ -140,7 +148,7 @@ func (s *Stats) Add(o Stats) {
 }
 
 func newWorld(p Params) *World {
-	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, registry: prometheus.NewRegistry()}
+	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
 	w.windowsCfg = windows.Default()
 	w.windowsCfg.Tiers = tierSets[p.Tiers]
 	w.windowsCfg.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)
@@ -298,7 +306,7 @@ func (h *host) send(p int, shiftMS int64, count int) {
 	}
 	h.last = out
 	h.w.stats.Sent += len(out)
-	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{out})
+	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{samples: out})
 }
 
 // passing are the series that the host has at a time beside those that it always has,
@@ -320,7 +328,7 @@ func (h *host) again(p int) bool {
 	if h.last == nil {
 		return false
 	}
-	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{slices.Clone(h.last)})
+	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{samples: slices.Clone(h.last)})
 	h.w.stats.Repeats += len(h.last)
 	return true
 }
@@ -332,7 +340,7 @@ func (h *host) some(p, n int) bool {
 	if n <= 0 {
 		return false
 	}
-	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{slices.Clone(h.last[:n])})
+	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{samples: slices.Clone(h.last[:n])})
 	h.w.stats.Repeats += n
 	return true
 }

@@ -192,6 +192,7 @@ type Local struct {
 type localPart struct {
 	values map[string][]byte
 	offset int64
+	broken bool // see Local.Break
 }
 
 // NewLocal returns an empty store.
@@ -209,10 +210,26 @@ func (l *Local) Crash(n int) {
 	l.undo = nil
 }
 
+// Break makes the store one that does not open, or whose files are corrupt: who has a
+// partition of it open gets ErrBroken from now on, and who opens one finds it empty.
+func (l *Local) Break() {
+	for _, p := range l.parts {
+		p.broken = true
+	}
+	l.parts, l.undo = map[int32]*localPart{}, nil
+}
+
+func (p *localPart) fault() error {
+	if p.broken {
+		return ErrBroken
+	}
+	return nil
+}
+
 func (l *Local) open(id int32) *localTable {
 	p := l.parts[id]
 	if p == nil {
-		p = &localPart{map[string][]byte{}, -1}
+		p = &localPart{values: map[string][]byte{}, offset: -1}
 		l.parts[id] = p
 	}
 	t := &localTable{l: l, p: p}
@@ -231,8 +248,8 @@ var errNoRange = errors.New("a Local has no ranges")
 
 func (t *localTable) Open() error                    { return nil }
 func (t *localTable) Close() error                   { return t.save() }
-func (t *localTable) Has(key string) (bool, error)   { return t.p.values[key] != nil, nil }
-func (t *localTable) Get(key string) ([]byte, error) { return t.p.values[key], nil }
+func (t *localTable) Has(key string) (bool, error)   { return t.p.values[key] != nil, t.p.fault() }
+func (t *localTable) Get(key string) ([]byte, error) { return t.p.values[key], t.p.fault() }
 func (t *localTable) MarkRecovered() error {
 	t.offset.recovered.Store(true)
 	return t.save()
@@ -242,6 +259,9 @@ func (t *localTable) Set(key string, v []byte) error   { return t.write(key, sli
 func (t *localTable) GetOffset(d int64) (int64, error) { return t.offset.get(d) }
 
 func (t *localTable) write(key string, v []byte) error {
+	if t.p.broken {
+		return ErrBroken
+	}
 	old, had := t.p.values[key]
 	t.l.undo = append(t.l.undo, func() {
 		delete(t.p.values, key)
@@ -265,6 +285,9 @@ func (t *localTable) SetOffset(o int64) error {
 }
 
 func (t *localTable) save() error {
+	if t.p.broken {
+		return ErrBroken
+	}
 	old := t.p.offset
 	t.l.undo = append(t.l.undo, func() { t.p.offset = old })
 	t.p.offset = t.offset.Load()
@@ -277,7 +300,7 @@ func (t *localTable) Iterator() (storage.Iterator, error) {
 		it.keys = append(it.keys, k)
 	}
 	slices.SortFunc(it.keys, strings.Compare)
-	return it, nil
+	return it, t.p.fault()
 }
 
 func (t *localTable) IteratorWithRange(_, _ []byte) (storage.Iterator, error) { return nil, errNoRange }

@@ -48,6 +48,7 @@ type Part[T any] struct {
 	mu        sync.Mutex
 	dirty     []*Entry[T]
 	behind    []schemas.Behind // of the last tick
+	unknown   bool             // its writer knew nothing of route
 	unlike    []error          // of values that wrap ErrSettings
 	sweeps    []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
 	unwritten atomic.Bool      // a value was refused since the last checkpoint began
@@ -207,7 +208,7 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 	}
 	p.held = p.held[:0]
 	p.mu.Lock()
-	p.behind = t.Behind
+	p.behind, p.unknown = t.Behind, t.Unknown
 	p.mu.Unlock()
 	// Due at what Due says, whatever this tick said: the next may be of a slower clock, and
 	// after a crash nobody knows of this one.
@@ -260,5 +261,5 @@ func (p *Part[T]) wants(t *schemas.Tick) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !slices.Equal(p.behind, t.Behind)
+	return p.unknown != t.Unknown || !slices.Equal(p.behind, t.Behind)
 }
