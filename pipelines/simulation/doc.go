@@ -21,7 +21,10 @@
 // the future, sent again; routers, machines and disks lost at any point of any step;
 // partitions moved, with the former owner going on for a while; records of dead
 // processes that arrive later; time-outs; clocks that are off; metrics growing; hours
-// in which nothing happens; in some runs more series and samples than the limits allow.
+// in which nothing happens; compaction; rubbish in tables and inputs; local stores that
+// break; aborted transactions; clocks of machines that are hours off, and ticks of worse ones;
+// in some runs more series and samples than the limits allow, or values that the broker does
+// not take.
 // In the calm part, after a long silence, faults go on, but each second is brought to
 // its end before the next begins.
 //
@@ -31,7 +34,8 @@
 // byte by byte and key by key in the same order, what one process without faults emits
 // from the same log; the tables are what windowtest.Oracle says of the samples; every
 // sample is accounted for once; no two rows share a stamp; refused samples are in
-// deadletter; overflow series have exact totals (limits.go); and in the calm part the
+// deadletter; overflow series have exact totals (limits.go); a key loses something only if a
+// value of it was refused, and harms no other (oversize.go); and in the calm part the
 // transitions of alerts are those of a batch evaluation (rules.go).
 //
 // A violation is shrunk to as few ops as still show it, and kept under testdata.

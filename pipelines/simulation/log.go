@@ -72,11 +72,15 @@ func (t *topic) append(r *kgo.Record) {
 type outbox struct {
 	w      *World
 	queues []*queue
+	dead   bool // nobody is told of anything
+	// refused are the keys of values that were refused, by partition, since a checkpoint.
+	refused map[int32]map[string]bool
 }
 
 // queue holds records that are not acknowledged; the first stored of them the broker
 // has already.
 type queue struct {
+	of     *outbox
 	id     int
 	topic  *topic
 	part   int32
@@ -99,11 +103,11 @@ var topicOrder = []string{topics.Samples, topics.Windows, topics.Conditions, top
 
 // newOutbox has a queue for each partition of each topic.
 func newOutbox(w *World) *outbox {
-	o := &outbox{w: w}
+	o := &outbox{w: w, refused: map[int32]map[string]bool{}}
 	for i, name := range topicOrder {
 		if t := w.topics[name]; t != nil {
 			for p := range t.parts {
-				o.queues = append(o.queues, &queue{id: i*16 + p, topic: t, part: int32(p)})
+				o.queues = append(o.queues, &queue{of: o, id: i*16 + p, topic: t, part: int32(p)})
 			}
 		}
 	}
@@ -152,6 +156,14 @@ func (q *queue) put(n, acks int) bool {
 	}
 	n = min(n, len(q.items)-q.stored)
 	for range n {
+		if it := q.items[q.stored]; q.of.w.tooLarge(it.r) {
+			q.items = slices.Delete(q.items, q.stored, q.stored+1)
+			if q.of.dead {
+				it.done = nil
+			}
+			q.of.refuse(it)
+			continue
+		}
 		q.topic.append(q.items[q.stored].r)
 		q.stored++
 	}
@@ -187,6 +199,7 @@ func (q *queue) fail(n int) bool {
 // die is a kill of the producer: the next keep records of each queue are stored, the
 // following haunt go to an outbox that may be stored any time later, the rest is lost.
 func (o *outbox) die(keep, haunt int) *outbox {
+	o.dead = true
 	ghost := newOutbox(o.w)
 	for i, q := range o.queues {
 		q.put(keep, 0)
@@ -195,7 +208,7 @@ func (o *outbox) die(keep, haunt int) *outbox {
 			for k := range rest {
 				rest[k].done = nil
 			}
-			ghost.queues[i].items = rest
+			ghost.queues[i].items = slices.Clone(rest)
 		}
 	}
 	o.queues = nil

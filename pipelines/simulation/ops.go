@@ -352,6 +352,9 @@ func (w *World) beCalm() {
 		}
 	}
 	w.calm, w.prompt = true, true
+	if w.calmMS == 0 {
+		w.calmMS = w.now
+	}
 }
 
 // String is the op as a line of a trace.

@@ -47,6 +47,9 @@ func newPlanner(seed uint64) *planner {
 		params.Total = []int{0, 0, 0, 4, 8, 14}[rnd.IntN(6)]
 		params.Rate = []int{0, 0, 1, 2, 4, 8}[rnd.IntN(6)]
 	}
+	if params.Total == 0 && rnd.IntN(6) == 0 {
+		params.MaxValue = []int{500, 700, 900, 1200, 2000}[rnd.IntN(5)]
+	}
 	p.w = newWorld(params)
 	return p
 }
@@ -401,75 +404,4 @@ func (p *planner) timeOut(r, machine, haunt int) {
 
 func (p *planner) actorOf(r, machine int) int {
 	return len(p.w.routers) + r*len(p.w.machines) + machine
-}
-
-// calm plays the calm part: a silence in which everything closes, some time with
-// values that no rule fires on, the reset, and then any values.
-func (p *planner) calm() {
-	w := p.w
-	for range 20_000 { // what is under way, without any new fault
-		if !p.progress() && w.drained() {
-			break
-		}
-	}
-	p.do("calm")
-	p.do("wait", 600_000+w.params.Future*1000)
-	for h := range w.hosts {
-		p.do("mood", h, 1)
-	}
-	p.seconds(45, 15)
-	p.do("reset")
-	for h := range w.hosts {
-		p.do("mood", h, 0)
-	}
-	p.seconds(60+p.n(120), 15)
-}
-
-// seconds plays n seconds. In each, every host that is not pausing sends, and
-// everything comes to its end; about one step in faultIn is a fault.
-func (p *planner) seconds(n, faultIn int) {
-	w := p.w
-	pause := make([]int, len(w.hosts)) // s
-	for i := 0; i < n && w.fault == nil; i++ {
-		if w.reset > 0 && p.oneIn(100) {
-			p.do("reshard")
-		}
-		for h := range w.hosts {
-			if pause[h]--; pause[h] > 0 {
-				continue
-			}
-			if w.reset > 0 && p.oneIn(80) {
-				pause[h] = 100 + p.n(60)
-			}
-			if (i+h)%2 == 0 {
-				p.do("send", h, p.n(len(w.metrics)), -p.n(400), 1)
-				if p.repeats && p.oneIn(15) {
-					p.do("again", h, p.n(len(w.metrics)))
-				}
-			}
-		}
-		p.drain(faultIn)
-		for id := range w.machines {
-			for r := range int(roles) {
-				p.do("tick", r, id)
-			}
-		}
-		p.drain(faultIn)
-		p.do("wait", 1000)
-	}
-}
-
-// drain goes on until nothing is under way.
-func (p *planner) drain(faultIn int) {
-	for range 5_000 {
-		if p.w.fault != nil || p.w.drained() && !p.oneIn(20) {
-			return
-		}
-		if p.oneIn(faultIn * 10) {
-			p.fault()
-		} else {
-			p.progress()
-		}
-	}
-	p.w.violate("the world does not come to rest")
 }

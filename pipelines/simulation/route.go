@@ -59,6 +59,7 @@ func (r *router) poll(n int) bool {
 		key string
 	}
 	var keys []target
+	read := false
 	batches := map[target]*schemas.BatchBuilder{}
 	for p := range r.w.metrics {
 		from, owns := r.at[p]
@@ -67,7 +68,7 @@ func (r *router) poll(n int) bool {
 		}
 		r.marked[p] = from
 		for ; n > 0 && from < int64(len(r.w.metrics[p])) && from < r.at[p]+int64(n); from++ {
-			if r.w.metrics[p][from].aborted {
+			if read = true; r.w.metrics[p][from].aborted {
 				continue
 			}
 			for _, s := range r.w.sectionsOf(r.w.metrics[p][from].samples) {
@@ -95,7 +96,7 @@ func (r *router) poll(n int) bool {
 		r.out.produce(r.w.now+r.skewMS, &kgo.Record{Topic: topics.SamplesOf(k.gen), Key: key,
 			Partition: schemas.Shard(key, r.w.generations.List[k.gen].Shards), Value: batches[k].AppendTo(nil)}, nil)
 	}
-	return len(keys) > 0
+	return read
 }
 
 // unread says whether a poll would find something.

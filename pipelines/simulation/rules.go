@@ -35,7 +35,7 @@ func (at lookback) last(metric string, backMS int64) (v float64, ok bool) {
 	return v, ok
 }
 
-// rulesOf are the rules on the two smallest tiers.
+// rulesOf are the rules: many on the smallest tier, and some on each.
 func rulesOf(tiers []int64) []rule {
 	t0, t1 := tiers[0], tiers[1]
 	above := func(metric string, limit float64) func(lookback) bool {
@@ -48,7 +48,7 @@ func rulesOf(tiers []int64) []rule {
 			return n > 0 && sum/n > limit
 		}
 	}
-	return []rule{
+	rules := []rule{
 		{name: "hot", metrics: []string{"a"}, tierMS: t0, noDataMS: 6 * t0, expr: "a > 80", isTrue: above("a", 80)},
 		{name: "warm", metrics: []string{"a"}, tierMS: t0, forMS: 2 * t0, noDataMS: 6 * t0,
 			expr: fmt.Sprintf(`avg(a, "%ds") > 50`, 3*t0/1000), isTrue: avgAbove("a", 3*t0, 50)},
@@ -69,6 +69,18 @@ func rulesOf(tiers []int64) []rule {
 		{name: "slow", metrics: []string{"a"}, tierMS: t1, noDataMS: 3 * t1,
 			expr: fmt.Sprintf(`avg(a, "%ds") > 60`, t1/1000), isTrue: avgAbove("a", t1, 60)},
 	}
+	for i, t := range tiers {
+		rules = append(rules,
+			rule{name: fmt.Sprintf("range%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
+				expr: fmt.Sprintf(`avg(b, "%ds") > 50`, 3*t/1000), isTrue: avgAbove("b", 3*t, 50)},
+			rule{name: fmt.Sprintf("least%d", i), metrics: []string{"c"}, tierMS: t, forMS: t, noDataMS: 4 * t,
+				expr: fmt.Sprintf(`min(c, "%ds") > 20`, 2*t/1000), isTrue: func(at lookback) bool {
+					low, n := false, 0
+					at("c", 2*t, func(w *schemas.Window) { low, n = low || w.Min <= 20, n+1 })
+					return n > 0 && !low
+				}})
+	}
+	return rules
 }
 
 // rulesFor loads the rules.

@@ -105,6 +105,7 @@ func (m *member) shut(p int32) {
 		m.w.must(err)
 	}
 	delete(m.parts, p)
+	delete(m.out.refused, p)
 }
 
 // opened are the partitions that it believes to own, in order.
@@ -188,6 +189,8 @@ func (m *member) mark(p int32) bool {
 		g.committed[p] = rd.noted
 		m.proc.Marked(p, rd.noted)
 		m.w.stats.Checkpoints++
+		m.w.mustLose += len(m.out.refused[p])
+		delete(m.out.refused, p)
 	}
 	return true
 }

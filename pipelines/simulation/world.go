@@ -107,6 +107,8 @@ type World struct {
 	// late the old one closes its last windows hours later, and until then the new one's
 	// rules do not know what it has to hand over (docs/scaling.md).
 	lagging bool
+	silence int64 // that the calm part began with, ms
+	calmMS  int64 // when it began
 	reset   int64 // event time from which on alerts are compared, ms; 0 not reached
 	stats   Stats
 	fault   error // the first violation
@@ -288,6 +290,9 @@ func (h *host) name() string { return fmt.Sprintf("h%d", h.id) }
 // send makes count samples of each series, a second apart, the last at its clock and
 // shiftMS, and appends them to a partition of metrics as one record.
 func (h *host) send(p int, shiftMS int64, count int) {
+	if h.w.calm && h.w.silence == 0 {
+		h.w.silence = h.w.now - h.w.calmMS
+	}
 	var out []schemas.Sample
 	for i := count - 1; i >= 0; i-- {
 		ts := h.w.now + h.skewMS + shiftMS - int64(i)*1000
