@@ -198,7 +198,8 @@ func (t Topic) Configs() map[string]string {
 	if t.Cleanup == Compact {
 		// Small segments and a bound on the lag: an active segment is never compacted,
 		// and recovery reads all of it.
-		m["segment.bytes"] = strconv.Itoa(16 << 20)
+		// A segment holds the largest record: Kafka refuses what is larger than a segment.
+		m["segment.bytes"] = strconv.Itoa(maxRecordBytes)
 		m["max.compaction.lag.ms"] = strconv.FormatInt(conf.Duration(time.Hour).MS(), 10)
 		m["min.cleanable.dirty.ratio"] = "0.3"
 		// kfake drops records of compacted topics too once they are older than the

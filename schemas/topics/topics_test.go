@@ -3,6 +3,7 @@ package topics
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestConfigsReachTheBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ topic, key, want string }{
-		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16777216"},
+		{Alerts, "cleanup.policy", "compact"}, {Alerts, "retention.ms", "-1"}, {WindowTable, "segment.bytes", "16908288"},
 		{Metrics, "cleanup.policy", "delete"}, {Metrics, "retention.ms", "86400000"},
 		{Metrics, "message.timestamp.type", "LogAppendTime"}, {Samples, "message.timestamp.type", "CreateTime"},
 		{Conditions, "message.timestamp.type", "LogAppendTime"},
@@ -197,6 +198,20 @@ func TestValidate(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.text, got, c.want)
+		}
+	}
+}
+
+// TestLargestRecordFitsASegment: Kafka refuses a batch that is larger than a segment of its topic, whatever the
+// topic's limit for records.
+func TestLargestRecordFitsASegment(t *testing.T) {
+	for _, topic := range All(Default()) {
+		text, ok := topic.Configs()["segment.bytes"]
+		if !ok {
+			continue // the broker's, 1 GiB
+		}
+		if segment, err := strconv.Atoi(text); err != nil || segment < topic.MaxRecordBytes {
+			t.Errorf("%s: segments of %s bytes, records of %d", topic.Name, text, topic.MaxRecordBytes)
 		}
 	}
 }
