@@ -8,11 +8,11 @@ import (
 	"weir/schemas"
 )
 
-// The encoded state, version 2. Integers are varints (u) or zigzag varints (z);
+// The encoded state, version 3, or 2 if nothing was ever lost. Integers are varints (u) or zigzag varints (z);
 // text is u length+1 and bytes, or 0 for "as at the same place of the set before",
 // since the series of a group share most of their labels.
 //
-//	2  due:z  sets:u  set…
+//	3  due:z  lost:z  sets:u  set…
 //	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
 //	series:  metric:text tier:u columns:byte span:u windows:u window…
 //	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
@@ -20,10 +20,12 @@ import (
 //
 // A window's end is that of the one before (0 for the first) plus steps tiers.
 //
-// Version 1 is the same, but for what was said under the old fingerprints: all of it.
+// Version 2 is the same without lost and the flags that go with it. Version 1 is as 2, but
+// for what was said under the old fingerprints: all of it.
 const (
-	stateVersion    = 2
-	oldStateVersion = 1
+	lostStateVersion = 3
+	stateVersion     = 2
+	oldStateVersion  = 1
 )
 
 // A window's head.
@@ -39,8 +41,10 @@ const (
 	flagTrue = 1 << iota
 	flagHeld
 	flagOther
-	flagOld   // from version 2 on
-	flagKnown = 1<<iota - 1
+	flagOld     // from version 2 on
+	flagSettled // from version 3 on
+	flagNothing // the same: nothing is said
+	flagKnown   = 1<<iota - 1
 )
 
 // maxTierMS and maxEndMS bound what a decoder takes: sums of them do not overflow.
@@ -51,8 +55,12 @@ const (
 
 // Append appends the encoded state to dst.
 func (st *State) Append(dst []byte) []byte {
-	dst = append(dst, stateVersion)
-	dst = binary.AppendVarint(dst, st.due)
+	if st.lostMS == 0 {
+		dst = binary.AppendVarint(append(dst, stateVersion), st.due)
+	} else {
+		dst = binary.AppendVarint(append(dst, lostStateVersion), st.due)
+		dst = binary.AppendVarint(dst, st.lostMS)
+	}
 	n := 0
 	for _, s := range st.sets {
 		if s.worthKeeping() {
@@ -108,7 +116,7 @@ func (s *labelSet) append(dst []byte, before *labelSet) []byte {
 	}
 	said := len(s.saved)
 	for i := range s.bound {
-		if s.bound[i].last.truth != unknown {
+		if s.bound[i].last.kept() {
 			said++
 		}
 	}
@@ -117,7 +125,7 @@ func (s *labelSet) append(dst []byte, before *labelSet) []byte {
 		dst = s.saved[i].append(dst)
 	}
 	for i := range s.bound {
-		if b := &s.bound[i]; b.last.truth != unknown {
+		if b := &s.bound[i]; b.last.kept() {
 			v := saved{b.rule.name, b.rule.hash, b.last}
 			dst = v.append(dst)
 		}
@@ -197,6 +205,12 @@ func (v *saved) append(dst []byte) []byte {
 	if v.last.old {
 		flags |= flagOld
 	}
+	if v.last.settled {
+		flags |= flagSettled
+	}
+	if v.last.truth == unknown {
+		flags |= flagNothing
+	}
 	dst = binary.AppendVarint(append(dst, flags), v.last.endMS)
 	return binary.AppendUvarint(dst, uint64(v.last.revision))
 }
@@ -207,11 +221,14 @@ func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
 	}
-	if b[0] != stateVersion && b[0] != oldStateVersion {
+	if b[0] < oldStateVersion || b[0] > lostStateVersion {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
-	d := &stateReader{rest: b[1:], old: b[0] == oldStateVersion}
+	d := &stateReader{rest: b[1:], version: b[0]}
 	st := &State{due: d.bounded("due", -maxEndMS, maxEndMS)}
+	if d.version >= lostStateVersion {
+		st.lostMS = d.bounded("lost", 1, maxEndMS)
+	}
 	before := &labelSet{}
 	for n := d.count("label sets", 3); n > 0 && d.err == nil; n-- {
 		s := d.set(before)
@@ -232,9 +249,9 @@ func DecodeState(b []byte) (*State, error) {
 
 // stateReader reads on until the first fault, which it keeps.
 type stateReader struct {
-	rest []byte
-	old  bool // of version 1
-	err  error
+	rest    []byte
+	version byte
+	err     error
 }
 
 func (d *stateReader) fail(format string, args ...any) {
@@ -396,11 +413,16 @@ func (d *stateReader) outcome() saved {
 	v := saved{rule: d.text("rule", "")}
 	v.hash = binary.LittleEndian.Uint64(d.bytes("hash", 8))
 	flags := d.bytes("flags", 1)[0]
-	if flags > flagKnown || d.old && flags&flagOld != 0 {
+	old := d.version == oldStateVersion
+	if flags > flagKnown || old && flags&flagOld != 0 || d.version < lostStateVersion && flags&(flagSettled|flagNothing) != 0 ||
+		flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) {
 		d.fail("outcome's flags %08b", flags)
 	}
 	v.last = outcome{truth: truthOf(flags&flagTrue != 0), held: flags&flagHeld != 0, other: flags&flagOther != 0,
-		old: d.old || flags&flagOld != 0}
+		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0}
+	if flags&flagNothing != 0 {
+		v.last.truth = unknown
+	}
 	v.last.endMS = d.bounded("outcome's end", -maxEndMS, maxEndMS)
 	v.last.revision = uint32(min(d.uvarint("outcome's revision"), math.MaxUint32))
 	return v

@@ -162,10 +162,10 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	switch {
 	case t == unknown: // held: neither recovered nor seen to be true; no_data will end it
 		return out
-	case t == no && b.last.truth == unknown: // healthy
+	case t == no && b.last.truth == unknown && !e.mustSay(st, b, end, why): // healthy
 		return out
 	case t == no && b.last.truth == no && !again: // healthy since an earlier end
-		b.last = outcome{}
+		b.last = outcome{settled: b.last.settled}
 		return out
 	case t == no && b.last.truth == no && did != repeated: // revised, and false as before
 		return out
@@ -175,13 +175,28 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		revision = max(revision, b.last.revision+1)
 	}
 	old := b.last.old && (again || b.last.truth == yes)
-	b.last = outcome{truth: t, held: held, old: old, endMS: end, revision: revision}
+	b.last = outcome{truth: t, held: held, old: old, settled: st.lostMS > 0, endMS: end, revision: revision}
 	if t == yes {
 		st.dueBy(b.deadlineMS())
 	}
 	c := e.condition(set, b, group, value)
 	c.EndMS, c.Revision, c.Reason = end, revision, why
 	return append(out, c)
+}
+
+// mustSay reports whether the binding, of which nothing was said, says that it is false at the end, for
+// a reason; see State.Lost. e.in has the rule's inputs.
+func (e *Evaluator) mustSay(st *State, b *binding, end int64, why string) bool {
+	switch {
+	case st.lostMS == 0 || b.last.settled:
+		return false
+	case why == reasonNoData:
+		return end >= st.lostMS+b.rule.noDataMS
+	case b.rule.recover != nil:
+		recovered, _ := b.rule.recover.truth(e.in)
+		return recovered == yes
+	}
+	return true
 }
 
 // silentMS is the end at which a true condition is over if no window comes.
@@ -194,7 +209,7 @@ func (b *binding) silentMS() int64 {
 func (b *binding) deadlineMS() int64 { return b.silentMS() + b.rule.graceMS }
 
 func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
-	b.last = outcome{truth: no, old: b.last.old, endMS: b.silentMS()}
+	b.last = outcome{truth: no, old: b.last.old, settled: b.last.settled, endMS: b.silentMS()}
 	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason = b.last.endMS, reasonNoData
 	return append(out, c)

@@ -7,7 +7,7 @@ import "slices"
 // given to Advance before, so that it is bound to the evaluator's rules. It returns
 // nil when there is nothing to hand over.
 func (e *Evaluator) HandOver(st *State, tierMS int64, dst []byte) []byte {
-	given := &State{}
+	given := &State{lostMS: st.lostMS}
 	st.sets = slices.DeleteFunc(st.sets, func(set *labelSet) bool {
 		sub := &labelSet{hash: set.hash, labels: set.labels}
 		set.unbindIf(func(b *binding) bool { return b.rule.tierMS == tierMS }, sub)
@@ -43,7 +43,7 @@ func (s *labelSet) unbindIf(match func(*binding) bool, to *labelSet) {
 		if !match(&b) {
 			return false
 		}
-		if b.last.truth != unknown {
+		if b.last.kept() {
 			to.saved = append(to.saved, saved{b.rule.name, b.rule.hash, b.last})
 		}
 		return true
@@ -58,6 +58,7 @@ func (e *Evaluator) Inherit(st *State, b []byte) error {
 	if err != nil {
 		return err
 	}
+	st.Lost(from.lostMS)
 	for _, given := range from.sets {
 		set := st.find(given.labels)
 		for i := range given.series {

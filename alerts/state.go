@@ -18,6 +18,7 @@ type State struct {
 	cursor int                  // in sets: windows mostly come in the order of last time
 	epoch  uint64               // of Closed: what it touched
 	due    int64                // no later than the first deadline, ms; 0: none
+	lostMS int64                // see Lost; 0: nothing was
 }
 
 // labelSet is the series of a group that have the same labels, and the rules
@@ -60,10 +61,16 @@ type outcome struct {
 	// other: said by another version of the rule, whose recover does not count.
 	other bool
 	// old: said under the fingerprint of states of version 1, under which it must end.
-	old      bool
+	old bool
+	// settled: something was said since State.Lost, be it that it is false. truth may be
+	// unknown then: nothing is said any more.
+	settled  bool
 	endMS    int64
 	revision uint32
 }
+
+// kept reports whether the outcome is more than nothing.
+func (o *outcome) kept() bool { return o.truth != unknown || o.settled }
 
 // saved is an outcome whose rule is known by name only.
 type saved struct {
@@ -79,6 +86,13 @@ const (
 	reasonNoData    = schemas.ReasonNoData
 	reasonRemoved   = "rule removed"
 )
+
+// Lost says that what the rules remembered before atMS, ms, above 0, is lost: a condition
+// may have been true, and who took it for true must be told if it is not. So the first
+// outcome of each rule and label set is said, if it is false, too. A rule with recover says
+// no until it has recovered, as it may have been held; a rule whose inputs are not there, not
+// before no_data is over.
+func (st *State) Lost(atMS int64) { st.lostMS = max(st.lostMS, atMS) }
 
 // DueMS is when Advance has something to do at the earliest, ms; 0 is never.
 func (st *State) DueMS() int64 { return st.due }
@@ -181,7 +195,7 @@ func (s *labelSet) newest() int64 {
 // unbind keeps what was said under the rules' names.
 func (s *labelSet) unbind() {
 	for _, b := range s.bound {
-		if b.last.truth != unknown {
+		if b.last.kept() {
 			s.saved = append(s.saved, saved{b.rule.name, b.rule.hash, b.last})
 		}
 	}

@@ -73,10 +73,11 @@ func (l *logic) New(p *writeback.Part[group], _ string) *group {
 }
 
 // Lost implements writeback.Logic. What the group emits of windows that the lost one may have
-// emitted is late partials; rules that it knows nothing of say false once.
+// emitted is late partials; rules say once what is false, too, as it may have been true before.
 func (l *logic) Lost(_ *writeback.Part[group], g *group, atMS int64) {
 	g.lostMS = atMS
 	g.windows.Doubt(atMS)
+	g.rules.Lost(atMS)
 }
 
 func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
@@ -181,7 +182,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	loc.watch.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
 		loc.core.Drop(e.V.windows)
-		e.V.windows, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), passed{}, 0
+		e.V.windows, e.V.rules, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, 0
 	}
 	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
 		e.V.lostMS = 0 // nothing that is so old counts any more

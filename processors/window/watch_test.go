@@ -46,19 +46,32 @@ type bench struct {
 	nowMS   int64
 	letters []*kgo.Record
 	table   []*kgo.Record // the changelog
+	conds   []*schemas.Condition
 	metrics *prometheus.Registry
 }
 
 func newBench(t *testing.T, cfg windows.Config) *bench {
 	t.Helper()
+	return newBenchOf(t, cfg, &alerts.RuleSet{})
+}
+
+func newBenchOf(t *testing.T, cfg windows.Config, rules *alerts.RuleSet) *bench {
+	t.Helper()
 	tcfg := topics.Default()
 	tcfg.Shards = 1
 	b := &bench{t: t, nowMS: 1_800_000_000_000, metrics: prometheus.NewRegistry()}
-	b.p = New(Default(), Deps{Windows: cfg, Rules: &alerts.RuleSet{}, Topics: tcfg, Registry: b.metrics, Log: slog.New(slog.DiscardHandler)})
+	b.p = New(Default(), Deps{Windows: cfg, Rules: rules, Topics: tcfg, Registry: b.metrics, Log: slog.New(slog.DiscardHandler)})
 	b.spy = &spy{logic: b.p.logic}
 	b.driven = writeback.Drive(b.p.options(), b.spy, writeback.Host{Local: writeback.NewLocal(), Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 		if r.Topic == topics.DeadLetter {
 			b.letters = append(b.letters, r)
+		}
+		if r.Topic == topics.Conditions {
+			c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
+			if err != nil {
+				t.Error(err)
+			}
+			b.conds = append(b.conds, c)
 		}
 		if r.Topic == topics.WindowTable {
 			r.Offset = int64(len(b.table))
