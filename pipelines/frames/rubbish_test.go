@@ -174,7 +174,8 @@ func TestBrokerSurvivesRubbish(t *testing.T) {
 	tried := map[string]*atomic.Int64{}
 	i := uint64(0)
 	for name, attack := range attacks {
-		tried[name] = new(atomic.Int64)
+		n := new(atomic.Int64)
+		tried[name] = n
 		for range 2 {
 			i++
 			r := filler{rand.New(rand.NewPCG(seed, i)), []string{"", "t", "u", "__x", "a/b", "1.2_3"}}
@@ -199,7 +200,7 @@ func TestBrokerSurvivesRubbish(t *testing.T) {
 					} else {
 						_ = c.Close()
 					}
-					tried[name].Add(1)
+					n.Add(1)
 				}
 			})
 		}
