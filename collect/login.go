@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"weir/schemas/conf"
@@ -28,7 +27,7 @@ func (l Login) Client(timeout time.Duration) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if l.CAFile != "" {
-		pem, err := os.ReadFile(l.CAFile)
+		pem, err := conf.ReadSmall(l.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("login: CA file: %w", err)
 		}
@@ -38,7 +37,7 @@ func (l Login) Client(timeout time.Duration) (*http.Client, error) {
 		}
 	}
 	if l.CertFile != "" || l.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(l.CertFile, l.KeyFile)
+		pair, err := conf.KeyPair(l.CertFile, l.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("login: client certificate %s: %w", l.CertFile, err)
 		}

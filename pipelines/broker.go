@@ -127,7 +127,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // recordedPort is the port of the run before, or 0.
 func recordedPort(dir string) int {
-	b, err := os.ReadFile(filepath.Join(dir, portFile))
+	b, err := conf.ReadSmall(filepath.Join(dir, portFile))
 	if err != nil {
 		return 0
 	}

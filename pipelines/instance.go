@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"weir/schemas/conf"
 )
 
 var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
@@ -20,7 +22,7 @@ func instanceID(data string) (string, error) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	file := filepath.Join(data, "instance")
-	b, err := os.ReadFile(file)
+	b, err := conf.ReadSmall(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}

@@ -8,11 +8,13 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"weir/schemas/conf"
 )
 
 // load reads the files.
 func (t *TLS) load() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	cert, err := conf.KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +25,7 @@ func (t *TLS) load() (*tls.Config, error) {
 		NextProtos:   []string{"h2", "http/1.1"},
 	}
 	if t.ClientCAFile != "" {
-		pem, err := os.ReadFile(t.ClientCAFile)
+		pem, err := conf.ReadSmall(t.ClientCAFile)
 		if err != nil {
 			return nil, err
 		}

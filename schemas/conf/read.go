@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,19 @@ func ReadFile(name string, most int64) ([]byte, error) {
 
 // ReadSmall is ReadFile for secrets and certificates: at most 1 MiB.
 func ReadSmall(name string) ([]byte, error) { return ReadFile(name, maxSmallBytes) }
+
+// KeyPair is tls.LoadX509KeyPair by ReadSmall.
+func KeyPair(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := ReadSmall(certFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := ReadSmall(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
+}
 
 func readable(info fs.FileInfo, most int64) error {
 	what := ""

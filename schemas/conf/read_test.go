@@ -106,3 +106,30 @@ func TestCut(t *testing.T) {
 		t.Errorf("a file that is new: %s", why)
 	}
 }
+
+// TestKeyPair: a certificate or a key that is no file says so, and nobody waits for it.
+func TestKeyPair(t *testing.T) {
+	dir := t.TempDir()
+	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("no PEM"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, names := range [][2]string{{fifo, file}, {file, fifo}, {"/dev/zero", file}, {file, "/dev/zero"}, {file, file}} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := KeyPair(names[0], names[1])
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Errorf("%q is a pair", names)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%q: hangs", names)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"go/ast"
+	"slices"
+	"testing"
+)
+
+// TestFilesAreReadWithBounds: files that a config or a command names are read by schemas/conf, which neither waits
+// for a FIFO or a device nor reads without a bound. The others are listed, with the reason.
+func TestFilesAreReadWithBounds(t *testing.T) {
+	reading := []string{"os.ReadFile", "os.Open", "os.OpenFile", "os.ReadDir", "tls.LoadX509KeyPair", "ioutil.ReadFile"}
+	listed := map[string]string{
+		"main.go":                "recordings and the terminal: read as a stream, and a pipe is welcome",
+		"collect/recording.go":   "as main.go",
+		"pipelines/broker.go":    "the lock of the data folder: it is made, not read",
+		"pipelines/enginetest/*": "helpers of tests",
+		"schemas/conf/read.go":   "the one place",
+		"processors/writeback/*": "the local store, in weir's own data folder",
+	}
+	used := map[string]bool{}
+	for _, f := range sources(t) {
+		if f.test() {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok || !slices.Contains(reading, qualified(s)) {
+				return true
+			}
+			for _, name := range []string{f.path, f.folder + "/*"} {
+				if listed[name] != "" {
+					used[name] = true
+					return true
+				}
+			}
+			t.Errorf("%s reads by %s: use conf.ReadFile, ReadSmall or KeyPair", f.path, qualified(s))
+			return true
+		})
+	}
+	for name := range listed {
+		if !used[name] {
+			t.Errorf("%s reads no file any more: take it off the list", name)
+		}
+	}
+}
