@@ -15,8 +15,9 @@ build:
 	go build -trimpath -o weir .
 
 .PHONY: test
-test: ## everything but the real engines, race detector on
-	go test -race ./...
+test: ## everything but the real engines, race detector on; pipelines last and alone, as its tests are of time
+	go test -race $$(go list ./... | grep -v '/pipelines$$')
+	go test -race ./pipelines
 
 .PHONY: test-engines
 test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops
