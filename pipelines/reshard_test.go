@@ -189,7 +189,7 @@ func (b *reshardBed) exact() (have map[int]int, split int) {
 		tierMS, startMS int64
 	}
 	want := windowtest.Oracle(b.sent, b.config.Windows.TiersMS()...)
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		merged, in := windows.Merger{}, map[window]map[int]bool{}
 		for _, r := range b.all(topics.Windows) {
 			batch, err := schemas.DecodeWindowBatch(r.Value)
