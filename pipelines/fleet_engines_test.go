@@ -67,7 +67,7 @@ metrics_partitions: 6
 shards: 6
 alert_shards: 3
 window: {flush: 3s}
-windows: {max_future: 4h}
+windows: {max_future: 4h, max_lead: 4h}
 rules: [%q]
 notify:
   max_age: 1d

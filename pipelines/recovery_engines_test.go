@@ -282,7 +282,7 @@ func restart(t testing.TB, w *enginetest.Weir, within time.Duration) (took time.
 // soon, does not need more memory on the way than it had, and every window is exact.
 func TestRecovery(t *testing.T) {
 	enginetest.Reset(t, keyspace)
-	config := fmt.Sprintf("shards: %d\nwindow: {flush: 5s}\nwindows: {max_future: 4h}\n", millionShards)
+	config := fmt.Sprintf("shards: %d\nwindow: {flush: 5s}\nwindows: {max_future: 4h, max_lead: 4h}\n", millionShards)
 	weir := enginetest.Run(t, "first", config, "--roles", "window")
 	weir.Ready(t, time.Minute)
 	m := newMillion(t)

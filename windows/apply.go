@@ -56,7 +56,7 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *
 		if in.waited && !g.started {
 			g.expectOthers(co.order[0].ts)
 		}
-		g.applyOrdered(co, b, &clocks{now: nowMS, ahead: g.TimeAt(nowMS), hold: g.hold(in.waited)}, offset, tight, r)
+		g.applyOrdered(co, b, &clocks{now: nowMS, ahead: g.TimeAt(nowMS), lead: co.maxLead, hold: g.hold(in.waited)}, offset, tight, r)
 	}
 	g.remember(co, b)
 	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether it was
@@ -218,12 +218,17 @@ func (g *Group) resolve(co *Core, b *schemas.SampleBatch, pos uint32, r *Result)
 type clocks struct {
 	now   int64 // when it arrived
 	ahead int64 // how far samples that are ahead of that may move the group's clock
+	lead  int64 // that the clock may be ahead of arrival; 0 in ordinary life
 	hold  int64 // how far any may: there are others to wait for
 }
 
 // at is how far a sample moves the group's clock.
 func (c *clocks) at(ts int64) int64 {
-	if ts > c.now {
+	switch {
+	case ts <= c.now:
+	case c.lead > 0:
+		ts = min(ts, c.now+c.lead)
+	default:
 		ts = c.ahead
 	}
 	return min(ts, c.hold)

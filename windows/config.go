@@ -20,6 +20,10 @@ type Config struct {
 	Tiers     []Tier        `yaml:"tiers"`
 	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock, or the group, by more: refused
 	MaxFuture conf.Duration `yaml:"max_future"` // newer than the wall clock by more: refused
+	// MaxLead is how far samples that are ahead of their arrival may move their group's clock. Default 0: not at
+	// all, as one sender with a fast clock would make the others of its host late. It is for recordings that are
+	// sent ahead of their time, as tests do that cannot wait for the end of an hour. At most MaxFuture.
+	MaxLead conf.Duration `yaml:"max_lead"`
 
 	// Series beyond the first two are collapsed (see limits.go), beyond the third refused.
 	MaxSeries          int `yaml:"max_series"`            // series of one group
@@ -109,6 +113,9 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	if c.MaxFuture < 0 || c.MaxFuture.Std() > maxAhead {
 		d.Fail(at+".max_future", c.MaxFuture, "must be at least 0s and at most 1d")
+	}
+	if c.MaxLead < 0 || c.MaxLead > c.MaxFuture {
+		d.Fail(at+".max_lead", c.MaxLead, "must be at least 0s and at most max_future, "+c.MaxFuture.String())
 	}
 	if c.MaxSeries < 1 || c.MaxSeries > maxSeriesCap {
 		d.Fail(at+".max_series", c.MaxSeries, "must be 1 to 65535")

@@ -8,6 +8,7 @@ type Core struct {
 	sizes, graces []int64 // ms
 	maxAge        int64
 	maxFuture     int64
+	maxLead       int64
 	maxSeries     int
 	maxPerMetric  int
 	maxTotal      int
@@ -51,7 +52,7 @@ type Core struct {
 // window; wants says whether a rule reads a metric, nil for none.
 func NewCore(c *Config, generation int, wants func(metric string) bool) *Core {
 	samples := int(int64(c.MaxRate) * c.Tiers[0].Size.MS() / 1000)
-	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
+	co := &Core{maxAge: c.MaxAge.MS(), maxFuture: c.MaxFuture.MS(), maxLead: c.MaxLead.MS(), maxSeries: c.MaxSeries, maxPerMetric: c.MaxSeriesPerMetric,
 		maxTotal: c.MaxSeriesTotal, maxGroups: c.MaxGroups, maxBytes: c.MaxGroupBytes,
 		maxSamples: samples, maxReserve: max(1, samples/(maxSenders+1)), groupLabels: c.GroupLabels, fullUntil: none,
 		generation: generation, wants: wants, spare: map[int][][]agg{}, spareVals: map[int][][]float64{}, late: map[lateKey]*agg{}, lateSeen: map[lateSample]struct{}{}}
