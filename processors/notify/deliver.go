@@ -20,9 +20,15 @@ const probeApart = time.Minute
 // more against max_elapsed: then it waited because the receiver is down, or slow, for all.
 const excused = time.Second
 
-// begin has the lane's first pending entry delivered, in a goroutine of its own.
+// begin has the lane's first pending entry delivered, in a goroutine of its own. A lane that came out of the
+// queue may have been put there again before it was claimed: it is delivered once.
 func (p *Processor) begin(c *channel, l *lane) {
 	if !l.part.join() {
+		c.done(nil)
+		return
+	}
+	if !l.claim() {
+		l.part.running.Done()
 		c.done(nil)
 		return
 	}
@@ -56,6 +62,17 @@ func (p *Processor) attempt(c *channel, l *lane) (learn func(*pace, time.Time), 
 			return nil, due, false
 		}
 	}
+}
+
+// claim makes the lane the caller's, unless it is somebody's. Take and schedule give it back.
+func (l *lane) claim() bool {
+	l.part.mu.Lock()
+	defer l.part.mu.Unlock()
+	if l.calling {
+		return false
+	}
+	l.calling = true
+	return true
 }
 
 // take returns the lane's first pending entry, if it is in the ledger, and makes the

@@ -1,0 +1,63 @@
+package notify
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"weir/schemas"
+	"weir/sinks"
+)
+
+// gatedNotifier tells of each call and lets it end when told to.
+type gatedNotifier struct{ calls, end chan struct{} }
+
+func (g gatedNotifier) Notify(ctx context.Context, _ *sinks.Notification) (string, error) {
+	g.calls <- struct{}{}
+	select {
+	case <-g.end:
+	case <-ctx.Done():
+	}
+	return "taken", ctx.Err()
+}
+
+// TestLaneIsDeliveredOnce: a lane that is put into its queue again while a call for it begins
+// makes one call, and no more when that has ended.
+func TestLaneIsDeliveredOnce(t *testing.T) {
+	b := newBroker(t)
+	g := gatedNotifier{make(chan struct{}, 10), make(chan struct{})}
+	i := b.run(t, quick(), sinks.Receiver{Name: "gated", Notifier: g})
+	a := alertNow(1, 0)
+	b.publish(t, a)
+	<-g.calls // the first call is under way
+	var l *lane
+	for id := range int32(partitions) {
+		if part := i.partition(id); part != nil {
+			part.mu.Lock()
+			for _, lanes := range part.alerts {
+				l = lanes[0]
+			}
+			part.mu.Unlock()
+		}
+	}
+	if l == nil {
+		t.Fatal("the alert has no lane")
+	}
+	c := i.channels["gated"]
+	for range 5 {
+		c.mu.Lock()
+		c.inFlight++ // as next does
+		c.mu.Unlock()
+		i.begin(c, l)
+	}
+	select {
+	case <-g.calls:
+		t.Error("a second call for what is being delivered")
+	case <-time.After(300 * time.Millisecond): // nothing to wait for: it must not come
+	}
+	close(g.end)
+	b.awaitStatus(t, a, "gated", schemas.DeliverySubmitted)
+	if n := len(g.calls); n > 0 {
+		t.Errorf("%d calls more", n)
+	}
+}
