@@ -106,14 +106,26 @@ func publish(ctx context.Context, p *collect.Publisher, samples []schemas.Sample
 	}
 }
 
-// closeFleet sends each host a sample of atMS, past the end of every window that is
-// compared, and the grace of the largest tier.
+// closeFleet sends each host samples of atMS and just after, past the end of every window that is
+// to be closed: three times, as what waits behind a backlog moves no host's clock alone.
 func closeFleet(ctx context.Context, p *collect.Publisher, hosts int, atMS int64) error {
-	var last []schemas.Sample
-	for h := range hosts {
-		last = append(last, schemas.Sample{Series: fleetSeries("load", h), TimeMS: atMS, Value: 1})
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for i := range int64(3) {
+		var last []schemas.Sample
+		for h := range hosts {
+			last = append(last, schemas.Sample{Series: fleetSeries("load", h), TimeMS: atMS + i, Value: 1})
+		}
+		if err := publish(ctx, p, last); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return publish(ctx, p, last)
+	return nil
 }
 
 // checkRows waits until the rows of all tiers that start before endMS, read with
