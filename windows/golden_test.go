@@ -1,0 +1,102 @@
+package windows
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"weir/schemas"
+)
+
+// goldenConfig makes a small group meet its limits.
+func goldenConfig() Config {
+	cfg := Default()
+	cfg.MaxSeries, cfg.MaxSeriesPerMetric, cfg.MaxRate = 30, 8, 40
+	return cfg
+}
+
+// goldenGroup is a group with something of all that a state can hold. It uses what is as old as
+// version 2 of a state, by which group_v2.golden was written.
+func goldenGroup(t *testing.T, co *Core) *Group {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	series, g, now := testSeries(60), NewGroup(co), int64(1_700_000_000_000)
+	var r Result
+	for i := range 200 {
+		now += rnd.Int64N(9_000)
+		var bb schemas.BatchBuilder
+		bb.Begin(schemas.Origin{Epoch: 7, Partition: int32(i % 3), Offset: int64(i)}, uint32(i%2))
+		if i%50 == 49 {
+			bb.Behind()
+		}
+		for j := range series[:20+i/5] {
+			ts := now - rnd.Int64N(500)
+			switch {
+			case j%2 == 0:
+				ts = now // a row
+			case rnd.IntN(30) == 0:
+				ts = now - rnd.Int64N(90_000) // late
+			case rnd.IntN(50) == 0:
+				ts = now + 70_000 // refused
+			}
+			bb.Add(&series[j], series[j].Hash(), ts, float64(rnd.IntN(9))+0.5)
+		}
+		var b schemas.SampleBatch
+		if err := b.Decode(bb.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		g.Apply(co, &b, int64(i), now, &r)
+		r.Reset()
+	}
+	return g
+}
+
+// TestStateGolden: the states in testdata, which were written once, decode; what they emit when all closes
+// is written beside them; and today's bytes are those of the newest. A change of them needs a new version.
+func TestStateGolden(t *testing.T) {
+	for _, version := range []int{2, 3} {
+		cfg := goldenConfig()
+		co := NewCore(&cfg, 0, nil)
+		file := filepath.Join("testdata", fmt.Sprintf("group_v%d.golden", version))
+		if version == stateVersion && *rewrite {
+			if err := os.WriteFile(file, goldenGroup(t, co).AppendTo(co, nil), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		state, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version == stateVersion {
+			if now := goldenGroup(t, co).AppendTo(co, nil); !bytes.Equal(now, state) {
+				t.Errorf("%s: today's bytes differ, %d instead of %d", file, len(now), len(state))
+			}
+		}
+		g, err := DecodeGroup(co, state)
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if again := g.AppendTo(co, nil); version == stateVersion && !bytes.Equal(again, state) {
+			t.Errorf("%s: decoded and encoded again, the bytes differ", file)
+		}
+		var r Result
+		g.CloseAll(co, g.NewestMS(), &r)
+		got := strings.Join((&tracer{t: t}).print(&r), "\n") + "\n"
+		file += ".closed"
+		if *rewrite {
+			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: now it emits\n%s\nwant\n%s", file, got, want)
+		}
+	}
+}
