@@ -16,10 +16,6 @@ type ordered struct {
 	pos uint32 // in the batch's points
 }
 
-// sane bounds times that are taken for the wall clock's, ms: sums and differences of them and of
-// what max_age and max_future let pass must not overflow.
-func sane(nowMS int64) int64 { return min(max(nowMS, -farFuture), farFuture) }
-
 // Apply counts the samples of a batch, once each. offset is the offset of its
 // record in the samples topic, and names the late partials it makes; nowMS is the
 // wall clock when the record was written there. What closed, was revised or was too late
@@ -28,41 +24,41 @@ func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *
 	nowMS = sane(nowMS)
 	co.index = slices.Grow(co.index[:0], len(b.IDs))[:len(b.IDs)]
 	for i, id := range b.IDs {
-		co.index[i] = int32(g.find(id)) // -1 is idxUnknown: defined when a sample asks
+		co.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample asks
 	}
-	if g.overflows > 0 {
+	if g.series.overflows > 0 {
 		g.indexOverflow(co)
 	}
-	if !g.started {
-		g.floor = nowMS - co.maxAge
+	if !g.clock.started {
+		g.clock.floor = nowMS - co.maxAge
 	}
 	if g.astray(co, b, nowMS) {
 		g.heal(co, offset, nowMS, r)
 	}
 	co.order, co.fullMetric = co.order[:0], ""
 	co.applied, co.refused = co.applied[:0], co.refused[:0]
-	known := len(g.ids)
+	known := len(g.series.ids)
 	tight := g.budget(co, len(b.Points))
 	in := g.take(co, b, nowMS, r)
 	co.setSenders(b)
-	if len(g.ids) > known {
-		g.clip()
+	if len(g.series.ids) > known {
+		g.series.clip()
 	}
 	if len(co.order) > 0 {
 		if !in.sorted {
 			slices.SortStableFunc(co.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
 		}
 		g.learnFrom(&in, nowMS)
-		if in.waited && !g.started {
-			g.expectOthers(co.order[0].ts)
+		if in.waited && !g.clock.started {
+			g.origins.expectOthers(co.order[0].ts)
 		}
-		g.applyOrdered(co, b, &clocks{now: nowMS, ahead: g.TimeAt(nowMS), lead: co.maxLead, hold: g.hold(in.waited)}, offset, tight, r)
+		g.applyOrdered(co, b, &clockLimits{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: co.maxLead, hold: g.origins.hold(in.waited)}, offset, tight, r)
 	}
-	g.remember(co, b)
+	g.repeats.remember(b, co.applied, co.refused)
 	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether it was
-		doubt := g.doubt
+		doubt := g.clock.doubt
 		*g = *NewGroup(co)
-		g.doubt = doubt
+		g.clock.doubt = doubt
 	}
 }
 
@@ -79,17 +75,17 @@ type taken struct {
 // samples are, and puts the others into Core.order.
 func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) taken {
 	in := taken{sorted: true, late: math.MaxInt64, newest: none, ahead: math.MaxInt64}
-	newest, onTime := int64(none), g.onTime // before
-	if g.started {
-		newest = g.newest
+	newest, onTime := int64(none), g.clock.onTime // before
+	if g.clock.started {
+		newest = g.clock.newest
 	}
 	for si := range b.Sections {
 		s := &b.Sections[si]
-		if g.replayed(s) {
+		if g.origins.replayed(s) {
 			r.Replayed += s.To - s.From
 			continue
 		}
-		repeated, only := g.repeats(s)
+		repeated, only := g.repeats.find(s)
 		if repeated {
 			r.Duplicates += s.To - s.From
 			continue
@@ -109,7 +105,7 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 				g.refuse(co, b, uint32(pos), idx, TooNew, r)
 				continue
 			}
-			if p.TimeMS < g.floor || g.started && p.TimeMS < g.clock-co.maxAge {
+			if p.TimeMS < g.clock.floor || g.clock.started && p.TimeMS < g.clock.at-co.maxAge {
 				g.refuse(co, b, uint32(pos), idx, TooOld, r)
 				continue
 			}
@@ -147,24 +143,6 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 		}
 	}
 	return in
-}
-
-// maxSpan is the longest time, ms, that a sender is taken to gather samples for before
-// it sends them.
-const maxSpan = 5 * 60_000
-
-// learnFrom has the usual delay follow from what a batch has brought.
-func (g *Group) learnFrom(in *taken, nowMS int64) {
-	switch {
-	case in.late != math.MaxInt64:
-		if in.newest-in.late > maxSpan {
-			in.late = in.newest // a replay or a backlog: what it spans is not a delay
-		}
-		g.learn(nowMS-in.late, in.waited)
-	case in.ahead != math.MaxInt64 && g.onlyAhead(nowMS):
-		g.learn(nowMS-in.ahead, false)
-	}
-	g.onTime = max(g.onTime, in.newest)
 }
 
 // setSenders notes who sent the points of a batch.
@@ -214,33 +192,13 @@ func (g *Group) resolve(co *Core, b *schemas.SampleBatch, pos uint32, r *Result)
 	return idx
 }
 
-// clocks are what bounds a group's clock while a batch is applied, ms.
-type clocks struct {
-	now   int64 // when it arrived
-	ahead int64 // how far samples that are ahead of that may move the group's clock
-	lead  int64 // that the clock may be ahead of arrival; 0 in ordinary life
-	hold  int64 // how far any may: there are others to wait for
-}
-
-// at is how far a sample moves the group's clock.
-func (c *clocks) at(ts int64) int64 {
-	switch {
-	case ts <= c.now:
-	case c.lead > 0:
-		ts = min(ts, c.now+c.lead)
-	default:
-		ts = c.ahead
-	}
-	return min(ts, c.hold)
-}
-
-func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clocks, offset int64, tight bool, r *Result) {
+func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clockLimits, offset int64, tight bool, r *Result) {
 	size0, nowMS := co.sizes[0], c.now
-	if !g.started {
-		g.started = true
+	if !g.clock.started {
+		g.clock.started = true
 		co.groups++
-		g.newest = co.order[0].ts
-		g.clock = c.at(g.newest)
+		g.clock.newest = co.order[0].ts
+		g.clock.at = c.reach(g.clock.newest)
 	}
 	var f *frame    // the open frame of the smallest tier that the last sample fell into
 	n, room := 0, 0 // samples of sender counted in f since it was found, and how many may be
@@ -248,10 +206,10 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clocks, offset
 	row := int64(none) // the time of the last sample
 	for i := range co.order {
 		p := &co.order[i]
-		g.newest = max(g.newest, p.ts)
-		if to := c.at(p.ts); to > g.clock {
-			g.clock = to
-			if g.clock >= g.nextClose {
+		g.clock.newest = max(g.clock.newest, p.ts)
+		if to := c.reach(p.ts); to > g.clock.at {
+			g.clock.at = to
+			if g.clock.at >= g.frames.nextClose {
 				f.counted(sender, n, r)
 				f, n = nil, 0
 				g.close(co, nowMS, r)
@@ -292,7 +250,7 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clocks, offset
 			}
 			row = p.ts
 		}
-		if !f.addAny(co, b, p, len(g.ids), off) {
+		if !f.addAny(co, b, p, len(g.series.ids), off) {
 			r.Duplicates++
 			continue
 		}
@@ -300,9 +258,9 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clocks, offset
 		n++
 	}
 	f.counted(sender, n, r)
-	if to := c.at(g.newest); to > g.clock { // nothing is held back any more, or what was ahead is no more
-		g.clock = to
-		if g.clock >= g.nextClose {
+	if to := c.reach(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
+		g.clock.at = to
+		if g.clock.at >= g.frames.nextClose {
 			g.close(co, nowMS, r)
 		}
 	}
@@ -310,51 +268,6 @@ func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clocks, offset
 	g.emitLate(co, offset, nowMS, r)
 	g.flush(co, nowMS, r)
 	g.evict(co)
-}
-
-// addAny adds a sample to an open frame of the smallest tier, of a group of n series, unless it is there already.
-func (f *frame) addAny(co *Core, b *schemas.SampleBatch, p *ordered, n int, off uint32) bool {
-	point := &b.Points[p.pos]
-	switch {
-	case p.idx < 0:
-		i, _ := collapsed(p.idx)
-		if !f.addCollapsed(f.at(co, i, n), off, p, point, b.IDs[point.Series]) {
-			return false
-		}
-	case point.SubNS != 0:
-		if !f.addFine(f.at(co, int(p.idx), n), int(p.idx), off, point.SubNS, p.v) {
-			return false
-		}
-	default:
-		return f.add(co, int(p.idx), n, off, p.v)
-	}
-	f.next = max(f.next, off+1)
-	return true
-}
-
-// holds says whether the sample is in the frame of the smallest tier.
-func (f *frame) holds(co *Core, b *schemas.SampleBatch, p *ordered, off uint32) bool {
-	point := &b.Points[p.pos]
-	if p.idx < 0 {
-		_, ok := f.over[collapsedID(b.IDs[point.Series], off, point.SubNS, p.v)]
-		return ok
-	}
-	i := int(p.idx)
-	if point.SubNS != 0 {
-		_, ok := f.rarely().fine[fineSampleOf(i, off, point.SubNS, p.v)]
-		return ok
-	}
-	bits := math.Float64bits(p.v)
-	if r := f.rowAt(off); r != nil && i < len(r.vals) && math.Float64bits(r.vals[i]) == bits && bits != absent {
-		return true
-	}
-	if i >= len(f.aggs) || f.aggs[i].count == 0 {
-		return false
-	}
-	if a := &f.aggs[i]; a.count == 1 {
-		return !a.fine && a.firstOff == off && math.Float64bits(a.first) == bits
-	}
-	return f.has(sampleKey(i, off, p.v))
 }
 
 // counted notes that n samples more of a sender were counted in f, if there is one.

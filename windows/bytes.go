@@ -34,13 +34,13 @@ func seriesCost(s schemas.Series) int { return textBytes(s) + 3*(len(s.Labels)+2
 // once each, and in full.
 func (g *Group) hasNames(co *Core, s schemas.Series) bool {
 	n := textBytes(s)
-	return g.dictBytes+n <= co.maxBytes/4 && g.textBytes+n <= co.maxBytes/2
+	return g.series.dictBytes+n <= co.maxBytes/4 && g.series.textBytes+n <= co.maxBytes/2
 }
 
 // bytes is the most that the group's state takes encoded.
 func (g *Group) bytes(co *Core) int {
-	n := fixedBytes + g.dictBytes + 3*(len(g.refs)+len(g.ids))
-	for t, fs := range g.tiers {
+	n := fixedBytes + g.series.dictBytes + 3*(len(g.series.refs)+len(g.series.ids))
+	for t, fs := range g.frames.tiers {
 		for _, f := range fs {
 			n += f.bytes(t, len(co.sizes))
 		}
@@ -72,7 +72,7 @@ func (g *Group) sampleCost(co *Core, frame, row bool) int {
 		n += frameBytes * tiers
 	}
 	if row {
-		n += rowBytes + len(g.ids)/4
+		n += rowBytes + len(g.series.ids)/4
 	}
 	return n
 }

@@ -35,8 +35,8 @@ func (f *feeder) deliver(nowMS int64, value []byte) *Result {
 	if n := r.Applied + r.Replayed + r.Duplicates + len(r.Refused); n != len(sb.Points) {
 		f.t.Fatalf("%d of %d samples are accounted for: %+v", n, len(sb.Points), r)
 	}
-	if f.g.started && f.g.clock > nowMS {
-		f.t.Fatalf("the group's clock is %d ms ahead of arrival", f.g.clock-nowMS)
+	if f.g.clock.started && f.g.clock.at > nowMS {
+		f.t.Fatalf("the group's clock is %d ms ahead of arrival", f.g.clock.at-nowMS)
 	}
 	return r
 }

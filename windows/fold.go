@@ -36,9 +36,6 @@ type point struct {
 	value  float64 // compared as a number: 0 and -0 are one
 }
 
-// farFuture is a wall clock, ms, that no sample is newer than.
-const farFuture = math.MaxInt64 / 4
-
 // NewFold returns an empty Fold. Of c, which must be valid, MaxAge, MaxFuture,
 // MaxSeriesTotal and MaxRate are ignored.
 func NewFold(c Config, groupLabels []string) *Fold {

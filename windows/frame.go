@@ -1,78 +1,12 @@
 package windows
 
 import (
-	"cmp"
 	"encoding/binary"
 	"maps"
 	"math"
 	"slices"
-
 	"weir/schemas"
 )
-
-// agg is the running aggregate of one window: 56 bytes, no pointer.
-type agg struct {
-	sum, min, max, first, last float64
-	count                      uint32
-	firstOff, lastOff          uint32 // ms from the window's start
-	rev                        uint16
-	dirty                      bool // changed after the close, not yet emitted
-	fine                       bool // in the smallest tier: count is 1, and the sample is in frame.fine
-}
-
-// add counts a sample. Of samples at the same time the first that arrived is first,
-// the last that arrived last.
-func (a *agg) add(off uint32, v float64) {
-	if a.count == 0 {
-		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty, fine: a.fine}
-		return
-	}
-	a.count++
-	a.sum += v
-	if v < a.min {
-		a.min = v
-	}
-	if v > a.max {
-		a.max = v
-	}
-	if off < a.firstOff {
-		a.firstOff, a.first = off, v
-	}
-	if off >= a.lastOff {
-		a.lastOff, a.last = off, v
-	}
-}
-
-// merge counts the samples of c, whose window starts shift ms after a's.
-func (a *agg) merge(c *agg, shift uint32) {
-	if a.count == 0 {
-		rev, dirty := a.rev, a.dirty
-		*a = *c
-		a.rev, a.dirty = rev, dirty
-		a.firstOff += shift
-		a.lastOff += shift
-		return
-	}
-	a.count += c.count
-	a.sum += c.sum
-	if c.min < a.min {
-		a.min = c.min
-	}
-	if c.max > a.max {
-		a.max = c.max
-	}
-	if c.firstOff+shift < a.firstOff {
-		a.firstOff, a.first = c.firstOff+shift, c.first
-	}
-	if c.lastOff+shift >= a.lastOff {
-		a.lastOff, a.last = c.lastOff+shift, c.last
-	}
-}
-
-func (a *agg) values() schemas.Values {
-	return schemas.Values{Count: a.count, FirstOff: a.firstOff, LastOff: a.lastOff, Revision: uint32(a.rev),
-		Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last}
-}
 
 // frame holds the windows of one tier and start, of all series of a group: aggs[i]
 // is that of series i, empty while its count is 0. It may be shorter than the
@@ -144,121 +78,6 @@ func (f *frame) at(co *Core, i, n int) *agg {
 	return &f.aggs[i]
 }
 
-// addOnce adds a sample of series i to a, its aggregate in a frame of the smallest
-// tier, unless it is there already.
-func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
-	switch {
-	case a.count == 0:
-	case a.count == 1 && a.fine:
-		f.keys = append(f.keys, sampleKey(i, off, v))
-		a.fine = false
-	case a.count == 1:
-		if off == a.firstOff && math.Float64bits(v) == math.Float64bits(a.first) {
-			return false
-		}
-		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first), sampleKey(i, off, v))
-	default:
-		key := sampleKey(i, off, v)
-		if off <= a.lastOff && f.has(key) {
-			return false
-		}
-		f.keys = append(f.keys, key)
-	}
-	a.add(off, v)
-	return true
-}
-
-// fineSample is a sample with a time within a ms: the place of its series in the group, its
-// ms in the frame and its ns in the ms in one number, and the bits of its value.
-type fineSample struct{ at, bits uint64 }
-
-func fineSampleOf(i int, off, subNS uint32, v float64) fineSample {
-	return fineSample{uint64(i)<<48 | uint64(off)<<20 | uint64(subNS), math.Float64bits(v)}
-}
-
-// addFine is addOnce for a sample that is subNS after the ms at off.
-func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
-	k := fineSampleOf(i, off, subNS, v)
-	rare := f.own()
-	if _, ok := rare.fine[k]; ok {
-		return false
-	}
-	if rare.fine == nil {
-		rare.fine = map[fineSample]struct{}{}
-	}
-	if a.count == 1 && !a.fine {
-		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first))
-	}
-	rare.fine[k] = struct{}{}
-	f.large++
-	a.fine = a.count == 0
-	a.add(off, v)
-	return true
-}
-
-func (f *frame) appendFine(dst []byte) []byte {
-	fine := f.rarely().fine
-	dst = binary.AppendUvarint(dst, uint64(len(fine)))
-	if len(fine) == 0 {
-		return dst
-	}
-	for _, k := range slices.SortedFunc(maps.Keys(fine), func(a, b fineSample) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.bits, b.bits))
-	}) {
-		dst = binary.LittleEndian.AppendUint64(dst, k.at)
-		dst = binary.LittleEndian.AppendUint64(dst, k.bits)
-	}
-	return dst
-}
-
-// decodeFine reads what appendFine wrote, after aggs.
-func (f *frame) decodeFine(r *reader) {
-	n := r.count(16)
-	if n == 0 {
-		return
-	}
-	rare := f.own()
-	rare.fine = make(map[fineSample]struct{}, n)
-	for range n {
-		k := fineSample{r.u64(), r.u64()}
-		i := int(k.at >> 48)
-		if i >= len(f.aggs) || f.aggs[i].count == 0 {
-			r.bad = true
-			return
-		}
-		f.aggs[i].fine = f.aggs[i].count == 1
-		rare.fine[k] = struct{}{}
-	}
-}
-
-// sampleKey packs a sample of a frame: series 16 bits, offset 22, a hash of the
-// value 26. Two values of one series at one ms look alike with a chance of 1.5e-8.
-func sampleKey(series int, off uint32, v float64) uint64 {
-	h := math.Float64bits(v) * 0x9e3779b97f4a7c15
-	return uint64(series)<<48 | uint64(off)<<26 | (h^h>>29)>>38
-}
-
-// has says whether the sample is among the keys. It is asked only for samples that
-// are not newer than the newest of their series.
-func (f *frame) has(key uint64) bool {
-	if f.seen == nil {
-		if len(f.keys) <= 64 {
-			for _, k := range f.keys {
-				if k == key {
-					return true
-				}
-			}
-			return false
-		}
-		f.seen = make(map[uint64]struct{}, len(f.keys))
-	}
-	for _, k := range f.keys[len(f.seen):] { // keys are distinct, so seen holds a prefix
-		f.seen[k] = struct{}{}
-	}
-	_, ok := f.seen[key]
-	return ok
-}
-
 // rest freezes an open frame of a tier that is merged into rarely.
 func (f *frame) rest(co *Core, t int) {
 	if t > 1 {
@@ -287,4 +106,105 @@ func (f *frame) thaw(co *Core, t, n int) {
 	f.decodeBody(co, &reader{b: f.blob, version: stateVersion}, t, n)
 	f.blob = nil
 	f.flatten(co, n)
+}
+
+func (f *frame) appendTo(dst []byte, t int, size int64) []byte {
+	dst = binary.AppendVarint(dst, f.start/size)
+	body := f.blob
+	if body == nil {
+		body = f.appendBody(nil, t)
+	}
+	dst = binary.AppendUvarint(dst, uint64(f.width))
+	if !f.closed {
+		return append(append(dst, 0), body...)
+	}
+	dst = append(dst, 1)
+	return append(binary.AppendUvarint(dst, uint64(len(body))), body...)
+}
+
+func (f *frame) appendBody(dst []byte, t int) []byte {
+	dst = appendAggs(dst, f.aggs)
+	if t > 0 {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.keys)))
+	for _, k := range f.keys {
+		dst = binary.LittleEndian.AppendUint64(dst, k)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
+	if len(f.over) > 0 {
+		for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
+			dst = appendID(dst, k)
+		}
+	}
+	dst = f.appendFine(dst)
+	dst = binary.AppendUvarint(dst, uint64(len(f.rarely().senders)))
+	for _, s := range f.rarely().senders {
+		dst = binary.LittleEndian.AppendUint64(dst, s.sender)
+		dst = binary.AppendUvarint(dst, uint64(s.samples))
+	}
+	return f.appendRows(dst)
+}
+
+// decodeFrame reads a frame of tier t, of a group of n series; the caller checks r.bad.
+func decodeFrame(co *Core, r *reader, t, n int) *frame {
+	idx := r.varint()
+	if idx > math.MaxInt64/co.sizes[t]/2 || idx < math.MinInt64/co.sizes[t]/2 {
+		r.bad = true
+		return nil
+	}
+	f := &frame{start: idx * co.sizes[t], width: uint32(n)}
+	if r.version >= 3 {
+		if f.width = uint32(min(r.uvarint(), maxSeriesCap)); int(f.width) > n {
+			r.bad = true
+			return nil
+		}
+	}
+	f.closed = r.byte() == 1
+	if !f.closed {
+		f.decodeBody(co, r, t, n)
+		f.rest(co, t)
+		return f
+	}
+	body := r.take(int(min(r.uvarint(), math.MaxInt32)))
+	in := &reader{b: body, version: r.version}
+	f.decodeBody(co, in, t, n)
+	if in.bad || len(in.b) > 0 {
+		r.bad = true
+		return f
+	}
+	f.freeze(co, t)
+	return f
+}
+
+// decodeBody reads what appendBody wrote, for a group of n series.
+func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
+	f.aggs, f.rows, f.flat = nil, nil, t > 0
+	f.samples, f.next, f.large, f.rare = 0, 0, 0, nil
+	f.readAggs(co, r, n)
+	if t > 0 || r.bad {
+		return
+	}
+	f.keys = make([]uint64, r.count(8))
+	for j := range f.keys {
+		f.keys[j] = r.u64()
+		if int(f.keys[j]>>48) >= len(f.aggs) {
+			r.bad = true
+		}
+	}
+	if n := r.count(8); n > 0 {
+		f.over = make(map[schemas.ID]struct{}, n)
+		for range n {
+			f.over[r.id()] = struct{}{}
+		}
+		if r.version < 3 {
+			f.over = nil
+		}
+	}
+	if r.version >= 3 {
+		f.decodeFine(r)
+		f.decodeSenders(r)
+	}
+	f.large = uint32(len(f.rarely().fine) + len(f.over))
+	f.decodeRows(co, r, n)
 }

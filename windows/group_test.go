@@ -99,8 +99,8 @@ func TestExact(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.Reset()
-				now := g.newest + rnd.Int64N(3000)
-				if !g.started {
+				now := g.clock.newest + rnd.Int64N(3000)
+				if !g.clock.started {
 					now = samples[0].TimeMS + 7_200_000
 				}
 				// the wall clock is never behind a sample in this test
@@ -120,7 +120,7 @@ func TestExact(t *testing.T) {
 			}
 			if rnd.IntN(10) == 0 {
 				r.Reset()
-				g.Advance(co, g.newest+rnd.Int64N(20_000), &r)
+				g.Advance(co, g.clock.newest+rnd.Int64N(20_000), &r)
 				values = append(values, r.Values...)
 			}
 			if rnd.IntN(8) == 0 {

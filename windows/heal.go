@@ -24,7 +24,7 @@ type healed struct {
 // arrives at nowMS with samples of that time. A batch of old samples alone proves nothing,
 // as the clock by which it arrived may be the wrong one.
 func (g *Group) astray(co *Core, b *schemas.SampleBatch, nowMS int64) bool {
-	if !g.started || g.clock <= nowMS+co.maxFuture+strayAfter {
+	if !g.clock.started || g.clock.at <= nowMS+co.maxFuture+strayAfter {
 		return false
 	}
 	for i := range b.Points {
@@ -39,27 +39,23 @@ func (g *Group) astray(co *Core, b *schemas.SampleBatch, nowMS int64) bool {
 // the windows that are closed: what comes for them makes parts named by offset.
 func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
 	g.emitRevised(co, nowMS, r)
-	g.healed = healed{part: offset + 1, clock: max(g.clock, g.healed.clock), newestMS: max(g.newest, g.healed.newestMS)}
+	g.clock.healed = healed{part: offset + 1, clock: max(g.clock.at, g.clock.healed.clock), newestMS: max(g.clock.newest, g.clock.healed.newestMS)}
 	limit := nowMS + co.maxFuture
-	for i, d := range g.delays {
-		if d < -co.maxFuture-strayAfter || d > nowMS { // learnt by the wrong clock
-			g.delays[i] = 0
-		}
+	g.delay.forget(-co.maxFuture-strayAfter, nowMS) // what the wrong clock taught
+	g.clock.at = min(nowMS, g.EventTimeAt(nowMS))
+	if g.clock.newest > limit { // it is the wrong clock's, too
+		g.clock.newest = g.clock.at
 	}
-	g.clock = min(nowMS, g.TimeAt(nowMS))
-	if g.newest > limit { // it is the wrong clock's, too
-		g.newest = g.clock
-	}
-	if g.onTime > limit {
-		g.onTime = g.clock
+	if g.clock.onTime > limit {
+		g.clock.onTime = g.clock.at
 	}
 	for i := range g.origins {
 		if m := &g.origins[i]; m.newest > limit {
-			m.newest = g.clock
+			m.newest = g.clock.at
 		}
 	}
-	g.nextClose = math.MaxInt64
-	for t, fs := range g.tiers {
+	g.frames.nextClose = math.MaxInt64
+	for t, fs := range g.frames.tiers {
 		keep := fs[:0]
 		for _, f := range fs {
 			if f.closed {
@@ -68,16 +64,16 @@ func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
 				continue
 			}
 			keep = append(keep, f)
-			g.nextClose = min(g.nextClose, f.start+co.sizes[t]+co.graces[t])
+			g.frames.nextClose = min(g.frames.nextClose, f.start+co.sizes[t]+co.graces[t])
 		}
 		clear(fs[len(keep):])
-		g.tiers[t] = keep
+		g.frames.tiers[t] = keep
 	}
 }
 
 // part is that of the windows of a tier and start.
 func (g *Group) part(co *Core, t int, start int64) int64 {
-	h := &g.healed
+	h := &g.clock.healed
 	if h.part != 0 && start <= h.newestMS && start+co.sizes[t] <= h.clock-co.graces[t] {
 		return schemas.NewPart(co.generation, h.part)
 	}

@@ -78,8 +78,8 @@ func TestHeal(t *testing.T) {
 					t.Fatalf("%s: at step %d %d samples were refused: %s", name, step, len(f.last.Refused), f.last.Refused[0].Reason)
 				}
 				f.emitted()
-				if f.g.clock > now {
-					t.Fatalf("%s: at step %d the clock is %d ms ahead", name, step, f.g.clock-now)
+				if f.g.clock.at > now {
+					t.Fatalf("%s: at step %d the clock is %d ms ahead", name, step, f.g.clock.at-now)
 				}
 			}
 			got := f.windows()
@@ -115,8 +115,8 @@ func TestOldSamplesHealNothing(t *testing.T) {
 	}
 	send(now, now)
 	for _, at := range []int64{now - 3*3600_000, now + 1000, now - 5000} { // the last two are too new for that clock
-		if send(at, now-2*3600_000); f.g.clock < now || f.g.healed.part != 0 {
-			t.Errorf("a sample of %d s, by a clock that is two hours slow, set the clock to %d s", (at-now)/1000, (f.g.clock-now)/1000)
+		if send(at, now-2*3600_000); f.g.clock.at < now || f.g.clock.healed.part != 0 {
+			t.Errorf("a sample of %d s, by a clock that is two hours slow, set the clock to %d s", (at-now)/1000, (f.g.clock.at-now)/1000)
 		}
 	}
 }

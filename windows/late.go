@@ -36,18 +36,18 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, tight bool
 		start := floor(p.ts, size)
 		off := uint32(p.ts - start)
 		end := start + size
-		watermark := g.clock - co.graces[t]
-		if end > watermark && end > g.doubt { // open
+		watermark := g.clock.at - co.graces[t]
+		if end > watermark && end > g.clock.doubt { // open
 			f := g.frameAt(co, t, start)
-			f.thaw(co, t, len(g.ids))
-			f.at(co, idx, len(g.ids)).add(off, p.v)
+			f.thaw(co, t, len(g.series.ids))
+			f.at(co, idx, len(g.series.ids)).add(off, p.v)
 			break
 		}
-		if end > watermark-size && end > g.doubt { // kept
+		if end > watermark-size && end > g.clock.doubt { // kept
 			f := g.frameAt(co, t, start)
 			f.closed = true
-			f.thaw(co, t, len(g.ids))
-			a := f.at(co, idx, len(g.ids))
+			f.thaw(co, t, len(g.series.ids))
+			a := f.at(co, idx, len(g.series.ids))
 			if a.rev < math.MaxUint16 {
 				known := a.count > 0
 				if t > 0 {

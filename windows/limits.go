@@ -1,9 +1,7 @@
 package windows
 
 import (
-	"math"
 	"slices"
-	"unique"
 
 	"weir/schemas"
 )
@@ -115,11 +113,11 @@ func (co *Core) overflowMark(s schemas.Series) mark {
 }
 
 // markOverflow marks the overflow series of a decoded group.
-func (g *Group) markOverflow(co *Core) {
-	for i := range g.marks {
-		if m := co.overflowMark(g.seriesAt(i)); m != 0 {
-			g.marks[i] |= m
-			g.overflows++
+func (x *seriesIndex) markOverflow(co *Core) {
+	for i := range x.marks {
+		if m := co.overflowMark(x.name(i)); m != 0 {
+			x.marks[i] |= m
+			x.overflows++
 		}
 	}
 }
@@ -128,7 +126,7 @@ func (g *Group) markOverflow(co *Core) {
 // overflow series: they share its windows with what is collapsed.
 func (g *Group) indexOverflow(co *Core) {
 	for k, i := range co.index {
-		if i >= 0 && g.marks[i]&overflow != 0 {
+		if i >= 0 && g.series.marks[i]&overflow != 0 {
 			co.index[k] = collapse(int(i), overNamed)
 		}
 	}
@@ -138,7 +136,7 @@ func (g *Group) indexOverflow(co *Core) {
 // that of the overflow series that it is collapsed into, or why there is neither.
 // timeMS is of its first sample.
 func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS int64) int32 {
-	if !g.started && co.groups >= co.maxGroups {
+	if !g.clock.started && co.groups >= co.maxGroups {
 		return idxGroupLimit
 	}
 	m, why := co.overflowMark(s), int32(overNamed)
@@ -149,10 +147,10 @@ func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS int64) 
 		}
 		why = collapsedFor[-refusal]
 		s, id, m = o, co.idOfOverflow(o), overflow
-		if i := g.find(id); i >= 0 {
+		if i := g.series.find(id); i >= 0 {
 			return collapse(i, why)
 		}
-		if len(g.ids) >= co.maxWithOverflow() || len(g.dict)+len(s.Labels)+1 >= maxSeriesCap {
+		if len(g.series.ids) >= co.maxWithOverflow() || len(g.series.dict)+len(s.Labels)+1 >= maxSeriesCap {
 			return refusal
 		}
 	}
@@ -162,7 +160,7 @@ func (g *Group) define(co *Core, s schemas.Series, id schemas.ID, timeMS int64) 
 	if !g.grow(co, seriesCost(s)) {
 		return idxBytesLimit
 	}
-	i := g.addSeries(s, id, m|co.wanted(s.Metric))
+	i := g.series.add(s, id, m|co.wanted(s.Metric))
 	co.total++
 	if m&overflow != 0 {
 		return collapse(i, why)
@@ -176,15 +174,15 @@ var collapsedFor = [...]int32{-idxSeriesLimit: overSeries, -idxMetricLimit: over
 // over says which limit of the group one more series, s, would exceed; idxUnknown
 // for none.
 func (g *Group) over(co *Core, s schemas.Series) int32 {
-	own := len(g.ids) - int(g.overflows)
+	own := len(g.series.ids) - int(g.series.overflows)
 	switch {
-	case own >= co.maxSeries, len(g.ids) >= co.maxWithOverflow(), len(g.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
+	case own >= co.maxSeries, len(g.series.ids) >= co.maxWithOverflow(), len(g.series.dict)+len(s.Labels)+1 >= maxSeriesCap-overflowDict:
 		return idxSeriesLimit
 	case !g.hasNames(co, s):
 		return idxBytesLimit
 	case own < co.maxPerMetric:
 		return idxUnknown
-	case s.Metric != co.fullMetric && g.ofMetric(s.Metric) < co.maxPerMetric:
+	case s.Metric != co.fullMetric && g.series.ofMetric(s.Metric) < co.maxPerMetric:
 		return idxUnknown
 	}
 	co.fullMetric = s.Metric
@@ -193,36 +191,6 @@ func (g *Group) over(co *Core, s schemas.Series) int32 {
 
 // maxWithOverflow bounds the series of a group, those included that stand for others.
 func (co *Core) maxWithOverflow() int { return min(co.maxSeries+maxOverflow, maxSeriesCap) }
-
-// ofMetric counts the series of a metric, without its overflow series.
-func (g *Group) ofMetric(metric string) (n int) {
-	at := slices.Index(g.dict, unique.Make(schemas.Label{Value: metric}))
-	from := uint32(0)
-	for i, end := range g.ends {
-		if int(g.refs[from]) == at && g.marks[i]&overflow == 0 {
-			n++
-		}
-		from = end
-	}
-	return n
-}
-
-// LargestMetric is the metric with the most series, and how many it has; "" of an
-// empty group.
-func (g *Group) LargestMetric() (metric string, series int) {
-	counts := make([]int, len(g.dict))
-	largest := 0
-	for i := range g.ends {
-		ref := int(g.seriesRefs(i)[0])
-		if counts[ref]++; counts[ref] > counts[largest] {
-			largest = ref
-		}
-	}
-	if len(counts) == 0 {
-		return "", 0
-	}
-	return g.dict[largest].Value().Value, counts[largest]
-}
 
 // full says that there are no new series at that event time, ms. It is the one limit
 // that depends on more than the group's own state, so a replay after a crash may
@@ -250,38 +218,16 @@ func (co *Core) Groups() int { return co.groups }
 
 // Drop says that a group is no more, or has been replaced.
 func (co *Core) Drop(g *Group) {
-	co.total -= len(g.ids)
-	if g.started {
+	co.total -= len(g.series.ids)
+	if g.clock.started {
 		co.groups--
 	}
-}
-
-// addCollapsed adds a sample of the series id to a, the aggregate of its overflow series
-// in a frame of the smallest tier, unless it is there already. What tells a repeat is the
-// sample's own ID: many series may have a sample at one time, and the group does not know them.
-func (f *frame) addCollapsed(a *agg, off uint32, p *ordered, point *schemas.Point, id schemas.ID) bool {
-	k := collapsedID(id, off, point.SubNS, p.v)
-	if _, ok := f.over[k]; ok {
-		return false
-	}
-	if f.over == nil {
-		f.over = map[schemas.ID]struct{}{}
-	}
-	f.over[k] = struct{}{}
-	f.large++
-	a.add(off, p.v)
-	return true
-}
-
-// collapsedID tells one sample of a collapsed series from the others of its frame.
-func collapsedID(id schemas.ID, off, subNS uint32, v float64) schemas.ID {
-	return schemas.SampleID(id, int64(off), subNS, math.Float64bits(v))
 }
 
 // refuse refuses a point of the series at idx, under the name that it was sent with.
 func (g *Group) refuse(co *Core, b *schemas.SampleBatch, pos uint32, idx int32, reason Reason, r *Result) {
 	if idx >= 0 {
-		co.refuse(r, g.seriesAt(int(idx)), b, pos, reason, nil)
+		co.refuse(r, g.series.name(int(idx)), b, pos, reason, nil)
 		return
 	}
 	s, err := b.Series(int(b.Points[pos].Series))
@@ -289,7 +235,7 @@ func (g *Group) refuse(co *Core, b *schemas.SampleBatch, pos uint32, idx int32, 
 	case err == nil:
 	case idx <= idxCollapsed: // of an overflow series that is known by its ID alone
 		i, _ := collapsed(idx)
-		s, err = g.seriesAt(i), nil
+		s, err = g.series.name(i), nil
 	default:
 		s, reason = schemas.Series{}, BadSeries
 	}

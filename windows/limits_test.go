@@ -73,11 +73,11 @@ func (f *feeder) apply(v []byte) {
 	if err := sb.Decode(v); err != nil {
 		f.t.Fatal(err)
 	}
-	now := f.g.newest
+	now := f.g.clock.newest
 	for _, p := range sb.Points {
 		now = max(now, p.TimeMS)
 	}
-	for _, fs := range f.g.tiers {
+	for _, fs := range f.g.frames.tiers {
 		for _, w := range fs {
 			if w.blob != nil && w.over != nil {
 				f.t.Fatal("a frozen frame holds on to its samples")
@@ -183,7 +183,7 @@ type model struct {
 func (f *feeder) model(series []schemas.Series) *model {
 	m := &model{map[schemas.ID]bool{}, map[string]int{}}
 	for _, s := range series {
-		if f.g.find(s.ID()) >= 0 {
+		if f.g.series.find(s.ID()) >= 0 {
 			m.own[s.ID()] = true
 			m.metric[s.Metric]++
 		}
@@ -250,7 +250,7 @@ func TestOverflowIsExact(t *testing.T) {
 				t.Fatalf("round %d: refused %+v", round, f.last.Refused[0])
 			}
 			s := samples[at+rnd.IntN(n)]
-			kept := floor(s.TimeMS, 10_000)+10_000 > f.g.clock-2_000-10_000
+			kept := floor(s.TimeMS, 10_000)+10_000 > f.g.clock.at-2_000-10_000
 			f.co.fullMetric = "" // as at the beginning of a batch
 			own := f.model(series).own[s.Series.ID()] || f.g.over(f.co, s.Series) == idxUnknown
 			if kept && own == m.own[s.Series.ID()] {

@@ -47,26 +47,26 @@ func (g *Group) flush(co *Core, nowMS int64, r *Result) {
 	if r.builder.Len() == 0 {
 		return
 	}
-	r.Values = append(r.Values, r.builder.AppendTo(make([]byte, 0, r.builder.Size()), nowMS, g.newest))
+	r.Values = append(r.Values, r.builder.AppendTo(make([]byte, 0, r.builder.Size()), nowMS, g.clock.newest))
 	r.builder.Reset()
-	clear(co.dict[:min(len(co.dict), len(g.dict))])
-	clear(co.series[:min(len(co.series), len(g.ids))])
+	clear(co.dict[:min(len(co.dict), len(g.series.dict))])
+	clear(co.series[:min(len(co.series), len(g.series.ids))])
 }
 
 // emit adds a window of series i to the value, within the open builder frame.
 func (g *Group) emit(co *Core, i int, a *agg, r *Result) {
-	if len(co.series) < len(g.ids) {
-		co.series = append(co.series, make([]int32, len(g.ids)-len(co.series))...)
+	if len(co.series) < len(g.series.ids) {
+		co.series = append(co.series, make([]int32, len(g.series.ids)-len(co.series))...)
 	}
-	if len(co.dict) < len(g.dict) {
-		co.dict = append(co.dict, make([]int32, len(g.dict)-len(co.dict))...)
+	if len(co.dict) < len(g.series.dict) {
+		co.dict = append(co.dict, make([]int32, len(g.series.dict)-len(co.dict))...)
 	}
 	idx := co.series[i]
 	if idx == 0 {
-		refs := g.seriesRefs(i)
+		refs := g.series.refsOf(i)
 		for _, d := range refs {
 			if co.dict[d] == 0 {
-				co.dict[d] = int32(r.builder.Label(g.dict[d].Value())) + 1
+				co.dict[d] = int32(r.builder.Label(g.series.dict[d].Value())) + 1
 			}
 		}
 		idx = int32(r.builder.Series(len(refs))) + 1
@@ -101,7 +101,7 @@ func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64,
 		}
 		g.emit(co, i, a, r)
 		r.Closed++
-		if g.marks[i]&wanted != 0 {
+		if g.series.marks[i]&wanted != 0 {
 			set = append(set, g.window(i, a, size, start, part))
 		}
 	}
@@ -113,7 +113,7 @@ func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64,
 // emitRevised emits again what late samples changed in closed frames.
 func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 	for t, size := range co.sizes {
-		for _, f := range g.tiers[t] {
+		for _, f := range g.frames.tiers[t] {
 			if f.dirty == 0 || !f.closed {
 				continue
 			}
@@ -132,7 +132,7 @@ func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 				} else {
 					r.Closed++
 				}
-				if g.marks[i]&wanted != 0 {
+				if g.series.marks[i]&wanted != 0 {
 					set = append(set, g.window(i, a, size, f.start, part))
 				}
 			}
@@ -159,103 +159,7 @@ func (g *Group) emitLate(co *Core, offset, nowMS int64, r *Result) {
 
 // window is a's window under its full name.
 func (g *Group) window(i int, a *agg, size, start, part int64) schemas.Window {
-	return schemas.Window{Series: g.seriesAt(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.rev),
+	return schemas.Window{Series: g.series.name(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.rev),
 		Count: int64(a.count), Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last,
 		FirstMS: start + int64(a.firstOff), LastMS: start + int64(a.lastOff)}
-}
-
-// evict forgets series that have no window left in any tier: what stopped being
-// sent more than the largest tier ago. It runs when that tier lets go of a frame,
-// and only if a quarter of the series are gone.
-func (g *Group) evict(co *Core) {
-	if !g.evictable {
-		return
-	}
-	g.evictable = false
-	n := len(g.ids)
-	to := make([]int, n) // old index → new index + 1
-	for t, fs := range g.tiers {
-		for _, f := range fs {
-			c := *f
-			if f.blob != nil {
-				c.thaw(co, t, n)
-			}
-			for i, a := range c.aggregated(co, n) {
-				if a.count > 0 {
-					to[i] = 1
-				}
-			}
-			if f.blob != nil {
-				co.freeAggs(c.aggs)
-			}
-		}
-	}
-	live := 0
-	for i := range to {
-		if to[i] > 0 {
-			live++
-			to[i] = live
-		}
-	}
-	if live*4 <= n*3 {
-		g.keep(co, to, live)
-	}
-}
-
-// keep forgets all series but the live ones: series i becomes to[i]-1.
-func (g *Group) keep(co *Core, to []int, live int) {
-	co.total -= len(g.ids) - live
-	old := *g
-	g.ids, g.refs, g.ends, g.marks, g.dict, g.table, g.overflows = nil, nil, nil, nil, nil, nil, 0
-	g.textBytes, g.dictBytes = 0, 0
-	for i, n := range to {
-		if n > 0 {
-			g.addSeries(old.seriesAt(i), old.ids[i], old.marks[i])
-		}
-	}
-	for t, fs := range g.tiers {
-		for _, f := range fs {
-			f.thaw(co, t, len(to))
-			f.keep(co, to, live)
-			if f.closed {
-				f.freeze(co, t)
-			}
-		}
-	}
-}
-
-func (f *frame) keep(co *Core, to []int, live int) {
-	f.width = min(f.width, uint32(live))
-	if len(f.aggs) > 0 {
-		aggs := co.newAggs(live)
-		for i := range f.aggs {
-			if to[i] > 0 {
-				aggs[to[i]-1] = f.aggs[i]
-			}
-		}
-		co.freeAggs(f.aggs)
-		f.aggs = aggs
-	}
-	for k := range f.rows {
-		vals := co.newVals(live)
-		for i, v := range f.rows[k].vals {
-			if to[i] > 0 {
-				vals[to[i]-1] = v
-			}
-		}
-		co.freeVals(f.rows[k].vals)
-		f.rows[k].vals = vals
-	}
-	f.seen = nil
-	for j, k := range f.keys {
-		f.keys[j] = uint64(to[k>>48]-1)<<48 | k&(1<<48-1)
-	}
-	fine := f.rarely().fine
-	if len(fine) > 0 {
-		f.rare.fine = make(map[fineSample]struct{}, len(fine))
-	}
-	for k := range fine {
-		k.at = uint64(to[k.at>>48]-1)<<48 | k.at&(1<<48-1)
-		f.rare.fine[k] = struct{}{}
-	}
 }

@@ -79,7 +79,7 @@ func TestRowsAreExact(t *testing.T) {
 			if !slices.EqualFunc(live.last.Values, decoded.last.Values, slices.Equal) {
 				t.Fatalf("round %d: a decoded group emits otherwise", round)
 			}
-			for _, f := range live.g.tiers[0] {
+			for _, f := range live.g.frames.tiers[0] {
 				for _, r := range f.rows {
 					inRows += int(r.filled)
 				}
@@ -126,7 +126,7 @@ func TestLateRepeatsOfRows(t *testing.T) {
 	first := []schemas.Sample{{Series: series[0], TimeMS: at, Value: 1}, {Series: series[1], TimeMS: at, Value: 1},
 		{Series: series[0], TimeMS: at, Value: 2}, {Series: series[1], TimeMS: at + 1000, Value: 3}}
 	f.apply(f.batch(first))
-	if fr := f.g.tiers[0][0]; len(fr.rows) != 2 || len(fr.aggs) == 0 {
+	if fr := f.g.frames.tiers[0][0]; len(fr.rows) != 2 || len(fr.aggs) == 0 {
 		t.Fatalf("%d rows, and %d aggregates beside them", len(fr.rows), len(fr.aggs))
 	}
 	next := schemas.Sample{Series: series[0], TimeMS: at + 12_000, Value: 1}

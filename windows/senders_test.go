@@ -59,7 +59,7 @@ func TestSendersShareTheRate(t *testing.T) {
 		if refusedHonest > 0 || honest < 39 {
 			t.Fatalf("round %d: %d samples of the honest sender were counted, %d refused", round, honest, refusedHonest)
 		}
-		if n := int(f.g.tiers[0][0].samples); refusedHog == 0 || n > 2*640 {
+		if n := int(f.g.frames.tiers[0][0].samples); refusedHog == 0 || n > 2*640 {
 			t.Fatalf("round %d: %d samples in the window, %d of hogs refused", round, n, refusedHog)
 		}
 		next(1, 100)

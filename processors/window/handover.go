@@ -123,7 +123,7 @@ func (l *logic) handOver(p *writeback.Part[group], e *writeback.Entry[group], no
 		return
 	}
 	g, loc := e.V, p.Local.(*local)
-	at := g.windows.TimeAt(nowMS)
+	at := g.windows.EventTimeAt(nowMS)
 	for i, t := range l.windows.Tiers {
 		if g.handed&(1<<i) != 0 || at < n.FromMS+t.Grace.MS() {
 			continue

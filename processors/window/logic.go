@@ -173,7 +173,7 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 	loc.res.Reset()
 	e.V.windows.Advance(loc.core, nowMS, &loc.res)
 	l.emit(p, e)
-	at := min(e.V.windows.TimeAt(nowMS), l.cutMS())
+	at := min(e.V.windows.EventTimeAt(nowMS), l.cutMS())
 	if due := e.V.rules.DueMS(); due > 0 && due <= at {
 		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, at, loc.conds[:0])
 		l.emitConditions(p, e)

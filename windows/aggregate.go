@@ -3,7 +3,73 @@ package windows
 import (
 	"encoding/binary"
 	"math"
+
+	"weir/schemas"
 )
+
+// agg is the running aggregate of one window: 56 bytes, no pointer.
+type agg struct {
+	sum, min, max, first, last float64
+	count                      uint32
+	firstOff, lastOff          uint32 // ms from the window's start
+	rev                        uint16
+	dirty                      bool // changed after the close, not yet emitted
+	fine                       bool // in the smallest tier: count is 1, and the sample is in frame.fine
+}
+
+// add counts a sample. Of samples at the same time the first that arrived is first,
+// the last that arrived last.
+func (a *agg) add(off uint32, v float64) {
+	if a.count == 0 {
+		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty, fine: a.fine}
+		return
+	}
+	a.count++
+	a.sum += v
+	if v < a.min {
+		a.min = v
+	}
+	if v > a.max {
+		a.max = v
+	}
+	if off < a.firstOff {
+		a.firstOff, a.first = off, v
+	}
+	if off >= a.lastOff {
+		a.lastOff, a.last = off, v
+	}
+}
+
+// merge counts the samples of c, whose window starts shift ms after a's.
+func (a *agg) merge(c *agg, shift uint32) {
+	if a.count == 0 {
+		rev, dirty := a.rev, a.dirty
+		*a = *c
+		a.rev, a.dirty = rev, dirty
+		a.firstOff += shift
+		a.lastOff += shift
+		return
+	}
+	a.count += c.count
+	a.sum += c.sum
+	if c.min < a.min {
+		a.min = c.min
+	}
+	if c.max > a.max {
+		a.max = c.max
+	}
+	if c.firstOff+shift < a.firstOff {
+		a.firstOff, a.first = c.firstOff+shift, c.first
+	}
+	if c.lastOff+shift >= a.lastOff {
+		a.lastOff, a.last = c.lastOff+shift, c.last
+	}
+}
+
+func (a *agg) values() schemas.Values {
+	return schemas.Values{Count: a.count, FirstOff: a.firstOff, LastOff: a.lastOff, Revision: uint32(a.rev),
+		Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last}
+}
 
 // The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
 // first and last, and many a series is constant or rising. A byte says what is left out.

@@ -138,11 +138,11 @@ func TestHoldIsBounded(t *testing.T) {
 		}
 		w.parts[p] = append(w.parts[p], s)
 		w.next(p, 1, from+7200_000, true)
-		if n := len(w.f.g.tiers[0]); n > maxHold/10_000+3 {
+		if n := len(w.f.g.frames.tiers[0]); n > maxHold/10_000+3 {
 			t.Fatalf("%d windows of 10s are kept after %d s", n, i)
 		}
 	}
-	if held := w.f.g.newest - w.f.g.clock; held != 0 {
+	if held := w.f.g.clock.newest - w.f.g.clock.at; held != 0 {
 		t.Errorf("the group is still %d ms behind", held)
 	}
 	w.f.restart()

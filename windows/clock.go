@@ -1,0 +1,182 @@
+package windows
+
+import (
+	"encoding/binary"
+	"math"
+
+	"weir/schemas"
+)
+
+// none stands for a time that there is not.
+const none = math.MinInt64
+
+// clock is a group's event time, and what it must know of earlier times. All are in ms.
+//
+// It moves to the newest sample, but never ahead of arrival, or, where the log says that nothing waits any
+// more, to the wall clock less the usual delay. It never goes back, but to be healed (heal.go).
+type clock struct {
+	started bool  // a sample was counted: at and newest mean something
+	at      int64 // the watermark before grace
+	newest  int64 // the newest event time
+	onTime  int64 // the newest of the samples that were not ahead of the wall clock when they arrived, or none
+	floor   int64 // event time below which a life before this one may have counted
+	doubt   int64 // windows that end by then may have been emitted by a life before; or none. Not part of the state
+	healed  healed
+}
+
+func newClock() clock { return clock{onTime: none, doubt: none} }
+
+func (c *clock) appendTo(dst []byte) []byte {
+	dst = binary.AppendVarint(dst, c.newest)
+	dst = binary.AppendVarint(dst, c.at-c.newest)
+	dst = binary.AppendVarint(dst, c.newest-c.onTime) // may wrap, and back
+	dst = binary.AppendVarint(dst, c.floor)
+	if h := &c.healed; h.part != 0 {
+		dst = binary.AppendVarint(dst, h.part)
+		dst = binary.AppendVarint(dst, h.clock)
+		dst = binary.AppendVarint(dst, h.newestMS)
+	}
+	return dst
+}
+
+// decode reads what appendTo wrote, of a clock that is started if its state says so, with the mark of a
+// healed one if that is there.
+func (c *clock) decode(r *reader, isHealed bool) {
+	c.newest = r.varint()
+	c.at = c.newest + r.varint()
+	if r.version >= 3 {
+		c.onTime = c.newest - r.varint()
+	} else if c.started {
+		c.onTime = c.newest
+	}
+	c.floor = r.varint()
+	if r.version >= 3 && isHealed {
+		c.healed = healed{r.varint(), r.varint(), r.varint()}
+	}
+}
+
+// clockLimits are what bounds a group's clock while a batch is applied, ms.
+type clockLimits struct {
+	now   int64 // when the batch arrived
+	ahead int64 // how far samples that are ahead of that may move the clock
+	lead  int64 // that the clock may be ahead of arrival; 0 in ordinary life
+	hold  int64 // how far any sample may: there are others to wait for
+}
+
+// reach is how far a sample of the time ts may move the clock.
+func (l *clockLimits) reach(ts int64) int64 {
+	switch {
+	case ts <= l.now:
+	case l.lead > 0:
+		ts = min(ts, l.now+l.lead)
+	default:
+		ts = l.ahead
+	}
+	return min(ts, l.hold)
+}
+
+// farFuture is a wall clock, ms, that no sample is newer than.
+const farFuture = math.MaxInt64 / 4
+
+// sane bounds times that are taken for the wall clock's, ms: sums and differences of them and of
+// what max_age and max_future let pass must not overflow.
+func sane(nowMS int64) int64 { return min(max(nowMS, -farFuture), farFuture) }
+
+// NewestMS is the newest event time that the group has seen, ms.
+func (g *Group) NewestMS() int64 { return g.clock.newest }
+
+// ClockMS is the group's clock, ms: windows that end at or before it, less their
+// tier's grace, are closed.
+func (g *Group) ClockMS() int64 { return g.clock.at }
+
+// EventTimeAt is the group's event time, ms, when the wall clock says nowMS: the wall clock
+// less the usual delay.
+func (g *Group) EventTimeAt(nowMS int64) int64 { return nowMS - g.delay.usual() }
+
+// WallAt is the wall time, ms, at which EventTimeAt reaches timeMS.
+func (g *Group) WallAt(timeMS int64) int64 { return timeMS + g.delay.usual() }
+
+// DelayMS is the usual delay, ms: at least how late the samples of the last batches
+// arrived that brought something new; below 0, they were ahead of the clock.
+func (g *Group) DelayMS() int64 { return g.delay.largest() }
+
+// Until is the wall time, ms, up to which a tick moves the group: the tick's own, or, of the partitions
+// that route is behind with and the group gets samples from, the earliest up to which they were handed on.
+func (g *Group) Until(t *schemas.Tick) int64 { return g.origins.until(t) }
+
+// DueMS is the wall time, ms, at which Advance has something to do, if nothing more
+// arrives; 0 if no window is left. What is due since before 1970 is due at 1.
+func (g *Group) DueMS() int64 {
+	if g.frames.nextClose == math.MaxInt64 {
+		return 0
+	}
+	return max(1, g.WallAt(g.frames.nextClose))
+}
+
+// ForgetMS is the wall time, ms, from which on a group without a window may be
+// forgotten, 0 while it has some or never counted a sample. Until then its clock is needed:
+// a group that knows no clock takes the window of an old sample for a new one, which
+// would replace the row of the window that closed before. What is older than a group
+// that was forgotten is refused by the one that takes its place: keepMS must be
+// Config.KeepMS.
+func (g *Group) ForgetMS(keepMS int64) int64 {
+	switch {
+	case g.Fresh(), g.clock.started && g.Series() > 0, g.frames.nextClose != math.MaxInt64:
+		return 0
+	case !g.clock.started: // nothing was counted since InheritDelay
+		return max(1, g.clock.floor+keepMS)
+	}
+	return max(1, g.WallAt(g.clock.at)+keepMS)
+}
+
+// Doubt tells the group that another stood in its place until timeMS, ms, and was lost: what
+// belongs to windows that end by then is emitted as late partials, which replace nothing. It
+// is no part of the state: call it after NewGroup and DecodeGroup.
+func (g *Group) Doubt(timeMS int64) { g.clock.doubt = timeMS }
+
+// Fresh reports whether the group is of no use: nothing was counted, and no delay inherited. One
+// that NewGroup makes does the same with the next record, so there is nothing to keep.
+func (g *Group) Fresh() bool { return !g.clock.started && !g.delay.learned }
+
+// InheritDelay has a group that got no samples yet take over the usual delay, ms, that
+// its predecessor in another generation has learnt. It is remembered as a group is whose
+// samples at nowMS, wall time, were all refused: until Group.ForgetMS.
+func (g *Group) InheritDelay(co *Core, ms, nowMS int64) {
+	if g.clock.started {
+		return
+	}
+	g.delay.inherit(ms)
+	g.clock.floor = sane(nowMS) - co.maxAge
+}
+
+// aheadAfter is how long, ms, a group must have had no samples but such that are ahead of
+// the clock until they tell its usual delay: a sender with a fast clock must not hide how
+// late the others are.
+const aheadAfter = 10 * 60_000
+
+// onlyAhead reports whether samples that are ahead of the clock are all that the group gets.
+func (g *Group) onlyAhead(nowMS int64) bool {
+	return g.clock.onTime == none || g.EventTimeAt(nowMS)-g.clock.onTime > aheadAfter
+}
+
+// maxSpan is the longest time, ms, that a sender is taken to gather samples for before
+// it sends them.
+const maxSpan = 5 * 60_000
+
+// learnFrom has the usual delay follow from what a batch has brought.
+func (g *Group) learnFrom(in *taken, nowMS int64) {
+	switch {
+	case in.late != math.MaxInt64:
+		if in.newest-in.late > maxSpan {
+			in.late = in.newest // a replay or a backlog: what it spans is not a delay
+		}
+		if in.waited {
+			g.delay.estimate(nowMS - in.late)
+		} else {
+			g.delay.learn(nowMS - in.late)
+		}
+	case in.ahead != math.MaxInt64 && g.onlyAhead(nowMS):
+		g.delay.learn(nowMS - in.ahead)
+	}
+	g.clock.onTime = max(g.clock.onTime, in.newest)
+}

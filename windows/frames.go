@@ -1,0 +1,103 @@
+package windows
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// frames is the windows that a group keeps: those that are open, of each tier the last that closed, and what is
+// ahead of the clock.
+type frames struct {
+	tiers     [][]*frame // by tier, then by start, ascending
+	nextClose int64      // the clock, ms, at which one closes or is let go of next; math.MaxInt64 if there is none
+	evictable bool       // the largest tier let go of a frame since evict last ran
+}
+
+func newFrames(tiers int) frames {
+	return frames{tiers: make([][]*frame, tiers), nextClose: math.MaxInt64}
+}
+
+// open returns the open frame of tier t that holds ts, making it if need be, or nil
+// if that window has closed.
+func (g *Group) open(co *Core, t int, ts int64) *frame {
+	start := floor(ts, co.sizes[t])
+	if end := start + co.sizes[t]; end <= g.clock.at-co.graces[t] || end <= g.clock.doubt {
+		return nil
+	}
+	return g.frameAt(co, t, start)
+}
+
+// frameAt returns the frame, making an open one if need be.
+func (g *Group) frameAt(co *Core, t int, start int64) *frame {
+	fs := g.frames.tiers[t]
+	i := len(fs)
+	for i > 0 && fs[i-1].start > start {
+		i--
+	}
+	if i > 0 && fs[i-1].start == start {
+		return fs[i-1]
+	}
+	f := &frame{start: start, flat: t > 0}
+	g.frames.tiers[t] = slices.Insert(fs, i, f)
+	// A state that is decoded knows no more than its frames: what nextClose is must
+	// follow from them. One made for a late sample is closed, and let go of a window
+	// later; one that closes as soon as it is made, see handOn, close looks at next.
+	next := start + co.sizes[t] + co.graces[t]
+	if next <= g.clock.at {
+		next += co.sizes[t]
+	}
+	if next > g.clock.at {
+		g.frames.nextClose = min(g.frames.nextClose, next)
+	}
+	return f
+}
+
+// floor is the start of the window of that size that holds ts.
+func floor(ts, size int64) int64 {
+	m := ts % size
+	if m < 0 {
+		m += size
+	}
+	return ts - m
+}
+
+// maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's
+// size a group has five, more while it is held back, and those ahead of the clock.
+const maxFrames = maxHold/1000 + int(maxAhead/time.Second) + 64
+
+func (fs *frames) appendTo(co *Core, dst []byte) []byte {
+	for t, tier := range fs.tiers {
+		dst = binary.AppendUvarint(dst, uint64(len(tier)))
+		for _, f := range tier {
+			dst = f.appendTo(dst, t, co.sizes[t])
+		}
+	}
+	return dst
+}
+
+// decode reads what appendTo wrote, of a group of n series; the caller checks r.bad.
+func (fs *frames) decode(co *Core, r *reader, n int) error {
+	for t := range fs.tiers {
+		k := r.count(3)
+		if k > maxFrames {
+			return fmt.Errorf("%d frames in tier %d: %w", k, t, ErrState)
+		}
+		for ; k > 0; k-- {
+			f := decodeFrame(co, r, t, n)
+			if tier := fs.tiers[t]; r.bad || len(tier) > 0 && tier[len(tier)-1].start >= f.start {
+				r.bad = true
+				break
+			}
+			fs.tiers[t] = append(fs.tiers[t], f)
+			at := f.start + co.sizes[t] + co.graces[t]
+			if f.closed {
+				at += co.sizes[t]
+			}
+			fs.nextClose = min(fs.nextClose, at)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package windows
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"weir/schemas"
+)
+
+// recentDigests is how many sections of a group are remembered to drop one that a
+// sender repeats under another origin.
+const recentDigests = 32
+
+// repeats is what a group remembers of the last sections that it applied, so that one that its
+// sender sends again counts once, whatever it is called then.
+type repeats struct {
+	recent  [recentDigests]schemas.ID // digests; a ring
+	next    uint8                     // in recent
+	partial []partialSection          // sections of which some samples were refused
+}
+
+// partialSection is a section of which some samples were refused. Sent again, those are new,
+// and the others are repeats.
+type partialSection struct {
+	digest  schemas.ID
+	refused []uint32 // their places in the section, in runs: from, and one past the last, ascending
+}
+
+const (
+	maxPartial     = 8   // sections of a group that were refused in part and are remembered
+	maxPartialRuns = 128 // of places in one; of a section with more, each sample tells whether it is a repeat
+)
+
+// find reports whether the section came before under another origin: all of it, or, if
+// refused is not nil, all but the samples at these places.
+func (p *repeats) find(s *schemas.Section) (all bool, refused []uint32) {
+	if s.Digest == (schemas.ID{}) {
+		return false, nil
+	}
+	for i := range p.partial {
+		if p.partial[i].digest == s.Digest {
+			return false, p.partial[i].refused
+		}
+	}
+	for _, d := range p.recent {
+		if d == s.Digest {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// inRuns reports whether the place is in one of the runs.
+func inRuns(runs []uint32, at uint32) bool {
+	i, found := slices.BinarySearch(runs, at)
+	if found {
+		return i%2 == 0
+	}
+	return i%2 == 1
+}
+
+// remember notes the sections that were applied, but for what was refused of them: that was
+// not counted, so it is no repeat when it is sent again. applied are the numbers of the sections in b,
+// refused the places of points in b, which it sorts.
+func (p *repeats) remember(b *schemas.SampleBatch, applied []int, refused []uint32) {
+	slices.Sort(refused)
+	rest := refused
+	for _, i := range applied {
+		s := &b.Sections[i]
+		for len(rest) > 0 && int(rest[0]) < s.From {
+			rest = rest[1:]
+		}
+		n := 0
+		for n < len(rest) && int(rest[n]) < s.To {
+			n++
+		}
+		p.rememberSection(s, rest[:n])
+	}
+}
+
+func (p *repeats) rememberSection(s *schemas.Section, refused []uint32) {
+	if s.Digest == (schemas.ID{}) {
+		return
+	}
+	p.partial = slices.DeleteFunc(p.partial, func(old partialSection) bool { return old.digest == s.Digest })
+	switch {
+	case len(refused) == 0:
+		p.recent[p.next%recentDigests] = s.Digest
+		p.next = (p.next + 1) % recentDigests
+		return
+	case len(refused) == s.To-s.From:
+		return
+	}
+	var runs []uint32
+	for _, at := range refused {
+		at -= uint32(s.From)
+		if n := len(runs); n > 0 && runs[n-1] == at {
+			runs[n-1]++
+			continue
+		}
+		if len(runs) == 2*maxPartialRuns {
+			return
+		}
+		runs = append(runs, at, at+1)
+	}
+	if len(p.partial) == maxPartial {
+		p.partial = append(p.partial[:0], p.partial[1:]...)
+	}
+	p.partial = append(p.partial, partialSection{s.Digest, runs})
+}
+
+func (s *partialSection) appendTo(dst []byte) []byte {
+	dst = appendID(dst, s.digest)
+	dst = binary.AppendUvarint(dst, uint64(len(s.refused)))
+	before := uint32(0)
+	for _, at := range s.refused {
+		dst = binary.AppendUvarint(dst, uint64(at-before))
+		before = at
+	}
+	return dst
+}
+
+func (p *repeats) appendTo(dst []byte) []byte {
+	for _, d := range p.recent {
+		dst = appendID(dst, d)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(p.partial)))
+	for i := range p.partial {
+		dst = p.partial[i].appendTo(dst)
+	}
+	return dst
+}
+
+// decode reads what appendTo wrote. Digests of version 2 are hashes of 64 bits, which are not taken over.
+func (p *repeats) decode(r *reader) {
+	for i := range p.recent {
+		if p.recent[i] = r.id(); r.version < 3 {
+			p.recent[i] = schemas.ID{}
+		}
+	}
+	if r.version < 3 {
+		return
+	}
+	n := r.count(19)
+	if n > maxPartial {
+		r.bad = true
+	}
+	for ; n > 0 && !r.bad; n-- {
+		s := partialSection{digest: r.id()}
+		runs := r.count(1)
+		if runs == 0 || runs%2 == 1 || runs > 2*maxPartialRuns {
+			r.bad = true
+			return
+		}
+		before := uint64(0)
+		for i := range runs {
+			d := r.uvarint()
+			if i > 0 && d == 0 || before+d > math.MaxUint32 || d > math.MaxUint32 {
+				r.bad = true
+				return
+			}
+			before += d
+			s.refused = append(s.refused, uint32(before))
+		}
+		p.partial = append(p.partial, s)
+	}
+}

@@ -1,0 +1,227 @@
+package windows
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"unique"
+
+	"weir/schemas"
+)
+
+// seriesIndex is the series of a group. Each has a place, 0 and up, by which all else in the group
+// knows it; places change only when series are forgotten (evict.go).
+//
+// The name of series i is refs[ends[i-1]:ends[i]]: its metric and labels as indexes into dict, the pairs that the
+// group's series share.
+type seriesIndex struct {
+	ids   []schemas.ID
+	refs  []uint16
+	ends  []uint32
+	marks []mark
+	dict  []unique.Handle[schemas.Label]
+	table []uint16 // open addressing: index+1 by ID, 0 empty; len a power of two
+
+	overflows uint16 // series that stand for others
+	textBytes int    // of the series' names, each in full; see bytes.go
+	dictBytes int    // of their pairs, once each
+}
+
+func (x *seriesIndex) find(id schemas.ID) int {
+	if len(x.table) == 0 {
+		return -1
+	}
+	mask := uint64(len(x.table) - 1)
+	for i, step := id.Lo&mask, id.Hi|1; ; i = (i + step) & mask { // steps differ, so names that begin at one place part
+		n := x.table[i]
+		if n == 0 {
+			return -1
+		}
+		if x.ids[n-1] == id {
+			return int(n - 1)
+		}
+	}
+}
+
+func (x *seriesIndex) insert(i int) {
+	mask := uint64(len(x.table) - 1)
+	at := x.ids[i].Lo & mask
+	for x.table[at] != 0 {
+		at = (at + (x.ids[i].Hi | 1)) & mask
+	}
+	x.table[at] = uint16(i + 1)
+}
+
+// add appends a series and returns its index. The group has room for it.
+func (x *seriesIndex) add(s schemas.Series, id schemas.ID, m mark) int {
+	i := len(x.ids)
+	x.ids = append(x.ids, id)
+	x.refs = append(x.refs, x.pair(schemas.Label{Value: s.Metric}))
+	for _, l := range s.Labels {
+		x.refs = append(x.refs, x.pair(l))
+	}
+	x.ends = append(x.ends, uint32(len(x.refs)))
+	x.marks = append(x.marks, m)
+	x.textBytes += textBytes(s)
+	if m&overflow != 0 {
+		x.overflows++
+	}
+	if len(x.ids)*4 > len(x.table)*3 {
+		x.reindex()
+	} else {
+		x.insert(i)
+	}
+	return i
+}
+
+// reindex makes the table anew, at most three quarters full.
+func (x *seriesIndex) reindex() {
+	n := 8
+	for n*3 < len(x.ids)*4 {
+		n *= 2
+	}
+	x.table = make([]uint16, n)
+	for i := range x.ids {
+		x.insert(i)
+	}
+}
+
+// clip gives back what appending has set aside: groups live long and grow rarely.
+func (x *seriesIndex) clip() {
+	x.ids, x.refs, x.ends = slices.Clone(x.ids), slices.Clone(x.refs), slices.Clone(x.ends)
+	x.marks, x.dict = slices.Clone(x.marks), slices.Clone(x.dict)
+}
+
+// pair returns the group's index of a label pair, adding it if need be. Groups
+// have tens to hundreds of pairs and add a series rarely: a scan will do.
+func (x *seriesIndex) pair(l schemas.Label) uint16 {
+	h := unique.Make(l)
+	for i, d := range x.dict {
+		if d == h {
+			return uint16(i)
+		}
+	}
+	x.dict = append(x.dict, h)
+	x.dictBytes += pairBytes(l)
+	return uint16(len(x.dict) - 1)
+}
+
+func (x *seriesIndex) refsOf(i int) []uint16 {
+	if i == 0 {
+		return x.refs[:x.ends[0]]
+	}
+	return x.refs[x.ends[i-1]:x.ends[i]]
+}
+
+// name rebuilds the name of series i.
+func (x *seriesIndex) name(i int) schemas.Series {
+	refs := x.refsOf(i)
+	s := schemas.Series{Metric: x.dict[refs[0]].Value().Value}
+	if len(refs) > 1 {
+		s.Labels = make(schemas.Labels, len(refs)-1)
+		for j, r := range refs[1:] {
+			s.Labels[j] = x.dict[r].Value()
+		}
+	}
+	return s
+}
+
+// ofMetric counts the series of a metric, without its overflow series.
+func (x *seriesIndex) ofMetric(metric string) (n int) {
+	at := slices.Index(x.dict, unique.Make(schemas.Label{Value: metric}))
+	from := uint32(0)
+	for i, end := range x.ends {
+		if int(x.refs[from]) == at && x.marks[i]&overflow == 0 {
+			n++
+		}
+		from = end
+	}
+	return n
+}
+
+// LargestMetric is the metric with the most series, and how many it has; "" of an
+// empty group.
+func (g *Group) LargestMetric() (metric string, series int) {
+	counts := make([]int, len(g.series.dict))
+	largest := 0
+	for i := range g.series.ends {
+		ref := int(g.series.refsOf(i)[0])
+		if counts[ref]++; counts[ref] > counts[largest] {
+			largest = ref
+		}
+	}
+	if len(counts) == 0 {
+		return "", 0
+	}
+	return g.series.dict[largest].Value().Value, counts[largest]
+}
+
+func (x *seriesIndex) appendTo(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(x.dict)))
+	for _, h := range x.dict {
+		l := h.Value()
+		dst = binary.AppendUvarint(dst, uint64(len(l.Name)))
+		dst = append(dst, l.Name...)
+		dst = binary.AppendUvarint(dst, uint64(len(l.Value)))
+		dst = append(dst, l.Value...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(x.ids)))
+	for i := range x.ids {
+		refs := x.refsOf(i)
+		dst = binary.AppendUvarint(dst, uint64(len(refs)))
+		for _, r := range refs {
+			dst = binary.AppendUvarint(dst, uint64(r))
+		}
+	}
+	return dst
+}
+
+// decode reads what appendTo wrote; the caller checks r.bad.
+func (x *seriesIndex) decode(co *Core, r *reader) error {
+	over := false // some label has the value of overflow series
+	for n := r.count(2); n > 0; n-- {
+		l := schemas.Label{Name: r.text(), Value: r.text()}
+		over = over || l.Value == Overflow
+		x.dict = append(x.dict, unique.Make(l))
+		x.dictBytes += pairBytes(l)
+	}
+	n := r.count(2)
+	if n > maxSeriesCap {
+		return fmt.Errorf("%d series: %w", n, ErrState)
+	}
+	x.ids, x.ends, x.marks = make([]schemas.ID, 0, n), make([]uint32, 0, n), make([]mark, 0, n)
+	for range n {
+		if r.version < 3 {
+			r.u64()
+		}
+		if err := x.decodeSeries(co, r); err != nil {
+			return err
+		}
+	}
+	x.refs = slices.Clip(x.refs)
+	x.reindex()
+	if over {
+		x.markOverflow(co)
+	}
+	return nil
+}
+
+func (x *seriesIndex) decodeSeries(co *Core, r *reader) error {
+	k := r.count(1)
+	if k == 0 {
+		return fmt.Errorf("series without a metric: %w", ErrState)
+	}
+	for ; k > 0; k-- {
+		ref := r.uvarint()
+		if ref >= uint64(len(x.dict)) {
+			return fmt.Errorf("label %d of %d: %w", ref, len(x.dict), ErrState)
+		}
+		x.refs = append(x.refs, uint16(ref))
+	}
+	x.ends = append(x.ends, uint32(len(x.refs)))
+	s := x.name(len(x.ends) - 1)
+	x.marks = append(x.marks, co.wanted(s.Metric))
+	x.ids = append(x.ids, s.ID())
+	x.textBytes += textBytes(s)
+	return nil
+}
