@@ -171,7 +171,7 @@ func (a *agg) appendValues(dst []byte, flags byte) []byte {
 }
 
 // readAggs reads what appendAggs wrote, of a group of n series.
-func (f *frame) readAggs(co *Core, r *reader, n int) {
+func (f *frame) readAggs(sh *Shard, r *reader, n int) {
 	var before agg
 	for at := 0; ; {
 		run := r.uvarint()
@@ -193,7 +193,7 @@ func (f *frame) readAggs(co *Core, r *reader, n int) {
 			return
 		}
 		if f.aggs == nil {
-			f.aggs = co.newAggs(n)
+			f.aggs = sh.newAggs(n)
 		}
 		for end := at + int(run); at < end; at++ {
 			r.readValues(&a, flags)

@@ -16,55 +16,66 @@ type ordered struct {
 	pos uint32 // in the batch's points
 }
 
+// batch is what Apply knows of the batch at hand.
+type batch struct {
+	index      []int32   // batch series → group series, or an idx… constant
+	sender     uint64    // of all sections, if senders is empty
+	senders    []uint64  // of each point, if there are several
+	applied    []int     // the sections that were not applied before
+	refused    []uint32  // the points that were refused
+	order      []ordered // the others, in order of time
+	fullMetric string    // a metric that has its limit of series; none is forgotten while a batch is applied
+}
+
 // Apply counts the samples of a batch, once each. offset is the offset of its
 // record in the samples topic, and names the late partials it makes; nowMS is the
 // wall clock when the record was written there. What closed, was revised or was too late
 // goes to r, and so does everything that was not counted, by reason.
-func (g *Group) Apply(co *Core, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
+func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
 	nowMS = sane(nowMS)
-	co.index = slices.Grow(co.index[:0], len(b.IDs))[:len(b.IDs)]
+	sh.batch.index = slices.Grow(sh.batch.index[:0], len(b.IDs))[:len(b.IDs)]
 	for i, id := range b.IDs {
-		co.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample asks
+		sh.batch.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample asks
 	}
 	if g.series.overflows > 0 {
-		g.indexOverflow(co)
+		g.indexOverflow(sh)
 	}
 	if !g.clock.started {
-		g.clock.floor = nowMS - co.maxAge
+		g.clock.floor = nowMS - sh.limits.maxAge
 	}
-	if g.astray(co, b, nowMS) {
-		g.heal(co, offset, nowMS, r)
+	if g.astray(sh, b, nowMS) {
+		g.heal(sh, offset, nowMS, r)
 	}
-	co.order, co.fullMetric = co.order[:0], ""
-	co.applied, co.refused = co.applied[:0], co.refused[:0]
+	sh.batch.order, sh.batch.fullMetric = sh.batch.order[:0], ""
+	sh.batch.applied, sh.batch.refused = sh.batch.applied[:0], sh.batch.refused[:0]
 	known := len(g.series.ids)
-	tight := g.budget(co, len(b.Points))
-	in := g.take(co, b, nowMS, r)
-	co.setSenders(b)
+	sh.budget = g.budget(sh, len(b.Points))
+	in := g.take(sh, b, nowMS, r)
+	sh.setSenders(b)
 	if len(g.series.ids) > known {
 		g.series.clip()
 	}
-	if len(co.order) > 0 {
+	if len(sh.batch.order) > 0 {
 		if !in.sorted {
-			slices.SortStableFunc(co.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
+			slices.SortStableFunc(sh.batch.order, func(a, b ordered) int { return cmp.Compare(a.ts, b.ts) })
 		}
 		g.learnFrom(&in, nowMS)
 		if in.waited && !g.clock.started {
-			g.origins.expectOthers(co.order[0].ts)
+			g.origins.expectOthers(sh.batch.order[0].ts)
 		}
-		g.applyOrdered(co, b, &clockLimits{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: co.maxLead, hold: g.origins.hold(in.waited)}, offset, tight, r)
+		g.applyOrdered(sh, b, &clockLimits{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: sh.limits.maxLead, hold: g.origins.hold(in.waited)}, offset, r)
 	}
-	g.repeats.remember(b, co.applied, co.refused)
+	g.repeats.remember(b, sh.batch.applied, sh.batch.refused)
 	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether it was
 		doubt := g.clock.doubt
-		*g = *NewGroup(co)
+		*g = *NewGroup(sh)
 		g.clock.doubt = doubt
 	}
 }
 
 // taken is what a batch has brought.
 type taken struct {
-	sorted bool  // the points in Core.order are in order of time
+	sorted bool  // the points in Shard.order are in order of time
 	waited bool  // some had waited for route
 	late   int64 // the oldest of those that were newer than all before, which the usual delay follows from, or math.MaxInt64
 	newest int64 // of those that were not ahead of the clock, or none
@@ -72,8 +83,8 @@ type taken struct {
 }
 
 // take sorts out what of a batch was applied before and what is refused, whatever the other
-// samples are, and puts the others into Core.order.
-func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) taken {
+// samples are, and puts the others into Shard.order.
+func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) taken {
 	in := taken{sorted: true, late: math.MaxInt64, newest: none, ahead: math.MaxInt64}
 	newest, onTime := int64(none), g.clock.onTime // before
 	if g.clock.started {
@@ -90,7 +101,7 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 			r.Duplicates += s.To - s.From
 			continue
 		}
-		co.applied = append(co.applied, si)
+		sh.batch.applied = append(sh.batch.applied, si)
 		in.waited = in.waited || s.Behind
 		first := int64(math.MaxInt64) // of the section's samples that are newer than all before
 		from := &g.origins[len(g.origins)-1].newest
@@ -100,22 +111,22 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 				r.Duplicates++
 				continue
 			}
-			idx := co.index[p.Series]
-			if p.TimeMS > nowMS+co.maxFuture {
-				g.refuse(co, b, uint32(pos), idx, TooNew, r)
+			idx := sh.batch.index[p.Series]
+			if p.TimeMS > nowMS+sh.limits.maxFuture {
+				g.refuse(sh, b, uint32(pos), idx, TooNew, r)
 				continue
 			}
-			if p.TimeMS < g.clock.floor || g.clock.started && p.TimeMS < g.clock.at-co.maxAge {
-				g.refuse(co, b, uint32(pos), idx, TooOld, r)
+			if p.TimeMS < g.clock.floor || g.clock.started && p.TimeMS < g.clock.at-sh.limits.maxAge {
+				g.refuse(sh, b, uint32(pos), idx, TooOld, r)
 				continue
 			}
 			if idx < 0 && idx > idxCollapsed {
-				if idx = g.resolve(co, b, uint32(pos), r); idx < 0 && idx > idxCollapsed {
+				if idx = g.resolve(sh, b, uint32(pos), r); idx < 0 && idx > idxCollapsed {
 					continue
 				}
 			}
 			*from = max(*from, min(p.TimeMS, nowMS))
-			if n := len(co.order); n > 0 && p.TimeMS < co.order[n-1].ts {
+			if n := len(sh.batch.order); n > 0 && p.TimeMS < sh.batch.order[n-1].ts {
 				in.sorted = false
 			}
 			if p.TimeMS > nowMS {
@@ -132,7 +143,7 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 			if v == 0 { // 0 and -0 are one value
 				v = 0
 			}
-			co.order = append(co.order, ordered{p.TimeMS, v, idx, uint32(pos)})
+			sh.batch.order = append(sh.batch.order, ordered{p.TimeMS, v, idx, uint32(pos)})
 		}
 		switch {
 		case first == math.MaxInt64:
@@ -146,15 +157,15 @@ func (g *Group) take(co *Core, b *schemas.SampleBatch, nowMS int64, r *Result) t
 }
 
 // setSenders notes who sent the points of a batch.
-func (co *Core) setSenders(b *schemas.SampleBatch) {
-	co.sender, co.senders = 0, co.senders[:0]
+func (sh *Shard) setSenders(b *schemas.SampleBatch) {
+	sh.batch.sender, sh.batch.senders = 0, sh.batch.senders[:0]
 	for i := range b.Sections {
 		if s := &b.Sections[i]; i == 0 {
-			co.sender = s.Sender
-		} else if s.Sender != co.sender {
+			sh.batch.sender = s.Sender
+		} else if s.Sender != sh.batch.sender {
 			for k := range b.Sections[:] {
 				for range b.Sections[k].To - b.Sections[k].From {
-					co.senders = append(co.senders, b.Sections[k].Sender)
+					sh.batch.senders = append(sh.batch.senders, b.Sections[k].Sender)
 				}
 			}
 			return
@@ -163,117 +174,140 @@ func (co *Core) setSenders(b *schemas.SampleBatch) {
 }
 
 // senderOf is who sent the point.
-func (co *Core) senderOf(pos uint32) uint64 {
-	if len(co.senders) == 0 {
-		return co.sender
+func (sh *Shard) senderOf(pos uint32) uint64 {
+	if len(sh.batch.senders) == 0 {
+		return sh.batch.sender
 	}
-	return co.senders[pos]
+	return sh.batch.senders[pos]
 }
 
 // resolve defines the series of a point, or finds what it is collapsed into, or refuses the point.
-func (g *Group) resolve(co *Core, b *schemas.SampleBatch, pos uint32, r *Result) int32 {
+func (g *Group) resolve(sh *Shard, b *schemas.SampleBatch, pos uint32, r *Result) int32 {
 	p := &b.Points[pos]
-	idx := co.index[p.Series]
+	idx := sh.batch.index[p.Series]
 	s, err := b.Series(int(p.Series))
 	if err != nil {
-		co.refuse(r, schemas.Series{}, b, pos, BadSeries, err)
+		sh.refuse(r, schemas.Series{}, b, pos, BadSeries, err)
 		return idx
 	}
 	if idx == idxUnknown {
-		idx = g.define(co, s, b.IDs[p.Series], p.TimeMS)
+		idx = g.define(sh, s, b.IDs[p.Series], p.TimeMS)
 	}
 	if idx < 0 && idx > idxCollapsed {
-		co.refuse(r, s, b, pos, refusals[-idx], nil)
+		sh.refuse(r, s, b, pos, refusals[-idx], nil)
 		if idx == idxTotalLimit { // of this sample; the next may be late enough
 			return idxUnknown
 		}
 	}
-	co.index[p.Series] = idx
+	sh.batch.index[p.Series] = idx
 	return idx
 }
 
-func (g *Group) applyOrdered(co *Core, b *schemas.SampleBatch, c *clockLimits, offset int64, tight bool, r *Result) {
-	size0, nowMS := co.sizes[0], c.now
+// applyOrdered counts the samples of the batch, which are in order of time, and closes windows as the clock goes on.
+func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockLimits, offset int64, r *Result) {
+	nowMS := c.now
 	if !g.clock.started {
 		g.clock.started = true
-		co.groups++
-		g.clock.newest = co.order[0].ts
+		sh.groups++
+		g.clock.newest = sh.batch.order[0].ts
 		g.clock.at = c.reach(g.clock.newest)
 	}
-	var f *frame    // the open frame of the smallest tier that the last sample fell into
-	n, room := 0, 0 // samples of sender counted in f since it was found, and how many may be
-	sender := co.sender
-	row := int64(none) // the time of the last sample
-	for i := range co.order {
-		p := &co.order[i]
+	in := intake{sender: sh.batch.sender, row: none}
+	for i := range sh.batch.order {
+		p := &sh.batch.order[i]
 		g.clock.newest = max(g.clock.newest, p.ts)
 		if to := c.reach(p.ts); to > g.clock.at {
 			g.clock.at = to
 			if g.clock.at >= g.frames.nextClose {
-				f.counted(sender, n, r)
-				f, n = nil, 0
-				g.close(co, nowMS, r)
+				in.leave(r)
+				g.close(sh, nowMS, r)
 			}
 		}
-		made := f == nil || p.ts < f.start || p.ts >= f.start+size0
-		if made {
-			f.counted(sender, n, r)
-			n = 0
-			if f = g.open(co, 0, p.ts); f == nil {
-				g.addLate(co, b, p, tight, r)
+		if !in.holds(p.ts, sh.sizes[0]) {
+			in.leave(r)
+			if in.frame = g.open(sh, 0, p.ts); in.frame == nil {
+				g.addLate(sh, b, p, r)
 				continue
 			}
+			in.made = true
 		}
-		if s := co.sender; made || len(co.senders) > 0 && co.senders[p.pos] != sender {
-			if len(co.senders) > 0 {
-				s = co.senders[p.pos]
-			}
-			f.counted(sender, n, r)
-			n, sender = 0, s
-			room = f.room(co, sender)
-		}
-		off := uint32(p.ts - f.start)
-		if n >= room || tight {
-			if f.holds(co, b, p, off) {
-				r.Duplicates++
-				continue
-			}
-			if n >= room {
-				g.refuse(co, b, p.pos, p.idx, RateLimit, r)
-				continue
-			}
-			f.counted(sender, n, r)
-			room, n = room-n, 0
-			if !g.growBySample(co, made, p.ts != row) {
-				g.refuse(co, b, p.pos, p.idx, BytesLimit, r)
-				continue
-			}
-			row = p.ts
-		}
-		if !f.addAny(co, b, p, len(g.series.ids), off) {
-			r.Duplicates++
-			continue
-		}
-		r.countCollapsed(p.idx)
-		n++
+		g.count(sh, b, p, &in, r)
 	}
-	f.counted(sender, n, r)
+	in.leave(r)
 	if to := c.reach(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
 		g.clock.at = to
 		if g.clock.at >= g.frames.nextClose {
-			g.close(co, nowMS, r)
+			g.close(sh, nowMS, r)
 		}
 	}
-	g.emitRevised(co, nowMS, r)
-	g.emitLate(co, offset, nowMS, r)
-	g.flush(co, nowMS, r)
-	g.evict(co)
+	g.emitRevised(sh, nowMS, r)
+	g.emitLate(sh, offset, nowMS, r)
+	g.flush(sh, nowMS, r)
+	g.evict(sh)
 }
 
-// counted notes that n samples more of a sender were counted in f, if there is one.
-func (f *frame) counted(sender uint64, n int, r *Result) {
-	if f != nil && n > 0 {
-		f.count(sender, n)
-		r.Applied += n
+// intake is the open frame of the smallest tier that the last sample fell into, and the samples of one sender
+// that it has counted since.
+type intake struct {
+	frame  *frame // or nil
+	made   bool   // nothing was counted in it since it was found
+	sender uint64
+	n      int   // samples of sender counted since that was found
+	room   int   // how many may be
+	row    int64 // the time of the last sample that had to ask for room
+}
+
+// holds reports whether the frame has samples of the time ts.
+func (in *intake) holds(ts, size int64) bool {
+	return in.frame != nil && ts >= in.frame.start && ts < in.frame.start+size
+}
+
+// settle notes in the frame what was counted.
+func (in *intake) settle(r *Result) {
+	if in.frame != nil && in.n > 0 {
+		in.frame.count(in.sender, in.n)
+		r.Applied += in.n
 	}
+	in.n = 0
+}
+
+// leave leaves the frame.
+func (in *intake) leave(r *Result) {
+	in.settle(r)
+	in.frame = nil
+}
+
+// count counts a sample in the frame of the intake, or says in r why not.
+func (g *Group) count(sh *Shard, b *schemas.SampleBatch, p *ordered, in *intake, r *Result) {
+	made := in.made
+	if s := sh.senderOf(p.pos); made || s != in.sender {
+		in.settle(r)
+		in.made, in.sender = false, s
+		in.room = in.frame.room(sh, s)
+	}
+	off := uint32(p.ts - in.frame.start)
+	if in.n >= in.room || sh.budget.tight {
+		if in.frame.holds(b, p, off) {
+			r.Duplicates++
+			return
+		}
+		if in.n >= in.room {
+			g.refuse(sh, b, p.pos, p.idx, RateLimit, r)
+			return
+		}
+		room := in.room - in.n
+		in.settle(r)
+		in.room = room
+		if !g.growBySample(sh, made, p.ts != in.row) {
+			g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
+			return
+		}
+		in.row = p.ts
+	}
+	if !in.frame.addAny(sh, b, p, len(g.series.ids), off) {
+		r.Duplicates++
+		return
+	}
+	r.countCollapsed(p.idx)
+	in.n++
 }

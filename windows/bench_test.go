@@ -23,7 +23,7 @@ const perGroup = 100 // series of one host
 
 // fleet is groups of perGroup series and the batch that each host sends.
 type fleet struct {
-	co     *Core
+	sh     *Shard
 	groups []*Group
 	hosts  []schemas.SampleBatch
 	r      Result
@@ -34,7 +34,7 @@ type fleet struct {
 
 func newFleet(b *testing.B, series int) *fleet {
 	cfg := Default()
-	f := &fleet{co: NewCore(&cfg, 0, nil), ts: 1_700_000_000_000}
+	f := &fleet{sh: NewShard(&cfg, 0, nil), ts: 1_700_000_000_000}
 	for h := range series / perGroup {
 		var bb schemas.BatchBuilder
 		bb.Begin(schemas.Origin{Epoch: 1}, 0)
@@ -51,7 +51,7 @@ func newFleet(b *testing.B, series int) *fleet {
 		if _, err := f.hosts[h].Series(0); err != nil { // decodes the batch's dictionary, which is no group's memory
 			b.Fatal(err)
 		}
-		f.groups = append(f.groups, NewGroup(f.co))
+		f.groups = append(f.groups, NewGroup(f.sh))
 	}
 	return f
 }
@@ -70,7 +70,7 @@ func (f *fleet) round(stepMS int64) (windows int) {
 			sb.Points[i].Value = float64(int64(i)*f.offset%977) * 1.1
 		}
 		f.r.Reset()
-		f.groups[h].Apply(f.co, sb, f.offset, at+perGroup*f.spread, &f.r)
+		f.groups[h].Apply(f.sh, sb, f.offset, at+perGroup*f.spread, &f.r)
 		windows += f.r.Closed
 	}
 	return windows
@@ -160,8 +160,8 @@ func heap() int64 {
 // metric is full: every sample of it is looked up, named and counted in the overflow series.
 func BenchmarkOverflow(b *testing.B) {
 	cfg := Default()
-	co := NewCore(&cfg, 0, nil)
-	g := NewGroup(co)
+	sh := NewShard(&cfg, 0, nil)
+	g := NewGroup(sh)
 	var r Result
 	var sb schemas.SampleBatch
 	n, ts := 0, int64(1_700_000_000_000)
@@ -182,14 +182,14 @@ func BenchmarkOverflow(b *testing.B) {
 	for n < 2*cfg.MaxSeriesPerMetric {
 		round()
 		r.Reset()
-		g.Apply(co, &sb, int64(n), ts, &r)
+		g.Apply(sh, &sb, int64(n), ts, &r)
 	}
 	used, samples := 0.0, 0
 	for b.Loop() {
 		round()
 		r.Reset()
 		c := cpu()
-		g.Apply(co, &sb, int64(n), ts, &r)
+		g.Apply(sh, &sb, int64(n), ts, &r)
 		used += cpu() - c
 		samples += r.OverMetric
 	}

@@ -32,17 +32,17 @@ func seriesCost(s schemas.Series) int { return textBytes(s) + 3*(len(s.Labels)+2
 // hasNames says whether there is room for the names of one more series. Those of a group are
 // bounded on their own, as they are written with each state and with many windows: as pairs,
 // once each, and in full.
-func (g *Group) hasNames(co *Core, s schemas.Series) bool {
+func (g *Group) hasNames(sh *Shard, s schemas.Series) bool {
 	n := textBytes(s)
-	return g.series.dictBytes+n <= co.maxBytes/4 && g.series.textBytes+n <= co.maxBytes/2
+	return g.series.dictBytes+n <= sh.limits.maxBytes/4 && g.series.textBytes+n <= sh.limits.maxBytes/2
 }
 
 // bytes is the most that the group's state takes encoded.
-func (g *Group) bytes(co *Core) int {
+func (g *Group) bytes(sh *Shard) int {
 	n := fixedBytes + g.series.dictBytes + 3*(len(g.series.refs)+len(g.series.ids))
 	for t, fs := range g.frames.tiers {
 		for _, f := range fs {
-			n += f.bytes(t, len(co.sizes))
+			n += f.bytes(t, len(sh.sizes))
 		}
 	}
 	return n
@@ -65,8 +65,8 @@ func (f *frame) bytes(t, tiers int) int {
 
 // sampleCost is what a sample can add to bytes; frame says that it may be the first of its
 // frame, and row that it may be the first at its time.
-func (g *Group) sampleCost(co *Core, frame, row bool) int {
-	tiers := len(co.sizes)
+func (g *Group) sampleCost(sh *Shard, frame, row bool) int {
+	tiers := len(sh.sizes)
 	n := aggBytes*tiers + 2*keyBytes
 	if frame {
 		n += frameBytes * tiers
@@ -77,32 +77,36 @@ func (g *Group) sampleCost(co *Core, frame, row bool) int {
 	return n
 }
 
-// budget finds out how much a group may grow by while it gets a batch of so many points,
-// and says whether each has to be asked for: whether they could take more than there is.
-func (g *Group) budget(co *Core, points int) (tight bool) {
-	co.left = co.maxBytes - g.bytes(co)
-	most := points * (g.sampleCost(co, true, true) + len(co.index)/4)
-	if co.left < most {
-		return true
+// budget is what a group may grow by while it gets a batch.
+type budget struct {
+	left  int  // bytes
+	tight bool // each sample has to ask: they could take more than there is
+}
+
+// budget finds out how much a group may grow by while it gets a batch of so many points.
+func (g *Group) budget(sh *Shard, points int) budget {
+	left := sh.limits.maxBytes - g.bytes(sh)
+	most := points * (g.sampleCost(sh, true, true) + len(sh.batch.index)/4)
+	if left < most {
+		return budget{left, true}
 	}
-	co.left -= most // what is left is for new series
-	return false
+	return budget{left - most, false} // what is left is for new series
 }
 
 // growBySample is grow for a sample, when all before it are counted.
-func (g *Group) growBySample(co *Core, frame, row bool) bool {
-	n := g.sampleCost(co, frame, row)
-	if co.left < n {
-		co.left = co.maxBytes - g.bytes(co)
+func (g *Group) growBySample(sh *Shard, frame, row bool) bool {
+	n := g.sampleCost(sh, frame, row)
+	if sh.budget.left < n {
+		sh.budget.left = sh.limits.maxBytes - g.bytes(sh)
 	}
-	return g.grow(co, n)
+	return g.grow(sh, n)
 }
 
 // grow takes n bytes of what the group may grow by, and says whether there are as many.
-func (g *Group) grow(co *Core, n int) bool {
-	if co.left < n {
+func (g *Group) grow(sh *Shard, n int) bool {
+	if sh.budget.left < n {
 		return false
 	}
-	co.left -= n
+	sh.budget.left -= n
 	return true
 }

@@ -84,12 +84,12 @@ func TestStateIsBounded(t *testing.T) {
 		largest, refused, collapsed := 0, 0, 0
 		check := func() {
 			t.Helper()
-			state := f.g.AppendTo(f.co, nil)
+			state := f.g.AppendTo(f.sh, nil)
 			largest = max(largest, len(state))
 			if n := len(state); n > cfg.MaxGroupBytes {
 				t.Fatalf("%s: a state of %d bytes, at most %d", name, n, cfg.MaxGroupBytes)
 			}
-			if n := f.g.bytes(f.co); len(state) > n {
+			if n := f.g.bytes(f.sh); len(state) > n {
 				t.Fatalf("%s: a state of %d bytes, the bound is %d", name, len(state), n)
 			}
 		}
@@ -148,5 +148,5 @@ func TestHostAtItsLimits(t *testing.T) {
 			t.Fatalf("after %d s: %d samples counted, %d refused, %d collapsed", i, f.last.Applied, len(f.last.Refused), f.last.OverBytes)
 		}
 	}
-	t.Logf("the state takes %d bytes, at most %d of %d", len(f.g.AppendTo(f.co, nil)), f.g.bytes(f.co), f.cfg.MaxGroupBytes)
+	t.Logf("the state takes %d bytes, at most %d of %d", len(f.g.AppendTo(f.sh, nil)), f.g.bytes(f.sh), f.cfg.MaxGroupBytes)
 }

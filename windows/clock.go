@@ -141,12 +141,12 @@ func (g *Group) Fresh() bool { return !g.clock.started && !g.delay.learned }
 // InheritDelay has a group that got no samples yet take over the usual delay, ms, that
 // its predecessor in another generation has learnt. It is remembered as a group is whose
 // samples at nowMS, wall time, were all refused: until Group.ForgetMS.
-func (g *Group) InheritDelay(co *Core, ms, nowMS int64) {
+func (g *Group) InheritDelay(sh *Shard, ms, nowMS int64) {
 	if g.clock.started {
 		return
 	}
 	g.delay.inherit(ms)
-	g.clock.floor = sane(nowMS) - co.maxAge
+	g.clock.floor = sane(nowMS) - sh.limits.maxAge
 }
 
 // aheadAfter is how long, ms, a group must have had no samples but such that are ahead of

@@ -29,7 +29,7 @@ func (f *feeder) deliver(nowMS int64, value []byte) *Result {
 	}
 	r := &f.last
 	r.Reset()
-	f.g.Apply(f.co, &sb, f.offset, nowMS, r)
+	f.g.Apply(f.sh, &sb, f.offset, nowMS, r)
 	f.offset++
 	f.emitted()
 	if n := r.Applied + r.Replayed + r.Duplicates + len(r.Refused); n != len(sb.Points) {
@@ -44,7 +44,7 @@ func (f *feeder) deliver(nowMS int64, value []byte) *Result {
 // advance has the wall clock say nowMS.
 func (f *feeder) advance(nowMS int64) *Result {
 	f.last.Reset()
-	f.g.Advance(f.co, nowMS, &f.last)
+	f.g.Advance(f.sh, nowMS, &f.last)
 	f.emitted()
 	return &f.last
 }

@@ -9,71 +9,71 @@ import (
 // changes nothing otherwise: what it does must be done again by whoever replays the
 // log after a crash, so call it with times that stand in the log, when what was sent
 // before has been applied. It returns whether something closed.
-func (g *Group) Advance(co *Core, nowMS int64, r *Result) bool {
+func (g *Group) Advance(sh *Shard, nowMS int64, r *Result) bool {
 	nowMS = sane(nowMS)
 	to := g.EventTimeAt(nowMS)
 	if !g.clock.started || to <= g.clock.at || to < g.frames.nextClose {
 		return false
 	}
 	g.clock.at = to
-	closed := g.close(co, nowMS, r)
-	g.flush(co, nowMS, r)
-	g.evict(co)
+	closed := g.close(sh, nowMS, r)
+	g.flush(sh, nowMS, r)
+	g.evict(sh)
 	return closed
 }
 
 // CloseAll closes every open window, as at the end of a file.
-func (g *Group) CloseAll(co *Core, nowMS int64, r *Result) {
+func (g *Group) CloseAll(sh *Shard, nowMS int64, r *Result) {
 	for t := range g.frames.tiers {
 		for _, f := range g.frames.tiers[t] {
-			g.clock.at = max(g.clock.at, f.start+co.sizes[t]+co.graces[t])
+			g.clock.at = max(g.clock.at, f.start+sh.sizes[t]+sh.graces[t])
 		}
 	}
-	g.close(co, nowMS, r)
+	g.close(sh, nowMS, r)
 	// A closing window opens the one above it, and that may end later.
 	for t := range g.frames.tiers {
 		for slices.ContainsFunc(g.frames.tiers[t], func(f *frame) bool { return !f.closed }) {
 			g.clock.at = max(g.clock.at, g.frames.nextClose)
-			g.close(co, nowMS, r)
+			g.close(sh, nowMS, r)
 		}
 	}
-	g.flush(co, nowMS, r)
+	g.flush(sh, nowMS, r)
 }
 
 // close closes, tier by tier, the windows whose time has come, hands each on to the
 // tier above, and lets go of those that need no longer be kept.
-func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
-	g.emitRevised(co, nowMS, r) // samples applied before belong to the windows as they were
+func (g *Group) close(sh *Shard, nowMS int64, r *Result) bool {
+	g.emitRevised(sh, nowMS, r) // samples applied before belong to the windows as they were
 	closed, dropped := false, false
 	g.frames.nextClose = math.MaxInt64
-	for t, size := range co.sizes {
-		watermark := g.clock.at - co.graces[t]
+	for t, size := range sh.sizes {
+		watermark := g.clock.at - sh.graces[t]
 		keep := g.frames.tiers[t][:0]
 		for _, f := range g.frames.tiers[t] {
 			end := f.start + size
 			if !f.closed {
 				if end > watermark {
-					g.frames.nextClose = min(g.frames.nextClose, end+co.graces[t])
-					f.rest(co, t)
+					g.frames.nextClose = min(g.frames.nextClose, end+sh.graces[t])
+					f.rest(sh, t)
 					keep = append(keep, f)
 					continue
 				}
 				f.closed = true
 				closed = true
-				f.thaw(co, t, len(g.series.ids))
-				aggs := f.aggregated(co, len(g.series.ids))
-				g.handOn(co, t, f.start, aggs)
-				g.emitFrame(co, t, f.start, aggs, nowMS, r)
+				f.thaw(sh, t, len(g.series.ids))
+				aggs := f.aggregated(sh, len(g.series.ids))
+				g.handOn(sh, t, f.start, aggs)
+				g.emitFrame(sh, t, f.start, aggs, nowMS, r)
 			}
 			if end > watermark-size {
-				f.freeze(co, t)
+				f.freeze(sh, t)
 				keep = append(keep, f)
-				g.frames.nextClose = min(g.frames.nextClose, end+size+co.graces[t])
+				g.frames.nextClose = min(g.frames.nextClose, end+size+sh.graces[t])
 				continue
 			}
-			co.freeAggs(f.aggs)
-			f.freeRows(co)
-			dropped = dropped || t == len(co.sizes)-1
+			sh.freeAggs(f.aggs)
+			f.freeRows(sh)
+			dropped = dropped || t == len(sh.sizes)-1
 		}
 		clear(g.frames.tiers[t][len(keep):])
 		g.frames.tiers[t] = keep
@@ -83,14 +83,14 @@ func (g *Group) close(co *Core, nowMS int64, r *Result) bool {
 }
 
 // handOn merges a closing frame of tier t into the frame above.
-func (g *Group) handOn(co *Core, t int, start int64, aggs []agg) {
-	if t+1 == len(co.sizes) || len(aggs) == 0 {
+func (g *Group) handOn(sh *Shard, t int, start int64, aggs []agg) {
+	if t+1 == len(sh.sizes) || len(aggs) == 0 {
 		return
 	}
-	up := g.frameAt(co, t+1, floor(start, co.sizes[t+1]))
-	up.thaw(co, t+1, len(g.series.ids))
+	up := g.frameAt(sh, t+1, floor(start, sh.sizes[t+1]))
+	up.thaw(sh, t+1, len(g.series.ids))
 	shift := uint32(start - up.start)
-	up.at(co, len(aggs)-1, len(g.series.ids))
+	up.at(sh, len(aggs)-1, len(g.series.ids))
 	for i := range aggs {
 		if c := &aggs[i]; c.count > 0 {
 			up.aggs[i].merge(c, shift)

@@ -28,8 +28,8 @@ type Config struct {
 	// Series beyond the first two are collapsed (see limits.go), beyond the third refused.
 	MaxSeries          int `yaml:"max_series"`            // series of one group
 	MaxSeriesPerMetric int `yaml:"max_series_per_metric"` // of them, series of one metric
-	MaxSeriesTotal     int `yaml:"max_series_total"`      // series of all groups of a Core: of a partition
-	MaxGroups          int `yaml:"max_groups"`            // groups of a Core that have a state: new ones beyond are refused
+	MaxSeriesTotal     int `yaml:"max_series_total"`      // series of all groups of a Shard: of a partition
+	MaxGroups          int `yaml:"max_groups"`            // groups of a Shard that have a state: new ones beyond are refused
 	// MaxGroupBytes bounds the encoded state of one group: a quarter of it the names of its
 	// series, each label pair counted once. Series beyond are collapsed, samples refused.
 	MaxGroupBytes int `yaml:"max_group_bytes"`

@@ -49,7 +49,7 @@
 //     on the order of arrival, and on the group's state alone: a replay decides the same.
 //     The rate is counted in event time, so that a backlog does not exceed it, and by sender: what
 //     one sends beyond a share of it leaves the others theirs. The limit
-//     of series in all depends on the whole Core, so a series that it refused begins with
+//     of series in all depends on the whole Shard, so a series that it refused begins with
 //     a window of the largest tier. A repeat of a sample whose series was collapsed, and has just got
 //     a place of its own, is not known as one.
 //
@@ -58,7 +58,7 @@
 // Windows of a group that share tier and start form a frame. The smallest tier's holds
 // the samples themselves, in rows of 8 bytes a series for each time at which a sender
 // read its series, and aggregates them when it closes; those of the larger tiers hold an
-// array of 56 bytes a series. Memory for both is taken from and given back to the Core.
+// array of 56 bytes a series. Memory for both is taken from and given back to the Shard.
 // Closed frames, and open ones that are merged into rarely, are encoded: up to 40 bytes
 // a series and tier, and the rows. A series costs two frames a tier (the open and the
 // kept one) and its labels, as 16-bit references into the group's dictionary of interned

@@ -3,7 +3,7 @@ package windows
 // evict forgets series that have no window left in any tier: what stopped being
 // sent more than the largest tier ago. It runs when that tier lets go of a frame,
 // and only if a quarter of the series are gone.
-func (g *Group) evict(co *Core) {
+func (g *Group) evict(sh *Shard) {
 	if !g.frames.evictable {
 		return
 	}
@@ -14,15 +14,15 @@ func (g *Group) evict(co *Core) {
 		for _, f := range fs {
 			c := *f
 			if f.blob != nil {
-				c.thaw(co, t, n)
+				c.thaw(sh, t, n)
 			}
-			for i, a := range c.aggregated(co, n) {
+			for i, a := range c.aggregated(sh, n) {
 				if a.count > 0 {
 					to[i] = 1
 				}
 			}
 			if f.blob != nil {
-				co.freeAggs(c.aggs)
+				sh.freeAggs(c.aggs)
 			}
 		}
 	}
@@ -34,13 +34,13 @@ func (g *Group) evict(co *Core) {
 		}
 	}
 	if live*4 <= n*3 {
-		g.keep(co, to, live)
+		g.keep(sh, to, live)
 	}
 }
 
 // keep forgets all series but the live ones: series i becomes to[i]-1.
-func (g *Group) keep(co *Core, to []int, live int) {
-	co.total -= len(g.series.ids) - live
+func (g *Group) keep(sh *Shard, to []int, live int) {
+	sh.total -= len(g.series.ids) - live
 	old := *g
 	g.series.ids, g.series.refs, g.series.ends, g.series.marks, g.series.dict, g.series.table, g.series.overflows = nil, nil, nil, nil, nil, nil, 0
 	g.series.textBytes, g.series.dictBytes = 0, 0
@@ -51,35 +51,35 @@ func (g *Group) keep(co *Core, to []int, live int) {
 	}
 	for t, fs := range g.frames.tiers {
 		for _, f := range fs {
-			f.thaw(co, t, len(to))
-			f.keep(co, to, live)
+			f.thaw(sh, t, len(to))
+			f.keep(sh, to, live)
 			if f.closed {
-				f.freeze(co, t)
+				f.freeze(sh, t)
 			}
 		}
 	}
 }
 
-func (f *frame) keep(co *Core, to []int, live int) {
+func (f *frame) keep(sh *Shard, to []int, live int) {
 	f.width = min(f.width, uint32(live))
 	if len(f.aggs) > 0 {
-		aggs := co.newAggs(live)
+		aggs := sh.newAggs(live)
 		for i := range f.aggs {
 			if to[i] > 0 {
 				aggs[to[i]-1] = f.aggs[i]
 			}
 		}
-		co.freeAggs(f.aggs)
+		sh.freeAggs(f.aggs)
 		f.aggs = aggs
 	}
 	for k := range f.rows {
-		vals := co.newVals(live)
+		vals := sh.newVals(live)
 		for i, v := range f.rows[k].vals {
 			if to[i] > 0 {
 				vals[to[i]-1] = v
 			}
 		}
-		co.freeVals(f.rows[k].vals)
+		sh.freeVals(f.rows[k].vals)
 		f.rows[k].vals = vals
 	}
 	f.seen = nil

@@ -12,7 +12,7 @@ import (
 // Fold runs the window code over samples in memory, as `weir fold` does: one group
 // per series group, no wall clock, nothing refused for its age.
 type Fold struct {
-	core        *Core
+	shard       *Shard
 	groupLabels []string
 	groups      map[string]*Group
 	merged      Merger
@@ -40,9 +40,10 @@ type point struct {
 // MaxSeriesTotal and MaxRate are ignored.
 func NewFold(c Config, groupLabels []string) *Fold {
 	c.GroupLabels = groupLabels
-	core := NewCore(&c, 0, nil)
-	core.maxAge, core.maxTotal, core.maxGroups, core.maxBytes, core.maxSamples, core.maxReserve = 2*farFuture, math.MaxInt, math.MaxInt, math.MaxInt/2, math.MaxUint32, 0
-	return &Fold{core: core, groupLabels: groupLabels, groups: map[string]*Group{}, merged: Merger{}, seen: map[point]struct{}{}}
+	shard := NewShard(&c, 0, nil)
+	l := &shard.limits
+	l.maxAge, l.maxTotal, l.maxGroups, l.maxBytes, l.maxSamples, l.maxReserve = 2*farFuture, math.MaxInt, math.MaxInt, math.MaxInt/2, math.MaxUint32, 0
+	return &Fold{shard: shard, groupLabels: groupLabels, groups: map[string]*Group{}, merged: Merger{}, seen: map[point]struct{}{}}
 }
 
 // Add counts a sample. It returns an error if the series is not valid.
@@ -59,7 +60,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 	key := schemas.GroupOf(s.Series, f.groupLabels)
 	g := f.groups[key]
 	if g == nil {
-		g = NewGroup(f.core)
+		g = NewGroup(f.shard)
 		f.groups[key] = g
 	}
 	f.builder.Reset()
@@ -69,7 +70,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 		return err
 	}
 	f.result.Reset()
-	g.Apply(f.core, &f.batch, f.offset, farFuture, &f.result)
+	g.Apply(f.shard, &f.batch, f.offset, farFuture, &f.result)
 	f.offset++
 	f.Duplicates += f.result.Duplicates
 	f.Refused += len(f.result.Refused)
@@ -87,7 +88,7 @@ func (f *Fold) Add(s schemas.Sample) error {
 func (f *Fold) Windows() ([]schemas.Window, error) {
 	for _, g := range f.groups {
 		f.result.Reset()
-		g.CloseAll(f.core, farFuture, &f.result)
+		g.CloseAll(f.shard, farFuture, &f.result)
 		if err := f.merged.AddValues(f.result.Values); err != nil {
 			return nil, err
 		}

@@ -61,11 +61,11 @@ func (f *frame) own() *rare {
 }
 
 // at returns the aggregate of series i, growing the frame for a group of n series.
-func (f *frame) at(co *Core, i, n int) *agg {
+func (f *frame) at(sh *Shard, i, n int) *agg {
 	f.width = max(f.width, uint32(n))
 	if i >= len(f.aggs) {
 		if len(f.aggs) == 0 {
-			f.aggs = co.newAggs(n)
+			f.aggs = sh.newAggs(n)
 			return &f.aggs[i]
 		}
 		if i >= cap(f.aggs) {
@@ -79,33 +79,33 @@ func (f *frame) at(co *Core, i, n int) *agg {
 }
 
 // rest freezes an open frame of a tier that is merged into rarely.
-func (f *frame) rest(co *Core, t int) {
+func (f *frame) rest(sh *Shard, t int) {
 	if t > 1 {
-		f.freeze(co, t)
+		f.freeze(sh, t)
 	}
 }
 
 // freeze encodes a frame of tier t and gives its memory back.
-func (f *frame) freeze(co *Core, t int) {
+func (f *frame) freeze(sh *Shard, t int) {
 	if f.blob != nil || f.dirty > 0 {
 		return
 	}
-	co.blob = f.appendBody(co.blob[:0], t)
-	f.blob = append(make([]byte, 0, len(co.blob)), co.blob...)
-	co.freeAggs(f.aggs)
-	f.freeRows(co)
+	sh.pool.blob = f.appendBody(sh.pool.blob[:0], t)
+	f.blob = append(make([]byte, 0, len(sh.pool.blob)), sh.pool.blob...)
+	sh.freeAggs(f.aggs)
+	f.freeRows(sh)
 	f.aggs, f.keys, f.seen, f.over, f.rare = nil, nil, nil, nil, nil
 }
 
 // thaw undoes freeze, for a group of n series, and leaves no rows. The blob is the
 // frame's own or was checked by DecodeGroup.
-func (f *frame) thaw(co *Core, t, n int) {
+func (f *frame) thaw(sh *Shard, t, n int) {
 	if f.blob == nil {
 		return
 	}
-	f.decodeBody(co, &reader{b: f.blob, version: stateVersion}, t, n)
+	f.decodeBody(sh, &reader{b: f.blob, version: stateVersion}, t, n)
 	f.blob = nil
-	f.flatten(co, n)
+	f.flatten(sh, n)
 }
 
 func (f *frame) appendTo(dst []byte, t int, size int64) []byte {
@@ -147,13 +147,13 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 }
 
 // decodeFrame reads a frame of tier t, of a group of n series; the caller checks r.bad.
-func decodeFrame(co *Core, r *reader, t, n int) *frame {
+func decodeFrame(sh *Shard, r *reader, t, n int) *frame {
 	idx := r.varint()
-	if idx > math.MaxInt64/co.sizes[t]/2 || idx < math.MinInt64/co.sizes[t]/2 {
+	if idx > math.MaxInt64/sh.sizes[t]/2 || idx < math.MinInt64/sh.sizes[t]/2 {
 		r.bad = true
 		return nil
 	}
-	f := &frame{start: idx * co.sizes[t], width: uint32(n)}
+	f := &frame{start: idx * sh.sizes[t], width: uint32(n)}
 	if r.version >= 3 {
 		if f.width = uint32(min(r.uvarint(), maxSeriesCap)); int(f.width) > n {
 			r.bad = true
@@ -162,26 +162,26 @@ func decodeFrame(co *Core, r *reader, t, n int) *frame {
 	}
 	f.closed = r.byte() == 1
 	if !f.closed {
-		f.decodeBody(co, r, t, n)
-		f.rest(co, t)
+		f.decodeBody(sh, r, t, n)
+		f.rest(sh, t)
 		return f
 	}
 	body := r.take(int(min(r.uvarint(), math.MaxInt32)))
 	in := &reader{b: body, version: r.version}
-	f.decodeBody(co, in, t, n)
+	f.decodeBody(sh, in, t, n)
 	if in.bad || len(in.b) > 0 {
 		r.bad = true
 		return f
 	}
-	f.freeze(co, t)
+	f.freeze(sh, t)
 	return f
 }
 
 // decodeBody reads what appendBody wrote, for a group of n series.
-func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
+func (f *frame) decodeBody(sh *Shard, r *reader, t, n int) {
 	f.aggs, f.rows, f.flat = nil, nil, t > 0
 	f.samples, f.next, f.large, f.rare = 0, 0, 0, nil
-	f.readAggs(co, r, n)
+	f.readAggs(sh, r, n)
 	if t > 0 || r.bad {
 		return
 	}
@@ -206,5 +206,5 @@ func (f *frame) decodeBody(co *Core, r *reader, t, n int) {
 		f.decodeSenders(r)
 	}
 	f.large = uint32(len(f.rarely().fine) + len(f.over))
-	f.decodeRows(co, r, n)
+	f.decodeRows(sh, r, n)
 }

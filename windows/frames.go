@@ -22,16 +22,16 @@ func newFrames(tiers int) frames {
 
 // open returns the open frame of tier t that holds ts, making it if need be, or nil
 // if that window has closed.
-func (g *Group) open(co *Core, t int, ts int64) *frame {
-	start := floor(ts, co.sizes[t])
-	if end := start + co.sizes[t]; end <= g.clock.at-co.graces[t] || end <= g.clock.doubt {
+func (g *Group) open(sh *Shard, t int, ts int64) *frame {
+	start := floor(ts, sh.sizes[t])
+	if end := start + sh.sizes[t]; end <= g.clock.at-sh.graces[t] || end <= g.clock.doubt {
 		return nil
 	}
-	return g.frameAt(co, t, start)
+	return g.frameAt(sh, t, start)
 }
 
 // frameAt returns the frame, making an open one if need be.
-func (g *Group) frameAt(co *Core, t int, start int64) *frame {
+func (g *Group) frameAt(sh *Shard, t int, start int64) *frame {
 	fs := g.frames.tiers[t]
 	i := len(fs)
 	for i > 0 && fs[i-1].start > start {
@@ -45,9 +45,9 @@ func (g *Group) frameAt(co *Core, t int, start int64) *frame {
 	// A state that is decoded knows no more than its frames: what nextClose is must
 	// follow from them. One made for a late sample is closed, and let go of a window
 	// later; one that closes as soon as it is made, see handOn, close looks at next.
-	next := start + co.sizes[t] + co.graces[t]
+	next := start + sh.sizes[t] + sh.graces[t]
 	if next <= g.clock.at {
-		next += co.sizes[t]
+		next += sh.sizes[t]
 	}
 	if next > g.clock.at {
 		g.frames.nextClose = min(g.frames.nextClose, next)
@@ -68,33 +68,33 @@ func floor(ts, size int64) int64 {
 // size a group has five, more while it is held back, and those ahead of the clock.
 const maxFrames = maxHold/1000 + int(maxAhead/time.Second) + 64
 
-func (fs *frames) appendTo(co *Core, dst []byte) []byte {
+func (fs *frames) appendTo(sh *Shard, dst []byte) []byte {
 	for t, tier := range fs.tiers {
 		dst = binary.AppendUvarint(dst, uint64(len(tier)))
 		for _, f := range tier {
-			dst = f.appendTo(dst, t, co.sizes[t])
+			dst = f.appendTo(dst, t, sh.sizes[t])
 		}
 	}
 	return dst
 }
 
 // decode reads what appendTo wrote, of a group of n series; the caller checks r.bad.
-func (fs *frames) decode(co *Core, r *reader, n int) error {
+func (fs *frames) decode(sh *Shard, r *reader, n int) error {
 	for t := range fs.tiers {
 		k := r.count(3)
 		if k > maxFrames {
 			return fmt.Errorf("%d frames in tier %d: %w", k, t, ErrState)
 		}
 		for ; k > 0; k-- {
-			f := decodeFrame(co, r, t, n)
+			f := decodeFrame(sh, r, t, n)
 			if tier := fs.tiers[t]; r.bad || len(tier) > 0 && tier[len(tier)-1].start >= f.start {
 				r.bad = true
 				break
 			}
 			fs.tiers[t] = append(fs.tiers[t], f)
-			at := f.start + co.sizes[t] + co.graces[t]
+			at := f.start + sh.sizes[t] + sh.graces[t]
 			if f.closed {
-				at += co.sizes[t]
+				at += sh.sizes[t]
 			}
 			fs.nextClose = min(fs.nextClose, at)
 		}

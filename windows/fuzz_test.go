@@ -18,8 +18,8 @@ func FuzzDecodeGroup(f *testing.F) {
 	for n := range 6 {
 		cfg := cfg
 		cfg.MaxSeriesPerMetric = 1 + n/3 // with and without overflow series
-		co := NewCore(&cfg, 0, nil)
-		g := NewGroup(co)
+		sh := NewShard(&cfg, 0, nil)
+		g := NewGroup(sh)
 		var r Result
 		for i, s := range trace(rnd, testSeries(10), 200) {
 			var b schemas.BatchBuilder
@@ -29,26 +29,26 @@ func FuzzDecodeGroup(f *testing.F) {
 			if err := sb.Decode(b.AppendTo(nil)); err != nil {
 				f.Fatal(err)
 			}
-			g.Apply(co, &sb, int64(i), s.TimeMS, &r)
+			g.Apply(sh, &sb, int64(i), s.TimeMS, &r)
 		}
-		f.Add(g.AppendTo(co, nil))
+		f.Add(g.AppendTo(sh, nil))
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		co := NewCore(&cfg, 0, nil)
-		g, err := DecodeGroup(co, b)
+		sh := NewShard(&cfg, 0, nil)
+		g, err := DecodeGroup(sh, b)
 		if err != nil {
 			if !errors.Is(err, ErrState) && !errors.Is(err, ErrTiers) && !errors.Is(err, schemas.ErrVersion) {
 				t.Fatalf("unnamed error: %v", err)
 			}
 			return
 		}
-		again := g.AppendTo(co, nil)
-		g2, err := DecodeGroup(co, again)
+		again := g.AppendTo(sh, nil)
+		g2, err := DecodeGroup(sh, again)
 		if err != nil {
 			t.Fatalf("what was encoded does not decode: %v", err)
 		}
-		if string(g2.AppendTo(co, nil)) != string(again) {
+		if string(g2.AppendTo(sh, nil)) != string(again) {
 			t.Fatal("encoding is not stable")
 		}
 	})
@@ -56,10 +56,10 @@ func FuzzDecodeGroup(f *testing.F) {
 
 func TestOtherTiersAreRefused(t *testing.T) {
 	cfg := Default()
-	co := NewCore(&cfg, 0, nil)
-	state := NewGroup(co).AppendTo(co, nil)
+	sh := NewShard(&cfg, 0, nil)
+	state := NewGroup(sh).AppendTo(sh, nil)
 	cfg.Tiers = cfg.Tiers[:2]
-	if _, err := DecodeGroup(NewCore(&cfg, 0, nil), state); !errors.Is(err, ErrTiers) {
+	if _, err := DecodeGroup(NewShard(&cfg, 0, nil), state); !errors.Is(err, ErrTiers) {
 		t.Fatalf("decoded for other tiers: %v", err)
 	}
 }

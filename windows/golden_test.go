@@ -21,9 +21,9 @@ func goldenConfig() Config {
 
 // goldenGroup is a group with something of all that a state can hold. It uses what is as old as
 // version 2 of a state, by which group_v2.golden was written.
-func goldenGroup(t *testing.T, co *Core) *Group {
+func goldenGroup(t *testing.T, sh *Shard) *Group {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	series, g, now := testSeries(60), NewGroup(co), int64(1_700_000_000_000)
+	series, g, now := testSeries(60), NewGroup(sh), int64(1_700_000_000_000)
 	var r Result
 	for i := range 200 {
 		now += rnd.Int64N(9_000)
@@ -48,7 +48,7 @@ func goldenGroup(t *testing.T, co *Core) *Group {
 		if err := b.Decode(bb.AppendTo(nil)); err != nil {
 			t.Fatal(err)
 		}
-		g.Apply(co, &b, int64(i), now, &r)
+		g.Apply(sh, &b, int64(i), now, &r)
 		r.Reset()
 	}
 	return g
@@ -59,10 +59,10 @@ func goldenGroup(t *testing.T, co *Core) *Group {
 func TestStateGolden(t *testing.T) {
 	for _, version := range []int{2, 3} {
 		cfg := goldenConfig()
-		co := NewCore(&cfg, 0, nil)
+		sh := NewShard(&cfg, 0, nil)
 		file := filepath.Join("testdata", fmt.Sprintf("group_v%d.golden", version))
 		if version == stateVersion && *rewrite {
-			if err := os.WriteFile(file, goldenGroup(t, co).AppendTo(co, nil), 0o644); err != nil {
+			if err := os.WriteFile(file, goldenGroup(t, sh).AppendTo(sh, nil), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,19 +71,19 @@ func TestStateGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if version == stateVersion {
-			if now := goldenGroup(t, co).AppendTo(co, nil); !bytes.Equal(now, state) {
+			if now := goldenGroup(t, sh).AppendTo(sh, nil); !bytes.Equal(now, state) {
 				t.Errorf("%s: today's bytes differ, %d instead of %d", file, len(now), len(state))
 			}
 		}
-		g, err := DecodeGroup(co, state)
+		g, err := DecodeGroup(sh, state)
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if again := g.AppendTo(co, nil); version == stateVersion && !bytes.Equal(again, state) {
+		if again := g.AppendTo(sh, nil); version == stateVersion && !bytes.Equal(again, state) {
 			t.Errorf("%s: decoded and encoded again, the bytes differ", file)
 		}
 		var r Result
-		g.CloseAll(co, g.NewestMS(), &r)
+		g.CloseAll(sh, g.NewestMS(), &r)
 		got := strings.Join((&tracer{t: t}).print(&r), "\n") + "\n"
 		file += ".closed"
 		if *rewrite {

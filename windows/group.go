@@ -1,7 +1,7 @@
 package windows
 
 // Group is the windows of one series group, and what must be known of its samples to count each
-// once. Its methods take the Core of its partition; a group never moves between Cores of different
+// once. Its methods take the Shard of its partition; a group never moves between Shards of different
 // configs. Each part has a file of its own.
 type Group struct {
 	series  seriesIndex // its series, and the place of each
@@ -13,8 +13,8 @@ type Group struct {
 }
 
 // NewGroup returns an empty group.
-func NewGroup(co *Core) *Group {
-	return &Group{clock: newClock(), frames: newFrames(len(co.sizes))}
+func NewGroup(sh *Shard) *Group {
+	return &Group{clock: newClock(), frames: newFrames(len(sh.sizes))}
 }
 
 // Series is how many series the group has.

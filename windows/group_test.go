@@ -67,10 +67,10 @@ func TestExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 1))
 	for round := range 150 {
 		cfg := Default()
-		co := NewCore(&cfg, 0, func(m string) bool { return m == "m1" })
+		sh := NewShard(&cfg, 0, func(m string) bool { return m == "m1" })
 		series := testSeries(1 + rnd.IntN(40))
 		samples := trace(rnd, series, 50+rnd.IntN(1500))
-		g := NewGroup(co)
+		g := NewGroup(sh)
 		m := Merger{}
 		var r Result
 		var values [][]byte
@@ -107,7 +107,7 @@ func TestExact(t *testing.T) {
 				for _, s := range sb.Points {
 					now = max(now, s.TimeMS)
 				}
-				g.Apply(co, &sb, off, now, &r)
+				g.Apply(sh, &sb, off, now, &r)
 				values = append(values, r.Values...)
 				applied += r.Applied
 				dropped += r.Replayed + r.Duplicates
@@ -120,12 +120,12 @@ func TestExact(t *testing.T) {
 			}
 			if rnd.IntN(10) == 0 {
 				r.Reset()
-				g.Advance(co, g.clock.newest+rnd.Int64N(20_000), &r)
+				g.Advance(sh, g.clock.newest+rnd.Int64N(20_000), &r)
 				values = append(values, r.Values...)
 			}
 			if rnd.IntN(8) == 0 {
-				st := g.AppendTo(co, nil)
-				fresh := NewCore(&cfg, 0, co.wants)
+				st := g.AppendTo(sh, nil)
+				fresh := NewShard(&cfg, 0, sh.wants)
 				g2, err := DecodeGroup(fresh, st)
 				if err != nil {
 					t.Fatalf("round %d: %v", round, err)
@@ -136,11 +136,11 @@ func TestExact(t *testing.T) {
 				if g2.DueMS() != g.DueMS() { // or a replay closes windows at other times
 					t.Fatalf("round %d: due at %d, and at %d after a round trip", round, g.DueMS(), g2.DueMS())
 				}
-				co, g = fresh, g2
+				sh, g = fresh, g2
 			}
 		}
 		r.Reset()
-		g.CloseAll(co, farFuture, &r)
+		g.CloseAll(sh, farFuture, &r)
 		values = append(values, r.Values...)
 		// every result delivered twice, in any order: readers see the same
 		if err := m.AddValues(values); err != nil {
@@ -191,7 +191,7 @@ func TestRepeatsCountOnce(t *testing.T) {
 }
 
 func TestConfigBounds(t *testing.T) {
-	if got := fmt.Sprint(NewCore(&Config{Tiers: Default().Tiers}, 0, nil).sizes); got != "[10000 60000 3600000]" {
+	if got := fmt.Sprint(NewShard(&Config{Tiers: Default().Tiers}, 0, nil).sizes); got != "[10000 60000 3600000]" {
 		t.Fatal(got)
 	}
 }
@@ -200,7 +200,7 @@ func TestConfigBounds(t *testing.T) {
 // that belongs into one of its windows, and the one that takes its place refuses them.
 func TestForgotten(t *testing.T) {
 	cfg := Default()
-	co := NewCore(&cfg, 0, nil)
+	sh := NewShard(&cfg, 0, nil)
 	const start = int64(1_700_006_400_000)
 	apply := func(g *Group, offset, timeMS, nowMS int64) *Result {
 		var b schemas.BatchBuilder
@@ -212,10 +212,10 @@ func TestForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, offset, nowMS, &r)
+		g.Apply(sh, &sb, offset, nowMS, &r)
 		return &r
 	}
-	g := NewGroup(co)
+	g := NewGroup(sh)
 	if !g.Fresh() || g.ForgetMS(cfg.KeepMS()) != 0 {
 		t.Error("a new group is not fresh")
 	}
@@ -225,7 +225,7 @@ func TestForgotten(t *testing.T) {
 	}
 	var r Result
 	for range 3 { // closed, let go of tier by tier
-		g.Advance(co, start+3*3600_000, &r)
+		g.Advance(sh, start+3*3600_000, &r)
 	}
 	forget := g.ForgetMS(cfg.KeepMS())
 	if least := g.ClockMS() + cfg.MaxAge.MS(); forget < least {
@@ -234,20 +234,20 @@ func TestForgotten(t *testing.T) {
 	if r := apply(g, 2, start+1000, start+4*3600_000); r.Applied != 1 || r.Partials == 0 {
 		t.Errorf("a late sample of a group without windows: %+v", r)
 	}
-	after := NewGroup(co)
+	after := NewGroup(sh)
 	if r := apply(after, 2, start+1000, forget); len(r.Refused) != 1 || r.Refused[0].Reason != TooOld {
 		t.Errorf("a sample older than the group that was forgotten: %+v", r)
 	}
 	if at := after.ForgetMS(cfg.KeepMS()); !after.Fresh() || at != 0 {
 		t.Errorf("a group that refused all is kept, until %d", at)
 	}
-	heir := NewGroup(co)
-	heir.InheritDelay(co, 5000, start)
+	heir := NewGroup(sh)
+	heir.InheritDelay(sh, 5000, start)
 	if at := heir.ForgetMS(cfg.KeepMS()); heir.Fresh() || heir.DelayMS() != 5000 || at <= start {
 		t.Errorf("a group that inherited its delay, %d ms, is forgotten at %d, now is %d", heir.DelayMS(), at, start)
 	}
 	apply(heir, 1, start, start)
-	heir.InheritDelay(co, 9000, start)
+	heir.InheritDelay(sh, 9000, start)
 	if heir.DelayMS() != 5000 {
 		t.Errorf("a group that has samples inherited a delay: %d ms", heir.DelayMS())
 	}
@@ -257,8 +257,8 @@ func TestForgotten(t *testing.T) {
 // one that it gets most from is not forgotten for those that it got something from once.
 func TestManyOriginPartitions(t *testing.T) {
 	cfg := Default()
-	co := NewCore(&cfg, 0, nil)
-	g := NewGroup(co)
+	sh := NewShard(&cfg, 0, nil)
+	g := NewGroup(sh)
 	s := testSeries(1)[0]
 	at := int64(1_700_006_400_000)
 	apply := func(partition int32, offset, timeMS int64) *Result {
@@ -270,7 +270,7 @@ func TestManyOriginPartitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, 1, at, &r)
+		g.Apply(sh, &sb, 1, at, &r)
 		return &r
 	}
 	for i := range int64(2 * maxOrigins) {

@@ -23,12 +23,12 @@ type healed struct {
 // astray reports whether the group's clock cannot be right: far ahead of a batch that
 // arrives at nowMS with samples of that time. A batch of old samples alone proves nothing,
 // as the clock by which it arrived may be the wrong one.
-func (g *Group) astray(co *Core, b *schemas.SampleBatch, nowMS int64) bool {
-	if !g.clock.started || g.clock.at <= nowMS+co.maxFuture+strayAfter {
+func (g *Group) astray(sh *Shard, b *schemas.SampleBatch, nowMS int64) bool {
+	if !g.clock.started || g.clock.at <= nowMS+sh.limits.maxFuture+strayAfter {
 		return false
 	}
 	for i := range b.Points {
-		if at := b.Points[i].TimeMS; at >= nowMS-maxSpan && at <= nowMS+co.maxFuture {
+		if at := b.Points[i].TimeMS; at >= nowMS-maxSpan && at <= nowMS+sh.limits.maxFuture {
 			return true
 		}
 	}
@@ -37,11 +37,11 @@ func (g *Group) astray(co *Core, b *schemas.SampleBatch, nowMS int64) bool {
 
 // heal sets the clock to where it would be at nowMS without the wrong one, and lets go of
 // the windows that are closed: what comes for them makes parts named by offset.
-func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
-	g.emitRevised(co, nowMS, r)
+func (g *Group) heal(sh *Shard, offset, nowMS int64, r *Result) {
+	g.emitRevised(sh, nowMS, r)
 	g.clock.healed = healed{part: offset + 1, clock: max(g.clock.at, g.clock.healed.clock), newestMS: max(g.clock.newest, g.clock.healed.newestMS)}
-	limit := nowMS + co.maxFuture
-	g.delay.forget(-co.maxFuture-strayAfter, nowMS) // what the wrong clock taught
+	limit := nowMS + sh.limits.maxFuture
+	g.delay.forget(-sh.limits.maxFuture-strayAfter, nowMS) // what the wrong clock taught
 	g.clock.at = min(nowMS, g.EventTimeAt(nowMS))
 	if g.clock.newest > limit { // it is the wrong clock's, too
 		g.clock.newest = g.clock.at
@@ -59,12 +59,12 @@ func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
 		keep := fs[:0]
 		for _, f := range fs {
 			if f.closed {
-				co.freeAggs(f.aggs)
-				f.freeRows(co)
+				sh.freeAggs(f.aggs)
+				f.freeRows(sh)
 				continue
 			}
 			keep = append(keep, f)
-			g.frames.nextClose = min(g.frames.nextClose, f.start+co.sizes[t]+co.graces[t])
+			g.frames.nextClose = min(g.frames.nextClose, f.start+sh.sizes[t]+sh.graces[t])
 		}
 		clear(fs[len(keep):])
 		g.frames.tiers[t] = keep
@@ -72,10 +72,10 @@ func (g *Group) heal(co *Core, offset, nowMS int64, r *Result) {
 }
 
 // part is that of the windows of a tier and start.
-func (g *Group) part(co *Core, t int, start int64) int64 {
+func (g *Group) part(sh *Shard, t int, start int64) int64 {
 	h := &g.clock.healed
-	if h.part != 0 && start <= h.newestMS && start+co.sizes[t] <= h.clock-co.graces[t] {
-		return schemas.NewPart(co.generation, h.part)
+	if h.part != 0 && start <= h.newestMS && start+sh.sizes[t] <= h.clock-sh.graces[t] {
+		return schemas.NewPart(sh.generation, h.part)
 	}
-	return schemas.NewPart(co.generation, 0)
+	return schemas.NewPart(sh.generation, 0)
 }

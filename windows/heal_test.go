@@ -20,17 +20,17 @@ func TestHeal(t *testing.T) {
 	astray := map[string]func(f *feeder, now int64){
 		"a tick an hour ahead": func(f *feeder, now int64) {
 			f.last.Reset()
-			f.g.Advance(f.co, now+time.Hour.Milliseconds(), &f.last)
+			f.g.Advance(f.sh, now+time.Hour.Milliseconds(), &f.last)
 			f.emitted()
 		},
 		"a tick a year ahead": func(f *feeder, now int64) {
 			f.last.Reset()
-			f.g.Advance(f.co, now+365*24*time.Hour.Milliseconds(), &f.last)
+			f.g.Advance(f.sh, now+365*24*time.Hour.Milliseconds(), &f.last)
 			f.emitted()
 		},
 		"a stored state of the end of time": func(f *feeder, _ int64) {
 			f.last.Reset()
-			f.g.Advance(f.co, math.MaxInt64/2, &f.last)
+			f.g.Advance(f.sh, math.MaxInt64/2, &f.last)
 			f.emitted()
 			f.restart()
 		},
@@ -41,7 +41,7 @@ func TestHeal(t *testing.T) {
 			if err := sb.Decode(f.batch([]schemas.Sample{s})); err != nil {
 				f.t.Fatal(err)
 			}
-			f.g.Apply(f.co, &sb, f.offset, s.TimeMS, &f.last)
+			f.g.Apply(f.sh, &sb, f.offset, s.TimeMS, &f.last)
 			f.offset++
 		},
 	}
@@ -72,7 +72,7 @@ func TestHeal(t *testing.T) {
 					t.Fatal(err)
 				}
 				f.last.Reset()
-				f.g.Apply(f.co, &sb, f.offset, now, &f.last)
+				f.g.Apply(f.sh, &sb, f.offset, now, &f.last)
 				f.offset++
 				if len(f.last.Refused) > 0 {
 					t.Fatalf("%s: at step %d %d samples were refused: %s", name, step, len(f.last.Refused), f.last.Refused[0].Reason)
@@ -110,7 +110,7 @@ func TestOldSamplesHealNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.last.Reset()
-		f.g.Apply(f.co, &sb, f.offset, arrives, &f.last)
+		f.g.Apply(f.sh, &sb, f.offset, arrives, &f.last)
 		f.offset++
 	}
 	send(now, now)

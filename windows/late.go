@@ -22,37 +22,46 @@ type lateSample struct {
 	bits  uint64
 }
 
+// late is the late partials of a batch.
+type late struct {
+	partials map[lateKey]*agg
+	order    []lateKey // of partials, as they began
+	seen     map[lateSample]struct{}
+}
+
+func newLate() late { return late{partials: map[lateKey]*agg{}, seen: map[lateSample]struct{}{}} }
+
 // addLate counts a sample whose window of the smallest tier has closed: it revises
 // that window if it is still kept, else it makes a late partial; and then, tier by
 // tier, the same for the larger windows, up to the first that is open, which hands
 // it on by itself when it closes.
-func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, tight bool, r *Result) {
+func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) {
 	point := &b.Points[p.pos]
 	idx := int(p.idx)
 	if p.idx < 0 {
 		idx, _ = collapsed(p.idx)
 	}
-	for t, size := range co.sizes {
+	for t, size := range sh.sizes {
 		start := floor(p.ts, size)
 		off := uint32(p.ts - start)
 		end := start + size
-		watermark := g.clock.at - co.graces[t]
+		watermark := g.clock.at - sh.graces[t]
 		if end > watermark && end > g.clock.doubt { // open
-			f := g.frameAt(co, t, start)
-			f.thaw(co, t, len(g.series.ids))
-			f.at(co, idx, len(g.series.ids)).add(off, p.v)
+			f := g.frameAt(sh, t, start)
+			f.thaw(sh, t, len(g.series.ids))
+			f.at(sh, idx, len(g.series.ids)).add(off, p.v)
 			break
 		}
 		if end > watermark-size && end > g.clock.doubt { // kept
-			f := g.frameAt(co, t, start)
+			f := g.frameAt(sh, t, start)
 			f.closed = true
-			f.thaw(co, t, len(g.series.ids))
-			a := f.at(co, idx, len(g.series.ids))
+			f.thaw(sh, t, len(g.series.ids))
+			a := f.at(sh, idx, len(g.series.ids))
 			if a.rev < math.MaxUint16 {
 				known := a.count > 0
 				if t > 0 {
 					a.add(off, p.v)
-				} else if !g.addKept(co, b, p, f, a, tight, r) {
+				} else if !g.addKept(sh, b, p, f, a, r) {
 					return
 				}
 				if !a.dirty {
@@ -67,22 +76,22 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, tight bool
 		}
 		if t == 0 {
 			sample := lateSample{b.IDs[point.Series], p.ts, point.SubNS, math.Float64bits(p.v)}
-			if _, repeated := co.lateSeen[sample]; repeated {
+			if _, repeated := sh.late.seen[sample]; repeated {
 				r.Duplicates++
 				return
 			}
-			if tight && !g.growBySample(co, true, false) {
-				g.refuse(co, b, p.pos, p.idx, BytesLimit, r)
+			if sh.budget.tight && !g.growBySample(sh, true, false) {
+				g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
 				return
 			}
-			co.lateSeen[sample] = struct{}{}
+			sh.late.seen[sample] = struct{}{}
 		}
 		k := lateKey{start, int32(t), int32(idx)}
-		a := co.late[k]
+		a := sh.late.partials[k]
 		if a == nil {
 			a = new(agg)
-			co.late[k] = a
-			co.lates = append(co.lates, k)
+			sh.late.partials[k] = a
+			sh.late.order = append(sh.late.order, k)
 		}
 		a.add(off, p.v)
 	}
@@ -93,17 +102,17 @@ func (g *Group) addLate(co *Core, b *schemas.SampleBatch, p *ordered, tight bool
 
 // addKept adds a sample to a, the aggregate of its series in a closed frame of the smallest tier
 // that is kept, or says why not in r.
-func (g *Group) addKept(co *Core, b *schemas.SampleBatch, p *ordered, f *frame, a *agg, tight bool, r *Result) bool {
-	sender, off := co.senderOf(p.pos), uint32(p.ts-f.start)
+func (g *Group) addKept(sh *Shard, b *schemas.SampleBatch, p *ordered, f *frame, a *agg, r *Result) bool {
+	sender, off := sh.senderOf(p.pos), uint32(p.ts-f.start)
 	switch {
-	case f.holds(co, b, p, off):
+	case f.holds(b, p, off):
 		r.Duplicates++
 		return false
-	case f.room(co, sender) <= 0:
-		g.refuse(co, b, p.pos, p.idx, RateLimit, r)
+	case f.room(sh, sender) <= 0:
+		g.refuse(sh, b, p.pos, p.idx, RateLimit, r)
 		return false
-	case tight && !g.growBySample(co, true, false):
-		g.refuse(co, b, p.pos, p.idx, BytesLimit, r)
+	case sh.budget.tight && !g.growBySample(sh, true, false):
+		g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
 		return false
 	}
 	point := &b.Points[p.pos]

@@ -44,7 +44,7 @@ func distinct(samples []schemas.Sample) []schemas.Sample {
 type feeder struct {
 	t      testing.TB
 	cfg    Config
-	co     *Core
+	sh     *Shard
 	g      *Group
 	offset int64
 	merged Merger
@@ -53,8 +53,8 @@ type feeder struct {
 }
 
 func newFeeder(t testing.TB, cfg Config) *feeder {
-	co := NewCore(&cfg, 0, nil)
-	return &feeder{t: t, cfg: cfg, co: co, g: NewGroup(co), merged: Merger{}}
+	sh := NewShard(&cfg, 0, nil)
+	return &feeder{t: t, cfg: cfg, sh: sh, g: NewGroup(sh), merged: Merger{}}
 }
 
 func (f *feeder) batch(samples []schemas.Sample) []byte {
@@ -86,7 +86,7 @@ func (f *feeder) apply(v []byte) {
 	}
 	r := &f.last
 	r.Reset()
-	f.g.Apply(f.co, &sb, f.offset, now, r)
+	f.g.Apply(f.sh, &sb, f.offset, now, r)
 	f.offset++
 	f.emitted()
 	f.total.Applied += r.Applied
@@ -106,24 +106,24 @@ func (f *feeder) emitted() {
 
 func (f *feeder) restart() {
 	f.t.Helper()
-	state := f.g.AppendTo(f.co, nil)
-	co := NewCore(&f.cfg, 0, nil)
-	g, err := DecodeGroup(co, state)
+	state := f.g.AppendTo(f.sh, nil)
+	sh := NewShard(&f.cfg, 0, nil)
+	g, err := DecodeGroup(sh, state)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if string(g.AppendTo(co, nil)) != string(state) {
+	if string(g.AppendTo(sh, nil)) != string(state) {
 		f.t.Fatal("state does not survive a round trip")
 	}
-	if co.Series() != g.Series() {
-		f.t.Fatalf("core counts %d series, the group has %d", co.Series(), g.Series())
+	if sh.Series() != g.Series() {
+		f.t.Fatalf("shard counts %d series, the group has %d", sh.Series(), g.Series())
 	}
-	f.co, f.g = co, g
+	f.sh, f.g = sh, g
 }
 
 func (f *feeder) windows() []schemas.Window {
 	f.last.Reset()
-	f.g.CloseAll(f.co, farFuture, &f.last)
+	f.g.CloseAll(f.sh, farFuture, &f.last)
 	f.emitted()
 	return f.merged.Windows()
 }
@@ -251,8 +251,8 @@ func TestOverflowIsExact(t *testing.T) {
 			}
 			s := samples[at+rnd.IntN(n)]
 			kept := floor(s.TimeMS, 10_000)+10_000 > f.g.clock.at-2_000-10_000
-			f.co.fullMetric = "" // as at the beginning of a batch
-			own := f.model(series).own[s.Series.ID()] || f.g.over(f.co, s.Series) == idxUnknown
+			f.sh.batch.fullMetric = "" // as at the beginning of a batch
+			own := f.model(series).own[s.Series.ID()] || f.g.over(f.sh, s.Series) == idxUnknown
 			if kept && own == m.own[s.Series.ID()] {
 				f.apply(f.batch([]schemas.Sample{s}))
 				if f.last.Applied != 0 {
@@ -325,7 +325,7 @@ func TestRateIsExact(t *testing.T) {
 			}
 		}
 		f.last.Reset()
-		f.g.CloseAll(f.co, farFuture, &f.last)
+		f.g.CloseAll(f.sh, farFuture, &f.last)
 		f.emitted()
 		for _, parts := range f.merged {
 			for part, w := range parts {
@@ -348,12 +348,12 @@ func TestRateIsExact(t *testing.T) {
 	}
 }
 
-// TestSeriesTotal: a Core that is full refuses new series, old ones go on, and it takes
+// TestSeriesTotal: a Shard that is full refuses new series, old ones go on, and it takes
 // new ones again only from the next window of the largest tier on, when there is room.
 func TestSeriesTotal(t *testing.T) {
 	cfg := Default()
 	cfg.MaxSeriesTotal = 3
-	co := NewCore(&cfg, 0, nil)
+	sh := NewShard(&cfg, 0, nil)
 	groups := map[string]*Group{}
 	const hour = 3600_000
 	epoch := int64(traceEpoch)
@@ -362,7 +362,7 @@ func TestSeriesTotal(t *testing.T) {
 		t.Helper()
 		g := groups[host]
 		if g == nil {
-			g = NewGroup(co)
+			g = NewGroup(sh)
 			groups[host] = g
 		}
 		offset++
@@ -375,7 +375,7 @@ func TestSeriesTotal(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Result
-		g.Apply(co, &sb, offset, epoch+at, &r)
+		g.Apply(sh, &sb, offset, epoch+at, &r)
 		switch {
 		case r.Applied == 1 && len(r.Refused) == 0:
 			return ""
@@ -402,13 +402,13 @@ func TestSeriesTotal(t *testing.T) {
 			t.Fatalf("step %d, %+v: %q", i, step, got)
 		}
 	}
-	if n := co.Series(); n != 3 {
+	if n := sh.Series(); n != 3 {
 		t.Fatalf("%d series", n)
 	}
 	// c's series is forgotten when its last window is let go of.
 	var r Result
-	if groups["c"].Advance(co, epoch+3*hour, &r); groups["c"].Series() != 0 || co.Series() != 2 {
-		t.Fatalf("c has %d series, the core %d", groups["c"].Series(), co.Series())
+	if groups["c"].Advance(sh, epoch+3*hour, &r); groups["c"].Series() != 0 || sh.Series() != 2 {
+		t.Fatalf("c has %d series, the shard %d", groups["c"].Series(), sh.Series())
 	}
 	for i, step := range []struct {
 		at   int64
@@ -421,7 +421,7 @@ func TestSeriesTotal(t *testing.T) {
 			t.Fatalf("after there is room, step %d: %q, want %q", i, got, step.want)
 		}
 	}
-	co.SetSeries(7)
+	sh.SetSeries(7)
 	if got := send("d", "n", 4*hour); got != TotalLimit {
 		t.Fatalf("after SetSeries(7): %q", got)
 	}
@@ -459,7 +459,7 @@ func TestOverflowIsBounded(t *testing.T) {
 // TestNothingToCollapse: a series that names no group is its own, and one with no
 // other label has nothing to give up.
 func TestNothingToCollapse(t *testing.T) {
-	co := NewCore(&Config{Tiers: Default().Tiers, GroupLabels: []string{"instance", "host"}}, 0, nil)
+	sh := NewShard(&Config{Tiers: Default().Tiers, GroupLabels: []string{"instance", "host"}}, 0, nil)
 	for _, tc := range []struct{ series, want string }{
 		{`m{path="/"}`, `m{path="/"}`},
 		{`m{host="a"}`, `m{host="a"}`},
@@ -471,14 +471,14 @@ func TestNothingToCollapse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := co.overflowOf(s)
+		o := sh.overflowOf(s)
 		if o.String() != tc.want {
 			t.Errorf("%s: %s, want %s", tc.series, o, tc.want)
 		}
-		if got, want := co.overflowMark(o) != 0, isOverflow(o); got != want {
+		if got, want := sh.overflowMark(o) != 0, isOverflow(o); got != want {
 			t.Errorf("%s: marked %v", o, got)
 		}
-		if k := schemas.GroupOf(o, co.groupLabels); k != schemas.GroupOf(s, co.groupLabels) {
+		if k := schemas.GroupOf(o, sh.groupLabels); k != schemas.GroupOf(s, sh.groupLabels) {
 			t.Errorf("%s is of group %q", o, k)
 		}
 	}

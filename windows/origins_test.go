@@ -41,7 +41,7 @@ func (w *waiting) next(p, n int, nowMS int64, waited bool) {
 	}
 	r := &w.f.last
 	r.Reset()
-	w.f.g.Apply(w.f.co, &sb, w.f.offset, nowMS, r)
+	w.f.g.Apply(w.f.sh, &sb, w.f.offset, nowMS, r)
 	w.f.offset++
 	w.f.emitted()
 	w.late += r.Late
@@ -114,7 +114,7 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 			t.Fatalf("round %d: the usual delay is %d ms after the backlog", round, d)
 		}
 		w.f.last.Reset()
-		w.f.g.Advance(w.f.co, now+5000, &w.f.last)
+		w.f.g.Advance(w.f.sh, now+5000, &w.f.last)
 		w.f.emitted()
 		if due := w.f.g.DueMS(); due < now {
 			t.Fatalf("round %d: a window is still due at %d when nothing waits any more, at %d", round, due, now)

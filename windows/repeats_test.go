@@ -92,7 +92,7 @@ func TestRefusedForALimitIsNoRepeat(t *testing.T) {
 	if r := f.deliver(testStart, section(0, 1, two...)); r.Applied != 1 || len(r.Refused) != 1 || r.Refused[0].Reason != TotalLimit {
 		t.Fatalf("%+v", *r)
 	}
-	f.co.maxTotal, f.co.fullUntil = 10, none
+	f.sh.limits.maxTotal, f.sh.fullUntil = 10, none
 	if r := f.deliver(testStart+1, section(1, 1, two...)); r.Applied != 1 || r.Duplicates != 1 {
 		t.Errorf("sent again when there is room: %+v", *r)
 	}

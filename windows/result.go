@@ -42,54 +42,60 @@ func (r *Result) Reset() {
 // one begun: well below Kafka's 1 MB, and one window more is less than 200 KB of labels.
 const maxValue = 256 << 10
 
+// emitted is what of a group stands already in the value that is being built.
+type emitted struct {
+	pairs  []int32 // by pair of the group, its reference in the builder + 1
+	series []int32 // by series of the group, its index in the builder + 1
+}
+
 // flush finishes the value being built.
-func (g *Group) flush(co *Core, nowMS int64, r *Result) {
+func (g *Group) flush(sh *Shard, nowMS int64, r *Result) {
 	if r.builder.Len() == 0 {
 		return
 	}
 	r.Values = append(r.Values, r.builder.AppendTo(make([]byte, 0, r.builder.Size()), nowMS, g.clock.newest))
 	r.builder.Reset()
-	clear(co.dict[:min(len(co.dict), len(g.series.dict))])
-	clear(co.series[:min(len(co.series), len(g.series.ids))])
+	clear(sh.emitted.pairs[:min(len(sh.emitted.pairs), len(g.series.dict))])
+	clear(sh.emitted.series[:min(len(sh.emitted.series), len(g.series.ids))])
 }
 
 // emit adds a window of series i to the value, within the open builder frame.
-func (g *Group) emit(co *Core, i int, a *agg, r *Result) {
-	if len(co.series) < len(g.series.ids) {
-		co.series = append(co.series, make([]int32, len(g.series.ids)-len(co.series))...)
+func (g *Group) emit(sh *Shard, i int, a *agg, r *Result) {
+	if len(sh.emitted.series) < len(g.series.ids) {
+		sh.emitted.series = append(sh.emitted.series, make([]int32, len(g.series.ids)-len(sh.emitted.series))...)
 	}
-	if len(co.dict) < len(g.series.dict) {
-		co.dict = append(co.dict, make([]int32, len(g.series.dict)-len(co.dict))...)
+	if len(sh.emitted.pairs) < len(g.series.dict) {
+		sh.emitted.pairs = append(sh.emitted.pairs, make([]int32, len(g.series.dict)-len(sh.emitted.pairs))...)
 	}
-	idx := co.series[i]
+	idx := sh.emitted.series[i]
 	if idx == 0 {
 		refs := g.series.refsOf(i)
 		for _, d := range refs {
-			if co.dict[d] == 0 {
-				co.dict[d] = int32(r.builder.Label(g.series.dict[d].Value())) + 1
+			if sh.emitted.pairs[d] == 0 {
+				sh.emitted.pairs[d] = int32(r.builder.Label(g.series.dict[d].Value())) + 1
 			}
 		}
 		idx = int32(r.builder.Series(len(refs))) + 1
 		for _, d := range refs {
-			r.builder.Ref(uint32(co.dict[d] - 1))
+			r.builder.Ref(uint32(sh.emitted.pairs[d] - 1))
 		}
-		co.series[i] = idx
+		sh.emitted.series[i] = idx
 	}
 	v := a.values()
 	r.builder.Window(uint32(idx-1), &v)
 }
 
-func (g *Group) begin(co *Core, tierMS, start, part int64, nowMS int64, r *Result) {
+func (g *Group) begin(sh *Shard, tierMS, start, part int64, nowMS int64, r *Result) {
 	if r.builder.Size() > maxValue {
-		g.flush(co, nowMS, r)
+		g.flush(sh, nowMS, r)
 	}
 	r.builder.Frame(tierMS, start, part)
 }
 
 // emitFrame emits the aggregates of a frame that has just closed.
-func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64, r *Result) {
-	size, part := co.sizes[t], g.part(co, t, start)
-	g.begin(co, size, start, part, nowMS, r)
+func (g *Group) emitFrame(sh *Shard, t int, start int64, aggs []agg, nowMS int64, r *Result) {
+	size, part := sh.sizes[t], g.part(sh, t, start)
+	g.begin(sh, size, start, part, nowMS, r)
 	var set []schemas.Window
 	for i := range aggs {
 		a := &aggs[i]
@@ -97,9 +103,9 @@ func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64,
 			continue
 		}
 		if i&63 == 63 && r.builder.Size() > maxValue {
-			g.begin(co, size, start, part, nowMS, r)
+			g.begin(sh, size, start, part, nowMS, r)
 		}
-		g.emit(co, i, a, r)
+		g.emit(sh, i, a, r)
 		r.Closed++
 		if g.series.marks[i]&wanted != 0 {
 			set = append(set, g.window(i, a, size, start, part))
@@ -111,14 +117,14 @@ func (g *Group) emitFrame(co *Core, t int, start int64, aggs []agg, nowMS int64,
 }
 
 // emitRevised emits again what late samples changed in closed frames.
-func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
-	for t, size := range co.sizes {
+func (g *Group) emitRevised(sh *Shard, nowMS int64, r *Result) {
+	for t, size := range sh.sizes {
 		for _, f := range g.frames.tiers[t] {
 			if f.dirty == 0 || !f.closed {
 				continue
 			}
-			part := g.part(co, t, f.start)
-			g.begin(co, size, f.start, part, nowMS, r)
+			part := g.part(sh, t, f.start)
+			g.begin(sh, size, f.start, part, nowMS, r)
 			var set []schemas.Window
 			for i := range f.aggs {
 				a := &f.aggs[i]
@@ -126,7 +132,7 @@ func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 					continue
 				}
 				a.dirty = false
-				g.emit(co, i, a, r)
+				g.emit(sh, i, a, r)
 				if a.rev > 0 {
 					r.Revised++
 				} else {
@@ -145,16 +151,16 @@ func (g *Group) emitRevised(co *Core, nowMS int64, r *Result) {
 }
 
 // emitLate emits the late partials of a batch, parts named by its record's offset.
-func (g *Group) emitLate(co *Core, offset, nowMS int64, r *Result) {
-	part := schemas.NewPart(co.generation, offset+1)
-	for _, k := range co.lates {
-		g.begin(co, co.sizes[k.tier], k.start, part, nowMS, r)
-		g.emit(co, int(k.idx), co.late[k], r)
+func (g *Group) emitLate(sh *Shard, offset, nowMS int64, r *Result) {
+	part := schemas.NewPart(sh.generation, offset+1)
+	for _, k := range sh.late.order {
+		g.begin(sh, sh.sizes[k.tier], k.start, part, nowMS, r)
+		g.emit(sh, int(k.idx), sh.late.partials[k], r)
 		r.Partials++
 	}
-	clear(co.late)
-	clear(co.lateSeen)
-	co.lates = co.lates[:0]
+	clear(sh.late.partials)
+	clear(sh.late.seen)
+	sh.late.order = sh.late.order[:0]
 }
 
 // window is a's window under its full name.

@@ -32,13 +32,13 @@ const maxRows = 256
 // rows, 8 bytes each, as long as these are a third full, and aggregates them when it
 // closes. Nothing but the samples themselves can tell a repeat for sure. The samples
 // of senders that do otherwise are aggregated at once, and known by their keys.
-func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
-	if r := f.row(co, n, off); r != nil && i < len(r.vals) {
+func (f *frame) add(sh *Shard, i, n int, off uint32, v float64) bool {
+	if r := f.row(sh, n, off); r != nil && i < len(r.vals) {
 		f.width = max(f.width, uint32(len(r.vals)))
 		bits := math.Float64bits(v)
 		switch math.Float64bits(r.vals[i]) {
 		case bits:
-			return bits == absent && f.addOnce(f.at(co, i, n), i, off, v)
+			return bits == absent && f.addOnce(f.at(sh, i, n), i, off, v)
 		case absent:
 			r.vals[i] = v
 			r.filled++
@@ -46,7 +46,7 @@ func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
 			return true
 		}
 	}
-	if !f.addOnce(f.at(co, i, n), i, off, v) {
+	if !f.addOnce(f.at(sh, i, n), i, off, v) {
 		return false
 	}
 	f.next = max(f.next, off+1)
@@ -56,7 +56,7 @@ func (f *frame) add(co *Core, i, n int, off uint32, v float64) bool {
 // row returns the row at off, making it if need be, or nil if there is to be none. One
 // is made only for a time after all samples of the frame: so of two samples of a series
 // at one time, the one in the row came first.
-func (f *frame) row(co *Core, n int, off uint32) *row {
+func (f *frame) row(sh *Shard, n int, off uint32) *row {
 	k := len(f.rows)
 	switch {
 	case k > 0 && f.rows[k-1].off == off:
@@ -71,13 +71,13 @@ func (f *frame) row(co *Core, n int, off uint32) *row {
 		filled += int(f.rows[i].filled)
 	}
 	if k == maxRows || filled*3 < k*n {
-		f.flatten(co, n)
+		f.flatten(sh, n)
 		return nil
 	}
 	if k == cap(f.rows) {
 		f.rows = append(make([]row, 0, k+1+k/4), f.rows...)
 	}
-	f.rows = append(f.rows, row{off: off, vals: co.newVals(n)})
+	f.rows = append(f.rows, row{off: off, vals: sh.newVals(n)})
 	return &f.rows[k]
 }
 
@@ -91,14 +91,14 @@ func (f *frame) rowAt(off uint32) *row {
 
 // aggregated returns the aggregates of the frame, of a group of n series. They are
 // valid until it is called again, and not to be written to.
-func (f *frame) aggregated(co *Core, n int) []agg {
+func (f *frame) aggregated(sh *Shard, n int) []agg {
 	if len(f.rows) == 0 {
 		return f.aggs
 	}
-	co.folded = slices.Grow(co.folded[:0], n)[:n]
-	clear(co.folded)
-	f.foldInto(co.folded)
-	return co.folded
+	sh.pool.folded = slices.Grow(sh.pool.folded[:0], n)[:n]
+	clear(sh.pool.folded)
+	f.foldInto(sh.pool.folded)
+	return sh.pool.folded
 }
 
 // foldInto adds the samples of the frame to aggs, which are empty: those in rows first,
@@ -119,12 +119,12 @@ func (f *frame) foldInto(aggs []agg) {
 }
 
 // flatten turns the rows into aggregates and keys; the frame gets no more of them.
-func (f *frame) flatten(co *Core, n int) {
+func (f *frame) flatten(sh *Shard, n int) {
 	f.flat = true
 	if len(f.rows) == 0 {
 		return
 	}
-	aggs := co.newAggs(n)
+	aggs := sh.newAggs(n)
 	f.foldInto(aggs)
 	for i := range f.aggs {
 		if c := &f.aggs[i]; c.count == 1 && !c.fine && aggs[i].count > 1 {
@@ -138,40 +138,16 @@ func (f *frame) flatten(co *Core, n int) {
 			}
 		}
 	}
-	co.freeAggs(f.aggs)
+	sh.freeAggs(f.aggs)
 	f.aggs = aggs
-	f.freeRows(co)
+	f.freeRows(sh)
 }
 
-func (f *frame) freeRows(co *Core) {
+func (f *frame) freeRows(sh *Shard) {
 	for _, r := range f.rows {
-		co.freeVals(r.vals)
+		sh.freeVals(r.vals)
 	}
 	f.rows = nil
-}
-
-// newVals returns n absent values.
-func (co *Core) newVals(n int) []float64 {
-	var vals []float64
-	if l := co.spareVals[n]; len(l) > 0 {
-		vals = l[len(l)-1]
-		co.spareVals[n] = l[:len(l)-1]
-		co.heldVals -= n
-	} else {
-		vals = make([]float64, n)
-	}
-	for at := 0; at < n; {
-		at += copy(vals[at:], absentRow)
-	}
-	return vals
-}
-
-// freeVals takes values back for newVals.
-func (co *Core) freeVals(vals []float64) {
-	if n := len(vals); co.heldVals+n <= co.maxSpare() {
-		co.spareVals[n] = append(co.spareVals[n], vals)
-		co.heldVals += n
-	}
 }
 
 // What a row's encoding leaves out: absent values, and values that are as in the row
@@ -235,7 +211,7 @@ func (r *row) appendTo(dst []byte, before *row) []byte {
 }
 
 // decodeRows reads what appendRows wrote, for a group of n series.
-func (f *frame) decodeRows(co *Core, r *reader, n int) {
+func (f *frame) decodeRows(sh *Shard, r *reader, n int) {
 	k := r.uvarint()
 	f.flat = k&1 == 1
 	if k >>= 1; k > maxRows {
@@ -244,7 +220,7 @@ func (f *frame) decodeRows(co *Core, r *reader, n int) {
 	}
 	var before row
 	for range k {
-		row := r.readRow(co, &before, n)
+		row := r.readRow(sh, &before, n)
 		if r.bad || len(f.rows) > 0 && row.off <= before.off || f.flat {
 			r.bad = true
 			return
@@ -256,13 +232,13 @@ func (f *frame) decodeRows(co *Core, r *reader, n int) {
 	}
 }
 
-func (r *reader) readRow(co *Core, before *row, n int) (w row) {
+func (r *reader) readRow(sh *Shard, before *row, n int) (w row) {
 	off, m := r.uvarint(), r.uvarint()
 	if off >= 1<<22 || m == 0 || m > uint64(n) {
 		r.bad = true
 		return w
 	}
-	w = row{off: uint32(off), vals: co.newVals(int(m))}
+	w = row{off: uint32(off), vals: sh.newVals(int(m))}
 	kind := r.byte()
 	var isAbsent, isSame []byte
 	bitmap := (int(m) + 7) / 8

@@ -11,27 +11,27 @@ import (
 )
 
 // addAny adds a sample to an open frame of the smallest tier, of a group of n series, unless it is there already.
-func (f *frame) addAny(co *Core, b *schemas.SampleBatch, p *ordered, n int, off uint32) bool {
+func (f *frame) addAny(sh *Shard, b *schemas.SampleBatch, p *ordered, n int, off uint32) bool {
 	point := &b.Points[p.pos]
 	switch {
 	case p.idx < 0:
 		i, _ := collapsed(p.idx)
-		if !f.addCollapsed(f.at(co, i, n), off, p, point, b.IDs[point.Series]) {
+		if !f.addCollapsed(f.at(sh, i, n), off, p, point, b.IDs[point.Series]) {
 			return false
 		}
 	case point.SubNS != 0:
-		if !f.addFine(f.at(co, int(p.idx), n), int(p.idx), off, point.SubNS, p.v) {
+		if !f.addFine(f.at(sh, int(p.idx), n), int(p.idx), off, point.SubNS, p.v) {
 			return false
 		}
 	default:
-		return f.add(co, int(p.idx), n, off, p.v)
+		return f.add(sh, int(p.idx), n, off, p.v)
 	}
 	f.next = max(f.next, off+1)
 	return true
 }
 
-// holds says whether the sample is in the frame of the smallest tier.
-func (f *frame) holds(co *Core, b *schemas.SampleBatch, p *ordered, off uint32) bool {
+// holds reports whether the sample is in the frame of the smallest tier.
+func (f *frame) holds(b *schemas.SampleBatch, p *ordered, off uint32) bool {
 	point := &b.Points[p.pos]
 	if p.idx < 0 {
 		_, ok := f.over[collapsedID(b.IDs[point.Series], off, point.SubNS, p.v)]
@@ -149,7 +149,7 @@ func sampleKey(series int, off uint32, v float64) uint64 {
 	return uint64(series)<<48 | uint64(off)<<26 | (h^h>>29)>>38
 }
 
-// has says whether the sample is among the keys. It is asked only for samples that
+// has reports whether the sample is among the keys. It is asked only for samples that
 // are not newer than the newest of their series.
 func (f *frame) has(key uint64) bool {
 	if f.seen == nil {

@@ -14,9 +14,9 @@ type senderCount struct {
 // What max_rate allows is there for whoever comes first, but no sender can use up all: who
 // has had less than a share of it, one in sixteen, may go on up to that share. So a window
 // holds twice what max_rate allows at most, and that only if many send.
-func (f *frame) room(co *Core, sender uint64) int {
-	left := max(0, co.maxSamples-int(f.samples))
-	if left >= co.maxReserve {
+func (f *frame) room(sh *Shard, sender uint64) int {
+	left := max(0, sh.limits.maxSamples-int(f.samples))
+	if left >= sh.limits.maxReserve {
 		return left
 	}
 	own := int(f.samples)
@@ -24,15 +24,15 @@ func (f *frame) room(co *Core, sender uint64) int {
 	for i := range senders {
 		s := &senders[i]
 		if s.sender == sender {
-			return max(left, co.maxReserve-int(s.samples))
+			return max(left, sh.limits.maxReserve-int(s.samples))
 		}
 		own -= int(s.samples)
 	}
 	switch {
 	case sender == 0:
-		return max(left, co.maxReserve-own)
+		return max(left, sh.limits.maxReserve-own)
 	case len(senders) < maxSenders:
-		return max(left, co.maxReserve)
+		return max(left, sh.limits.maxReserve)
 	}
 	return left
 }

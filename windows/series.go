@@ -177,7 +177,7 @@ func (x *seriesIndex) appendTo(dst []byte) []byte {
 }
 
 // decode reads what appendTo wrote; the caller checks r.bad.
-func (x *seriesIndex) decode(co *Core, r *reader) error {
+func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 	over := false // some label has the value of overflow series
 	for n := r.count(2); n > 0; n-- {
 		l := schemas.Label{Name: r.text(), Value: r.text()}
@@ -194,19 +194,19 @@ func (x *seriesIndex) decode(co *Core, r *reader) error {
 		if r.version < 3 {
 			r.u64()
 		}
-		if err := x.decodeSeries(co, r); err != nil {
+		if err := x.decodeSeries(sh, r); err != nil {
 			return err
 		}
 	}
 	x.refs = slices.Clip(x.refs)
 	x.reindex()
 	if over {
-		x.markOverflow(co)
+		x.markOverflow(sh)
 	}
 	return nil
 }
 
-func (x *seriesIndex) decodeSeries(co *Core, r *reader) error {
+func (x *seriesIndex) decodeSeries(sh *Shard, r *reader) error {
 	k := r.count(1)
 	if k == 0 {
 		return fmt.Errorf("series without a metric: %w", ErrState)
@@ -220,7 +220,7 @@ func (x *seriesIndex) decodeSeries(co *Core, r *reader) error {
 	}
 	x.ends = append(x.ends, uint32(len(x.refs)))
 	s := x.name(len(x.ends) - 1)
-	x.marks = append(x.marks, co.wanted(s.Metric))
+	x.marks = append(x.marks, sh.wanted(s.Metric))
 	x.ids = append(x.ids, s.ID())
 	x.textBytes += textBytes(s)
 	return nil

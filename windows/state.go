@@ -30,9 +30,9 @@ const (
 
 // AppendTo encodes the group after dst: all that DecodeGroup needs to go on as if
 // nothing had happened.
-func (g *Group) AppendTo(co *Core, dst []byte) []byte {
-	dst = append(dst, stateVersion, byte(len(co.sizes)))
-	for _, s := range co.sizes {
+func (g *Group) AppendTo(sh *Shard, dst []byte) []byte {
+	dst = append(dst, stateVersion, byte(len(sh.sizes)))
+	for _, s := range sh.sizes {
 		dst = binary.AppendUvarint(dst, uint64(s))
 	}
 	flags := byte(0)
@@ -56,12 +56,12 @@ func (g *Group) AppendTo(co *Core, dst []byte) []byte {
 	dst = g.repeats.appendTo(dst)
 	dst = g.origins.appendTo(dst)
 	dst = g.series.appendTo(dst)
-	return g.frames.appendTo(co, dst)
+	return g.frames.appendTo(sh, dst)
 }
 
 // DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
-func DecodeGroup(co *Core, state []byte) (*Group, error) {
+func DecodeGroup(sh *Shard, state []byte) (*Group, error) {
 	r := &reader{b: state}
 	if r.version = r.byte(); r.version < 2 || r.version > stateVersion {
 		return nil, fmt.Errorf("group state of %d bytes: version %d: %w", len(state), r.version, schemas.ErrVersion)
@@ -70,10 +70,10 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	for i := range sizes {
 		sizes[i] = int64(r.uvarint())
 	}
-	if !r.bad && !slices.Equal(sizes, co.sizes) {
-		return nil, fmt.Errorf("%w: %v ms, the config has %v ms", ErrTiers, sizes, co.sizes)
+	if !r.bad && !slices.Equal(sizes, sh.sizes) {
+		return nil, fmt.Errorf("%w: %v ms, the config has %v ms", ErrTiers, sizes, sh.sizes)
 	}
-	g := NewGroup(co)
+	g := NewGroup(sh)
 	flags := r.byte()
 	g.clock.started, g.delay.learned = flags&stateStarted != 0, flags&stateLearned != 0
 	if r.version < 3 {
@@ -84,18 +84,18 @@ func DecodeGroup(co *Core, state []byte) (*Group, error) {
 	g.delay.decode(r)
 	g.repeats.decode(r)
 	g.origins.decode(r)
-	if err := g.series.decode(co, r); err != nil {
+	if err := g.series.decode(sh, r); err != nil {
 		return nil, err
 	}
-	if err := g.frames.decode(co, r, g.Series()); err != nil {
+	if err := g.frames.decode(sh, r, g.Series()); err != nil {
 		return nil, err
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, fmt.Errorf("group state of %d bytes: %w", len(state), ErrState)
 	}
-	co.total += g.Series()
+	sh.total += g.Series()
 	if g.clock.started {
-		co.groups++
+		sh.groups++
 	}
 	return g, nil
 }

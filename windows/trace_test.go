@@ -79,7 +79,7 @@ func TestTraces(t *testing.T) {
 
 type tracer struct {
 	t      *testing.T
-	co     *Core
+	sh     *Shard
 	g      *Group
 	offset int64
 	last   []byte
@@ -91,8 +91,8 @@ const traceEpoch = 1_700_002_800_000 // an hour's start
 func newTracer(t *testing.T) *tracer {
 	cfg := Default()
 	cfg.MaxSeries = 3
-	co := NewCore(&cfg, 0, nil)
-	return &tracer{t: t, co: co, g: NewGroup(co), now: traceEpoch}
+	sh := NewShard(&cfg, 0, nil)
+	return &tracer{t: t, sh: sh, g: NewGroup(sh), now: traceEpoch}
 }
 
 // time reads 12s, 3m4s, 1h.
@@ -123,8 +123,8 @@ func (tr *tracer) run(cmd string) []string {
 		if into.Windows.Validate("windows", d); d.Err() != nil {
 			tr.t.Fatal(d.Err())
 		}
-		tr.co = NewCore(&into.Windows, 0, nil)
-		tr.g = NewGroup(tr.co)
+		tr.sh = NewShard(&into.Windows, 0, nil)
+		tr.g = NewGroup(tr.sh)
 	case "add":
 		var b schemas.BatchBuilder
 		b.Begin(schemas.Origin{Epoch: 1, Offset: tr.offset}, 0)
@@ -165,19 +165,19 @@ func (tr *tracer) run(cmd string) []string {
 			tr.t.Fatal(err)
 		}
 		sb.Sections[0].Origin.Partition = 1
-		tr.g.Apply(tr.co, &sb, tr.offset, tr.now, &r)
+		tr.g.Apply(tr.sh, &sb, tr.offset, tr.now, &r)
 		tr.offset++
 	case "advance":
 		tr.now = tr.time(f[1])
-		tr.g.Advance(tr.co, tr.now, &r)
+		tr.g.Advance(tr.sh, tr.now, &r)
 	case "crash":
-		g, err := DecodeGroup(tr.co, tr.g.AppendTo(tr.co, nil))
+		g, err := DecodeGroup(tr.sh, tr.g.AppendTo(tr.sh, nil))
 		if err != nil {
 			tr.t.Fatal(err)
 		}
 		tr.g = g
 	case "close":
-		tr.g.CloseAll(tr.co, tr.now, &r)
+		tr.g.CloseAll(tr.sh, tr.now, &r)
 	default:
 		tr.t.Fatalf("command %q", cmd)
 	}
@@ -189,7 +189,7 @@ func (tr *tracer) apply(r *Result) {
 	if err := sb.Decode(tr.last); err != nil {
 		tr.t.Fatal(err)
 	}
-	tr.g.Apply(tr.co, &sb, tr.offset, tr.now, r)
+	tr.g.Apply(tr.sh, &sb, tr.offset, tr.now, r)
 	tr.offset++
 }
 

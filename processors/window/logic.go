@@ -31,7 +31,7 @@ type group struct {
 
 // local is what a partition's groups share.
 type local struct {
-	core  *windows.Core
+	core  *windows.Shard
 	rules *alerts.RuleSet // of eval
 	eval  *alerts.Evaluator
 	batch schemas.SampleBatch
@@ -64,7 +64,7 @@ type logic struct {
 func (l *logic) Open(*writeback.Part[group]) any {
 	rules := l.rules.Load()
 	loc := &local{rules: rules, eval: rules.NewEvaluator(), watch: watch{named: map[string]*named{}}}
-	loc.core = windows.NewCore(&l.windows, l.gen, func(metric string) bool { return loc.rules.Wants(metric) })
+	loc.core = windows.NewShard(&l.windows, l.gen, func(metric string) bool { return loc.rules.Wants(metric) })
 	return loc
 }
 

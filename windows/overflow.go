@@ -1,0 +1,113 @@
+package windows
+
+import (
+	"slices"
+
+	"weir/schemas"
+)
+
+// Overflow is the value of every label of an overflow series but the one that names
+// its group. Series beyond max_series and max_series_per_metric are collapsed: their
+// samples are counted in the overflow series of their metric, which has the same label
+// names. Count, sum, min and max of the metric over all series of the group stay exact;
+// first and last of an overflow series are the first and last of any of the collapsed.
+//
+// Which series are collapsed depends on the group's state alone, so that a replay
+// collapses the same. A series without a label to collapse, and overflow series beyond
+// maxOverflow, are refused. A collapsed series becomes one of its own when another is
+// forgotten (see evict).
+const Overflow = "__overflow__"
+
+const (
+	maxOverflow  = 256  // overflow series of a group, beyond max_series
+	overflowDict = 1024 // label pairs of a group that only overflow series may take
+)
+
+// Why a sample is counted in an overflow series.
+const (
+	overNamed  = iota // it was sent under that name
+	overSeries        // beyond max_series
+	overMetric        // beyond max_series_per_metric
+	overBytes         // beyond max_group_bytes
+)
+
+// collapse is what stands for overflow series i, and collapsed reads it.
+func collapse(i int, why int32) int32 { return idxCollapsed - (int32(i)<<2 | why) }
+
+func collapsed(idx int32) (i int, why int32) {
+	v := idxCollapsed - idx
+	return int(v >> 2), v & 3
+}
+
+// overflowOf is the series that s is collapsed into: s itself if it is one already
+// or has nothing to collapse.
+func (sh *Shard) overflowOf(s schemas.Series) schemas.Series {
+	keep := -1
+	for _, name := range sh.groupLabels {
+		if keep = slices.IndexFunc(s.Labels, func(l schemas.Label) bool { return l.Name == name }); keep >= 0 {
+			break
+		}
+	}
+	if keep < 0 {
+		return s // the only series of its group
+	}
+	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
+	for i := range o.Labels {
+		if i != keep {
+			o.Labels[i].Value = Overflow
+		}
+	}
+	return o
+}
+
+// idOfOverflow is o.ID(): a flood is collapsed into few series, one after the other into the same.
+func (sh *Shard) idOfOverflow(o schemas.Series) schemas.ID {
+	if o.Metric != sh.lastOverflow.Metric || !slices.Equal(o.Labels, sh.lastOverflow.Labels) {
+		sh.lastOverflow, sh.lastOverflowID = o, o.ID()
+	}
+	return sh.lastOverflowID
+}
+
+// overflowMark marks a series by its name.
+func (sh *Shard) overflowMark(s schemas.Series) mark {
+	has := slices.ContainsFunc(s.Labels, func(l schemas.Label) bool { return l.Value == Overflow })
+	if has && slices.Equal(sh.overflowOf(s).Labels, s.Labels) {
+		return overflow
+	}
+	return 0
+}
+
+// markOverflow marks the overflow series of a decoded group.
+func (x *seriesIndex) markOverflow(sh *Shard) {
+	for i := range x.marks {
+		if m := sh.overflowMark(x.name(i)); m != 0 {
+			x.marks[i] |= m
+			x.overflows++
+		}
+	}
+}
+
+// indexOverflow notes which series of a batch were sent under the name of an
+// overflow series: they share its windows with what is collapsed.
+func (g *Group) indexOverflow(sh *Shard) {
+	for k, i := range sh.batch.index {
+		if i >= 0 && g.series.marks[i]&overflow != 0 {
+			sh.batch.index[k] = collapse(int(i), overNamed)
+		}
+	}
+}
+
+// countCollapsed counts a sample that was counted in an overflow series.
+func (r *Result) countCollapsed(idx int32) {
+	if idx >= 0 {
+		return
+	}
+	switch _, why := collapsed(idx); why {
+	case overSeries:
+		r.OverSeries++
+	case overMetric:
+		r.OverMetric++
+	case overBytes:
+		r.OverBytes++
+	}
+}

@@ -1,0 +1,62 @@
+package windows
+
+// pool is memory that frames have given back, for the next ones, and scratch space.
+type pool struct {
+	aggs     map[int][][]agg     // by length
+	aggsHeld int                 // in aggs
+	vals     map[int][][]float64 // of rows, by length
+	valsHeld int                 // in vals
+	folded   []agg               // see frame.aggregated
+	blob     []byte
+}
+
+func newPool() pool { return pool{aggs: map[int][][]agg{}, vals: map[int][][]float64{}} }
+
+// maxSpare bounds the memory kept for the next frames: aggs and values for one in
+// sixteen series, at least for a few groups.
+func (sh *Shard) maxSpare() int { return max(4<<10, sh.total/16) }
+
+// newAggs returns n empty aggregates.
+func (sh *Shard) newAggs(n int) []agg {
+	if l := sh.pool.aggs[n]; len(l) > 0 {
+		sh.pool.aggs[n] = l[:len(l)-1]
+		sh.pool.aggsHeld -= n
+		return l[len(l)-1]
+	}
+	return make([]agg, n)
+}
+
+// freeAggs takes aggregates back for newAggs.
+func (sh *Shard) freeAggs(aggs []agg) {
+	n := len(aggs)
+	if n == 0 || n != cap(aggs) || sh.pool.aggsHeld+n > sh.maxSpare() {
+		return
+	}
+	clear(aggs)
+	sh.pool.aggs[n] = append(sh.pool.aggs[n], aggs)
+	sh.pool.aggsHeld += n
+}
+
+// newVals returns n absent values.
+func (sh *Shard) newVals(n int) []float64 {
+	var vals []float64
+	if l := sh.pool.vals[n]; len(l) > 0 {
+		vals = l[len(l)-1]
+		sh.pool.vals[n] = l[:len(l)-1]
+		sh.pool.valsHeld -= n
+	} else {
+		vals = make([]float64, n)
+	}
+	for at := 0; at < n; {
+		at += copy(vals[at:], absentRow)
+	}
+	return vals
+}
+
+// freeVals takes values back for newVals.
+func (sh *Shard) freeVals(vals []float64) {
+	if n := len(vals); sh.pool.valsHeld+n <= sh.maxSpare() {
+		sh.pool.vals[n] = append(sh.pool.vals[n], vals)
+		sh.pool.valsHeld += n
+	}
+}

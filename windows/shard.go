@@ -1,0 +1,57 @@
+package windows
+
+import "weir/schemas"
+
+// Shard is what the groups of one partition share: the config, what they count together, and memory
+// for frames and for the batch at hand. It is not safe for concurrent use.
+type Shard struct {
+	sizes, graces []int64 // of the tiers, ms
+	limits        limits
+	groupLabels   []string
+	generation    int
+	wants         func(metric string) bool
+
+	total     int   // series of all groups
+	groups    int   // that have counted a sample
+	fullUntil int64 // event time, ms, before which there are no new series, or none
+
+	lastOverflow   schemas.Series // that a series was collapsed into, and its ID
+	lastOverflowID schemas.ID
+
+	pool    pool    // memory for the next frames
+	batch   batch   // the batch at hand
+	budget  budget  // what the group at hand may grow by
+	late    late    // the late partials of the batch at hand
+	emitted emitted // what of the group at hand stands in the value being built
+}
+
+// NewShard makes a Shard for a valid config. generation becomes part of every
+// window; wants reports whether a rule reads a metric, nil for none.
+func NewShard(c *Config, generation int, wants func(metric string) bool) *Shard {
+	sh := &Shard{limits: limitsOf(c), groupLabels: c.GroupLabels, generation: generation, wants: wants, fullUntil: none,
+		pool: newPool(), late: newLate()}
+	for _, t := range c.Tiers {
+		sh.sizes = append(sh.sizes, t.Size.MS())
+		sh.graces = append(sh.graces, t.Grace.MS())
+	}
+	return sh
+}
+
+// Series is how many series the groups have that were decoded or fed with this Shard,
+// as far as SetSeries was told of those that are no more.
+func (sh *Shard) Series() int { return sh.total }
+
+// SetSeries says how many series there are, after groups were thrown away.
+func (sh *Shard) SetSeries(n int) { sh.total = n }
+
+// Groups is how many groups there are that have counted a sample: those that were decoded or
+// fed with this Shard, less those that Drop was told of.
+func (sh *Shard) Groups() int { return sh.groups }
+
+// Drop says that a group is no more, or has been replaced.
+func (sh *Shard) Drop(g *Group) {
+	sh.total -= len(g.series.ids)
+	if g.clock.started {
+		sh.groups--
+	}
+}
