@@ -229,9 +229,21 @@ func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockLimits, 
 				g.addLate(sh, b, p, r)
 				continue
 			}
+			in.turn(sh, sh.senderOf(p.pos), r)
 			in.made = true
+		} else if len(sh.batch.senders) > 0 && sh.batch.senders[p.pos] != in.sender {
+			in.turn(sh, sh.batch.senders[p.pos], r)
 		}
-		g.count(sh, b, p, &in, r)
+		off := uint32(p.ts - in.frame.start)
+		if (in.n >= in.room || sh.budget.tight) && !g.admit(sh, b, p, &in, off, r) {
+			continue
+		}
+		if !in.frame.addAny(sh, b, p, len(g.series.ids), off) {
+			r.Duplicates++
+			continue
+		}
+		r.countCollapsed(p.idx)
+		in.n++
 	}
 	in.leave(r)
 	if to := c.reach(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
@@ -250,7 +262,7 @@ func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockLimits, 
 // that it has counted since.
 type intake struct {
 	frame  *frame // or nil
-	made   bool   // nothing was counted in it since it was found
+	made   bool   // no sample has asked for room in it yet
 	sender uint64
 	n      int   // samples of sender counted since that was found
 	room   int   // how many may be
@@ -277,37 +289,32 @@ func (in *intake) leave(r *Result) {
 	in.frame = nil
 }
 
-// count counts a sample in the frame of the intake, or says in r why not.
-func (g *Group) count(sh *Shard, b *schemas.SampleBatch, p *ordered, in *intake, r *Result) {
+// turn goes on with another sender.
+func (in *intake) turn(sh *Shard, sender uint64, r *Result) {
+	in.settle(r)
+	in.made, in.sender = false, sender
+	in.room = in.frame.room(sh, sender)
+}
+
+// admit reports whether there is room for a sample in the frame of the intake, and says in r why not.
+func (g *Group) admit(sh *Shard, b *schemas.SampleBatch, p *ordered, in *intake, off uint32, r *Result) bool {
 	made := in.made
-	if s := sh.senderOf(p.pos); made || s != in.sender {
-		in.settle(r)
-		in.made, in.sender = false, s
-		in.room = in.frame.room(sh, s)
-	}
-	off := uint32(p.ts - in.frame.start)
-	if in.n >= in.room || sh.budget.tight {
-		if in.frame.holds(b, p, off) {
-			r.Duplicates++
-			return
-		}
-		if in.n >= in.room {
-			g.refuse(sh, b, p.pos, p.idx, RateLimit, r)
-			return
-		}
-		room := in.room - in.n
-		in.settle(r)
-		in.room = room
-		if !g.growBySample(sh, made, p.ts != in.row) {
-			g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
-			return
-		}
-		in.row = p.ts
-	}
-	if !in.frame.addAny(sh, b, p, len(g.series.ids), off) {
+	in.made = false
+	if in.frame.holds(b, p, off) {
 		r.Duplicates++
-		return
+		return false
 	}
-	r.countCollapsed(p.idx)
-	in.n++
+	if in.n >= in.room {
+		g.refuse(sh, b, p.pos, p.idx, RateLimit, r)
+		return false
+	}
+	room := in.room - in.n
+	in.settle(r)
+	in.room = room
+	if !g.growBySample(sh, made, p.ts != in.row) {
+		g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
+		return false
+	}
+	in.row = p.ts
+	return true
 }
