@@ -14,7 +14,7 @@ func consuming(name string) bool {
 
 // TestEveryConsumerIsMadeHere: all that read Kafka go through schemas/consume, which has
 // them read committed records only and bounds what a batch may unpack to; and what Goka
-// reads with is told the same. Elsewhere kgo makes producers, in the folders that are named.
+// reads with is told the first, and gets the second by its connections. Elsewhere kgo makes producers, in the folders that are named.
 func TestEveryConsumerIsMadeHere(t *testing.T) {
 	producers := []string{"processors/notify", "processors/route", "processors/writeback", "processors/connect", "collect", "pipelines/enginetest", "pipelines/attack"}
 	made, goka := 0, 0
@@ -22,10 +22,15 @@ func TestEveryConsumerIsMadeHere(t *testing.T) {
 		if f.test() {
 			continue
 		}
-		readers, committed := 0, false
+		readers, committed, bounded := 0, false, false
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "ReadCommitted" {
 				committed = true
+			}
+			if l, ok := n.(*ast.CallExpr); ok {
+				if s, ok := l.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "bound" {
+					bounded = true
+				}
 			}
 			call, ok := n.(*ast.CallExpr)
 			if !ok {
@@ -53,6 +58,9 @@ func TestEveryConsumerIsMadeHere(t *testing.T) {
 		})
 		if goka += readers; readers > 0 && !committed {
 			t.Errorf("%s configures sarama, and not to read committed records only", f.path)
+		}
+		if readers > 0 && !bounded {
+			t.Errorf("%s configures sarama, and not to read through a consume.Dialer (bound)", f.path)
 		}
 	}
 	if made < 7 || goka < 1 {

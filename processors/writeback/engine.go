@@ -306,6 +306,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	if err := e.opts.Kafka.Sarama(cfg); err != nil {
 		return nil, fmt.Errorf("%s: %w", e.opts.Group, err)
 	}
+	e.bound(cfg)
 	tmc := goka.NewTopicManagerConfig()
 	tmc.NoCreate = true
 	tmc.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // open has compared what matters

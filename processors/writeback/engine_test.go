@@ -112,8 +112,9 @@ func newBed(t testing.TB) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.client.Close)
-	compact := "compact"
-	for topic, cfg := range map[string]map[string]*string{inTopic: nil, outTopic: nil, group + "-table": {"cleanup.policy": &compact}} {
+	compact, large := "compact", "20000000"
+	for topic, cfg := range map[string]map[string]*string{inTopic: {"max.message.bytes": &large}, outTopic: nil,
+		group + "-table": {"cleanup.policy": &compact, "max.message.bytes": &large}} {
 		if _, err := kadm.NewClient(b.client).CreateTopic(context.Background(), shards, 1, cfg, topic); err != nil {
 			t.Fatal(err)
 		}

@@ -147,6 +147,16 @@ func (p *Part[T]) refuseKey(key string, value []byte, offset int64) {
 	}
 }
 
+// refuseTick refuses a record without a key, which only a tick may be without.
+func (p *Part[T]) refuseTick(value []byte, offset int64, err error) {
+	p.eng.badTicks.Inc()
+	p.eng.log.Error("a record without a key is no tick: it is refused", "partition", p.ID, "offset", offset, "err", err)
+	if p.eng.writes(topics.DeadLetter) {
+		p.letter(deadletter.Of(&kgo.Record{Topic: p.eng.opts.Input, Partition: p.ID, Offset: offset, Value: value},
+			p.eng.stage(), "no_tick", err), nil)
+	}
+}
+
 // stage is what letters call the processor: window, alert.
 func (e *Engine[T]) stage() string { return strings.TrimPrefix(e.opts.Group, "weir-") }
 

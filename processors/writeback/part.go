@@ -186,8 +186,7 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 	t, err := schemas.DecodeTick(value)
 	if err != nil {
-		p.eng.badTicks.Inc()
-		p.eng.log.Error("tick refused", "partition", p.ID, "offset", off, "err", err)
+		p.refuseTick(value, off, err)
 		return
 	}
 	p.tickOut.Store(false)

@@ -3,14 +3,25 @@ package writeback
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"weir/schemas/consume"
 )
+
+// bound has sarama read as schemas/consume has the others.
+func (e *Engine[T]) bound(cfg *sarama.Config) {
+	bounded := &consume.Dialer{Inner: cfg.Net.Proxy.Dialer, Watch: consume.Counted(e.opts.Group, e.opts.Registry, e.log)}
+	if !cfg.Net.Proxy.Enable {
+		bounded.Inner = &net.Dialer{Timeout: cfg.Net.DialTimeout, KeepAlive: cfg.Net.KeepAlive}
+	}
+	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, bounded
+}
 
 // countLost tells of records of the input that retention took before this group read them.
 // sarama goes on at the start of the log and says nothing.

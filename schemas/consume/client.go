@@ -58,7 +58,7 @@ type Client struct {
 // New returns a client of the options, which say what it reads. What the package promises
 // they cannot override.
 func New(w Watch, opts ...kgo.Opt) (*Client, error) {
-	c := &Client{watch: w, unzip: newUnpacker(), next: map[string]map[int32]int64{}}
+	c := &Client{watch: w, unzip: newUnpacker(maxUnpacked), next: map[string]map[int32]int64{}}
 	var err error
 	c.Client, err = kgo.NewClient(append(append([]kgo.Opt{}, opts...),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.WithDecompressor(c.unzip))...)

@@ -4,21 +4,17 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/s2"
-	"github.com/klauspost/compress/zstd"
-	"github.com/pierrec/lz4/v4"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"weir/schemas/consume/batches"
 )
 
 const topic = "t"
@@ -66,70 +62,21 @@ func (b *bed) produce(value string) {
 }
 
 // raw appends a batch of n records as it is, whatever is in it.
-func (b *bed) raw(attributes int16, n int32, records []byte) {
+func (b *bed) raw(codec int16, n int32, records []byte) {
 	b.Helper()
-	batch := kmsg.RecordBatch{PartitionLeaderEpoch: -1, Magic: 2, Attributes: attributes, LastOffsetDelta: n - 1,
-		FirstTimestamp: 1000, MaxTimestamp: 1000, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: n, Records: records}
-	encoded := batch.AppendTo(nil)
-	batch.Length = int32(len(encoded) - 12)
-	encoded = batch.AppendTo(nil)
-	batch.CRC = int32(crc32.Checksum(encoded[21:], crc32.MakeTable(crc32.Castagnoli)))
-	encoded = batch.AppendTo(nil)
-	part := kmsg.NewProduceRequestTopicPartition()
-	part.Records = encoded
-	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic, rt.TopicID, rt.Partitions = topic, b.cluster.TopicInfo(topic).TopicID, []kmsg.ProduceRequestTopicPartition{part}
-	req := kmsg.NewPtrProduceRequest()
-	req.Acks, req.TimeoutMillis, req.Topics = -1, 5000, []kmsg.ProduceRequestTopic{rt}
-	resp, err := b.client.Request(b.context(), req)
-	if err != nil {
+	if _, err := batches.Produce(b.context(), b.client, topic, 0, batches.New(codec, n, records)); err != nil {
 		b.Fatal(err)
 	}
-	if p := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]; p.ErrorCode != 0 {
-		b.Fatalf("raw batch: error code %d %v", p.ErrorCode, p.ErrorMessage)
-	}
-}
-
-// record is one of a batch, with a value of n zero bytes.
-func record(delta int64, n int) []byte {
-	body := []byte{0}
-	body = binary.AppendVarint(body, 0)
-	body = binary.AppendVarint(body, delta)
-	body = binary.AppendVarint(body, -1)
-	body = binary.AppendVarint(body, int64(n))
-	body = append(body, make([]byte, n)...)
-	body = binary.AppendVarint(body, 0)
-	return append(binary.AppendVarint(nil, int64(len(body))), body...)
 }
 
 // packed is a record with a value of n zero bytes, packed by a codec.
 func packed(t *testing.T, codec int16, n int) []byte {
 	t.Helper()
-	var buf bytes.Buffer
-	in := record(0, n)
-	var err error
-	switch codec {
-	case 1:
-		w := gzip.NewWriter(&buf)
-		_, err = w.Write(in)
-		w.Close()
-	case 2:
-		buf.Write(s2.EncodeSnappy(nil, in))
-	case 3:
-		w := lz4.NewWriter(&buf)
-		_, err = w.Write(in)
-		w.Close()
-	case 4:
-		var w *zstd.Encoder
-		if w, err = zstd.NewWriter(&buf); err == nil {
-			_, err = w.Write(in)
-			w.Close()
-		}
-	}
+	records, err := batches.Zeros(codec, nil, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return buf.Bytes()
+	return records
 }
 
 // values polls until there are n, those that stand for batches included.
@@ -167,7 +114,7 @@ func TestBatchesThatCannotBeRead(t *testing.T) {
 	w := gzip.NewWriter(&many)
 	var all []byte
 	for i := range maxRecords + 1 {
-		all = append(all, record(int64(i), 0)...)
+		all = append(all, batches.Record(int64(i), nil, []byte{})...)
 	}
 	if _, err := w.Write(all); err != nil {
 		t.Fatal(err)

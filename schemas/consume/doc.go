@@ -1,5 +1,5 @@
-// Package consume makes every Kafka client of weir that reads, so that what holds for
-// one reader holds for all.
+// Package consume makes every Kafka client of weir that reads, or what it reads with, so that
+// what holds for one reader holds for all.
 //
 // Contract:
 //
@@ -15,6 +15,10 @@
 //   - Records that retention took before they were read are told to Watch.Lost: offsets
 //     that are missing below the start of the log. Those that are missing above it are of
 //     aborted transactions, markers, or compacted, and none of them is lost.
+//
+// What another library reads with (sarama, for Goka) has its connections opened by a Dialer:
+// it gets the same, but that what is unreadable is bounded tighter (mostUnpacked,
+// mostRecords) and that the record in its place is an ordinary one, without a key.
 //
 // TestEveryConsumerIsMadeHere, of the arch suite, sees to it that there is no other.
 package consume

@@ -39,6 +39,7 @@ const later = "weir: this poll has unpacked enough"
 
 // unpacker is a kgo.Decompressor with bounds. It is safe for concurrent use.
 type unpacker struct {
+	most int       // bytes that a batch may unpack to
 	zstd sync.Pool // of *zstd.Decoder
 	gzip sync.Pool // of *gzip.Reader
 	lz4  sync.Pool // of *lz4.Reader
@@ -48,10 +49,11 @@ type unpacker struct {
 	why   string // of the last batch that was refused
 }
 
-func newUnpacker() *unpacker {
+func newUnpacker(most int) *unpacker {
 	return &unpacker{
+		most: most,
 		zstd: sync.Pool{New: func() any {
-			d, err := zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+			d, err := zstd.NewReader(nil, zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(most)))
 			if err != nil {
 				panic(err) // the options are constant
 			}
@@ -76,7 +78,8 @@ func (u *unpacker) reason() string {
 	return u.why
 }
 
-var errTooLarge = fmt.Errorf("it unpacks to more than %d bytes", maxUnpacked)
+// errTooLarge says that a batch is.
+func (u *unpacker) errTooLarge() error { return fmt.Errorf("it unpacks to more than %d bytes", u.most) }
 
 // Decompress implements kgo.Decompressor.
 func (u *unpacker) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
@@ -114,20 +117,20 @@ func (u *unpacker) unpack(src []byte, codec kgo.CompressionCodecType) ([]byte, e
 		if err := r.Reset(bytes.NewReader(src)); err != nil {
 			return nil, fmt.Errorf("gzip: %w", err)
 		}
-		return readAll(r)
+		return u.readAll(r)
 	case kgo.CodecLz4:
 		r := u.lz4.Get().(*lz4.Reader)
 		defer u.lz4.Put(r)
 		r.Reset(bytes.NewReader(src))
-		return readAll(r)
+		return u.readAll(r)
 	case kgo.CodecSnappy:
-		return unpackSnappy(src)
+		return u.unpackSnappy(src)
 	case kgo.CodecZstd:
 		d := u.zstd.Get().(*zstd.Decoder)
 		defer u.zstd.Put(d)
 		out, err := d.DecodeAll(src, nil)
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(out) > maxUnpacked {
-			return nil, errTooLarge
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(out) > u.most {
+			return nil, u.errTooLarge()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
@@ -137,13 +140,13 @@ func (u *unpacker) unpack(src []byte, codec kgo.CompressionCodecType) ([]byte, e
 	return nil, fmt.Errorf("compression %d is none that weir knows", codec)
 }
 
-func readAll(r io.Reader) ([]byte, error) {
-	out, err := io.ReadAll(io.LimitReader(r, maxUnpacked+1))
+func (u *unpacker) readAll(r io.Reader) ([]byte, error) {
+	out, err := io.ReadAll(io.LimitReader(r, int64(u.most)+1))
 	if err != nil {
 		return nil, fmt.Errorf("it does not unpack: %w", err)
 	}
-	if len(out) > maxUnpacked {
-		return nil, errTooLarge
+	if len(out) > u.most {
+		return nil, u.errTooLarge()
 	}
 	return out, nil
 }
@@ -152,9 +155,9 @@ func readAll(r io.Reader) ([]byte, error) {
 // blocks, each behind its length.
 var xerial = []byte{130, 83, 78, 65, 80, 80, 89, 0}
 
-func unpackSnappy(src []byte) ([]byte, error) {
+func (u *unpacker) unpackSnappy(src []byte) ([]byte, error) {
 	if len(src) < 16 || !bytes.HasPrefix(src, xerial) {
-		return appendSnappy(nil, src)
+		return u.appendSnappy(nil, src)
 	}
 	var out []byte
 	for src = src[16:]; len(src) > 0; {
@@ -166,7 +169,7 @@ func unpackSnappy(src []byte) ([]byte, error) {
 			return nil, fmt.Errorf("snappy: a block of %d bytes, %d are left", n, len(src))
 		}
 		var err error
-		if out, err = appendSnappy(out, src[:n]); err != nil {
+		if out, err = u.appendSnappy(out, src[:n]); err != nil {
 			return nil, err
 		}
 		src = src[n:]
@@ -175,13 +178,13 @@ func unpackSnappy(src []byte) ([]byte, error) {
 }
 
 // appendSnappy unpacks a block behind dst. Its length stands before it.
-func appendSnappy(dst, block []byte) ([]byte, error) {
+func (u *unpacker) appendSnappy(dst, block []byte) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
 		return nil, fmt.Errorf("snappy: %w", err)
 	}
-	if n < 0 || n > maxUnpacked-len(dst) {
-		return nil, errTooLarge
+	if n < 0 || n > u.most-len(dst) {
+		return nil, u.errTooLarge()
 	}
 	// A block that claims more than its bytes can give is refused before there is room for it.
 	if n > 64*len(block)+64 {

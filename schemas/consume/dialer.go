@@ -1,0 +1,189 @@
+package consume
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// # Readers of other libraries
+//
+// sarama, which Goka reads with, unpacks a batch whatever it unpacks to, asks for memory for
+// as many records and headers as a batch says it has, and gives up everything that it reads
+// from a broker for one batch that it cannot. None of that can be set. So its connections
+// are watched instead: what a broker answers to a Fetch is walked before sarama sees it, and
+// sarama gets batches that are unpacked, whole and sane, or a record that stands for one that
+// is not, in its place, as PollRecords gives to others.
+
+const (
+	// mostUnpacked is maxUnpacked for such a reader, bytes: it holds a batch several times at
+	// once. It is twice what weir's producers put into one.
+	mostUnpacked = 32 << 20
+	// mostRecords is maxRecords for it: each costs some 400 bytes.
+	mostRecords = 1 << 18
+	// answerBudget is what the batches of one answer take before the rest is left to the
+	// next, bytes: with one of mostUnpacked behind it the answer is below 100 MiB, beyond
+	// which sarama takes none.
+	answerBudget = 24 << 20
+	// maxAnswer is the largest that is looked at, bytes.
+	maxAnswer = 100 << 20
+	// keptBuffer is the largest buffer that a connection keeps, bytes.
+	keptBuffer = 1 << 20
+)
+
+// Dialer opens connections to brokers for a reader that is none of this package, and has it
+// read as those do, but for the isolation level, which it asks for itself.
+type Dialer struct {
+	Inner interface {
+		Dial(network, addr string) (net.Conn, error)
+	}
+	Watch Watch // Skipped alone is told, by whoever reads a connection
+}
+
+// Dial connects to addr, host:port.
+func (d *Dialer) Dial(network, addr string) (net.Conn, error) {
+	raw, err := d.Inner.Dial(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: raw, watch: d.Watch, unzip: newUnpacker(mostUnpacked), fetches: map[int32]int16{}}, nil
+}
+
+// conn is a connection to a broker on which requests and answers of Kafka pass.
+type conn struct {
+	net.Conn
+	watch Watch
+	unzip *unpacker
+
+	head []byte // what has passed of the request that is being written, up to requestHead bytes
+	skip int    // bytes of it that follow
+
+	mu      sync.Mutex
+	fetches map[int32]int16 // versions of the Fetch requests that are not answered, by correlation id
+
+	out  []byte // of the answer that is being read, before what is to pass
+	pass int    // bytes of it that pass as they are
+	err  error  // after which nothing is read
+	raw  []byte // buffers that are used again
+	kept []byte
+}
+
+// requestHead is how long a request's length, key, version and correlation id are; answerHead
+// is an answer's length and correlation id.
+const requestHead, answerHead = 12, 8
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	c.notice(b)
+	return c.Conn.Write(b)
+}
+
+// notice remembers which requests are Fetches.
+func (c *conn) notice(b []byte) {
+	for len(b) > 0 {
+		n := min(c.skip, len(b))
+		c.skip -= n
+		b = b[n:]
+		n = min(requestHead-len(c.head), len(b))
+		c.head = append(c.head, b[:n]...)
+		b = b[n:]
+		if len(c.head) < requestHead {
+			return
+		}
+		length := int32(binary.BigEndian.Uint32(c.head))
+		key, version := int16(binary.BigEndian.Uint16(c.head[4:])), int16(binary.BigEndian.Uint16(c.head[6:]))
+		id := int32(binary.BigEndian.Uint32(c.head[8:]))
+		c.skip, c.head = max(0, int(length)-(requestHead-4)), c.head[:0]
+		if key == int16(kmsg.Fetch) {
+			c.mu.Lock()
+			c.fetches[id] = version
+			c.mu.Unlock()
+		}
+	}
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	if c.err == nil && len(c.out) == 0 && c.pass == 0 {
+		c.err = c.next()
+	}
+	switch {
+	case len(c.out) > 0:
+		n := copy(b, c.out)
+		c.out = c.out[n:]
+		return n, nil
+	case c.err != nil:
+		return 0, c.err
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.pass)])
+	c.pass -= n
+	return n, err
+}
+
+// next begins to read an answer.
+func (c *conn) next() error {
+	head := make([]byte, answerHead)
+	if _, err := io.ReadFull(c.Conn, head); err != nil {
+		return err
+	}
+	length, id := int(int32(binary.BigEndian.Uint32(head))), int32(binary.BigEndian.Uint32(head[4:]))
+	c.mu.Lock()
+	version, fetch := c.fetches[id]
+	delete(c.fetches, id)
+	c.mu.Unlock()
+	if !fetch || length < answerHead-4 || length > maxAnswer {
+		c.out, c.pass = head, max(0, length-(answerHead-4))
+		return nil
+	}
+	c.raw = sized(c.raw, length-(answerHead-4))
+	if _, err := io.ReadFull(c.Conn, c.raw); err != nil {
+		return err
+	}
+	out, err := c.sift(head, version)
+	if err != nil {
+		return fmt.Errorf("an answer to Fetch, version %d, of %d bytes: %w", version, length, err)
+	}
+	c.out = out
+	return nil
+}
+
+// sized is a buffer of n bytes, b if it can be.
+func sized(b []byte, n int) []byte {
+	if n <= cap(b) && cap(b) <= keptBuffer {
+		return b[:n]
+	}
+	return make([]byte, n)
+}
+
+// sift returns the answer in c.raw with the batches that the reader is to have.
+func (c *conn) sift(head []byte, version int16) ([]byte, error) {
+	answer := kmsg.NewPtrFetchResponse()
+	answer.SetVersion(version)
+	if answer.IsFlexible() {
+		return nil, errors.New("weir does not know this version here")
+	}
+	if err := answer.ReadFrom(c.raw); err != nil {
+		return nil, err
+	}
+	spent := 0
+	for i := range answer.Topics {
+		t := &answer.Topics[i]
+		for k := range t.Partitions {
+			p := &t.Partitions[k]
+			s := sifter{topic: t.Topic, partition: p.Partition, unzip: c.unzip, watch: c.watch, spent: spent}
+			p.RecordBatches = s.sift(p.RecordBatches)
+			spent = s.spent
+		}
+	}
+	if cap(c.kept) > keptBuffer {
+		c.kept = nil
+	}
+	c.kept = answer.AppendTo(append(c.kept[:0], head...))
+	binary.BigEndian.PutUint32(c.kept, uint32(len(c.kept)-4))
+	return c.kept, nil
+}

@@ -1,0 +1,224 @@
+package consume
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// sifter goes through the batches of a partition in one answer.
+type sifter struct {
+	topic     string
+	partition int32
+	unzip     *unpacker
+	watch     Watch
+	spent     int // bytes of the answer so far
+
+	out     []byte
+	changed bool // out is other than what was read
+}
+
+// Where what stands in a batch (of formats before 2 the length and the format alone), and
+// bits of its attributes.
+const (
+	atLength, atMagic, atCRC, atAttributes, atLastDelta, atCount, atRecords = 8, 16, 17, 21, 23, 57, 61
+
+	codecBits, controlBit = 7, 1 << 5
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sift returns the batches that the reader is to have. What is not whole at the end stays, so
+// that it asks for more.
+func (s *sifter) sift(raw []byte) []byte {
+	for at := 0; at < len(raw); {
+		rest := raw[at:]
+		if len(rest) < atAttributes {
+			s.keep(rest)
+			break
+		}
+		length := int64(int32(binary.BigEndian.Uint32(rest[atLength:]))) + atLength + 4
+		if length < atAttributes || length > int64(len(rest)) {
+			s.keep(rest)
+			break
+		}
+		if s.spent > answerBudget {
+			s.change(raw, at) // the rest is for the next answer
+			break
+		}
+		s.batch(raw, at, int(length))
+		at += int(length)
+	}
+	if s.changed {
+		return s.out
+	}
+	return raw
+}
+
+// keep passes b on as it is.
+func (s *sifter) keep(b []byte) {
+	if s.changed {
+		s.out = append(s.out, b...)
+	}
+	s.spent += len(b)
+}
+
+// change begins to write what is other than raw, up to an offset.
+func (s *sifter) change(raw []byte, at int) {
+	if !s.changed {
+		s.changed, s.out = true, append(make([]byte, 0, len(raw)), raw[:at]...)
+	}
+}
+
+// batch passes a batch on as the reader is to have it.
+func (s *sifter) batch(raw []byte, at, length int) {
+	b := raw[at : at+length]
+	records, err := s.records(b)
+	switch {
+	case err != nil:
+		s.change(raw, at)
+		s.standIn(b, err)
+	case records == nil:
+		s.keep(b)
+	default:
+		s.change(raw, at)
+		begin := len(s.out)
+		s.out = append(append(s.out, b[:atRecords]...), records...)
+		out := s.out[begin:]
+		binary.BigEndian.PutUint32(out[atLength:], uint32(len(out)-atLength-4))
+		binary.BigEndian.PutUint16(out[atAttributes:], binary.BigEndian.Uint16(out[atAttributes:])&^codecBits)
+		binary.BigEndian.PutUint32(out[atCRC:], crc32.Checksum(out[atAttributes:], castagnoli))
+		s.spent += len(out)
+	}
+}
+
+// records returns what a batch unpacks to, or nil if it is not packed; an error says why it
+// is not for the reader.
+func (s *sifter) records(b []byte) ([]byte, error) {
+	if magic := int8(b[atMagic]); magic != 2 {
+		return nil, fmt.Errorf("it is of format %d: weir's producers write 2", magic)
+	}
+	if len(b) < atRecords {
+		return nil, fmt.Errorf("it has %d bytes", len(b))
+	}
+	if want := binary.BigEndian.Uint32(b[atCRC:]); crc32.Checksum(b[atAttributes:], castagnoli) != want {
+		return nil, errors.New("its checksum is of something else")
+	}
+	attributes := binary.BigEndian.Uint16(b[atAttributes:])
+	codec := kgo.CompressionCodecType(attributes & codecBits)
+	records := b[atRecords:]
+	if codec != kgo.CodecNone {
+		var err error
+		if records, err = s.unzip.unpack(records, codec); err != nil {
+			return nil, err
+		}
+	}
+	count, lastDelta := int32(binary.BigEndian.Uint32(b[atCount:])), int32(binary.BigEndian.Uint32(b[atLastDelta:]))
+	if count < 0 || count > mostRecords {
+		return nil, fmt.Errorf("it holds %d records, at most %d", count, mostRecords)
+	}
+	if err := checkRecords(records, int(count), int64(lastDelta)); err != nil {
+		return nil, err
+	}
+	s.spent += int(count) * recordCost
+	if codec == kgo.CodecNone {
+		return nil, nil
+	}
+	return records, nil
+}
+
+// standIn writes a batch of one record in the place of b: at its last offset, of the same
+// producer and transaction.
+func (s *sifter) standIn(b []byte, why error) {
+	first := int64(binary.BigEndian.Uint64(b))
+	batch := kmsg.RecordBatch{FirstOffset: first, PartitionLeaderEpoch: -1, Magic: 2, FirstTimestamp: -1, MaxTimestamp: -1,
+		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: 1}
+	if int8(b[atMagic]) == 2 && len(b) >= atRecords {
+		var was kmsg.RecordBatch
+		if was.ReadFrom(b) == nil {
+			batch = was
+			batch.Attributes &^= codecBits | controlBit
+			batch.LastOffsetDelta, batch.NumRecords = max(0, was.LastOffsetDelta), 1
+		}
+	}
+	skipped := Batch{Topic: s.topic, Partition: s.partition, From: first, To: first + int64(batch.LastOffsetDelta), Reason: why.Error()}
+	text := skipped.String()
+	body := binary.AppendVarint([]byte{0}, 0)
+	body = binary.AppendVarint(body, int64(batch.LastOffsetDelta))
+	body = binary.AppendVarint(body, -1) // no key
+	body = append(binary.AppendVarint(body, int64(len(text))), text...)
+	body = binary.AppendVarint(body, 0)
+	batch.Records = append(binary.AppendVarint(nil, int64(len(body))), body...)
+	begin := len(s.out)
+	s.out = batch.AppendTo(s.out)
+	out := s.out[begin:]
+	binary.BigEndian.PutUint32(out[atLength:], uint32(len(out)-atLength-4))
+	binary.BigEndian.PutUint32(out[atCRC:], crc32.Checksum(out[atAttributes:], castagnoli))
+	s.spent += len(out)
+	if s.watch.Skipped != nil {
+		s.watch.Skipped(skipped)
+	}
+}
+
+var errRecord = errors.New("one of its records is cut, or says that it holds what it does not")
+
+// checkRecords reports whether b is n records, each whole, at offsets that grow and are at
+// most last behind the first.
+func checkRecords(b []byte, n int, last int64) error {
+	at := int64(-1)
+	for range n {
+		r, rest, ok := cutBytes(b)
+		if !ok || len(r) == 0 {
+			return errRecord
+		}
+		b = rest
+		r = r[1:]                // attributes
+		_, k := binary.Varint(r) // time
+		delta, k2 := int64(0), 0 // offset
+		if k > 0 {
+			delta, k2 = binary.Varint(r[k:])
+		}
+		if k <= 0 || k2 <= 0 || delta <= at || delta > last {
+			return errRecord
+		}
+		at, r = delta, r[k+k2:]
+		for range 2 { // key and value
+			if _, r, ok = cutBytes(r); !ok {
+				return errRecord
+			}
+		}
+		headers, k := binary.Varint(r)
+		if k <= 0 || headers < 0 || headers > int64(len(r)) {
+			return errRecord
+		}
+		r = r[k:]
+		for range 2 * headers {
+			if _, r, ok = cutBytes(r); !ok {
+				return errRecord
+			}
+		}
+		if len(r) != 0 {
+			return errRecord
+		}
+	}
+	if len(b) != 0 {
+		return fmt.Errorf("%d bytes are left behind its %d records", len(b), n)
+	}
+	return nil
+}
+
+// cutBytes cuts what stands behind its length off b; the length -1 is of null.
+func cutBytes(b []byte) (field, rest []byte, ok bool) {
+	n, k := binary.Varint(b)
+	switch {
+	case k <= 0 || n < -1 || n > int64(len(b)-k):
+		return nil, nil, false
+	case n == -1:
+		return nil, b[k:], true
+	}
+	return b[k : k+int(n)], b[k+int(n):], true
+}
