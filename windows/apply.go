@@ -63,7 +63,7 @@ func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r 
 		if in.waited && !g.clock.started {
 			g.origins.expectOthers(sh.batch.order[0].ts)
 		}
-		g.applyOrdered(sh, b, &clockLimits{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: sh.limits.maxLead, hold: g.origins.hold(in.waited)}, offset, r)
+		g.applyOrdered(sh, b, &clockReach{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: sh.limits.maxLead, limit: g.origins.clockLimit(in.waited)}, offset, r)
 	}
 	g.repeats.remember(b, sh.batch.applied, sh.batch.refused)
 	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether it was
@@ -204,19 +204,19 @@ func (g *Group) resolve(sh *Shard, b *schemas.SampleBatch, pos uint32, r *Result
 }
 
 // applyOrdered counts the samples of the batch, which are in order of time, and closes windows as the clock goes on.
-func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockLimits, offset int64, r *Result) {
+func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockReach, offset int64, r *Result) {
 	nowMS := c.now
 	if !g.clock.started {
 		g.clock.started = true
 		sh.groups++
 		g.clock.newest = sh.batch.order[0].ts
-		g.clock.at = c.reach(g.clock.newest)
+		g.clock.at = c.of(g.clock.newest)
 	}
 	in := intake{sender: sh.batch.sender, row: none}
 	for i := range sh.batch.order {
 		p := &sh.batch.order[i]
 		g.clock.newest = max(g.clock.newest, p.ts)
-		if to := c.reach(p.ts); to > g.clock.at {
+		if to := c.of(p.ts); to > g.clock.at {
 			g.clock.at = to
 			if g.clock.at >= g.frames.nextClose {
 				in.leave(r)
@@ -246,7 +246,7 @@ func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockLimits, 
 		in.n++
 	}
 	in.leave(r)
-	if to := c.reach(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
+	if to := c.of(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
 		g.clock.at = to
 		if g.clock.at >= g.frames.nextClose {
 			g.close(sh, nowMS, r)

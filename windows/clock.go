@@ -55,16 +55,16 @@ func (c *clock) decode(r *reader, isHealed bool) {
 	}
 }
 
-// clockLimits are what bounds a group's clock while a batch is applied, ms.
-type clockLimits struct {
+// clockReach are what bounds a group's clock while a batch is applied, ms.
+type clockReach struct {
 	now   int64 // when the batch arrived
 	ahead int64 // how far samples that are ahead of that may move the clock
 	lead  int64 // that the clock may be ahead of arrival; 0 in ordinary life
-	hold  int64 // how far any sample may: there are others to wait for
+	limit int64 // how far any sample may: there are others to wait for
 }
 
-// reach is how far a sample of the time ts may move the clock.
-func (l *clockLimits) reach(ts int64) int64 {
+// of is how far a sample of the time ts may move the clock.
+func (l *clockReach) of(ts int64) int64 {
 	switch {
 	case ts <= l.now:
 	case l.lead > 0:
@@ -72,7 +72,7 @@ func (l *clockLimits) reach(ts int64) int64 {
 	default:
 		ts = l.ahead
 	}
-	return min(ts, l.hold)
+	return min(ts, l.limit)
 }
 
 // farFuture is a wall clock, ms, that no sample is newer than.

@@ -16,7 +16,7 @@
 //     close when the wall clock gets there. What is ahead does not hide how late others are.
 //   - A section that had waited in its origin topic (schemas.Section.Behind) does not
 //     close windows alone: the clock then is that of the slowest partition of that topic
-//     from which the group gets samples, up to maxHold behind, until the caller says by
+//     from which the group gets samples, up to maxBehind behind, until the caller says by
 //     Advance that nothing waits any more. How late it came is not taken for the usual delay.
 //   - A closed window stays until the next one of its tier has closed too. A sample
 //     for it revises it: the result is emitted again with the next revision. A
@@ -52,6 +52,28 @@
 //     of series in all depends on the whole Shard, so a series that it refused begins with
 //     a window of the largest tier. A repeat of a sample whose series was collapsed, and has just got
 //     a place of its own, is not known as one.
+//
+// # Reading order
+//
+// The package is the specification of weir's windowing; read it in this order:
+//
+//	config.go     the tiers and limits, and why a sample is not counted
+//	group.go      Group: the state of one series group, in parts
+//	clock.go      its event time: how far a sample, or the wall clock, moves it, and what follows from that
+//	delay.go      how late its samples usually arrive
+//	origins.go    what it has applied of each input partition: replays, and waiting for the slowest
+//	repeats.go    what its senders may send again
+//	apply.go      Apply: a batch of samples, from the checks to the windows that it closes
+//	frames.go     which windows there are; close.go: when they close, and what they hand to the next tier
+//	frame.go      the windows of one tier and start; aggregate.go, rows.go, samples.go: what is in it
+//	late.go       samples whose window has closed: revisions and late partials
+//	result.go     what comes out
+//	series.go     the names; evict.go: when they are forgotten
+//	limits.go     who gets in; overflow.go, senders.go, bytes.go: what becomes of the others
+//	heal.go       a clock that was led astray
+//	state.go      the encoding; each part encodes itself
+//	shard.go      what the groups of a partition share; pool.go: memory
+//	fold.go       all of it over a file, and how readers merge parts
 //
 // # Memory
 //

@@ -66,7 +66,7 @@ func floor(ts, size int64) int64 {
 
 // maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's
 // size a group has five, more while it is held back, and those ahead of the clock.
-const maxFrames = maxHold/1000 + int(maxAhead/time.Second) + 64
+const maxFrames = maxBehind/1000 + int(maxAhead/time.Second) + 64
 
 func (fs *frames) appendTo(sh *Shard, dst []byte) []byte {
 	for t, tier := range fs.tiers {

@@ -125,7 +125,7 @@ func TestExact(t *testing.T) {
 			}
 			if rnd.IntN(8) == 0 {
 				st := g.AppendTo(sh, nil)
-				fresh := NewShard(&cfg, 0, sh.wants)
+				fresh := NewShard(&cfg, 0, sh.reads)
 				g2, err := DecodeGroup(fresh, st)
 				if err != nil {
 					t.Fatalf("round %d: %v", round, err)

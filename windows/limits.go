@@ -28,14 +28,6 @@ func limitsOf(c *Config) limits {
 	}
 }
 
-// mark is what a group remembers of a series beside its name.
-type mark uint8
-
-const (
-	wanted   mark = 1 << iota // a rule reads the metric
-	overflow                  // it is an overflow series, by its name
-)
-
 // What stands for the index of a series in Shard.index. The first is also what find
 // returns for a series that it does not know.
 const (
@@ -53,14 +45,6 @@ const (
 var refusals = [...]Reason{
 	-idxSeriesLimit: SeriesLimit, -idxMetricLimit: MetricLimit, -idxBytesLimit: BytesLimit,
 	-idxTotalLimit: TotalLimit, -idxGroupLimit: GroupLimit,
-}
-
-// wanted marks the series of a metric that a rule reads.
-func (sh *Shard) wanted(metric string) mark {
-	if sh.wants != nil && sh.wants(metric) {
-		return wanted
-	}
-	return 0
 }
 
 // define makes a series that the group does not know and returns its index, or
@@ -91,7 +75,7 @@ func (g *Group) define(sh *Shard, s schemas.Series, id schemas.ID, timeMS int64)
 	if !g.grow(sh, seriesCost(s)) {
 		return idxBytesLimit
 	}
-	i := g.series.add(s, id, m|sh.wanted(s.Metric))
+	i := g.series.add(s, id, m|sh.readByRules(s.Metric))
 	sh.total++
 	if m&overflow != 0 {
 		return collapse(i, why)

@@ -27,9 +27,9 @@ type originMark struct {
 // had nothing for the longest time is forgotten: what route hands on again is recent.
 const maxOrigins = 256
 
-// maxHold is how far, in event time, ms, a group is held back for a partition of the
+// maxBehind is how far, in event time, ms, a group is held back for a partition of the
 // origin topic. It bounds the windows that are open at once.
-const maxHold = 10 * 60_000
+const maxBehind = 10 * 60_000
 
 // unknownOrigin is the partition of the mark that stands for those from which a group
 // has not had anything yet.
@@ -60,13 +60,13 @@ func (o *origins) replayed(s *schemas.Section) bool {
 	return false
 }
 
-// hold returns the event time, ms, beyond which samples do not move the group's clock.
+// clockLimit returns the event time, ms, beyond which samples do not move the group's clock.
 // A producer may spread the samples of a group over partitions of the origin topic, and
 // each is read at its own pace. That does not matter while all are read as they are
 // written; in a backlog they are apart by minutes, so the group waits for the slowest:
 // of all its partitions when something of the batch at hand had waited, else of those
-// whose last section had. One that is more than maxHold behind gives nothing any more.
-func (o origins) hold(waited bool) int64 {
+// whose last section had. One that is more than maxBehind behind gives nothing any more.
+func (o origins) clockLimit(waited bool) int64 {
 	newest := int64(math.MinInt64)
 	for i := range o {
 		newest = max(newest, o[i].newest)
@@ -75,9 +75,9 @@ func (o origins) hold(waited bool) int64 {
 	for i := range o {
 		m := &o[i]
 		switch {
-		case m.newest <= newest-maxHold:
+		case m.newest <= newest-maxBehind:
 		case waited && m.partition == unknownOrigin:
-			until = min(until, newest-maxHold)
+			until = min(until, newest-maxBehind)
 		case waited || m.behind:
 			until = min(until, m.newest)
 		}
@@ -87,7 +87,7 @@ func (o origins) hold(waited bool) int64 {
 
 // expectOthers is for a group that begins in a backlog, with a sample at firstMS: it does
 // not know from which partitions it will get something, and waits for any that is not
-// more than maxHold behind.
+// more than maxBehind behind.
 func (o *origins) expectOthers(firstMS int64) {
 	*o = slices.Insert(*o, 0, originMark{partition: unknownOrigin, newest: firstMS})
 }
@@ -95,14 +95,14 @@ func (o *origins) expectOthers(firstMS int64) {
 // until is the wall time, ms, up to which a tick moves the group: the tick's own, or, of
 // the partitions of the origin topic that route is behind with and the group gets samples
 // from, the earliest time up to which what came into them was handed on. What has come
-// from a partition is more than maxHold older than the newest: it gives nothing any more,
+// from a partition is more than maxBehind older than the newest: it gives nothing any more,
 // as one does of a topic that was deleted. A group that has had nothing yet may get
 // samples from any.
 func (o origins) until(t *schemas.Tick) int64 {
 	if len(t.Behind) == 0 && !t.Unknown {
 		return t.NowMS
 	}
-	newest := int64(math.MinInt64 + maxHold)
+	newest := int64(math.MinInt64 + maxBehind)
 	for i := range o {
 		newest = max(newest, o[i].newest)
 	}
@@ -110,7 +110,7 @@ func (o origins) until(t *schemas.Tick) int64 {
 	for i := range o {
 		m := &o[i]
 		switch {
-		case m.newest <= newest-maxHold, m.partition != unknownOrigin && m.epoch != t.Epoch && !t.Unknown:
+		case m.newest <= newest-maxBehind, m.partition != unknownOrigin && m.epoch != t.Epoch && !t.Unknown:
 		case m.partition == unknownOrigin:
 			until = min(until, t.OfAll())
 		default:

@@ -126,7 +126,7 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 }
 
 // TestHoldIsBounded: a partition that gives nothing any more holds a group back for
-// maxHold, and not for ever.
+// maxBehind, and not for ever.
 func TestHoldIsBounded(t *testing.T) {
 	w := &waiting{t: t, f: newFeeder(t, Default()), parts: make([][]schemas.Sample, 2), offsets: make([]int64, 2)}
 	const from = int64(1_700_000_000_000)
@@ -138,7 +138,7 @@ func TestHoldIsBounded(t *testing.T) {
 		}
 		w.parts[p] = append(w.parts[p], s)
 		w.next(p, 1, from+7200_000, true)
-		if n := len(w.f.g.frames.tiers[0]); n > maxHold/10_000+3 {
+		if n := len(w.f.g.frames.tiers[0]); n > maxBehind/10_000+3 {
 			t.Fatalf("%d windows of 10s are kept after %d s", n, i)
 		}
 	}

@@ -2,12 +2,12 @@ package windows
 
 // pool is memory that frames have given back, for the next ones, and scratch space.
 type pool struct {
-	aggs     map[int][][]agg     // by length
-	aggsHeld int                 // in aggs
-	vals     map[int][][]float64 // of rows, by length
-	valsHeld int                 // in vals
-	folded   []agg               // see frame.aggregated
-	blob     []byte
+	aggs       map[int][][]agg     // by length
+	aggsPooled int                 // in aggs
+	vals       map[int][][]float64 // of rows, by length
+	valsPooled int                 // in vals
+	folded     []agg               // see frame.aggregated
+	blob       []byte
 }
 
 func newPool() pool { return pool{aggs: map[int][][]agg{}, vals: map[int][][]float64{}} }
@@ -20,7 +20,7 @@ func (sh *Shard) maxSpare() int { return max(4<<10, sh.total/16) }
 func (sh *Shard) newAggs(n int) []agg {
 	if l := sh.pool.aggs[n]; len(l) > 0 {
 		sh.pool.aggs[n] = l[:len(l)-1]
-		sh.pool.aggsHeld -= n
+		sh.pool.aggsPooled -= n
 		return l[len(l)-1]
 	}
 	return make([]agg, n)
@@ -29,12 +29,12 @@ func (sh *Shard) newAggs(n int) []agg {
 // freeAggs takes aggregates back for newAggs.
 func (sh *Shard) freeAggs(aggs []agg) {
 	n := len(aggs)
-	if n == 0 || n != cap(aggs) || sh.pool.aggsHeld+n > sh.maxSpare() {
+	if n == 0 || n != cap(aggs) || sh.pool.aggsPooled+n > sh.maxSpare() {
 		return
 	}
 	clear(aggs)
 	sh.pool.aggs[n] = append(sh.pool.aggs[n], aggs)
-	sh.pool.aggsHeld += n
+	sh.pool.aggsPooled += n
 }
 
 // newVals returns n absent values.
@@ -43,7 +43,7 @@ func (sh *Shard) newVals(n int) []float64 {
 	if l := sh.pool.vals[n]; len(l) > 0 {
 		vals = l[len(l)-1]
 		sh.pool.vals[n] = l[:len(l)-1]
-		sh.pool.valsHeld -= n
+		sh.pool.valsPooled -= n
 	} else {
 		vals = make([]float64, n)
 	}
@@ -55,8 +55,8 @@ func (sh *Shard) newVals(n int) []float64 {
 
 // freeVals takes values back for newVals.
 func (sh *Shard) freeVals(vals []float64) {
-	if n := len(vals); sh.pool.valsHeld+n <= sh.maxSpare() {
+	if n := len(vals); sh.pool.valsPooled+n <= sh.maxSpare() {
 		sh.pool.vals[n] = append(sh.pool.vals[n], vals)
-		sh.pool.valsHeld += n
+		sh.pool.valsPooled += n
 	}
 }

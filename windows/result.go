@@ -107,7 +107,7 @@ func (g *Group) emitFrame(sh *Shard, t int, start int64, aggs []agg, nowMS int64
 		}
 		g.emit(sh, i, a, r)
 		r.Closed++
-		if g.series.marks[i]&wanted != 0 {
+		if g.series.marks[i]&readByRules != 0 {
 			set = append(set, g.window(i, a, size, start, part))
 		}
 	}
@@ -138,7 +138,7 @@ func (g *Group) emitRevised(sh *Shard, nowMS int64, r *Result) {
 				} else {
 					r.Closed++
 				}
-				if g.series.marks[i]&wanted != 0 {
+				if g.series.marks[i]&readByRules != 0 {
 					set = append(set, g.window(i, a, size, f.start, part))
 				}
 			}

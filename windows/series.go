@@ -220,7 +220,7 @@ func (x *seriesIndex) decodeSeries(sh *Shard, r *reader) error {
 	}
 	x.ends = append(x.ends, uint32(len(x.refs)))
 	s := x.name(len(x.ends) - 1)
-	x.marks = append(x.marks, sh.wanted(s.Metric))
+	x.marks = append(x.marks, sh.readByRules(s.Metric))
 	x.ids = append(x.ids, s.ID())
 	x.textBytes += textBytes(s)
 	return nil

@@ -9,7 +9,7 @@ type Shard struct {
 	limits        limits
 	groupLabels   []string
 	generation    int
-	wants         func(metric string) bool
+	reads         func(metric string) bool
 
 	total     int   // series of all groups
 	groups    int   // that have counted a sample
@@ -26,9 +26,9 @@ type Shard struct {
 }
 
 // NewShard makes a Shard for a valid config. generation becomes part of every
-// window; wants reports whether a rule reads a metric, nil for none.
-func NewShard(c *Config, generation int, wants func(metric string) bool) *Shard {
-	sh := &Shard{limits: limitsOf(c), groupLabels: c.GroupLabels, generation: generation, wants: wants, fullUntil: none,
+// window; reads reports whether a rule reads a metric, nil for none.
+func NewShard(c *Config, generation int, reads func(metric string) bool) *Shard {
+	sh := &Shard{limits: limitsOf(c), groupLabels: c.GroupLabels, generation: generation, reads: reads, fullUntil: none,
 		pool: newPool(), late: newLate()}
 	for _, t := range c.Tiers {
 		sh.sizes = append(sh.sizes, t.Size.MS())

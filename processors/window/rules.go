@@ -28,7 +28,7 @@ func (l *logic) Renew(p *writeback.Part[group]) {
 	}
 	loc.rules, loc.eval = rules, rules.NewEvaluator()
 	p.Values(func(e *writeback.Entry[group]) {
-		e.V.windows.Rewant(loc.core)
+		e.V.windows.MarkRead(loc.core)
 		if !e.V.rules.Active() {
 			return
 		}

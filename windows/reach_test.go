@@ -12,11 +12,11 @@ import (
 func TestLeadIsBounded(t *testing.T) {
 	const now = int64(1_700_000_000_000)
 	for _, c := range []struct{ lead, want int64 }{{0, now - 500}, {20_000, now + 20_000}, {90_000, now + 45_000}} {
-		k := clockLimits{now: now, ahead: now - 500, lead: c.lead, hold: now + 1_000_000}
-		if got := k.reach(now + 45_000); got != c.want {
+		k := clockReach{now: now, ahead: now - 500, lead: c.lead, limit: now + 1_000_000}
+		if got := k.of(now + 45_000); got != c.want {
 			t.Errorf("lead %d: the clock is %d ms from arrival, want %d", c.lead, got-now, c.want-now)
 		}
-		if got := k.reach(now - 7); got != now-7 {
+		if got := k.of(now - 7); got != now-7 {
 			t.Errorf("lead %d: a sample in time moves the clock to %d ms from arrival", c.lead, got-now)
 		}
 	}
