@@ -75,7 +75,9 @@ func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r 
 
 // taken is what a batch has brought.
 type taken struct {
-	sorted bool  // the points in Shard.order are in order of time
+	newestBefore, onTimeBefore int64 // of the group, or none
+
+	sorted bool  // the points in batch.order are in order of time
 	waited bool  // some had waited for route
 	late   int64 // the oldest of those that were newer than all before, which the usual delay follows from, or math.MaxInt64
 	newest int64 // of those that were not ahead of the clock, or none
@@ -83,15 +85,14 @@ type taken struct {
 }
 
 // take sorts out what of a batch was applied before and what is refused, whatever the other
-// samples are, and puts the others into Shard.order.
+// samples are, and puts the others into batch.order.
 func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) taken {
-	in := taken{sorted: true, late: math.MaxInt64, newest: none, ahead: math.MaxInt64}
-	newest, onTime := int64(none), g.clock.onTime // before
+	in := taken{sorted: true, late: math.MaxInt64, newest: none, ahead: math.MaxInt64, newestBefore: none, onTimeBefore: g.clock.onTime}
 	if g.clock.started {
-		newest = g.clock.newest
+		in.newestBefore = g.clock.newest
 	}
-	for si := range b.Sections {
-		s := &b.Sections[si]
+	for i := range b.Sections {
+		s := &b.Sections[i]
 		if g.origins.replayed(s) {
 			r.Replayed += s.To - s.From
 			continue
@@ -101,51 +102,9 @@ func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) 
 			r.Duplicates += s.To - s.From
 			continue
 		}
-		sh.batch.applied = append(sh.batch.applied, si)
+		sh.batch.applied = append(sh.batch.applied, i)
 		in.waited = in.waited || s.Behind
-		first := int64(math.MaxInt64) // of the section's samples that are newer than all before
-		from := &g.origins[len(g.origins)-1].newest
-		for pos := s.From; pos < s.To; pos++ {
-			p := &b.Points[pos]
-			if only != nil && !inRuns(only, uint32(pos-s.From)) {
-				r.Duplicates++
-				continue
-			}
-			idx := sh.batch.index[p.Series]
-			if p.TimeMS > nowMS+sh.limits.maxFuture {
-				g.refuse(sh, b, uint32(pos), idx, TooNew, r)
-				continue
-			}
-			if p.TimeMS < g.clock.floor || g.clock.started && p.TimeMS < g.clock.at-sh.limits.maxAge {
-				g.refuse(sh, b, uint32(pos), idx, TooOld, r)
-				continue
-			}
-			if idx < 0 && idx > idxCollapsed {
-				if idx = g.resolve(sh, b, uint32(pos), r); idx < 0 && idx > idxCollapsed {
-					continue
-				}
-			}
-			*from = max(*from, min(p.TimeMS, nowMS))
-			if n := len(sh.batch.order); n > 0 && p.TimeMS < sh.batch.order[n-1].ts {
-				in.sorted = false
-			}
-			if p.TimeMS > nowMS {
-				if p.TimeMS > newest {
-					in.ahead = min(in.ahead, p.TimeMS)
-				}
-			} else {
-				if p.TimeMS < first && p.TimeMS > onTime {
-					first = p.TimeMS
-				}
-				in.newest = max(in.newest, p.TimeMS)
-			}
-			v := p.Value
-			if v == 0 { // 0 and -0 are one value
-				v = 0
-			}
-			sh.batch.order = append(sh.batch.order, ordered{p.TimeMS, v, idx, uint32(pos)})
-		}
-		switch {
+		switch first := g.takeSection(sh, b, s, only, nowMS, &in, r); {
 		case first == math.MaxInt64:
 		case s.Behind && in.late != math.MaxInt64: // what waited is as late as the last that its sender sent
 			in.late = max(in.late, first)
@@ -154,6 +113,53 @@ func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) 
 		}
 	}
 	return in
+}
+
+// takeSection is take for a section, of which only the samples at these places are new, if there are some. It returns the
+// time of the oldest that is newer than all before and not ahead of the clock, ms, or math.MaxInt64.
+func (g *Group) takeSection(sh *Shard, b *schemas.SampleBatch, s *schemas.Section, only []uint32, nowMS int64, in *taken, r *Result) int64 {
+	first := int64(math.MaxInt64)
+	from := &g.origins[len(g.origins)-1].newest
+	for pos := s.From; pos < s.To; pos++ {
+		p := &b.Points[pos]
+		if only != nil && !inRuns(only, uint32(pos-s.From)) {
+			r.Duplicates++
+			continue
+		}
+		idx := sh.batch.index[p.Series]
+		if p.TimeMS > nowMS+sh.limits.maxFuture {
+			g.refuse(sh, b, uint32(pos), idx, TooNew, r)
+			continue
+		}
+		if p.TimeMS < g.clock.floor || g.clock.started && p.TimeMS < g.clock.at-sh.limits.maxAge {
+			g.refuse(sh, b, uint32(pos), idx, TooOld, r)
+			continue
+		}
+		if idx < 0 && idx > idxCollapsed {
+			if idx = g.resolve(sh, b, uint32(pos), r); idx < 0 && idx > idxCollapsed {
+				continue
+			}
+		}
+		*from = max(*from, min(p.TimeMS, nowMS))
+		if n := len(sh.batch.order); n > 0 && p.TimeMS < sh.batch.order[n-1].ts {
+			in.sorted = false
+		}
+		switch {
+		case p.TimeMS <= nowMS:
+			if p.TimeMS < first && p.TimeMS > in.onTimeBefore {
+				first = p.TimeMS
+			}
+			in.newest = max(in.newest, p.TimeMS)
+		case p.TimeMS > in.newestBefore:
+			in.ahead = min(in.ahead, p.TimeMS)
+		}
+		v := p.Value
+		if v == 0 { // 0 and -0 are one value
+			v = 0
+		}
+		sh.batch.order = append(sh.batch.order, ordered{p.TimeMS, v, idx, uint32(pos)})
+	}
+	return first
 }
 
 // setSenders notes who sent the points of a batch.

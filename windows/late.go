@@ -36,7 +36,6 @@ func newLate() late { return late{partials: map[lateKey]*agg{}, seen: map[lateSa
 // tier, the same for the larger windows, up to the first that is open, which hands
 // it on by itself when it closes.
 func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) {
-	point := &b.Points[p.pos]
 	idx := int(p.idx)
 	if p.idx < 0 {
 		idx, _ = collapsed(p.idx)
@@ -48,56 +47,75 @@ func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result
 		watermark := g.clock.at - sh.graces[t]
 		if end > watermark && end > g.clock.doubt { // open
 			f := g.frameAt(sh, t, start)
-			f.thaw(sh, t, len(g.series.ids))
-			f.at(sh, idx, len(g.series.ids)).add(off, p.v)
+			f.thaw(sh, t, g.Series())
+			f.at(sh, idx, g.Series()).add(off, p.v)
 			break
 		}
 		if end > watermark-size && end > g.clock.doubt { // kept
 			f := g.frameAt(sh, t, start)
 			f.closed = true
-			f.thaw(sh, t, len(g.series.ids))
-			a := f.at(sh, idx, len(g.series.ids))
+			f.thaw(sh, t, g.Series())
+			a := f.at(sh, idx, g.Series())
 			if a.rev < math.MaxUint16 {
-				known := a.count > 0
-				if t > 0 {
-					a.add(off, p.v)
-				} else if !g.addKept(sh, b, p, f, a, r) {
+				if !g.revise(sh, b, p, t, f, a, r) {
 					return
-				}
-				if !a.dirty {
-					if known {
-						a.rev++
-					}
-					a.dirty = true
-					f.dirty++
 				}
 				continue
 			}
 		}
-		if t == 0 {
-			sample := lateSample{b.IDs[point.Series], p.ts, point.SubNS, math.Float64bits(p.v)}
-			if _, repeated := sh.late.seen[sample]; repeated {
-				r.Duplicates++
-				return
-			}
-			if sh.budget.tight && !g.growBySample(sh, true, false) {
-				g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
-				return
-			}
-			sh.late.seen[sample] = struct{}{}
+		if t == 0 && !g.admitLate(sh, b, p, r) {
+			return
 		}
-		k := lateKey{start, int32(t), int32(idx)}
-		a := sh.late.partials[k]
-		if a == nil {
-			a = new(agg)
-			sh.late.partials[k] = a
-			sh.late.order = append(sh.late.order, k)
-		}
-		a.add(off, p.v)
+		sh.late.add(lateKey{start, int32(t), int32(idx)}, off, p.v)
 	}
 	r.countCollapsed(p.idx)
 	r.Applied++
 	r.Late++
+}
+
+// revise adds a sample to a, the aggregate of its series in a closed frame of tier t that is kept, or says why not in r.
+func (g *Group) revise(sh *Shard, b *schemas.SampleBatch, p *ordered, t int, f *frame, a *agg, r *Result) bool {
+	known := a.count > 0
+	if t > 0 {
+		a.add(uint32(p.ts-f.start), p.v)
+	} else if !g.addKept(sh, b, p, f, a, r) {
+		return false
+	}
+	if !a.dirty {
+		if known {
+			a.rev++
+		}
+		a.dirty = true
+		f.dirty++
+	}
+	return true
+}
+
+// admitLate reports whether a sample may begin late partials, and says in r why not: within a batch, a repeat counts once.
+func (g *Group) admitLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) bool {
+	point := &b.Points[p.pos]
+	sample := lateSample{b.IDs[point.Series], p.ts, point.SubNS, math.Float64bits(p.v)}
+	if _, repeated := sh.late.seen[sample]; repeated {
+		r.Duplicates++
+		return false
+	}
+	if sh.budget.tight && !g.growBySample(sh, true, false) {
+		g.refuse(sh, b, p.pos, p.idx, BytesLimit, r)
+		return false
+	}
+	sh.late.seen[sample] = struct{}{}
+	return true
+}
+
+// add adds a sample to the late partial k.
+func (l *late) add(k lateKey, off uint32, v float64) {
+	a := l.partials[k]
+	if a == nil {
+		a = new(agg)
+		l.partials[k] = a
+		l.order = append(l.order, k)
+	}
+	a.add(off, v)
 }
 
 // addKept adds a sample to a, the aggregate of its series in a closed frame of the smallest tier
