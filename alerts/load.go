@@ -34,6 +34,8 @@ type LoadConfig struct {
 	// GracesMS says for each tier how long after its end, ms, a window closes: until
 	// then nothing is known to be missing. Tiers without one close at their end.
 	GracesMS []int64
+	// TTLsMS says for each tier how long its rows are kept, ms; 0, or none: not known.
+	TTLsMS []int64
 }
 
 // fileYAML is a rules file, in Prometheus's shape.
@@ -66,7 +68,7 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if len(cfg.TiersMS) == 0 {
 		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
 	}
-	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, seen: map[string]string{}}
+	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, ttlsMS: cfg.TTLsMS, seen: map[string]string{}}
 	var faults conf.Faults
 	for _, f := range files {
 		var fs conf.Faults
@@ -112,6 +114,7 @@ func (rs *RuleSet) Cut(before *RuleSet) error {
 type loader struct {
 	tiersMS  []int64
 	gracesMS []int64
+	ttlsMS   []int64
 	rules    []*rule
 	seen     map[string]string // where each rule was defined, by name
 	tooMany  bool              // that there are too many was said

@@ -3,6 +3,8 @@ package alerts
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -58,6 +60,20 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 				msText(in.rangeMS), msText(r.tierMS), msText(2*in.rangeMS))
 		}
 	}
+	ttlMS := int64(math.MaxInt64)
+	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.ttlsMS) && l.ttlsMS[i] > 0 {
+		ttlMS = l.ttlsMS[i]
+	}
+	for i, in := range r.inputs {
+		if in.rangeMS > ttlMS {
+			field, n := at+".expr", &y.Expr
+			if i >= r.ofExpr {
+				field, n = at+".recover", &y.Recover
+			}
+			l.warn(field, n, in.at, "a range of %s is longer than windows of %s are kept, %s (windows.tiers ttl): the rule is judged, but who is told finds only a part of what it was judged by",
+				msText(in.rangeMS), msText(r.tierMS), msText(ttlMS))
+		}
+	}
 	for _, d := range []struct {
 		field string
 		value conf.Duration
@@ -65,6 +81,10 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 		if d.value > 0 && d.value.MS() < r.tierMS {
 			l.warnings = append(l.warnings, conf.Fault{File: l.file, Line: l.doc.Line(at + "." + d.field), Field: at + "." + d.field, Value: d.value.String(),
 				Bound: fmt.Sprintf("is shorter than a window, %s, and acts as one: rules are checked when windows of %s close", msText(r.tierMS), msText(r.tierMS))})
+		}
+		if d.value.MS() > ttlMS {
+			l.warnings = append(l.warnings, conf.Fault{File: l.file, Line: l.doc.Line(at + "." + d.field), Field: at + "." + d.field, Value: d.value.String(),
+				Bound: fmt.Sprintf("is longer than windows of %s are kept, %s (windows.tiers ttl)", msText(r.tierMS), msText(ttlMS))})
 		}
 	}
 }

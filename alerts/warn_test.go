@@ -64,6 +64,30 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestRangesBeyondTheTTL: what reaches back further than the rows of its tier are kept is
+// told, at its place; what reaches as far is not.
+func TestRangesBeyondTheTTL(t *testing.T) {
+	for _, c := range []struct{ rule, want string }{
+		{`expr: 'avg(x, "20m") > 5'`, `r.yaml:4:12: groups[0].rules[0].expr: "avg(x, \"20m\") > 5": a range of 20m is longer than windows of 10s are kept, 10m`},
+		{`expr: 'avg(x, "10m") > 5'`, ""},
+		{"tier: 1m\n    expr: 'avg(x, \"20m\") > 5'", ""}, // its tier keeps them
+		{"expr: 'x > 5'\n    recover: 'max(x, \"11m\") < 3'", `rules[0].recover: "max(x, \"11m\") < 3": a range of 11m`},
+		{"expr: x > 5\n    for: 11m", `for: "11m": is longer than windows of 10s are kept, 10m`},
+		{"expr: x > 5\n    keep_firing_for: 1h", `keep_firing_for: "1h": is longer than`},
+		{"expr: x > 5\n    for: 10m", ""},
+	} {
+		text := "- name: g\n  rules:\n  - alert: a\n    " + c.rule + "\n"
+		rs, err := Load(LoadConfig{TiersMS: tiersMS, TTLsMS: []int64{600_000, 86_400_000}}, File{"r.yaml", []byte(text)})
+		if err != nil {
+			t.Fatal(c.rule, err)
+		}
+		ws := rs.Warnings()
+		if c.want == "" && len(ws) > 0 || c.want != "" && (len(ws) != 1 || !strings.Contains(ws[0].Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.rule, ws, c.want)
+		}
+	}
+}
+
 // TestVerdictsAreRight: what is said never to be true, or false, is not, on any values.
 func TestVerdictsAreRight(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())

@@ -224,6 +224,7 @@ func (c *Config) ruleConfig() alerts.LoadConfig {
 	rules := alerts.LoadConfig{TiersMS: w.TiersMS()}
 	for _, t := range w.Tiers {
 		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
+		rules.TTLsMS = append(rules.TTLsMS, t.TTL.MS())
 	}
 	return rules
 }

@@ -100,7 +100,7 @@ func serveHealthz(w http.ResponseWriter, _ *http.Request) {
 type readiness struct {
 	Ready    bool              `json:"ready"`
 	NotReady map[string]string `json:"not_ready,omitempty"` // role: reason
-	Warnings map[string]string `json:"warnings,omitempty"`  // role: what is wrong and does no harm
+	Warnings map[string]string `json:"warnings,omitempty"`  // role: what is wrong though the role does its work
 }
 
 // ServeHTTP answers /readyz: 200 when every role is ready, else 503, and which

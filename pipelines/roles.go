@@ -32,6 +32,7 @@ func (p *Process) notify(reg prometheus.Registerer) (role, error) {
 	to := p.Config.Notify.Receivers.Build(p.Out)
 	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
 	n.Letters = p.letters
+	p.health.warn("notify", n.Warning)
 	return role{p.leaving(notify.Group, n.Run), none}, nil
 }
 
@@ -111,7 +112,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		defer lag.follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{served(run, p.server.top, query.Top(w, time.Now)), w.Waiting}, nil
+	return role{served(run, p.server.top, query.Top(w, lag.standing, time.Now)), w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {

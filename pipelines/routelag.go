@@ -17,6 +17,7 @@ import (
 
 	"weir/schemas"
 	"weir/schemas/consume"
+	"weir/schemas/plain"
 	"weir/schemas/topics"
 )
 
@@ -302,22 +303,55 @@ func (l *routeLag) alarm(now time.Time) {
 	}
 }
 
-// warning is what readyz says of it, or "".
-func (l *routeLag) warning() string { return l.warningAt(time.Now()) }
+// standing are the partitions that stand still, ascending: what the page, weir top and
+// readyz say of the pipeline.
+func (l *routeLag) standing() []schemas.Late { return l.standingAt(time.Now()) }
 
-func (l *routeLag) warningAt(now time.Time) string {
+func (l *routeLag) standingAt(now time.Time) []schemas.Late {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var late []string
+	var late []schemas.Late
 	for _, id := range l.lateAt(now) {
-		since := "never"
-		if of := l.of[id]; !of.handed.IsZero() {
-			since = now.Sub(of.handed).Round(time.Second).String() + " ago"
+		of := l.of[id]
+		one := schemas.Late{Partition: id, Waiting: max(0, of.said.End-of.said.Offset), Owner: of.said.Owner}
+		if !of.handed.IsZero() {
+			one.LevelMS = of.handed.UnixMilli()
 		}
-		late = append(late, fmt.Sprintf("%d (%s)", id, since))
+		late = append(late, one)
 	}
+	return late
+}
+
+// warning is what readyz says of it, or "".
+func (l *routeLag) warning() string {
+	now := time.Now()
+	return lateText(l.standingAt(now), now)
+}
+
+// lateNamed is how many partitions are named that stand still.
+const lateNamed = 20
+
+// lateText says that the pipeline is late and what stands still, or "".
+func lateText(late []schemas.Late, now time.Time) string {
 	if len(late) == 0 {
 		return ""
 	}
-	return "pipeline is late: partitions of metrics that route was level with last: " + strings.Join(late, ", ") + "; windows that get samples from them wait"
+	var each []string
+	for _, p := range late[:min(lateNamed, len(late))] {
+		since := "never"
+		if p.LevelMS > 0 {
+			since = now.Sub(time.UnixMilli(p.LevelMS)).Round(time.Second).String() + " ago"
+		}
+		if p.Waiting > 0 {
+			since += fmt.Sprintf(", %d records wait", p.Waiting)
+		}
+		if p.Owner != "" {
+			since += ", owner " + plain.Text(p.Owner)
+		}
+		each = append(each, fmt.Sprintf("%d (%s)", p.Partition, since))
+	}
+	if more := len(late) - len(each); more > 0 {
+		each = append(each, fmt.Sprintf("and %d more", more))
+	}
+	return "pipeline is late: partitions of metrics that route was level with last: " + strings.Join(each, ", ") + "; windows that get samples from them wait"
 }

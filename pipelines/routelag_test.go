@@ -82,13 +82,13 @@ func TestRouteLag(t *testing.T) {
 	look("rubbish was said", "[{0 937990} {1 939980}]")
 	l.began = now.Add(-time.Hour)
 	l.alarm(now)
-	if w := l.warningAt(now); !strings.Contains(w, "pipeline is late") || !l.told[0] || !l.told[1] {
+	if w := lateText(l.standingAt(now), now); !strings.Contains(w, "pipeline is late") || !l.told[0] || !l.told[1] {
 		t.Errorf("warning %q, told %v", w, l.told)
 	}
 	l.take(says(schemas.Progress{Partition: 0, Epoch: 7}), now)
 	l.take(says(schemas.Progress{Partition: 1, Epoch: 7}), now)
 	l.alarm(now)
-	if w := l.warningAt(now); w != "" || len(l.told) > 0 {
+	if w := lateText(l.standingAt(now), now); w != "" || len(l.told) > 0 {
 		t.Errorf("warning %q, told %v", w, l.told)
 	}
 }

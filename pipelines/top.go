@@ -52,6 +52,7 @@ type known struct {
 	busiest, named           []schemas.Source
 	sources, wrong           int // that the processes know: more than fit
 	owned, shards, processes int
+	late                     []schemas.Late // ascending, each partition once
 }
 
 // Run asks all processes once, and prints. When some do not answer, or keep no windows, it
@@ -70,6 +71,9 @@ func (t Top) Run(ctx context.Context, out io.Writer) error {
 }
 
 func (t Top) print(k known, out io.Writer) error {
+	if late := lateText(k.late, time.Now()); late != "" {
+		fmt.Fprintf(out, "%s.\n\n", late)
+	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "SOURCE\tSAMPLES/S\tSERIES\tLARGEST METRIC\tLATE BY\tCOLLAPSED\tREFUSED")
 	for _, s := range k.busiest {
@@ -126,7 +130,15 @@ func (t Top) askAll(ctx context.Context) (known, error) {
 		k.busiest, k.named = append(k.busiest, a.busiest...), append(k.named, a.named...)
 		k.sources, k.wrong = k.sources+a.sources, k.wrong+a.wrong
 		k.owned, k.shards, k.processes = k.owned+a.owned, max(k.shards, a.shards), k.processes+1
+		for _, p := range a.late {
+			if at := slices.IndexFunc(k.late, func(known schemas.Late) bool { return known.Partition == p.Partition }); at < 0 {
+				k.late = append(k.late, p)
+			} else if p.LevelMS > k.late[at].LevelMS { // who looks for longer knows better
+				k.late[at] = p
+			}
+		}
 	}
+	slices.SortFunc(k.late, func(a, b schemas.Late) int { return int(a.Partition - b.Partition) })
 	cut := func(list []schemas.Source, by string) []schemas.Source {
 		list = schemas.Top(list, by)
 		return list[:min(t.Rows, len(list))]
@@ -140,6 +152,7 @@ func (t Top) ask(ctx context.Context, client *http.Client, base string) (k known
 	type answer struct {
 		Sources              []schemas.Source
 		Total, Owned, Shards int
+		Late                 []schemas.Late
 	}
 	var busiest, named answer
 	path := "/api/v1/top?limit=" + strconv.Itoa(t.Rows) + "&by="
@@ -149,7 +162,7 @@ func (t Top) ask(ctx context.Context, client *http.Client, base string) (k known
 	if err := t.getJSON(ctx, client, base, path+"named", &named); err != nil {
 		return known{}, err
 	}
-	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards}, nil
+	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards, late: busiest.Late}, nil
 }
 
 // getJSON reads what base answers at path.

@@ -23,8 +23,14 @@ func (half) Shards() (owned, all int)         { return 4, 8 }
 // knows serves what a process knows of its sources, which are of half of the shards.
 func knows(t *testing.T, sources ...schemas.Source) string {
 	t.Helper()
+	return knowsLate(t, nil, sources...)
+}
+
+// knowsLate is knows of a process that sees partitions of metrics stand still.
+func knowsLate(t *testing.T, late []schemas.Late, sources ...schemas.Source) string {
+	t.Helper()
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/v1/top", query.Top(half(sources), time.Now))
+	mux.Handle("GET /api/v1/top", query.Top(half(sources), func() []schemas.Late { return late }, time.Now))
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL
@@ -78,6 +84,24 @@ ahead         clock fast by 20s                                        last at 2
 	out.Reset()
 	if err := (Top{URLs: []string{knows(t)}, By: "rate", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "No source is beyond a limit") {
 		t.Errorf("of nothing: %v\n%s", err, out.String())
+	}
+}
+
+// TestTopSaysThatThePipelineIsLate: and what stands still, each partition once, whoever
+// knows of it.
+func TestTopSaysThatThePipelineIsLate(t *testing.T) {
+	minute := time.Now().Add(-time.Minute).UnixMilli()
+	one := knowsLate(t, []schemas.Late{{Partition: 3, LevelMS: minute, Waiting: 1200, Owner: "rack7\x1b[2J"}, {Partition: 5}})
+	two := knowsLate(t, []schemas.Late{{Partition: 1, LevelMS: minute}, {Partition: 3}})
+	var out strings.Builder
+	if err := (Top{URLs: []string{one, two}, By: "rate", Rows: 4}).Run(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`1m[0-9]s ago`).ReplaceAllString(out.String(), "1m0s ago")
+	const want = "pipeline is late: partitions of metrics that route was level with last: 1 (1m0s ago), " +
+		`3 (1m0s ago, 1200 records wait, owner rack7\x1b[2J), 5 (never); windows that get samples from them wait.` + "\n\nSOURCE"
+	if !strings.HasPrefix(text, want) {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
 }
 

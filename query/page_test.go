@@ -72,7 +72,7 @@ func TestPage(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
 	watch := &fakeWatcher{sources: pageSources(now), owned: 3}
-	mux.Handle("GET /api/v1/top", Top(watch, time.Now))
+	mux.Handle("GET /api/v1/top", Top(watch, noneLate, time.Now))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(live.hub.close) // before the server, which waits for its streams

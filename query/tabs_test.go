@@ -66,7 +66,7 @@ func newSite(t *testing.T, sources int) *site {
 	for i := range sources {
 		watch.sources = append(watch.sources, schemas.Source{Source: fmt.Sprintf("web%02d %s", i, nasty["rtl"]), Refused: map[string]int64{"rate_limit": int64(i)}, LastMS: now})
 	}
-	mux.Handle("GET /api/v1/top", Top(watch, time.Now))
+	mux.Handle("GET /api/v1/top", Top(watch, func() []schemas.Late { return manyLate }, time.Now))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	t.Cleanup(live.hub.close)
@@ -199,6 +199,12 @@ func TestFloodAndNastyLabels(t *testing.T) {
 		if seen.Alert > float64(size[1]) || seen.Limits < 0 || seen.LimitsHeight > 80 || seen.Count != "50 sources" {
 			t.Errorf("%d: the first alert ends at %v, the limits stand %v below the alerts, are %v high, and say %q", size[0], seen.Alert, seen.Limits, seen.LimitsHeight, seen.Count)
 		}
+		if !strings.Contains(seen.Text, `The pipeline is late: route does not hand on partitions 3 (since`) || !strings.Contains(seen.Text, `1,200 records wait, owner rack7 \u{202e}gnp), 4 (since when is not known), 5 `) || !strings.Contains(seen.Text, "and 8 more of metrics.") {
+			t.Errorf("%d: the page does not say that the pipeline is late: %.300q", size[0], seen.Text)
+		}
+		if seen.Alert > float64(size[1])/2 {
+			t.Errorf("%d: the first alert ends at %v", size[0], seen.Alert)
+		}
 		if seen.Scroll > seen.Width {
 			t.Errorf("%d: the page is %v wide", size[0], seen.Scroll)
 		}
@@ -221,3 +227,7 @@ func TestFloodAndNastyLabels(t *testing.T) {
 		}
 	}
 }
+
+// manyLate are partitions that stand still.
+var manyLate = []schemas.Late{{Partition: 3, LevelMS: time.Now().Add(-time.Minute).UnixMilli(), Waiting: 1200, Owner: "rack7 \u202egnp"},
+	{Partition: 4}, {Partition: 5}, {Partition: 6}, {Partition: 7}, {Partition: 8}, {Partition: 9}, {Partition: 10}, {Partition: 11}, {Partition: 12}, {Partition: 13}, {Partition: 14}}

@@ -17,9 +17,10 @@ const (
 
 type topBody struct {
 	Sources []schemas.Source `json:"sources"`
-	Total   int              `json:"total"`  // more than len(sources) when the limit cut the list
-	Owned   int              `json:"owned"`  // shards that the sources are of
-	Shards  int              `json:"shards"` // that there are
+	Total   int              `json:"total"`          // more than len(sources) when the limit cut the list
+	Owned   int              `json:"owned"`          // shards that the sources are of
+	Shards  int              `json:"shards"`         // that there are
+	Late    []schemas.Late   `json:"late,omitempty"` // partitions of metrics that stand still
 }
 
 // Watcher knows the sources of the shards that a process owns.
@@ -32,10 +33,11 @@ type Watcher interface {
 }
 
 // Top answers GET /api/v1/top: the sources that watch knows, in the order that was asked
-// for; by=named leaves out those that nothing is wrong with.
-func Top(watch Watcher, now func() time.Time) http.Handler {
+// for; by=named leaves out those that nothing is wrong with. And what of the pipeline stands
+// still, as late says.
+func Top(watch Watcher, late func() []schemas.Late, now func() time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := top(r, watch, now().UnixMilli())
+		body, err := top(r, watch, late, now().UnixMilli())
 		var f *fault
 		if errors.As(err, &f) {
 			writeJSON(w, http.StatusBadRequest, faultBody{errorBody{Status: "error", ErrorType: "bad_data", Message: f.Error()}, *f})
@@ -45,7 +47,7 @@ func Top(watch Watcher, now func() time.Time) http.Handler {
 	})
 }
 
-func top(r *http.Request, watch Watcher, nowMS int64) (any, error) {
+func top(r *http.Request, watch Watcher, late func() []schemas.Late, nowMS int64) (any, error) {
 	p := parseParams(r.URL.RawQuery, "by", "limit")
 	limit := p.limit("limit", defaultTop, maxTop)
 	by := p.text("by")
@@ -59,7 +61,7 @@ func top(r *http.Request, watch Watcher, nowMS int64) (any, error) {
 		return nil, p.fault
 	}
 	all := schemas.Top(watch.Sources(nowMS), by)
-	body := topBody{Sources: append([]schemas.Source{}, all[:min(limit, len(all))]...), Total: len(all)}
+	body := topBody{Sources: append([]schemas.Source{}, all[:min(limit, len(all))]...), Total: len(all), Late: late()}
 	body.Owned, body.Shards = watch.Shards()
 	return body, nil
 }

@@ -44,3 +44,11 @@ func (p *Progress) Validate() error {
 	}
 	return nil
 }
+
+// Late is a partition of metrics that stands still: windows that get samples from it wait.
+type Late struct {
+	Partition int32  `json:"partition"`
+	LevelMS   int64  `json:"level,omitempty"` // when route was last level with it, ms; 0: not since this process looks
+	Waiting   int64  `json:"waiting"`         // records that route had not handed on when it last said so
+	Owner     string `json:"owner,omitempty"` // the process that said so last
+}

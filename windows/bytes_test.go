@@ -11,11 +11,10 @@ import (
 
 // attack is a sender that wants the state of its group to be large, in one of many ways.
 type attack struct {
-	rnd    *rand.Rand
-	kind   int
-	n      int
-	value  float64
-	unique bool
+	rnd   *rand.Rand
+	kind  int
+	n     int
+	value float64
 }
 
 var attackNames = []string{"many series", "long labels", "many labels", "own times", "times within a ms", "late", "ahead", "collapsed", "senders", "everything"}

@@ -128,6 +128,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 		p.metrics.attempts.WithLabelValues(name, "accepted").Inc()
 		p.metrics.delay.WithLabelValues(name).Observe(float64(now.UnixMilli()-d.AtMS) / 1000)
 		p.metrics.misconfigured.WithLabelValues(name).Set(0)
+		p.refusing.took(d.Receiver)
 		return 0, answered
 	}
 	addAttempt(d, now.UnixMilli(), err.Error())
@@ -160,6 +161,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	if de.Misconfigured {
 		outcome, level = "misconfigured", p.log.Error
 		p.metrics.misconfigured.WithLabelValues(name).Set(1)
+		p.refusing.refused(d.Receiver, now, err.Error())
 	}
 	p.metrics.attempts.WithLabelValues(name, outcome).Inc()
 	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))

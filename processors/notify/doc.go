@@ -50,7 +50,7 @@
 // credentials (sinks.DeliveryError), are retried with exponential backoff and jitter until
 // max_elapsed of waits and calls are spent. When three deliveries in a row fail, one at a
 // time asks whether the receiver is back, and the others wait without it counting.
-// A receiver that refuses address or credentials is alarmed by weir_notify_misconfigured.
+// A receiver that refuses address or credentials is alarmed by weir_notify_misconfigured, and named on /readyz.
 //
 // # Records that cannot be read or written
 //

@@ -147,6 +147,9 @@ func TestWrongAddress(t *testing.T) {
 			if got := gauged(i.metrics.misconfigured.WithLabelValues("hook")) - gauged(i.metrics.misconfigured.WithLabelValues("pd")); got != 1 {
 				t.Error("weir_notify_misconfigured is not 1 for the hook and 0 for pd")
 			}
+			if w := i.Warning(); !strings.HasPrefix(w, "receiver hook refuses its address or credentials since 20") || !strings.Contains(w, fmt.Sprintf(": status %d", fault.Status)) || strings.Contains(w, "pd") {
+				t.Errorf("warning %q", w)
+			}
 			calls := len(hook.Requests())
 			over := resolvedNow(a)
 			b.publish(t, over)
@@ -157,6 +160,9 @@ func TestWrongAddress(t *testing.T) {
 			if got := len(hook.Requests()); got != calls {
 				t.Errorf("%d calls for the end of what was never told", got-calls)
 			}
+			hook.Mend()
+			b.publish(t, alertNow(2, 0))
+			eventually(t, "the warning ends", func() bool { return i.Warning() == "" })
 		})
 	}
 }

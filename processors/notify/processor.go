@@ -61,8 +61,9 @@ type Processor struct {
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
 
-	memory  memory
-	reading sync.Mutex // one reading back of the ledger at a time
+	memory   memory
+	refusing refusing
+	reading  sync.Mutex // one reading back of the ledger at a time
 
 	member atomic.Pointer[kgo.Client] // group, once it has been given partitions
 

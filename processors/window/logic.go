@@ -258,9 +258,6 @@ func (l *logic) emitConditions(p *writeback.Part[group], e *writeback.Entry[grou
 	}
 }
 
-// refusedPerLetter bounds the samples in one dead letter.
-const refusedPerLetter = 1000
-
 // refuse counts refused samples and writes them to deadletter, by reason.
 func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offset int64, refused []windows.Refused) {
 	by := map[windows.Reason][]schemas.Sample{}

@@ -28,7 +28,6 @@ type fat struct {
 	counting
 	mu   sync.Mutex
 	lost map[string]int64
-	emit map[string]int
 }
 
 const fatFrom, emitFrom = 1_000_000, 1_000_000_000

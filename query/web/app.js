@@ -230,16 +230,30 @@ const beyond = {
 // loadLimits shows the sources that something is wrong with, of the shards that this
 // process owns, and says so if those are not all.
 async function loadLimits() {
-  const nothing = {sources: [], total: 0, owned: 0, shards: 0};
+  const nothing = {sources: [], total: 0, owned: 0, shards: 0, late: []};
   const body = await ask('api/v1/top', {by: 'named', limit: 50}).catch((e) => ({...nothing, unowned: e.status === 503}));
   let note = '';
   if (body.unowned) note = 'This process keeps no windows, and does not know who is beyond a limit: ask those that do with weir top --url.';
   else if (body.owned < body.shards) note = `This process knows only its own ${body.owned} of ${body.shards} shards: weir top asks several.`;
+  sayLate(body.late || []);
   $('limits').hidden = body.sources.length === 0 && note === '';
   $('limits-box').hidden = body.sources.length === 0;
   $('limits-count').textContent = body.total === 0 ? '' : body.total === 1 ? '1 source' : `${body.total} sources`;
   $('limits-list').replaceChildren(...body.sources.map(sourceItem));
   $('limits-note').textContent = note;
+}
+
+// sayLate says that the pipeline is late, and what stands still.
+function sayLate(late) {
+  const each = late.slice(0, 4).map((p) => {
+    const words = [p.level ? `since ${time(p.level)}` : 'since when is not known'];
+    if (p.waiting) words.push(`${number(p.waiting)} records wait`);
+    if (p.owner) words.push(`owner ${p.owner}`);
+    return `${p.partition} (${words.join(', ')})`;
+  });
+  if (late.length > each.length) each.push(`and ${late.length - each.length} more`);
+  write($('late'), `The pipeline is late: route does not hand on ${late.length === 1 ? 'partition' : 'partitions'} ${each.join(', ')} of metrics. Windows that get samples from there wait.`, 2000);
+  $('late').hidden = late.length === 0;
 }
 
 const samples = (n) => (n === 1 ? '1 sample' : `${number(n)} samples`);

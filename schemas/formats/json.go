@@ -359,7 +359,7 @@ func (d *Decoder) timestamp(b []byte) int64 {
 		return 0
 	}
 	ms, err := int64(0), errNumber
-	if bytes.IndexAny(b, ".eEIN") < 0 {
+	if !bytes.ContainsAny(b, ".eEIN") {
 		ms, err = strconv.ParseInt(string(b), 10, 64)
 	}
 	if err != nil {

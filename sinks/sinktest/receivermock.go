@@ -119,6 +119,13 @@ func (m *mock) Script(faults ...Fault) {
 	m.faults = append(m.faults, faults...)
 }
 
+// Mend drops the faults that wait.
+func (m *mock) Mend() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults = nil
+}
+
 // Requests returns what came so far.
 func (m *mock) Requests() []Request {
 	m.mu.Lock()
