@@ -68,10 +68,10 @@ func TestWarnings(t *testing.T) {
 // told, at its place; what reaches as far is not.
 func TestRangesBeyondTheTTL(t *testing.T) {
 	for _, c := range []struct{ rule, want string }{
-		{`expr: 'avg(x, "20m") > 5'`, `r.yaml:4:12: groups[0].rules[0].expr: "avg(x, \"20m\") > 5": a range of 20m is longer than windows of 10s are kept, 10m`},
-		{`expr: 'avg(x, "10m") > 5'`, ""},
+		{"tier: 10s\n    expr: 'avg(x, \"20m\") > 5'", `r.yaml:5:16: [0].rules[0].expr: "avg(x, \"20m\") > 5": a range of 20m is longer than windows of 10s are kept, 10m`},
+		{"tier: 10s\n    expr: 'avg(x, \"10m\") > 5'", ""},
 		{"tier: 1m\n    expr: 'avg(x, \"20m\") > 5'", ""}, // its tier keeps them
-		{"expr: 'x > 5'\n    recover: 'max(x, \"11m\") < 3'", `rules[0].recover: "max(x, \"11m\") < 3": a range of 11m`},
+		{"tier: 10s\n    expr: 'x > 5'\n    recover: 'max(x, \"11m\") < 3'", `rules[0].recover: "max(x, \"11m\") < 3": a range of 11m`},
 		{"expr: x > 5\n    for: 11m", `for: "11m": is longer than windows of 10s are kept, 10m`},
 		{"expr: x > 5\n    keep_firing_for: 1h", `keep_firing_for: "1h": is longer than`},
 		{"expr: x > 5\n    for: 10m", ""},

@@ -85,7 +85,7 @@ func TestCheckWarns(t *testing.T) {
 	// A range beyond what is kept.
 	write(t, dir, "long.yaml", "- name: g\n  rules:\n  - alert: a\n    expr: avg(x, \"5m\") > 5\n")
 	short := "http: " + nobody + "\nrules: [long.yaml]\nwindows: {tiers: [{size: 10s, grace: 1s, ttl: 1m}]}\nnotify: {receivers: [{name: a, console: {}}]}\n"
-	want(check(Check{Files: []string{write(t, dir, "short.yaml", short)}}), `long.yaml:4:11: groups[0].rules[0].expr: "avg(x, \"5m\") > 5": a range of 5m is longer than windows of 10s are kept, 1m`)
+	want(check(Check{Files: []string{write(t, dir, "short.yaml", short)}}), `long.yaml:4:15: [0].rules[0].expr: "avg(x, \"5m\") > 5": a range of 5m is longer than windows of 10s are kept, 1m`)
 	// Cut, or empty.
 	want(check(Check{Files: []string{write(t, dir, "empty.yaml", "\n")}}), "empty.yaml: is empty")
 	want(check(Check{Files: []string{write(t, dir, "cut.yaml", "- name: g\n  rules:\n  - {alert: a, expr: x > 8}")}, URL: "http://" + nobody}), "cut.yaml:3: has no line break at its end")
