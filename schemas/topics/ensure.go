@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -18,80 +20,146 @@ var ErrShape = errors.New("topic of another shape")
 // their leaders.
 const settle = 100 * time.Millisecond
 
+// ErrDenied is wrapped when Kafka's ACLs deny what is needed to make or to look at a topic.
+var ErrDenied = errors.New("denied by Kafka's ACLs")
+
 // Ensure creates the topics that are missing and returns when every partition of
 // all of them answers for its offsets: a consumer that starts earlier fails with
 // "not the leader" now and then (TRAPS 44). It returns an error for each topic
 // that exists with another partition count or cleanup policy than wanted, naming
-// both and wrapping ErrShape, and when ctx ends first. Several instances may call it at once.
+// both and wrapping ErrShape, one that wraps ErrDenied for each right that is missing and
+// needed, with the topics that it is missing on, and one when ctx ends first. The right to create topics is
+// needed only if one is missing. Several instances may call it at once.
 func Ensure(ctx context.Context, adm *kadm.Client, want []Topic) error {
-	var faults []error
-	for _, t := range want {
-		if err := ensureOne(ctx, adm, t); err != nil {
-			faults = append(faults, err)
-		}
+	has, hidden, err := list(ctx, adm, want)
+	if err != nil {
+		return err
 	}
-	if len(faults) > 0 {
-		return errors.Join(faults...)
+	faults := append(hidden, check(ctx, adm, has, want)...)
+	missing := slices.DeleteFunc(slices.Clone(want), func(t Topic) bool { _, there := has[t.Name]; return there })
+	raced, failed := create(ctx, adm, missing)
+	faults = append(faults, failed...)
+	if len(raced) > 0 { // another instance made them at this moment, perhaps with another config
+		if has, hidden, err = list(ctx, adm, raced); err != nil {
+			return err
+		}
+		faults = append(append(faults, hidden...), check(ctx, adm, has, raced)...)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return err
 	}
 	return awaitLeaders(ctx, adm, want)
 }
 
-func ensureOne(ctx context.Context, adm *kadm.Client, t Topic) error {
-	configs := map[string]*string{}
-	for k, v := range t.Configs() {
-		configs[k] = kadm.StringPtr(v)
+// list returns how many partitions each topic has that is there: unknown if that may not be known.
+func list(ctx context.Context, adm *kadm.Client, all []Topic) (has map[string]int32, faults []error, err error) {
+	has = map[string]int32{}
+	var denied denials
+	for _, t := range all {
+		// One at a time: kadm's errors do not say which of several topics they are about.
+		listed, err := adm.ListTopics(ctx, t.Name)
+		if err == nil {
+			err = listed[t.Name].Err
+		}
+		switch {
+		case err == nil:
+			has[t.Name] = int32(len(listed[t.Name].Partitions))
+		case errors.Is(err, kerr.UnknownTopicOrPartition):
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+			has[t.Name] = unknown
+			denied = append(denied, t.Name)
+		default:
+			return nil, nil, fmt.Errorf("topic %s: list: %w", t.Name, err)
+		}
 	}
-	replication := t.Replication
-	if replication == 0 {
-		replication = -1 // Kafka's way to say "yours"
-	}
-	made, err := adm.CreateTopic(ctx, t.Partitions, replication, configs, t.Name)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, kerr.TopicAlreadyExists):
-		return checkExisting(ctx, adm, t)
-	case made.ErrMessage != "":
-		return fmt.Errorf("topic %s: create with %d partitions: %w: %s", t.Name, t.Partitions, err, made.ErrMessage)
-	default:
-		return fmt.Errorf("topic %s: create with %d partitions: %w", t.Name, t.Partitions, err)
-	}
+	return has, denied.of("the right to Describe", ""), nil
 }
 
-func checkExisting(ctx context.Context, adm *kadm.Client, t Topic) error {
-	listed, err := adm.ListTopics(ctx, t.Name)
-	if err == nil {
-		err = listed[t.Name].Err
-	}
-	// A topic that another instance made this moment may be unknown to the broker
-	// that was asked: awaitLeaders waits for it, and made it was as we would have.
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+// unknown stands for a number of partitions.
+const unknown = -1
+
+// denials are names of topics that a right is missing on.
+type denials []string
+
+// of is the fault, if there are any.
+func (d denials) of(right, instead string) []error {
+	if len(d) == 0 {
 		return nil
 	}
+	return []error{fmt.Errorf("%w: %s on the topics %s%s: %w", ErrDenied, right, strings.Join(d, ", "), instead, kerr.TopicAuthorizationFailed)}
+}
+
+// create makes topics that are missing, and returns those that another instance made first.
+func create(ctx context.Context, adm *kadm.Client, missing []Topic) (raced []Topic, faults []error) {
+	var denied denials
+	for _, t := range missing {
+		configs := map[string]*string{}
+		for k, v := range t.Configs() {
+			configs[k] = kadm.StringPtr(v)
+		}
+		replication := t.Replication
+		if replication == 0 {
+			replication = -1 // Kafka's way to say "yours"
+		}
+		made, err := adm.CreateTopic(ctx, t.Partitions, replication, configs, t.Name)
+		switch {
+		case err == nil:
+		case errors.Is(err, kerr.TopicAlreadyExists):
+			raced = append(raced, t)
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+			denied = append(denied, t.Name)
+		case made.ErrMessage != "":
+			faults = append(faults, fmt.Errorf("topic %s: create with %d partitions: %w: %s", t.Name, t.Partitions, err, made.ErrMessage))
+		default:
+			faults = append(faults, fmt.Errorf("topic %s: create with %d partitions: %w", t.Name, t.Partitions, err))
+		}
+	}
+	return raced, append(faults, denied.of("the right to Create", ", which are missing; grant it, or have somebody who may run weir once (docs/security.md)")...)
+}
+
+// check compares topics that are there with what is wanted.
+func check(ctx context.Context, adm *kadm.Client, has map[string]int32, all []Topic) (faults []error) {
+	var denied denials
+	for _, t := range all {
+		n, there := has[t.Name]
+		if !there || n == unknown {
+			continue
+		}
+		if n < t.Partitions || n > t.Partitions && !t.Grows {
+			faults = append(faults, fmt.Errorf("topic %s: has %d partitions, the config wants %d%s: %w", t.Name, n, t.Partitions, orMore(t.Grows), ErrShape))
+			continue
+		}
+		switch is, err := cleanup(ctx, adm, t.Name); {
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+			denied = append(denied, t.Name)
+		case errors.Is(err, kerr.UnknownTopicOrPartition): // made at this moment, and not known everywhere yet
+		case err != nil:
+			faults = append(faults, fmt.Errorf("topic %s: describe: %w", t.Name, err))
+		case is != t.Cleanup:
+			faults = append(faults, fmt.Errorf("topic %s: has cleanup.policy %s, weir needs %s: %w", t.Name, is, t.Cleanup, ErrShape))
+		}
+	}
+	return append(faults, denied.of("the right to DescribeConfigs", "")...)
+}
+
+func cleanup(ctx context.Context, adm *kadm.Client, topic string) (Cleanup, error) {
+	all, err := adm.DescribeTopicConfigs(ctx, topic)
 	if err != nil {
-		return fmt.Errorf("topic %s: list: %w", t.Name, err)
+		return "", err
 	}
-	has := int32(len(listed[t.Name].Partitions))
-	if has < t.Partitions || has > t.Partitions && !t.Grows {
-		return fmt.Errorf("topic %s: has %d partitions, the config wants %d%s: %w", t.Name, has, t.Partitions, orMore(t.Grows), ErrShape)
-	}
-	rcs, err := adm.DescribeTopicConfigs(ctx, t.Name)
-	if err != nil {
-		return fmt.Errorf("topic %s: describe: %w", t.Name, err)
-	}
-	rc, err := rcs.On(t.Name, nil)
+	rc, err := all.On(topic, nil)
 	if err == nil {
 		err = rc.Err
 	}
 	if err != nil {
-		return fmt.Errorf("topic %s: describe: %w", t.Name, err)
+		return "", err
 	}
 	for _, c := range rc.Configs {
-		if c.Key == "cleanup.policy" && c.MaybeValue() != string(t.Cleanup) {
-			return fmt.Errorf("topic %s: has cleanup.policy %s, weir needs %s: %w", t.Name, c.MaybeValue(), t.Cleanup, ErrShape)
+		if c.Key == "cleanup.policy" {
+			return Cleanup(c.MaybeValue()), nil
 		}
 	}
-	return nil
+	return "", errors.New("no cleanup.policy was told")
 }
 
 func orMore(grows bool) string {

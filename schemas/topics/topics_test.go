@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"weir/schemas/conf"
 )
@@ -136,6 +139,64 @@ func TestEnsureRefusesAnotherShape(t *testing.T) {
 		if strings.Contains(err.Error(), "topic "+grown) {
 			t.Errorf("%s may grow: %v", grown, err)
 		}
+	}
+}
+
+// TestEnsureWithoutRights: a user who may not create topics finds those that are there, and is told the rights and
+// the topics that are missing otherwise.
+func TestEnsureWithoutRights(t *testing.T) {
+	on := func(op kmsg.ACLOperation, names ...string) (all []kfake.ACL) {
+		for _, name := range names {
+			all = append(all, kfake.ACL{Resource: kmsg.ACLResourceTypeTopic, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: op, Allow: true})
+		}
+		return all
+	}
+	ours := []Topic{{Name: Metrics, Partitions: 2, Cleanup: Delete}, {Name: Alerts, Partitions: 2, Cleanup: Compact}}
+	describe, configs := on(kmsg.ACLOperationDescribe, Metrics, Alerts), on(kmsg.ACLOperationDescribeConfigs, Metrics, Alerts)
+	for what, c := range map[string]struct {
+		made []Topic
+		acls []kfake.ACL
+		want []string // of the error; nil: there is none
+	}{
+		"all is there":     {ours, append(configs, describe...), nil},
+		"one is missing":   {ours[:1], append(configs, describe...), []string{"the right to Create on the topics alerts, which are missing"}},
+		"no right":         {ours, nil, []string{"the right to Describe on the topics metrics, alerts"}},
+		"no right to look": {ours, append(on(kmsg.ACLOperationDescribeConfigs, Metrics), describe...), []string{"the right to DescribeConfigs on the topics alerts"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c0, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(),
+				kfake.Superuser("PLAIN", "admin", "p"), kfake.User("PLAIN", "weir", "p", c.acls...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c0.Close()
+			as := func(user string) *kadm.Client {
+				cl, err := kgo.NewClient(kgo.SeedBrokers(c0.ListenAddrs()...), kgo.SASL(plain.Auth{User: user, Pass: "p"}.AsMechanism()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(cl.Close)
+				return kadm.NewClient(cl)
+			}
+			if err := Ensure(within(t, 10*time.Second), as("admin"), c.made); err != nil {
+				t.Fatal(err)
+			}
+			err = Ensure(within(t, 10*time.Second), as("weir"), ours)
+			if c.want == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrDenied) || !errors.Is(err, kerr.TopicAuthorizationFailed) {
+				t.Fatalf("%v, want %v", err, ErrDenied)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("no %q in %v", want, err)
+				}
+			}
+		})
 	}
 }
 
