@@ -210,7 +210,7 @@ func (l *routeLag) read(ctx context.Context) {
 		for _, e := range fetches.Errors() {
 			if ctx.Err() == nil && now.Sub(logged) > alarmAfter {
 				logged = now
-				l.log.Warn("progress of route not read, trying on", "err", e.Err)
+				l.log.Warn("progress of route not read, trying on", "topic", topics.Progress, "err", e.Err)
 			}
 		}
 		// A record came after the last poll returned, and at the latest now. If this process

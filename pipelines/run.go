@@ -93,6 +93,7 @@ func (p *Process) Run(ctx context.Context) error {
 		access = connect.Default() // the embedded broker knows neither TLS nor SASL
 	}
 	p.kafka = connect.New(p.brokers, access)
+	keep.explain = p.kafka.Explain
 	p.client = p.kafka.Options()
 	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance), kgo.HeartbeatInterval(noticeWithin))
 	if err := p.ensureTopics(ctx, health); err != nil {
@@ -200,6 +201,7 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 		case errors.Is(err, topics.ErrShape):
 			return err
 		}
+		err = p.kafka.Explain(err)
 		p.Log.Warn("topics could not be made, trying again", "error", err, "after", topicsEvery)
 		health.stopped(state, err.Error())
 		select {

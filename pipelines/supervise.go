@@ -20,6 +20,7 @@ type supervisor struct {
 	restarts *prometheus.CounterVec
 	// first and longest are the pauses before a role is built anew.
 	first, longest time.Duration
+	explain        func(error) error // what a role's error means; nil: itself
 }
 
 // stopWithin bounds the stop of one role; after that the next is stopped, and
@@ -90,6 +91,9 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 		}
 		if err == nil {
 			err = errors.New("ended by itself")
+		}
+		if s.explain != nil {
+			err = s.explain(err)
 		}
 		if time.Since(began) > steady {
 			pause.Reset()

@@ -9,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -346,5 +349,24 @@ func TestValidate(t *testing.T) {
 	loud = Config{SASL: SASL{Mechanism: plainText}}
 	if w := loud.Warnings("kafka"); len(w) != 1 || !strings.Contains(w[0], "PLAIN without tls") {
 		t.Error(w)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		err  error
+		want string
+	}{
+		{Config{SASL: SASL{Mechanism: scram256, Username: "weir"}}, fmt.Errorf("write alerts: %w", kerr.TopicAuthorizationFailed), `write alerts: TOPIC_AUTHORIZATION_FAILED: Not authorized to access topics: [Topic authorization failed.] (denied to the user "weir"; docs/security.md lists the rights of each role)`},
+		{Config{SASL: SASL{Mechanism: oauthBearer}}, kerr.GroupAuthorizationFailed, "denied to the token's user"},
+		{Config{TLS: dial.Config{CertFile: "weir.pem"}}, &sarama.ConsumerError{Topic: "samples", Err: sarama.ErrTopicAuthorizationFailed}, "denied to the user of weir.pem"},
+		{Config{}, kerr.TopicAuthorizationFailed, "denied to nobody in particular"},
+		{Config{}, io.ErrUnexpectedEOF, io.ErrUnexpectedEOF.Error()},
+	} {
+		got := New(nil, c.cfg).Explain(c.err)
+		if !errors.Is(got, c.err) || !strings.Contains(got.Error(), c.want) {
+			t.Errorf("%v, want %q", got, c.want)
+		}
 	}
 }

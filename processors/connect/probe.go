@@ -13,7 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas/consume"
 )
 
 // probeWithin bounds each of the steps of Probe: a connection, an answer, a login.
@@ -68,6 +71,27 @@ func (k *Kafka) probe(ctx context.Context, addr string) error {
 	default:
 		return fmt.Errorf("Kafka at %s: %w", addr, err)
 	}
+}
+
+// Explain adds to an error that says that Kafka's ACLs deny something whom they deny it, and is
+// every other error as it is.
+func (k *Kafka) Explain(err error) error {
+	if !consume.Denied(err) && !errors.Is(err, sarama.ErrTopicAuthorizationFailed) && !errors.Is(err, sarama.ErrGroupAuthorizationFailed) &&
+		!errors.Is(err, sarama.ErrClusterAuthorizationFailed) {
+		return err
+	}
+	var who string
+	switch {
+	case k.cfg.SASL.Username != "":
+		who = fmt.Sprintf("the user %q", k.cfg.SASL.Username)
+	case k.cfg.SASL.Mechanism == oauthBearer:
+		who = "the token's user"
+	case k.cfg.TLS.CertFile != "":
+		who = "the user of " + k.cfg.TLS.CertFile
+	default:
+		who = "nobody in particular (kafka.sasl, kafka.tls.cert_file)"
+	}
+	return fmt.Errorf("%w (denied to %s; docs/security.md lists the rights of each role)", err, who)
 }
 
 func (k *Kafka) as() string {

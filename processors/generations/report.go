@@ -19,7 +19,7 @@ func (l *Log) Report(ctx context.Context, reports []schemas.ShardReport) error {
 		records[i] = &kgo.Record{Topic: topics.ShardReports, Key: []byte(reports[i].Key()), Value: schemas.EncodeDoc(&reports[i])}
 	}
 	if err := l.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("shard reports: %w", err)
+		return fmt.Errorf("%s: %w", topics.ShardReports, err)
 	}
 	return nil
 }
@@ -30,13 +30,13 @@ func Reports(ctx context.Context, opts ...kgo.Opt) (map[string]schemas.ShardRepo
 	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...),
 		kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.ShardReports: {0: kgo.NewOffset().AtStart()}}))...)
 	if err != nil {
-		return nil, fmt.Errorf("shard reports: %w", err)
+		return nil, fmt.Errorf("%s: %w", topics.ShardReports, err)
 	}
 	defer client.Close()
 	reports := map[string]schemas.ShardReport{}
 	to, err := end(ctx, kadm.NewClient(client.Client), topics.ShardReports)
 	if err != nil {
-		return nil, fmt.Errorf("shard reports: %w", err)
+		return nil, fmt.Errorf("%s: %w", topics.ShardReports, err)
 	}
 	_, err = readTo(ctx, client, 0, to, func(r *kgo.Record) {
 		rep, err := schemas.DecodeDoc[schemas.ShardReport](r.Value)
@@ -48,7 +48,7 @@ func Reports(ctx context.Context, opts ...kgo.Opt) (map[string]schemas.ShardRepo
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("shard reports: %w", err)
+		return nil, fmt.Errorf("%s: %w", topics.ShardReports, err)
 	}
 	return reports, nil
 }

@@ -93,7 +93,7 @@ func (m *Member) renew(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			m.log.Warn("own record not renewed, trying on", "err", err)
+			m.log.Warn("own record not renewed, trying on", "topic", topics.Members, "err", err)
 		}
 		failing = err != nil
 		select {
@@ -106,13 +106,14 @@ func (m *Member) renew(ctx context.Context) {
 
 // read follows the topic. A record that does not decode is no renewal, and does no other harm.
 func (m *Member) read(ctx context.Context) {
+	failing := false
 	for ctx.Err() == nil {
 		fetches := m.client.PollFetches(ctx)
-		fetches.EachError(func(topic string, _ int32, err error) {
-			if ctx.Err() == nil {
-				m.log.Debug("fetch error, continuing", "topic", topic, "err", err)
-			}
-		})
+		err := fetches.Err()
+		if err != nil && !failing && ctx.Err() == nil {
+			m.log.Warn("the other members are not read, trying on: this process watches nobody", "topic", topics.Members, "err", err)
+		}
+		failing = err != nil
 		m.mu.Lock()
 		fetches.EachRecord(func(r *kgo.Record) {
 			if r.Value == nil {
@@ -182,13 +183,17 @@ func (m *Member) remove(ctx context.Context, d Dead) {
 			err = fmt.Errorf("group %s: %w", group, e)
 		}
 	}
-	if err != nil {
+	if err != nil && !consume.Denied(err) {
 		m.log.Warn("a dead member could not be taken out of its groups, trying again", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
 		return
 	}
 	m.mu.Lock()
 	m.judge.Out(d.Instance)
 	m.mu.Unlock()
+	if err != nil || len(groups) == 0 { // Kafka leaves out groups that a user may not Describe
+		m.log.Warn("a dead member is left to Kafka's session: it is in no group that this process may see, or may take it out of", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
+		return
+	}
 	m.removed.WithLabelValues(d.Why).Inc()
 	m.log.Warn("a dead member was taken out of its groups", "instance", d.Instance, "address", d.Address, "why", d.Why, "groups", groups)
 }

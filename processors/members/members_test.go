@@ -173,3 +173,23 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// TestDeadMemberOfUnknownGroups: Kafka leaves groups out of its list that a user may not Describe. That a
+// dead member was taken out of none of them is not told as if it had been.
+func TestDeadMemberOfUnknownGroups(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.Members))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var said strings.Builder
+	m, err := New("me", "127.0.0.1:1", []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.client.Close()
+	m.remove(t.Context(), Dead{Instance: "dead", Address: "127.0.0.1:2", Why: "refuses"})
+	if !strings.Contains(said.String(), "left to Kafka's session") || strings.Contains(said.String(), "was taken out") {
+		t.Errorf("said %s", said.String())
+	}
+}

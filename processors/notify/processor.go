@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -181,10 +180,8 @@ func (p *Processor) poll(ctx context.Context) error {
 			return nil
 		}
 		for _, e := range fetches.Errors() {
-			var lost *kgo.ErrGroupSession
-			var gone *kgo.ErrDataLoss
-			if !errors.As(e.Err, &lost) && !errors.As(e.Err, &gone) {
-				return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+			if err := consume.Failed(Group, e); err != nil {
+				return err
 			}
 			p.log.Warn("reading goes on after an error", "partition", e.Partition, "error", e.Err)
 		}

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -208,11 +209,11 @@ func (r *reporter) report(ctx context.Context, began time.Time) error {
 	at := time.Now() // what comes while the brokers answer counts as not seen
 	ends, err := r.admin.ListEndOffsets(ctx, topics.Metrics)
 	if err != nil {
-		return err
+		return fmt.Errorf("end of %s: %w", topics.Metrics, err)
 	}
 	starts, err := r.admin.ListStartOffsets(ctx, topics.Metrics)
 	if err != nil {
-		return err
+		return fmt.Errorf("start of %s: %w", topics.Metrics, err)
 	}
 	committed := r.member.CommittedOffsets()[topics.Metrics]
 	ends.Each(func(end kadm.ListedOffset) {
@@ -233,5 +234,8 @@ func (r *reporter) report(ctx context.Context, began time.Time) error {
 	if len(records) == 0 {
 		return nil
 	}
-	return r.out.ProduceSync(ctx, records...).FirstErr()
+	if err := r.out.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("write %s: %w", topics.Progress, err)
+	}
+	return nil
 }

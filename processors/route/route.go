@@ -239,16 +239,13 @@ func (r *Router) handOn(cl *consume.Client, e *encoder) error {
 // fetchErrors returns the first error after which reading does not go on by itself.
 func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
-		var loss *kgo.ErrDataLoss
-		var session *kgo.ErrGroupSession
 		if errors.Is(f.Err, context.DeadlineExceeded) {
 			continue // see poll
 		}
-		if errors.As(f.Err, &loss) || errors.As(f.Err, &session) {
-			r.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
-			continue
+		if err := consume.Failed(Group, f); err != nil {
+			return err
 		}
-		return fmt.Errorf("fetch %s/%d: %w", f.Topic, f.Partition, f.Err)
+		r.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
 	}
 	return nil
 }

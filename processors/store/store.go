@@ -155,13 +155,10 @@ func (p *Processor) poll(ctx context.Context, cl *consume.Client) error {
 // fetchErrors returns the first error after which reading does not go on by itself.
 func (p *Processor) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
-		var loss *kgo.ErrDataLoss
-		var session *kgo.ErrGroupSession
-		if errors.As(f.Err, &loss) || errors.As(f.Err, &session) {
-			p.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
-			continue
+		if err := consume.Failed(Group, f); err != nil {
+			return err
 		}
-		return fmt.Errorf("fetch %s/%d: %w", f.Topic, f.Partition, f.Err)
+		p.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
 	}
 	return nil
 }

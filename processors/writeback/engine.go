@@ -335,7 +335,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession, e.countLost})),
+		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession, e.countLost, e.fail})),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
 	)
 }

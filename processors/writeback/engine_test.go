@@ -93,6 +93,7 @@ func (*counting) emit(p *Part[counter], e *Entry[counter]) {
 // bed is a broker with the topics.
 type bed struct {
 	t       testing.TB
+	cluster *kfake.Cluster
 	brokers []string
 	client  *kgo.Client
 	log     *slog.Logger
@@ -104,7 +105,7 @@ func newBed(t testing.TB) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	b := &bed{t: t, brokers: c.ListenAddrs(), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	b := &bed{t: t, cluster: c, brokers: c.ListenAddrs(), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if os.Getenv("WEIR_TEST_LOG") != "" {
 		b.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -2,6 +2,7 @@ package writeback
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
@@ -33,6 +34,7 @@ type hooks struct {
 	ready func(ends map[int32]int64) error
 	over  func()
 	lost  func(claims []int32) // partitions of the input that a session has
+	fail  func(error)          // what the group cannot go on after
 }
 
 // wrap returns a builder of gated consumer groups.
@@ -42,7 +44,9 @@ func (g *gate) wrap(build goka.ConsumerGroupBuilder, h hooks) goka.ConsumerGroup
 		if err != nil {
 			return nil, err
 		}
-		return &gatedGroup{cg, g, h}, nil
+		gated := &gatedGroup{cg, g, h, make(chan error, 64)}
+		go gated.passErrors()
+		return gated, nil
 	}
 }
 
@@ -50,6 +54,25 @@ type gatedGroup struct {
 	sarama.ConsumerGroup
 	gate *gate
 	hooks
+	errors chan error // for Goka, which logs them
+}
+
+// Errors implements sarama.ConsumerGroup.
+func (c *gatedGroup) Errors() <-chan error { return c.errors }
+
+// passErrors fails the engine at an error that does not pass: sarama asks for ever for what Kafka's
+// ACLs deny, and Goka waits.
+func (c *gatedGroup) passErrors() {
+	defer close(c.errors)
+	for err := range c.ConsumerGroup.Errors() {
+		if errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrGroupAuthorizationFailed) {
+			c.fail(err)
+		}
+		select {
+		case c.errors <- err:
+		default: // nobody is waited for
+		}
+	}
 }
 
 // Consume joins again after each rebalance until ctx ends or joining fails.

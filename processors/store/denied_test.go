@@ -1,0 +1,39 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestDeniedGroupEndsRun: a member that Kafka's ACLs do not let into its group says so, with the group's name, and
+// does not try on in silence.
+func TestDeniedGroupEndsRun(t *testing.T) {
+	b := newBed(t, 1)
+	for _, key := range []kmsg.Key{kmsg.FindCoordinator, kmsg.JoinGroup} { // Kafka denies at the first
+		b.cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			b.cluster.KeepControl()
+			switch resp := r.ResponseKind().(type) {
+			case *kmsg.FindCoordinatorResponse:
+				for _, name := range r.(*kmsg.FindCoordinatorRequest).CoordinatorKeys {
+					c := kmsg.NewFindCoordinatorResponseCoordinator()
+					c.Key, c.ErrorCode = name, kerr.GroupAuthorizationFailed.Code
+					resp.Coordinators = append(resp.Coordinators, c)
+				}
+				resp.ErrorCode = kerr.GroupAuthorizationFailed.Code
+				return resp, nil, true
+			case *kmsg.JoinGroupResponse:
+				resp.ErrorCode = kerr.GroupAuthorizationFailed.Code
+				return resp, nil, true
+			}
+			return nil, nil, false
+		})
+	}
+	r := b.start(Default(), drainTime)
+	if err := b.ended(r); !errors.Is(err, kerr.GroupAuthorizationFailed) || !strings.Contains(err.Error(), "group "+Group) {
+		t.Errorf("Run: %v, want one that names the group", err)
+	}
+}
