@@ -34,8 +34,8 @@ func window(t testing.TB, series string, endMS int64, value float64) schemas.Win
 	if err != nil {
 		t.Fatal(err)
 	}
-	return schemas.Window{Series: s, TierMS: 10_000, StartMS: endMS - 10_000, Count: 1,
-		Sum: value, Min: value, Max: value, First: value, Last: value}
+	return schemas.Window{Series: s, TierMS: 10_000, StartMS: endMS - 10_000, Aggregate: schemas.Aggregate{
+		Count: 1, Sum: value, Min: value, Max: value, First: value, Last: value}}
 }
 
 func TestWants(t *testing.T) {
@@ -207,12 +207,12 @@ func TestRingAgainstOracle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	for range 300 {
 		span := rng.Int64N(8) * 10_000
-		r := ring{cols: columns(1 + rng.IntN(allColumns)), span: span}
+		r := ring{cols: columns(1 + rng.IntN(int(allColumns))), span: span}
 		known := map[int64]schemas.Window{}
 		newest := int64(0)
 		for range 60 {
 			w := schemas.Window{TierMS: 10_000, StartMS: (newest/10_000 + rng.Int64N(12) - 8) * 10_000, Revision: uint32(rng.IntN(3)),
-				Count: 1 + rng.Int64N(9), Sum: rng.Float64(), Min: rng.Float64(), Max: rng.Float64(), First: rng.Float64(), Last: rng.Float64()}
+				Aggregate: schemas.Aggregate{Count: 1 + rng.Uint32N(9), Sum: rng.Float64(), Min: rng.Float64(), Max: rng.Float64(), First: rng.Float64(), Last: rng.Float64()}}
 			old, had := known[w.EndMS()]
 			want := changed
 			switch {
@@ -277,7 +277,7 @@ func overOracle(known map[int64]schemas.Window, fn rangeFunc, end, back int64) f
 func TestReshape(t *testing.T) {
 	r := ring{cols: colSum | colLast, span: 30_000}
 	put := func(end int64, v float64) {
-		r.put(&schemas.Window{TierMS: 10_000, StartMS: end - 10_000, Count: 2, Sum: 2 * v, Min: v, Max: v, First: v, Last: v})
+		r.put(&schemas.Window{TierMS: 10_000, StartMS: end - 10_000, Aggregate: schemas.Aggregate{Count: 2, Sum: 2 * v, Min: v, Max: v, First: v, Last: v}})
 	}
 	put(10_000, 1)
 	put(20_000, 2)

@@ -50,7 +50,7 @@ func TestHandOverSplitsNothing(t *testing.T) {
 					if rnd.IntN(5) > 0 {
 						v := rnd.Float64() * 100
 						ws = append(ws, schemas.Window{Series: schemas.Series{Metric: "m", Labels: schemas.NewLabels(map[string]string{"h": fmt.Sprint(h)})},
-							TierMS: tier, StartMS: end - tier, Count: 1, Sum: v, Min: v, Max: v, First: v, Last: v})
+							TierMS: tier, StartMS: end - tier, Aggregate: schemas.Aggregate{Count: 1, Sum: v, Min: v, Max: v, First: v, Last: v}})
 					}
 				}
 				want = whole.Closed(&one, "g", tier, end, ws, want)
@@ -106,7 +106,7 @@ func TestInheritLate(t *testing.T) {
 	rs := handoverSet(t)
 	e := rs.NewEvaluator()
 	window := func(end int64, v float64) []schemas.Window {
-		return []schemas.Window{{Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: end - 10_000, Count: 1, Sum: v, Min: v, Max: v, First: v, Last: v}}
+		return []schemas.Window{{Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: end - 10_000, Aggregate: schemas.Aggregate{Count: 1, Sum: v, Min: v, Max: v, First: v, Last: v}}}
 	}
 	var before, after State
 	if cs := e.Closed(&before, "g", 10_000, 10_000, window(10_000, 90), nil); len(cs) != 2 {

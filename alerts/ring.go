@@ -8,7 +8,7 @@ import (
 	"weir/schemas"
 )
 
-// columns is a set of a window's aggregates.
+// columns is a set of a window's numbers: its count and those of schemas.Columns, see columnOf. States hold it.
 type columns uint8
 
 const (
@@ -18,8 +18,16 @@ const (
 	colMax
 	colFirst
 	colLast
-	allColumns = 1<<iota - 1
+	allColumns columns = 1<<(len(schemas.Columns)+1) - 1
 )
+
+// columnOf is the column of the i-th of schemas.Columns. The count is the second column.
+func columnOf(i int) columns {
+	if i == 0 {
+		return colSum
+	}
+	return 1 << (i + 1)
+}
 
 func (c columns) len() int { return bits.OnesCount8(uint8(c)) }
 
@@ -136,15 +144,13 @@ func (r *ring) evict(end int64) {
 }
 
 func (r *ring) fill(to []float64, w *schemas.Window) {
-	i := 0
-	for _, c := range [...]struct {
-		col columns
-		val float64
-	}{{colSum, w.Sum}, {colCount, float64(w.Count)}, {colMin, w.Min}, {colMax, w.Max}, {colFirst, w.First}, {colLast, w.Last}} {
-		if r.cols&c.col != 0 {
-			to[i] = c.val
-			i++
+	for i, v := range w.Numbers() {
+		if k := r.cols.index(columnOf(i)); k >= 0 {
+			to[k] = *v
 		}
+	}
+	if k := r.cols.index(colCount); k >= 0 {
+		to[k] = float64(w.Count)
 	}
 }
 
@@ -157,7 +163,7 @@ func (r *ring) reshape(cols columns, span int64) {
 	if cols != r.cols {
 		vals := make([]float64, 0, len(r.at)*cols.len())
 		for i := range r.at {
-			for col := colSum; col <= colLast; col <<= 1 {
+			for col := colSum; col&allColumns != 0; col <<= 1 {
 				if cols&col != 0 {
 					vals = append(vals, r.value(i, col))
 				}

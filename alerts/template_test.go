@@ -147,7 +147,7 @@ func TestFailedTemplateStillPages(t *testing.T) {
 	rs := load(t, `{alert: a, expr: x > 1, labels: {severity: '{{ if .Labels.host }}{{ slice .Labels.host 0 99 }}{{ end }}'}, annotations: {s: '{{ if .Labels.host }}{{ print .Value | humanize }}{{ end }}', long: '{{ range .Labels }}{{ printf "%s%99d" . 1 }}{{ end }}'}}`)
 	labels := map[string]string{"host": "web01"}
 	s := schemas.Series{Metric: "x", Labels: schemas.NewLabels(labels)}
-	cs := rs.NewEvaluator().Closed(&State{}, "web01", 10_000, 20_000, []schemas.Window{{Series: s, TierMS: 10_000, StartMS: 10_000, Count: 1, Last: 5}}, nil)
+	cs := rs.NewEvaluator().Closed(&State{}, "web01", 10_000, 20_000, []schemas.Window{{Series: s, TierMS: 10_000, StartMS: 10_000, Aggregate: schemas.Aggregate{Count: 1, Last: 5}}}, nil)
 	if len(cs) != 1 || !cs[0].True {
 		t.Fatalf("%+v", cs)
 	}

@@ -369,7 +369,7 @@ func (b *badInput) checkFlood(path string, series int) error {
 func (b *badInput) checkGood() error {
 	want := windowtest.Oracle(b.good, 1000, 10_000, 60_000)
 	for i := range want {
-		want[i].FirstMS, want[i].LastMS = 0, 0 // the API does not tell them
+		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not tell them
 	}
 	var got []schemas.Window
 	for h := range goodHosts {

@@ -115,7 +115,7 @@ func (f *Fold) Write(w io.Writer) error {
 		return err
 	}
 	out := csv.NewWriter(w)
-	rows := [][]string{{"series", "tier", "start", "end", "count", "sum", "min", "max", "first", "last", "revision"}}
+	rows := [][]string{slices.Concat([]string{"series", "tier", "start", "end", "count"}, schemas.Columns[:], []string{"revision"})}
 	for i := range ws {
 		rows = append(rows, row(&ws[i]))
 	}
@@ -124,11 +124,11 @@ func (f *Fold) Write(w io.Writer) error {
 
 func row(w *schemas.Window) []string {
 	fields := []string{plain.Text(w.Series.String()), schemas.TierName(w.TierMS)}
-	for _, n := range []int64{w.StartMS, w.EndMS(), w.Count} {
+	for _, n := range []int64{w.StartMS, w.EndMS(), int64(w.Count)} {
 		fields = append(fields, strconv.FormatInt(n, 10))
 	}
-	for _, v := range []float64{w.Sum, w.Min, w.Max, w.First, w.Last} {
-		fields = append(fields, number(v))
+	for _, v := range w.Numbers() {
+		fields = append(fields, number(*v))
 	}
 	return append(fields, strconv.FormatUint(uint64(w.Revision), 10))
 }

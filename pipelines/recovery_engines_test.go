@@ -140,7 +140,7 @@ func (m *million) check(t testing.TB, endMS int64) {
 		}
 		*last = w.StartMS
 		emitted++
-		count[w.TierMS] += w.Count
+		count[w.TierMS] += int64(w.Count)
 		if g%compareOneIn == 0 {
 			got = append(got, *w)
 		}

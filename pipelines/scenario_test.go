@@ -176,8 +176,8 @@ func apiWindows(base string, series schemas.Series, tierMS, fromMS, toMS int64) 
 	var ws []schemas.Window
 	for _, a := range answer {
 		ws = append(ws, schemas.Window{
-			Series: series, TierMS: tierMS, StartMS: a.StartMS, Count: a.Count,
-			Sum: a.Sum, Min: a.Min, Max: a.Max, First: a.First, Last: a.Last,
+			Series: series, TierMS: tierMS, StartMS: a.StartMS,
+			Aggregate: schemas.Aggregate{Count: uint32(a.Count), Sum: a.Sum, Min: a.Min, Max: a.Max, First: a.First, Last: a.Last},
 		})
 	}
 	return ws, nil
@@ -206,7 +206,7 @@ func (s *scenario) checkAPI(base string) error {
 		}
 		want := slices.Clone(s.wanted[f.name])
 		for i := range want {
-			want[i].FirstMS, want[i].LastMS = 0, 0
+			want[i].FirstOff, want[i].LastOff = 0, 0
 		}
 		if err := windowtest.Compare(got, want); err != nil {
 			return err

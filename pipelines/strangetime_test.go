@@ -138,8 +138,8 @@ func metricsWindows(base string, series schemas.Series, tierMS, fromMS, toMS int
 	err = getJSON(fmt.Sprintf("%s/metrics/%s?tier=%s&startTimestamp=%d&endTimestamp=%d&limit=10000", base,
 		url.PathEscape(series.String()), schemas.TierName(tierMS), fromMS, toMS), &answer)
 	for _, m := range answer.Metrics {
-		ws = append(ws, schemas.Window{Series: series, TierMS: tierMS, StartMS: m.Timestamp, Count: m.Count,
-			Sum: m.Sum, Min: m.Min, Max: m.Max, First: m.First, Last: m.Last})
+		ws = append(ws, schemas.Window{Series: series, TierMS: tierMS, StartMS: m.Timestamp, Aggregate: schemas.Aggregate{
+			Count: uint32(m.Count), Sum: m.Sum, Min: m.Min, Max: m.Max, First: m.First, Last: m.Last}})
 	}
 	return ws, err
 }
@@ -149,7 +149,7 @@ func metricsWindows(base string, series schemas.Series, tierMS, fromMS, toMS int
 func checkReaders(base string, samples []schemas.Sample, fromMS, toMS int64, tiersMS ...int64) error {
 	want := slices.DeleteFunc(windowtest.Oracle(samples, tiersMS...), func(w schemas.Window) bool { return w.EndMS() > toMS })
 	for i := range want {
-		want[i].FirstMS, want[i].LastMS = 0, 0 // the API does not tell them
+		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not tell them
 	}
 	for name, read := range map[string]func(string, schemas.Series, int64, int64, int64) ([]schemas.Window, error){
 		"/api/v1/windows": apiWindows, "/metrics/{id}": metricsWindows} {

@@ -123,8 +123,8 @@ func mkSeries(t testing.TB, text string) schemas.Series {
 // mkWindow is a window of two samples, v-1 and v+1.
 func mkWindow(s schemas.Series, tierMS, startMS int64, v float64) schemas.Window {
 	return schemas.Window{
-		Series: s, TierMS: tierMS, StartMS: startMS, Count: 2, Sum: 2 * v, Min: v - 1, Max: v + 1,
-		First: v - 1, Last: v + 1, FirstMS: startMS, LastMS: startMS + tierMS - 1,
+		Series: s, TierMS: tierMS, StartMS: startMS, Aggregate: schemas.Aggregate{Count: 2, Sum: 2 * v, Min: v - 1, Max: v + 1,
+			First: v - 1, Last: v + 1, LastOff: uint32(tierMS - 1)},
 	}
 }
 

@@ -212,7 +212,7 @@ func TestLiveStreamsWhatIsAskedFor(t *testing.T) {
 	for name, w := range map[string]windowBody{"series": bySeries.window(), "all": all.window()} {
 		if want := (windowBody{
 			Series: `cpu.usage{host="a",path="x\n\ndata: y"}`, Tier: "10s", StartMS: nowMS, EndMS: nowMS + 10*second,
-			Count: 2, Sum: 2, Min: 0, Max: 2, First: 0, Last: 2,
+			aggregateBody: aggregateBody{Count: 2, Sum: 2, Min: 0, Max: 2, First: 0, Last: 2},
 		}); w != want {
 			t.Errorf("by %s: got %+v, want %+v", name, w, want)
 		}

@@ -31,13 +31,8 @@ type metricPoint struct {
 	Value      number            `json:"value"`     // its average
 	Tier       string            `json:"tier"`
 	EndMS      int64             `json:"end"`
-	Count      int64             `json:"count"`
-	Sum        number            `json:"sum"`
-	Min        number            `json:"min"`
-	Max        number            `json:"max"`
-	First      number            `json:"first"`
-	Last       number            `json:"last"`
-	Revision   uint32            `json:"revision"`
+	aggregateBody
+	Revision uint32 `json:"revision"`
 }
 
 type metricsPage struct {
@@ -191,8 +186,6 @@ func (a *api) page(ctx context.Context, sel *selection) (*metricsPage, error) {
 func newMetricPoint(tags map[string]string, w *schemas.Window) metricPoint {
 	return metricPoint{
 		MetricName: w.Series.Metric, Tags: tags, Timestamp: w.StartMS, Value: number(w.Avg()),
-		Tier: schemas.TierName(w.TierMS), EndMS: w.EndMS(), Count: w.Count,
-		Sum: number(w.Sum), Min: number(w.Min), Max: number(w.Max), First: number(w.First), Last: number(w.Last),
-		Revision: w.Revision,
+		Tier: schemas.TierName(w.TierMS), EndMS: w.EndMS(), aggregateBody: newAggregateBody(&w.Aggregate), Revision: w.Revision,
 	}
 }

@@ -55,7 +55,7 @@ func TestPage(t *testing.T) {
 				v := 38 + 22*math.Sin(x+float64(i)) + 9*math.Sin(3.7*x) + 3*math.Sin(17*x)
 				w := mkWindow(s, tier.size, start, v)
 				spread := 5 + 4*math.Abs(math.Sin(2.3*x))
-				w.Min, w.Max, w.Count, w.Sum = v-spread, v+1.4*spread, tier.size/second, v*float64(tier.size/second)
+				w.Min, w.Max, w.Count, w.Sum = v-spread, v+1.4*spread, uint32(tier.size/second), v*float64(tier.size/second)
 				store.add(w)
 			}
 		}

@@ -276,7 +276,7 @@ func TestWindows(t *testing.T) {
 	}
 	want := windowBody{
 		Series: `cpu.usage{cpu="1",host="web01"}`, Tier: "10s", StartMS: nowMS - minute, EndMS: nowMS - 50*second,
-		Count: 2, Sum: 11.08, Min: 4.54, Max: 6.54, First: 4.54, Last: 6.54,
+		aggregateBody: aggregateBody{Count: 2, Sum: 11.08, Min: 4.54, Max: 6.54, First: 4.54, Last: 6.54},
 	}
 	if got[0] != want {
 		t.Errorf("got  %+v\nwant %+v", got[0], want)

@@ -11,16 +11,11 @@ import (
 
 // windowBody is a window in JSON, in /api/v1/windows and in the live stream.
 type windowBody struct {
-	Series   string `json:"series"`
-	Tier     string `json:"tier"`
-	StartMS  int64  `json:"start"`
-	EndMS    int64  `json:"end"`
-	Count    int64  `json:"count"`
-	Sum      number `json:"sum"`
-	Min      number `json:"min"`
-	Max      number `json:"max"`
-	First    number `json:"first"`
-	Last     number `json:"last"`
+	Series  string `json:"series"`
+	Tier    string `json:"tier"`
+	StartMS int64  `json:"start"`
+	EndMS   int64  `json:"end"`
+	aggregateBody
 	Revision uint32 `json:"revision"`
 	// Part is not 0 in the live stream alone: the window is one of several that the
 	// store merges.
@@ -29,10 +24,23 @@ type windowBody struct {
 
 func newWindowBody(series string, w *schemas.Window) windowBody {
 	return windowBody{
-		Series: series, Tier: schemas.TierName(w.TierMS), StartMS: w.StartMS, EndMS: w.EndMS(), Count: w.Count,
-		Sum: number(w.Sum), Min: number(w.Min), Max: number(w.Max), First: number(w.First), Last: number(w.Last),
-		Revision: w.Revision, Part: w.Part,
+		Series: series, Tier: schemas.TierName(w.TierMS), StartMS: w.StartMS, EndMS: w.EndMS(),
+		aggregateBody: newAggregateBody(&w.Aggregate), Revision: w.Revision, Part: w.Part,
 	}
+}
+
+// aggregateBody is schemas.Aggregate in JSON, wherever a window is: a test compares it with schemas.Columns.
+type aggregateBody struct {
+	Count uint32 `json:"count"`
+	Sum   number `json:"sum"`
+	Min   number `json:"min"`
+	Max   number `json:"max"`
+	First number `json:"first"`
+	Last  number `json:"last"`
+}
+
+func newAggregateBody(a *schemas.Aggregate) aggregateBody {
+	return aggregateBody{Count: a.Count, Sum: number(a.Sum), Min: number(a.Min), Max: number(a.Max), First: number(a.First), Last: number(a.Last)}
 }
 
 // windowBytes is about what a window's JSON takes at most, without its series.

@@ -74,7 +74,7 @@ func TestEqualHashesAreTwoSeries(t *testing.T) {
 		t.Errorf("series 0: %v, %v", s, err)
 	}
 	batch, err := DecodeWindowBatch(AppendWindowBatch(nil, &WindowBatch{Windows: []Window{
-		{Series: victim, TierMS: 1000, Count: 1}, {Series: forged, TierMS: 1000, Count: 1}}}))
+		{Series: victim, TierMS: 1000, Aggregate: Aggregate{Count: 1}}, {Series: forged, TierMS: 1000, Aggregate: Aggregate{Count: 1}}}}))
 	if err != nil || batch.Windows[0].Series.Metric != "up" || batch.Windows[1].Series.Metric != forged.Metric {
 		t.Errorf("windows %+v, %v", batch, err)
 	}

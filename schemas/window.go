@@ -13,20 +13,19 @@ type Window struct {
 	Part     int64
 	Revision uint32 // 0 when first closed, +1 for each late sample batch merged in
 
-	Count           int64 // at least 1
-	Sum             float64
-	Min, Max        float64
-	First, Last     float64 // by event time
-	FirstMS, LastMS int64   // event times of First and Last, ms
+	Aggregate
 }
+
+// FirstMS is the event time of First, ms.
+func (w *Window) FirstMS() int64 { return w.StartMS + int64(w.FirstOff) }
+
+// LastMS is that of Last.
+func (w *Window) LastMS() int64 { return w.StartMS + int64(w.LastOff) }
 
 // EndMS is the end of the window, ms, exclusive.
 func (w *Window) EndMS() int64 { return w.StartMS + w.TierMS }
 
-// Avg is Sum / Count: derived, never stored.
-func (w *Window) Avg() float64 { return w.Sum / float64(w.Count) }
-
-// Late says that the row is a late partial: it holds only samples that came too
+// Late reports whether the row is a late partial, which holds only samples that came too
 // late for the window itself, and every reader merges it with the other parts.
 func (w *Window) Late() bool { return w.Part&(1<<40-1) != 0 }
 
@@ -39,14 +38,10 @@ func NewPart(generation int, lateOffset int64) int64 {
 // MergeParts adds the samples of o, another part of the same window, to w.
 // It is exact but for the last bits of Sum, whose order of addition it changes.
 func (w *Window) MergeParts(o *Window) {
-	w.Sum += o.Sum
-	w.Count += o.Count
-	w.Min, w.Max = min(w.Min, o.Min), max(w.Max, o.Max)
-	if o.FirstMS < w.FirstMS {
-		w.FirstMS, w.First = o.FirstMS, o.First
-	}
-	if o.LastMS > w.LastMS || o.LastMS == w.LastMS && o.Part > w.Part {
-		w.LastMS, w.Last = o.LastMS, o.Last
+	last, off := w.Last, w.LastOff
+	w.Merge(&o.Aggregate, 0)
+	if o.LastOff == off && o.Part <= w.Part {
+		w.Last = last
 	}
 }
 

@@ -8,15 +8,6 @@ import (
 // Version 1 had a hash of 8 bytes for each series.
 const windowBatchVersion = 2
 
-// Values is what a window holds, without its name. First and last times are
-// offsets from the window's start, in ms.
-type Values struct {
-	Count                      uint32
-	FirstOff, LastOff          uint32
-	Revision                   uint32
-	Sum, Min, Max, First, Last float64
-}
-
 // WindowBuilder makes the value of a windows record without building Windows
 // first: the window processor's way. Call Label and Series for what the frames
 // refer to, Frame before the windows of one (tier, start, part), and AppendTo
@@ -54,21 +45,9 @@ func (b *WindowBuilder) Frame(tierMS, startMS, part int64) {
 }
 
 // Window adds a window of series (an index from Series) to the open frame.
-func (b *WindowBuilder) Window(series uint32, v *Values) {
+func (b *WindowBuilder) Window(series, revision uint32, a *Aggregate) {
 	b.cur = binary.AppendUvarint(b.cur, uint64(series))
-	if v.Count == 1 {
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.Revision)<<1|1)
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.FirstOff))
-		b.cur = appendF64(b.cur, v.Sum)
-	} else {
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.Revision)<<1)
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.Count))
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.FirstOff))
-		b.cur = binary.AppendUvarint(b.cur, uint64(v.LastOff))
-		for _, f := range [5]float64{v.Sum, v.Min, v.Max, v.First, v.Last} {
-			b.cur = appendF64(b.cur, f)
-		}
-	}
+	b.cur = a.appendTo(b.cur, revision)
 	b.frame++
 	b.windows++
 }
@@ -139,8 +118,7 @@ func AppendWindowBatch(dst []byte, b *WindowBatch) []byte {
 			head = h
 			wb.Frame(w.TierMS, w.StartMS, w.Part)
 		}
-		wb.Window(idx, &Values{Count: uint32(w.Count), Revision: w.Revision, Sum: w.Sum, Min: w.Min, Max: w.Max,
-			First: w.First, Last: w.Last, FirstOff: uint32(w.FirstMS - w.StartMS), LastOff: uint32(w.LastMS - w.StartMS)})
+		wb.Window(idx, w.Revision, &w.Aggregate)
 	}
 	return wb.AppendTo(dst, b.EmitMS, b.NewestMS)
 }
@@ -188,8 +166,6 @@ func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 				break
 			}
 			win.TierMS, win.StartMS, win.Part = tier, idx*tier, part
-			win.FirstMS += win.StartMS
-			win.LastMS += win.StartMS
 			b.Windows = append(b.Windows, win)
 		}
 	}
@@ -199,25 +175,17 @@ func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 	return b, nil
 }
 
-// window reads one window; its times are still offsets.
+// window reads one window, but for what its frame says.
 func (w *wire) window(series []Series) (Window, error) {
 	var win Window
-	i, rev := w.uvarint(), w.uvarint()
+	i := w.uvarint()
 	if w.err == nil && i >= uint64(len(series)) {
 		w.fail("series index out of range")
 	}
 	if w.err != nil {
 		return win, w.err
 	}
-	win.Series, win.Revision = series[i], uint32(rev>>1)
-	if rev&1 == 1 {
-		win.Count, win.FirstMS = 1, int64(uint32(w.uvarint()))
-		win.LastMS = win.FirstMS
-		v := w.f64()
-		win.Sum, win.Min, win.Max, win.First, win.Last = v, v, v, v, v
-	} else {
-		win.Count, win.FirstMS, win.LastMS = int64(uint32(w.uvarint())), int64(uint32(w.uvarint())), int64(uint32(w.uvarint()))
-		win.Sum, win.Min, win.Max, win.First, win.Last = w.f64(), w.f64(), w.f64(), w.f64(), w.f64()
-	}
+	win.Series = series[i]
+	win.Aggregate, win.Revision = w.aggregate()
 	return win, w.err
 }

@@ -14,14 +14,13 @@ func windowBatchSample() *WindowBatch {
 	cpu := Series{Metric: "cpu.usage", Labels: NewLabels(map[string]string{"host": "web01", "cpu": "0"})}
 	up := Series{Metric: "up", Labels: NewLabels(map[string]string{"host": "web01"})}
 	return &WindowBatch{EmitMS: 1_700_000_012_345, NewestMS: 1_700_000_012_001, Windows: []Window{
-		{Series: cpu, TierMS: 10_000, StartMS: 1_700_000_000_000, Count: 3, Sum: 6.5, Min: 1, Max: 3.5, First: 1, Last: 2,
-			FirstMS: 1_700_000_000_100, LastMS: 1_700_000_009_999},
-		{Series: up, TierMS: 10_000, StartMS: 1_700_000_000_000, Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1,
-			FirstMS: 1_700_000_000_100, LastMS: 1_700_000_000_100, Revision: 7},
-		{Series: up, TierMS: 3600_000, StartMS: 1_699_999_200_000, Part: NewPart(2, 41), Count: 1, Sum: math.Copysign(0, -1),
-			Min: math.Copysign(0, -1), Max: math.Copysign(0, -1), First: math.Copysign(0, -1), Last: math.Copysign(0, -1),
-			FirstMS: 1_699_999_200_000, LastMS: 1_699_999_200_000},
-		{Series: up, TierMS: 10_000, StartMS: -20_000, Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstMS: -20_000, LastMS: -10_001},
+		{Series: cpu, TierMS: 10_000, StartMS: 1_700_000_000_000, Aggregate: Aggregate{
+			Count: 3, Sum: 6.5, Min: 1, Max: 3.5, First: 1, Last: 2, FirstOff: 100, LastOff: 9_999}},
+		{Series: up, TierMS: 10_000, StartMS: 1_700_000_000_000, Revision: 7, Aggregate: Aggregate{
+			Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1, FirstOff: 100, LastOff: 100}},
+		{Series: up, TierMS: 3600_000, StartMS: 1_699_999_200_000, Part: NewPart(2, 41), Aggregate: Aggregate{Count: 1, Sum: math.Copysign(0, -1),
+			Min: math.Copysign(0, -1), Max: math.Copysign(0, -1), First: math.Copysign(0, -1), Last: math.Copysign(0, -1)}},
+		{Series: up, TierMS: 10_000, StartMS: -20_000, Aggregate: Aggregate{Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, LastOff: 9_999}},
 	}}
 }
 
@@ -102,9 +101,9 @@ func FuzzWindowBatchDecode(f *testing.F) {
 }
 
 func TestMergeParts(t *testing.T) {
-	w := Window{Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstMS: 10, LastMS: 20}
-	w.MergeParts(&Window{Part: 1, Count: 1, Sum: 9, Min: 9, Max: 9, First: 9, Last: 9, FirstMS: 5, LastMS: 5})
-	want := Window{Count: 3, Sum: 12, Min: 1, Max: 9, First: 9, Last: 2, FirstMS: 5, LastMS: 20}
+	w := Window{Aggregate: Aggregate{Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstOff: 10, LastOff: 20}}
+	w.MergeParts(&Window{Part: 1, Aggregate: Aggregate{Count: 1, Sum: 9, Min: 9, Max: 9, First: 9, Last: 9, FirstOff: 5, LastOff: 5}})
+	want := Window{Aggregate: Aggregate{Count: 3, Sum: 12, Min: 1, Max: 9, First: 9, Last: 2, FirstOff: 5, LastOff: 20}}
 	if !reflect.DeepEqual(w, want) {
 		t.Fatalf("%+v, want %+v", w, want)
 	}

@@ -7,68 +7,25 @@ import (
 	"weir/schemas"
 )
 
-// agg is the running aggregate of one window: 56 bytes, no pointer.
-type agg struct {
-	sum, min, max, first, last float64
-	count                      uint32
-	firstOff, lastOff          uint32 // ms from the window's start
-	rev                        uint16
-	dirty                      bool // changed after the close, not yet emitted
-	fine                       bool // in the smallest tier: count is 1, and the sample is in frame.fine
-}
+// agg is the running aggregate of a series in a frame. Its Mark holds the window's revision, and the flags below it.
+type agg struct{ schemas.Aggregate }
 
-// add counts a sample. Of samples at the same time the first that arrived is first,
-// the last that arrived last.
-func (a *agg) add(off uint32, v float64) {
-	if a.count == 0 {
-		*a = agg{sum: v, min: v, max: v, first: v, last: v, count: 1, firstOff: off, lastOff: off, rev: a.rev, dirty: a.dirty, fine: a.fine}
-		return
-	}
-	a.count++
-	a.sum += v
-	if v < a.min {
-		a.min = v
-	}
-	if v > a.max {
-		a.max = v
-	}
-	if off < a.firstOff {
-		a.firstOff, a.first = off, v
-	}
-	if off >= a.lastOff {
-		a.lastOff, a.last = off, v
-	}
-}
+const (
+	aggRevision = math.MaxUint16     // the bits of the revision
+	aggDirty    = math.MaxUint16 + 1 // changed after the close, not yet emitted
+	aggFine     = aggDirty << 1      // in the smallest tier: Count is 1, and the sample is in frame.fine
+)
 
-// merge counts the samples of c, whose window starts shift ms after a's.
-func (a *agg) merge(c *agg, shift uint32) {
-	if a.count == 0 {
-		rev, dirty := a.rev, a.dirty
-		*a = *c
-		a.rev, a.dirty = rev, dirty
-		a.firstOff += shift
-		a.lastOff += shift
-		return
-	}
-	a.count += c.count
-	a.sum += c.sum
-	if c.min < a.min {
-		a.min = c.min
-	}
-	if c.max > a.max {
-		a.max = c.max
-	}
-	if c.firstOff+shift < a.firstOff {
-		a.firstOff, a.first = c.firstOff+shift, c.first
-	}
-	if c.lastOff+shift >= a.lastOff {
-		a.lastOff, a.last = c.lastOff+shift, c.last
-	}
-}
+func (a *agg) revision() uint16 { return uint16(a.Mark & aggRevision) }
+func (a *agg) dirty() bool      { return a.Mark&aggDirty != 0 }
+func (a *agg) fine() bool       { return a.Mark&aggFine != 0 }
 
-func (a *agg) values() schemas.Values {
-	return schemas.Values{Count: a.count, FirstOff: a.firstOff, LastOff: a.lastOff, Revision: uint32(a.rev),
-		Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last}
+// setFine notes whether the only sample is in frame.fine.
+func (a *agg) setFine(fine bool) {
+	a.Mark &^= aggFine
+	if fine {
+		a.Mark |= aggFine
+	}
 }
 
 // The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
@@ -87,25 +44,25 @@ const (
 // flags says what the encoding of a leaves out, but for likeBefore.
 func (a *agg) flags() (flags byte) {
 	same := func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) }
-	if a.lastOff == a.firstOff {
+	if a.LastOff == a.FirstOff {
 		flags |= lastAtFirst
 	}
-	if same(a.sum, a.min) {
+	if same(a.Sum, a.Min) {
 		flags |= sumIsMin
 	}
-	if same(a.max, a.min) {
+	if same(a.Max, a.Min) {
 		flags |= maxIsMin
 	}
 	switch {
-	case same(a.first, a.min):
+	case same(a.First, a.Min):
 		flags |= firstIsMin
-	case same(a.first, a.max):
+	case same(a.First, a.Max):
 		flags |= firstIsMax
 	}
 	switch {
-	case same(a.last, a.min):
+	case same(a.Last, a.Min):
 		flags |= lastIsMin
-	case same(a.last, a.max):
+	case same(a.Last, a.Max):
 		flags |= lastIsMax
 	}
 	return flags
@@ -113,7 +70,7 @@ func (a *agg) flags() (flags byte) {
 
 // like says whether b has a's count, times and revision.
 func (a *agg) like(b *agg) bool {
-	return a.count == b.count && a.firstOff == b.firstOff && a.lastOff == b.lastOff && a.rev == b.rev
+	return a.Count == b.Count && a.FirstOff == b.FirstOff && a.LastOff == b.LastOff && a.revision() == b.revision()
 }
 
 // appendAggs encodes aggregates in runs of neighbours that differ in their values only,
@@ -123,7 +80,7 @@ func appendAggs(dst []byte, aggs []agg) []byte {
 	end := 0 // of the run before
 	for i := 0; i < len(aggs); {
 		a := &aggs[i]
-		if a.count == 0 {
+		if a.Count == 0 {
 			i++
 			continue
 		}
@@ -138,11 +95,11 @@ func appendAggs(dst []byte, aggs []agg) []byte {
 		} else {
 			dst = append(dst, flags)
 			dst = binary.AppendUvarint(dst, uint64(i-end))
-			dst = binary.AppendUvarint(dst, uint64(a.rev))
-			dst = binary.AppendUvarint(dst, uint64(a.count))
-			dst = binary.AppendUvarint(dst, uint64(a.firstOff))
+			dst = binary.AppendUvarint(dst, uint64(a.revision()))
+			dst = binary.AppendUvarint(dst, uint64(a.Count))
+			dst = binary.AppendUvarint(dst, uint64(a.FirstOff))
 			if flags&lastAtFirst == 0 {
-				dst = binary.AppendUvarint(dst, uint64(a.lastOff))
+				dst = binary.AppendUvarint(dst, uint64(a.LastOff))
 			}
 		}
 		for ; i < to; i++ {
@@ -154,18 +111,18 @@ func appendAggs(dst []byte, aggs []agg) []byte {
 }
 
 func (a *agg) appendValues(dst []byte, flags byte) []byte {
-	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.min))
+	dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.Min))
 	if flags&sumIsMin == 0 {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.sum))
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.Sum))
 	}
 	if flags&maxIsMin == 0 {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.max))
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.Max))
 	}
 	if flags&(firstIsMin|firstIsMax) == 0 {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.first))
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.First))
 	}
 	if flags&(lastIsMin|lastIsMax) == 0 {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.last))
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(a.Last))
 	}
 	return dst
 }
@@ -182,13 +139,13 @@ func (f *frame) readAggs(sh *Shard, r *reader, n int) {
 		a := before
 		if flags&likeBefore == 0 {
 			at += int(min(r.uvarint(), maxSeriesCap))
-			a.rev, a.count, a.firstOff = uint16(r.uvarint()), uint32(r.uvarint()), uint32(r.uvarint())
-			a.lastOff = a.firstOff
+			a.Mark, a.Count, a.FirstOff = uint32(uint16(r.uvarint())), uint32(r.uvarint()), uint32(r.uvarint())
+			a.LastOff = a.FirstOff
 			if flags&lastAtFirst == 0 {
-				a.lastOff = uint32(r.uvarint())
+				a.LastOff = uint32(r.uvarint())
 			}
 		}
-		if r.bad || a.count == 0 || a.lastOff == math.MaxUint32 || run > uint64(n) || at+int(run) > n {
+		if r.bad || a.Count == 0 || a.LastOff == math.MaxUint32 || run > uint64(n) || at+int(run) > n {
 			r.bad, r.b = true, nil
 			return
 		}
@@ -198,32 +155,32 @@ func (f *frame) readAggs(sh *Shard, r *reader, n int) {
 		for end := at + int(run); at < end; at++ {
 			r.readValues(&a, flags)
 			f.aggs[at] = a
-			f.samples += a.count
+			f.samples += a.Count
 		}
-		f.next = max(f.next, a.lastOff+1)
+		f.next = max(f.next, a.LastOff+1)
 		before = a
 	}
 }
 
 func (r *reader) readValues(a *agg, flags byte) {
-	a.min = r.f64()
-	a.sum, a.max, a.first, a.last = a.min, a.min, a.min, a.min
+	a.Min = r.f64()
+	a.Sum, a.Max, a.First, a.Last = a.Min, a.Min, a.Min, a.Min
 	if flags&sumIsMin == 0 {
-		a.sum = r.f64()
+		a.Sum = r.f64()
 	}
 	if flags&maxIsMin == 0 {
-		a.max = r.f64()
+		a.Max = r.f64()
 	}
 	switch {
 	case flags&firstIsMax != 0:
-		a.first = a.max
+		a.First = a.Max
 	case flags&firstIsMin == 0:
-		a.first = r.f64()
+		a.First = r.f64()
 	}
 	switch {
 	case flags&lastIsMax != 0:
-		a.last = a.max
+		a.Last = a.Max
 	case flags&lastIsMin == 0:
-		a.last = r.f64()
+		a.Last = r.f64()
 	}
 }

@@ -92,8 +92,8 @@ func (g *Group) handOn(sh *Shard, t int, start int64, aggs []agg) {
 	shift := uint32(start - up.start)
 	up.at(sh, len(aggs)-1, len(g.series.ids))
 	for i := range aggs {
-		if c := &aggs[i]; c.count > 0 {
-			up.aggs[i].merge(c, shift)
+		if c := &aggs[i]; c.Count > 0 {
+			up.aggs[i].Merge(&c.Aggregate, shift)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func (g *Group) evict(sh *Shard) {
 				c.thaw(sh, t, n)
 			}
 			for i, a := range c.aggregated(sh, n) {
-				if a.count > 0 {
+				if a.Count > 0 {
 					to[i] = 1
 				}
 			}

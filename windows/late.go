@@ -48,7 +48,7 @@ func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result
 		if end > watermark && end > g.clock.doubt { // open
 			f := g.frameAt(sh, t, start)
 			f.thaw(sh, t, g.Series())
-			f.at(sh, idx, g.Series()).add(off, p.v)
+			f.at(sh, idx, g.Series()).Add(off, p.v)
 			break
 		}
 		if end > watermark-size && end > g.clock.doubt { // kept
@@ -56,7 +56,7 @@ func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result
 			f.closed = true
 			f.thaw(sh, t, g.Series())
 			a := f.at(sh, idx, g.Series())
-			if a.rev < math.MaxUint16 {
+			if a.revision() < math.MaxUint16 {
 				if !g.revise(sh, b, p, t, f, a, r) {
 					return
 				}
@@ -75,17 +75,17 @@ func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result
 
 // revise adds a sample to a, the aggregate of its series in a closed frame of tier t that is kept, or says why not in r.
 func (g *Group) revise(sh *Shard, b *schemas.SampleBatch, p *ordered, t int, f *frame, a *agg, r *Result) bool {
-	known := a.count > 0
+	known := a.Count > 0
 	if t > 0 {
-		a.add(uint32(p.ts-f.start), p.v)
+		a.Add(uint32(p.ts-f.start), p.v)
 	} else if !g.addKept(sh, b, p, f, a, r) {
 		return false
 	}
-	if !a.dirty {
+	if !a.dirty() {
 		if known {
-			a.rev++
+			a.Mark++
 		}
-		a.dirty = true
+		a.Mark |= aggDirty
 		f.dirty++
 	}
 	return true
@@ -115,7 +115,7 @@ func (l *late) add(k lateKey, off uint32, v float64) {
 		l.partials[k] = a
 		l.order = append(l.order, k)
 	}
-	a.add(off, v)
+	a.Add(off, v)
 }
 
 // addKept adds a sample to a, the aggregate of its series in a closed frame of the smallest tier

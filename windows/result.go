@@ -81,8 +81,7 @@ func (g *Group) emit(sh *Shard, i int, a *agg, r *Result) {
 		}
 		sh.emitted.series[i] = idx
 	}
-	v := a.values()
-	r.builder.Window(uint32(idx-1), &v)
+	r.builder.Window(uint32(idx-1), uint32(a.revision()), &a.Aggregate)
 }
 
 func (g *Group) begin(sh *Shard, tierMS, start, part int64, nowMS int64, r *Result) {
@@ -99,7 +98,7 @@ func (g *Group) emitFrame(sh *Shard, t int, start int64, aggs []agg, nowMS int64
 	var set []schemas.Window
 	for i := range aggs {
 		a := &aggs[i]
-		if a.count == 0 {
+		if a.Count == 0 {
 			continue
 		}
 		if i&63 == 63 && r.builder.Size() > maxValue {
@@ -128,12 +127,12 @@ func (g *Group) emitRevised(sh *Shard, nowMS int64, r *Result) {
 			var set []schemas.Window
 			for i := range f.aggs {
 				a := &f.aggs[i]
-				if !a.dirty {
+				if !a.dirty() {
 					continue
 				}
-				a.dirty = false
+				a.Mark &^= aggDirty
 				g.emit(sh, i, a, r)
-				if a.rev > 0 {
+				if a.revision() > 0 {
 					r.Revised++
 				} else {
 					r.Closed++
@@ -165,7 +164,7 @@ func (g *Group) emitLate(sh *Shard, offset, nowMS int64, r *Result) {
 
 // window is a's window under its full name.
 func (g *Group) window(i int, a *agg, size, start, part int64) schemas.Window {
-	return schemas.Window{Series: g.series.name(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.rev),
-		Count: int64(a.count), Sum: a.sum, Min: a.min, Max: a.max, First: a.first, Last: a.last,
-		FirstMS: start + int64(a.firstOff), LastMS: start + int64(a.lastOff)}
+	w := schemas.Window{Series: g.series.name(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.revision()), Aggregate: a.Aggregate}
+	w.Mark = 0
+	return w
 }

@@ -107,13 +107,13 @@ func (f *frame) foldInto(aggs []agg) {
 	for _, r := range f.rows {
 		for i, v := range r.vals {
 			if math.Float64bits(v) != absent {
-				aggs[i].add(r.off, v)
+				aggs[i].Add(r.off, v)
 			}
 		}
 	}
 	for i := range f.aggs {
-		if c := &f.aggs[i]; c.count > 0 {
-			aggs[i].merge(c, 0)
+		if c := &f.aggs[i]; c.Count > 0 {
+			aggs[i].Merge(&c.Aggregate, 0)
 		}
 	}
 }
@@ -127,13 +127,13 @@ func (f *frame) flatten(sh *Shard, n int) {
 	aggs := sh.newAggs(n)
 	f.foldInto(aggs)
 	for i := range f.aggs {
-		if c := &f.aggs[i]; c.count == 1 && !c.fine && aggs[i].count > 1 {
-			f.keys = append(f.keys, sampleKey(i, c.firstOff, c.first))
+		if c := &f.aggs[i]; c.Count == 1 && !c.fine() && aggs[i].Count > 1 {
+			f.keys = append(f.keys, sampleKey(i, c.FirstOff, c.First))
 		}
 	}
 	for _, r := range f.rows {
 		for i, v := range r.vals {
-			if math.Float64bits(v) != absent && aggs[i].count > 1 {
+			if math.Float64bits(v) != absent && aggs[i].Count > 1 {
 				f.keys = append(f.keys, sampleKey(i, r.off, v))
 			}
 		}

@@ -46,11 +46,11 @@ func (f *frame) holds(b *schemas.SampleBatch, p *ordered, off uint32) bool {
 	if r := f.rowAt(off); r != nil && i < len(r.vals) && math.Float64bits(r.vals[i]) == bits && bits != absent {
 		return true
 	}
-	if i >= len(f.aggs) || f.aggs[i].count == 0 {
+	if i >= len(f.aggs) || f.aggs[i].Count == 0 {
 		return false
 	}
-	if a := &f.aggs[i]; a.count == 1 {
-		return !a.fine && a.firstOff == off && math.Float64bits(a.first) == bits
+	if a := &f.aggs[i]; a.Count == 1 {
+		return !a.fine() && a.FirstOff == off && math.Float64bits(a.First) == bits
 	}
 	return f.has(sampleKey(i, off, p.v))
 }
@@ -59,23 +59,23 @@ func (f *frame) holds(b *schemas.SampleBatch, p *ordered, off uint32) bool {
 // tier, unless it is there already.
 func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
 	switch {
-	case a.count == 0:
-	case a.count == 1 && a.fine:
+	case a.Count == 0:
+	case a.Count == 1 && a.fine():
 		f.keys = append(f.keys, sampleKey(i, off, v))
-		a.fine = false
-	case a.count == 1:
-		if off == a.firstOff && math.Float64bits(v) == math.Float64bits(a.first) {
+		a.setFine(false)
+	case a.Count == 1:
+		if off == a.FirstOff && math.Float64bits(v) == math.Float64bits(a.First) {
 			return false
 		}
-		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first), sampleKey(i, off, v))
+		f.keys = append(f.keys, sampleKey(i, a.FirstOff, a.First), sampleKey(i, off, v))
 	default:
 		key := sampleKey(i, off, v)
-		if off <= a.lastOff && f.has(key) {
+		if off <= a.LastOff && f.has(key) {
 			return false
 		}
 		f.keys = append(f.keys, key)
 	}
-	a.add(off, v)
+	a.Add(off, v)
 	return true
 }
 
@@ -97,13 +97,13 @@ func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
 	if rare.fine == nil {
 		rare.fine = map[fineSample]struct{}{}
 	}
-	if a.count == 1 && !a.fine {
-		f.keys = append(f.keys, sampleKey(i, a.firstOff, a.first))
+	if a.Count == 1 && !a.fine() {
+		f.keys = append(f.keys, sampleKey(i, a.FirstOff, a.First))
 	}
 	rare.fine[k] = struct{}{}
 	f.large++
-	a.fine = a.count == 0
-	a.add(off, v)
+	a.setFine(a.Count == 0)
+	a.Add(off, v)
 	return true
 }
 
@@ -133,11 +133,11 @@ func (f *frame) decodeFine(r *reader) {
 	for range n {
 		k := fineSample{r.u64(), r.u64()}
 		i := int(k.at >> 48)
-		if i >= len(f.aggs) || f.aggs[i].count == 0 {
+		if i >= len(f.aggs) || f.aggs[i].Count == 0 {
 			r.bad = true
 			return
 		}
-		f.aggs[i].fine = f.aggs[i].count == 1
+		f.aggs[i].setFine(f.aggs[i].Count == 1)
 		rare.fine[k] = struct{}{}
 	}
 }
@@ -183,7 +183,7 @@ func (f *frame) addCollapsed(a *agg, off uint32, p *ordered, point *schemas.Poin
 	}
 	f.over[k] = struct{}{}
 	f.large++
-	a.add(off, p.v)
+	a.Add(off, p.v)
 	return true
 }
 

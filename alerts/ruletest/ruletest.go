@@ -2,7 +2,6 @@ package ruletest
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -308,7 +307,7 @@ func at(ms int64) string { return conf.Duration(ms * 1_000_000).String() }
 
 // window is the window of a tier that ends at endMS, or nil if it has no samples.
 func (v *values) window(smallestMS, tierMS, endMS int64) *schemas.Window {
-	w := &schemas.Window{Series: v.series, TierMS: tierMS, StartMS: endMS - tierMS, Min: math.Inf(1), Max: math.Inf(-1)}
+	w := &schemas.Window{Series: v.series, TierMS: tierMS, StartMS: endMS - tierMS}
 	for start := endMS - tierMS; start < endMS; start += smallestMS {
 		i := start / smallestMS
 		w.Revision += v.revision[start+smallestMS]
@@ -316,12 +315,7 @@ func (v *values) window(smallestMS, tierMS, endMS int64) *schemas.Window {
 			continue
 		}
 		for k, value := range v.windows[i] {
-			if w.Count == 0 {
-				w.First, w.FirstMS = value, start+int64(k)
-			}
-			w.Count, w.Sum = w.Count+1, w.Sum+value
-			w.Min, w.Max = min(w.Min, value), max(w.Max, value)
-			w.Last, w.LastMS = value, start+int64(k)
+			w.Add(uint32(start+int64(k)-w.StartMS), value)
 		}
 	}
 	if w.Count == 0 {

@@ -98,8 +98,9 @@ func Windows(t testing.TB, keyspace string, tierMS int64) []schemas.Window {
 			parsed[name] = s
 		}
 		w := &schemas.Window{
-			Series: s, TierMS: tierMS, StartMS: int64(r.TS), Part: r.Part, Revision: uint32(r.Revision), Count: r.Count,
-			Sum: r.Sum, Min: r.Min, Max: r.Max, First: r.First, Last: r.Last, FirstMS: int64(r.FirstTS), LastMS: int64(r.LastTS),
+			Series: s, TierMS: tierMS, StartMS: int64(r.TS), Part: r.Part, Revision: uint32(r.Revision),
+			Aggregate: schemas.Aggregate{Count: uint32(r.Count), Sum: r.Sum, Min: r.Min, Max: r.Max, First: r.First, Last: r.Last,
+				FirstOff: uint32(r.FirstTS - r.TS), LastOff: uint32(r.LastTS - r.TS)},
 		}
 		k := id{name, r.TS}
 		if before := merged[k]; before != nil {

@@ -79,7 +79,7 @@ func (s *store) write(w *schemas.Window) {
 
 func sameRow(a, b *schemas.Window) bool {
 	return a.Count == b.Count && a.Sum == b.Sum && a.Min == b.Min && a.Max == b.Max &&
-		a.First == b.First && a.Last == b.Last && a.FirstMS == b.FirstMS && a.LastMS == b.LastMS
+		a.First == b.First && a.Last == b.Last && a.FirstOff == b.FirstOff && a.LastOff == b.LastOff
 }
 
 // merged is what a reader of the tables sees.

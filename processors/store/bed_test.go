@@ -120,8 +120,8 @@ func name(i int) string { return fmt.Sprintf("g%05d", i) }
 // value is a windows record's.
 func value() []byte {
 	return schemas.AppendWindowBatch(nil, &schemas.WindowBatch{EmitMS: 1, NewestMS: 1, Windows: []schemas.Window{{
-		Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: 10_000, Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1,
-		FirstMS: 10_000, LastMS: 10_000}}})
+		Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: 10_000, Aggregate: schemas.Aggregate{
+			Count: 1, Sum: 1, Min: 1, Max: 1, First: 1, Last: 1}}}})
 }
 
 func (b *bed) produce(rs ...*kgo.Record) {

@@ -39,8 +39,8 @@ func LabelsText(s schemas.Series) string {
 
 // Columns of the tables, in the order of the statements that create them.
 var (
-	TierColumns = []string{"source", "bucket", "metric", "series", "ts", "part",
-		"count", "sum", "min", "max", "first", "last", "first_ts", "last_ts", "revision"}
+	TierColumns = slices.Concat([]string{"source", "bucket", "metric", "series", "ts", "part", "count"},
+		schemas.Columns[:], []string{"first_ts", "last_ts", "revision"})
 	SeriesColumns      = []string{"source", "metric", "series", "labels", "type", "unit", "first_seen", "last_seen"}
 	LabelIndexColumns  = []string{"label", "value", "shard", "name", "metric", "source", "labels"}
 	LabelValuesColumns = []string{"label", "value"}
@@ -120,13 +120,13 @@ func (s *Schema) tier(t Tier) string {
 	unit, size := t.compactionWindow()
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s.%s (
   source text, bucket int, metric text, series text, ts timestamp, part bigint,
-  count bigint, sum double, min double, max double, first double, last double,
+  count bigint, %s double,
   first_ts timestamp, last_ts timestamp, revision bigint,
   PRIMARY KEY ((source, bucket), metric, series, ts, part)
 ) WITH default_time_to_live = %d AND gc_grace_seconds = %d
   AND compaction = {'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': '%s', 'compaction_window_size': '%d'}
   AND comment = '%s windows; ts is the start, bucket is ts in days / %d rounded down'`,
-		s.Keyspace, t.Table(), int64(t.TTL.Seconds()), gcGrace, unit, size, schemas.TierName(t.SizeMS), t.BucketMS()/dayMS)
+		s.Keyspace, t.Table(), strings.Join(schemas.Columns[:], " double, "), int64(t.TTL.Seconds()), gcGrace, unit, size, schemas.TierName(t.SizeMS), t.BucketMS()/dayMS)
 }
 
 func (s *Schema) series() string {

@@ -61,11 +61,11 @@ const rowVersion = 1
 
 // appendRow encodes what a window's key does not say.
 func appendRow(dst []byte, w *schemas.Window) []byte {
-	dst = binary.AppendVarint(append(dst, rowVersion), w.Count)
-	dst = binary.AppendVarint(dst, w.FirstMS-w.StartMS)
-	dst = binary.AppendVarint(dst, w.LastMS-w.StartMS)
-	for _, f := range [...]float64{w.Sum, w.Min, w.Max, w.First, w.Last} {
-		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(f))
+	dst = binary.AppendVarint(append(dst, rowVersion), int64(w.Count))
+	dst = binary.AppendVarint(dst, int64(w.FirstOff))
+	dst = binary.AppendVarint(dst, int64(w.LastOff))
+	for _, v := range w.Numbers() {
+		dst = binary.LittleEndian.AppendUint64(dst, math.Float64bits(*v))
 	}
 	return dst
 }
@@ -83,16 +83,14 @@ func decodeRow(s schemas.Series, tierMS int64, key, value []byte) (schemas.Windo
 		return w, fmt.Errorf("window row %x: %w", value[:min(len(value), 1)], schemas.ErrVersion)
 	}
 	rest := value[1:]
-	for _, p := range [...]*int64{&w.Count, &w.FirstMS, &w.LastMS} {
+	for _, p := range [...]*uint32{&w.Count, &w.FirstOff, &w.LastOff} {
 		v, n := binary.Varint(rest)
-		if n <= 0 {
+		if n <= 0 || v != int64(uint32(v)) {
 			return w, fmt.Errorf("window row of %d bytes: %w", len(value), schemas.ErrCorrupt)
 		}
-		*p, rest = v, rest[n:]
+		*p, rest = uint32(v), rest[n:]
 	}
-	w.FirstMS += w.StartMS
-	w.LastMS += w.StartMS
-	values := [...]*float64{&w.Sum, &w.Min, &w.Max, &w.First, &w.Last}
+	values := w.Numbers()
 	if len(rest) != 8*len(values) {
 		return w, fmt.Errorf("window row of %d bytes: %w", len(value), schemas.ErrCorrupt)
 	}

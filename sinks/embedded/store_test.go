@@ -66,7 +66,7 @@ func TestConformance(t *testing.T) {
 
 func window(metric, host string, tierMS, startMS int64) schemas.Window {
 	return schemas.Window{Series: schemas.Series{Metric: metric, Labels: schemas.Labels{{Name: "host", Value: host}}},
-		TierMS: tierMS, StartMS: startMS, Count: 1, Sum: 2, Min: 2, Max: 2, First: 2, Last: 2, FirstMS: startMS, LastMS: startMS}
+		TierMS: tierMS, StartMS: startMS, Aggregate: schemas.Aggregate{Count: 1, Sum: 2, Min: 2, Max: 2, First: 2, Last: 2}}
 }
 
 func write(t *testing.T, s *Store, group string, ws ...schemas.Window) {
@@ -313,7 +313,7 @@ func FuzzDecodeRow(f *testing.F) {
 			return
 		}
 		if again, err := decodeRow(w.Series, w.TierMS, appendTail(nil, got.StartMS, got.Part, got.Revision), appendRow(nil, &got)); err != nil ||
-			again.Count != got.Count || again.FirstMS != got.FirstMS || again.LastMS != got.LastMS || again.Revision != got.Revision {
+			again.Count != got.Count || again.FirstOff != got.FirstOff || again.LastOff != got.LastOff || again.Revision != got.Revision {
 			t.Errorf("%+v came back as %+v, %v", got, again, err)
 		}
 	})

@@ -89,7 +89,7 @@ func TestConformance(t *testing.T) {
 
 func window(metric string, startMS int64) schemas.Window {
 	return schemas.Window{Series: schemas.Series{Metric: metric, Labels: schemas.Labels{{Name: "host", Value: "web01"}}},
-		TierMS: 10_000, StartMS: startMS, Count: 1, Sum: 2, Min: 2, Max: 2, First: 2, Last: 2, FirstMS: startMS, LastMS: startMS}
+		TierMS: 10_000, StartMS: startMS, Aggregate: schemas.Aggregate{Count: 1, Sum: 2, Min: 2, Max: 2, First: 2, Last: 2}}
 }
 
 func recent() int64 {

@@ -229,11 +229,11 @@ func (s *Store) ReadWindows(ctx context.Context, source string, series schemas.S
 			Bind(source, bucket, series.Metric, labels, fromMS, toMS)
 		q.PageSize(min(limit+1, maxPage))
 		w := schemas.Window{Series: series, TierMS: tierMS}
-		var revision int64
+		var r cellsRead
+		cells := r.into(&w)
 		iter := q.Iter()
-		for len(out) <= limit && iter.Scan(&w.StartMS, &w.Part, &w.Count, &w.Sum, &w.Min, &w.Max, &w.First, &w.Last,
-			&w.FirstMS, &w.LastMS, &revision) {
-			w.Revision = uint32(revision)
+		for len(out) <= limit && iter.Scan(cells...) {
+			r.take(&w)
 			out = sinks.AppendPart(out, w)
 		}
 		if err := iter.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -125,9 +126,8 @@ func (s *Store) writeBatch(ctx context.Context, source string, c *chunk) error {
 				continue
 			}
 			live = append(live, r)
-			batch.Query(s.text.write[c.tier.SizeMS], source, c.bucket, r.Series.Metric, r.Text, r.StartMS, r.Part,
-				r.Count, r.Sum, r.Min, r.Max, r.First, r.Last, r.FirstMS, r.LastMS, int64(r.Revision),
-				int((restMS+999)/1000), stamp(r.Window))
+			batch.Query(s.text.write[c.tier.SizeMS], slices.Concat([]any{source, c.bucket, r.Series.Metric, r.Text},
+				cells(r.Window), []any{int((restMS + 999) / 1000), stamp(r.Window)})...)
 		}
 		c.rows = live
 		if len(live) == 0 {
@@ -135,6 +135,34 @@ func (s *Store) writeBatch(ctx context.Context, source string, c *chunk) error {
 		}
 		return s.session.ExecuteBatch(batch)
 	})
+}
+
+// cells are the columns of a window's row after those that name its series: see cql.TierColumns.
+func cells(w *schemas.Window) []any {
+	out := append(make([]any, 0, 6+len(schemas.Columns)), w.StartMS, w.Part, int64(w.Count))
+	for _, v := range w.Numbers() {
+		out = append(out, *v)
+	}
+	return append(out, w.FirstMS(), w.LastMS(), int64(w.Revision))
+}
+
+// cellsRead takes the cells of a row.
+type cellsRead struct{ startMS, part, count, firstMS, lastMS, revision int64 }
+
+// into are the places for the cells of a row, but for its numbers, which go to w.
+func (r *cellsRead) into(w *schemas.Window) []any {
+	out := []any{&r.startMS, &r.part, &r.count}
+	for _, v := range w.Numbers() {
+		out = append(out, v)
+	}
+	return append(out, &r.firstMS, &r.lastMS, &r.revision)
+}
+
+// take fills w with what was read. What no window can have, somebody else has written: it is cut to what can be.
+func (r *cellsRead) take(w *schemas.Window) {
+	bound := func(n int64) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
+	w.StartMS, w.Part, w.Revision, w.Count = r.startMS, r.part, uint32(r.revision), bound(r.count)
+	w.FirstOff, w.LastOff = bound(r.firstMS-r.startMS), bound(r.lastMS-r.startMS)
 }
 
 // stamp is a row's write time, µs.

@@ -101,9 +101,8 @@ func (k *kit) series(metric string, labels ...string) schemas.Series {
 // window makes a window with a value in every field, different for different windows.
 func (k *kit) window(s schemas.Series, tierMS, startMS int64) schemas.Window {
 	n := float64(k.rand.IntN(1000))
-	return schemas.Window{Series: s, TierMS: tierMS, StartMS: startMS, Count: 3 + int64(n),
-		Sum: n * 1.1, Min: n / 3, Max: n * 7, First: n / 2, Last: -n,
-		FirstMS: startMS + 1, LastMS: startMS + tierMS - 1}
+	return schemas.Window{Series: s, TierMS: tierMS, StartMS: startMS, Aggregate: schemas.Aggregate{Count: 3 + uint32(n),
+		Sum: n * 1.1, Min: n / 3, Max: n * 7, First: n / 2, Last: -n, FirstOff: 1, LastOff: uint32(tierMS - 1)}}
 }
 
 // past is a start of a window ago before now, aligned to the tier.
@@ -201,18 +200,18 @@ func revisionsAnyOrder(k *kit) {
 func parts(k *kit) {
 	s := k.series("m")
 	start := k.past(m1, time.Hour)
-	whole := schemas.Window{Series: s, TierMS: m1, StartMS: start, Revision: 2, Count: 10, Sum: 100, Min: 5, Max: 20,
-		First: 6, Last: 19, FirstMS: start + 1000, LastMS: start + 50_000}
-	late := schemas.Window{Series: s, TierMS: m1, StartMS: start, Part: schemas.NewPart(0, 41), Count: 2, Sum: 3, Min: 1, Max: 2,
-		First: 1, Last: 2, FirstMS: start, LastMS: start + 55_000}
-	generation := schemas.Window{Series: s, TierMS: m1, StartMS: start, Part: schemas.NewPart(1, 0), Count: 1, Sum: 50, Min: 50, Max: 50,
-		First: 50, Last: 50, FirstMS: start + 55_000, LastMS: start + 55_000}
+	whole := schemas.Window{Series: s, TierMS: m1, StartMS: start, Revision: 2, Aggregate: schemas.Aggregate{
+		Count: 10, Sum: 100, Min: 5, Max: 20, First: 6, Last: 19, FirstOff: 1000, LastOff: 50_000}}
+	late := schemas.Window{Series: s, TierMS: m1, StartMS: start, Part: schemas.NewPart(0, 41), Aggregate: schemas.Aggregate{
+		Count: 2, Sum: 3, Min: 1, Max: 2, First: 1, Last: 2, FirstOff: 0, LastOff: 55_000}}
+	generation := schemas.Window{Series: s, TierMS: m1, StartMS: start, Part: schemas.NewPart(1, 0), Aggregate: schemas.Aggregate{
+		Count: 1, Sum: 50, Min: 50, Max: 50, First: 50, Last: 50, FirstOff: 55_000, LastOff: 55_000}}
 	next := k.window(s, m1, start+m1)
 	k.write(generation)
 	k.write(late, next)
 	k.write(whole)
-	want := schemas.Window{Series: s, TierMS: m1, StartMS: start, Revision: 2, Count: 13, Sum: 153, Min: 1, Max: 50,
-		First: 1, Last: 50, FirstMS: start, LastMS: start + 55_000}
+	want := schemas.Window{Series: s, TierMS: m1, StartMS: start, Revision: 2, Aggregate: schemas.Aggregate{
+		Count: 13, Sum: 153, Min: 1, Max: 50, First: 1, Last: 50, FirstOff: 0, LastOff: 55_000}}
 	k.wantWindows(k.readAll(s, m1), want, next)
 	k.wantWindows(k.read(s, m1, start, start+2*m1, 1), want)
 

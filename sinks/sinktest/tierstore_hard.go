@@ -135,7 +135,7 @@ func refused(k *kit) {
 	} {
 		before := k.count("refused")
 		good.StartMS += s10
-		good.FirstMS, good.LastMS = good.StartMS, good.StartMS
+		good.FirstOff, good.LastOff = 0, 0
 		good.Count++
 		err := k.WriteWindows(k.ctx, &schemas.WindowBatch{Group: k.run, Windows: []schemas.Window{bad, good}})
 		if !errors.Is(err, sinks.ErrRefused) {

@@ -53,20 +53,19 @@ func Oracle(samples []schemas.Sample, tiersMS ...int64) []schemas.Window {
 			k := key{name, tier, start}
 			w := windows[k]
 			if w == nil {
-				w = &schemas.Window{
-					Series: s.Series, TierMS: tier, StartMS: start, Min: s.Value, Max: s.Value,
-					First: s.Value, FirstMS: s.TimeMS, Last: s.Value, LastMS: s.TimeMS,
-				}
+				off := uint32(s.TimeMS - start)
+				w = &schemas.Window{Series: s.Series, TierMS: tier, StartMS: start,
+					Aggregate: schemas.Aggregate{Min: s.Value, Max: s.Value, First: s.Value, FirstOff: off, Last: s.Value, LastOff: off}}
 				windows[k], sums[k] = w, new(big.Float).SetPrec(256)
 			}
 			w.Count++
 			sums[k].Add(sums[k], big.NewFloat(s.Value))
 			w.Min, w.Max = min(w.Min, s.Value), max(w.Max, s.Value)
-			if s.TimeMS < w.FirstMS {
-				w.First, w.FirstMS = s.Value, s.TimeMS
+			if s.TimeMS < w.FirstMS() {
+				w.First, w.FirstOff = s.Value, uint32(s.TimeMS-start)
 			}
-			if s.TimeMS >= w.LastMS {
-				w.Last, w.LastMS = s.Value, s.TimeMS
+			if s.TimeMS >= w.LastMS() {
+				w.Last, w.LastOff = s.Value, uint32(s.TimeMS-start)
 			}
 		}
 	}
@@ -137,12 +136,12 @@ func keyOf(w *schemas.Window) key { return key{w.Series.String(), w.TierMS, w.St
 
 func equal(g, w *schemas.Window) bool {
 	return g.Count == w.Count && g.Min == w.Min && g.Max == w.Max &&
-		g.First == w.First && g.Last == w.Last && g.FirstMS == w.FirstMS && g.LastMS == w.LastMS &&
+		g.First == w.First && g.Last == w.Last && g.FirstOff == w.FirstOff && g.LastOff == w.LastOff &&
 		math.Abs(g.Sum-w.Sum) <= SumTolerance*math.Abs(w.Sum)
 }
 
 func text(w *schemas.Window) string {
 	return fmt.Sprintf("%s %s [%d, %d) count=%d sum=%v min=%v max=%v first=%v@%d last=%v@%d revision=%d part=%d",
 		w.Series, schemas.TierName(w.TierMS), w.StartMS, w.EndMS(), w.Count, w.Sum, w.Min, w.Max,
-		w.First, w.FirstMS, w.Last, w.LastMS, w.Revision, w.Part)
+		w.First, w.FirstMS(), w.Last, w.LastMS(), w.Revision, w.Part)
 }

@@ -23,10 +23,10 @@ func TestOracle(t *testing.T) {
 		at(20_000, 9), // on the boundary: the next window
 		at(-1, 4),
 	}, 10_000, 60_000)
-	window := func(tier, start, count int64, sum, lo, hi, first, last float64, firstMS, lastMS int64) schemas.Window {
+	window := func(tier, start int64, count uint32, sum, lo, hi, first, last float64, firstMS, lastMS int64) schemas.Window {
 		return schemas.Window{
-			Series: cpu, TierMS: tier, StartMS: start, Count: count, Sum: sum, Min: lo, Max: hi,
-			First: first, Last: last, FirstMS: firstMS, LastMS: lastMS,
+			Series: cpu, TierMS: tier, StartMS: start, Aggregate: schemas.Aggregate{Count: count, Sum: sum, Min: lo, Max: hi,
+				First: first, Last: last, FirstOff: uint32(firstMS - start), LastOff: uint32(lastMS - start)},
 		}
 	}
 	want := []schemas.Window{
@@ -74,8 +74,8 @@ func TestCompareTellsEveryKindOfDifference(t *testing.T) {
 		"max":        {field(func(w *schemas.Window) { w.Max++ }), "want cpu"},
 		"first":      {field(func(w *schemas.Window) { w.First++ }), "want cpu"},
 		"last":       {field(func(w *schemas.Window) { w.Last++ }), "want cpu"},
-		"first time": {field(func(w *schemas.Window) { w.FirstMS++ }), "want cpu"},
-		"last time":  {field(func(w *schemas.Window) { w.LastMS++ }), "want cpu"},
+		"first time": {field(func(w *schemas.Window) { w.FirstOff++ }), "want cpu"},
+		"last time":  {field(func(w *schemas.Window) { w.LastOff++ }), "want cpu"},
 	} {
 		if err := Compare(c.got, want); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want an error with %q", name, err, c.says)
