@@ -216,7 +216,7 @@ func TestProbeNamesWhatIsWrong(t *testing.T) {
 		"another authority": {secure, dial.Config{CAFile: other.path("ca.pem")}, SASL{}, "signed by nobody in ca_file"},
 		"expired":           {expired, trust, SASL{}, "expired"},
 		"another name":      {secure, dial.Config{CAFile: a.path("ca.pem"), ServerName: "kafka.example"}, SASL{}, "server_name"},
-		"no client cert":    {mutual, trust, SASL{}, "certificate required"},
+		"no client cert":    {mutual, trust, SASL{}, "wants a certificate of this client"},
 		"old client cert":   {mutual, dial.Config{CAFile: a.path("ca.pem"), CertFile: a.path("old.pem"), KeyFile: a.path("old.key")}, SASL{}, "old.pem: valid from"},
 		"no such ca":        {secure, dial.Config{CAFile: a.path("none.pem")}, SASL{}, "none.pem"},
 		"a login is wanted": {broker(t, kfake.EnableSASL(), kfake.Superuser(plainText, "u", "p")), dial.Config{}, SASL{}, "kafka.sasl"},

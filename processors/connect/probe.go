@@ -134,7 +134,7 @@ func (k *Kafka) speaksKafka(ctx context.Context, addr string) error {
 	case closed(err):
 		return fmt.Errorf("Kafka at %s: who listens there closes the connection: is it Kafka's port%s?", addr, k.orTLS())
 	default:
-		return fmt.Errorf("Kafka at %s: %w", addr, err)
+		return fmt.Errorf("Kafka at %s: %w", addr, k.cfg.TLS.Explain(err))
 	}
 }
 

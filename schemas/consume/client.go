@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -85,8 +86,17 @@ func (c *Client) PollRecords(ctx context.Context, most int) kgo.Fetches {
 			}
 		}
 	}
+	if fetches.NumRecords() == 0 && Denied(fetches.Err()) {
+		select { // kgo asks again at once, thousands of times a second
+		case <-time.After(deniedPause):
+		case <-ctx.Done():
+		}
+	}
 	return fetches
 }
+
+// deniedPause is the pause after a poll that brought only what Kafka's ACLs deny.
+const deniedPause = 250 * time.Millisecond
 
 // sift puts a record in the place of a batch that cannot be read, and has the partition
 // read on behind it.

@@ -1,13 +1,17 @@
 package consume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestFailed(t *testing.T) {
@@ -27,5 +31,43 @@ func TestFailed(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && (!strings.HasPrefix(err.Error(), c.want) || !errors.Is(err, c.err)) {
 			t.Errorf("%v: %v, want %q", c.err, err, c.want)
 		}
+	}
+}
+
+// TestDeniedIsAskedSeldom: a topic that is denied is not asked for again at once, for ever.
+func TestDeniedIsAskedSeldom(t *testing.T) {
+	b := newBed(t, 1)
+	var asked atomic.Int64
+	b.cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		asked.Add(1)
+		resp := r.ResponseKind().(*kmsg.FetchResponse)
+		for _, topic := range r.(*kmsg.FetchRequest).Topics {
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
+			for _, p := range topic.Partitions {
+				rp := kmsg.NewFetchResponseTopicPartition()
+				rp.Partition, rp.RecordBatches, rp.ErrorCode = p.Partition, []byte{}, kerr.TopicAuthorizationFailed.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	c, err := New(Watch{}, kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.ConsumeTopics(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(b.context(), time.Second)
+	defer cancel()
+	told := 0
+	for ctx.Err() == nil {
+		if Denied(c.PollFetches(ctx).Err()) {
+			told++
+		}
+	}
+	if n := asked.Load(); n > 20 || told < 2 {
+		t.Errorf("asked %d times a second, told %d times", n, told)
 	}
 }

@@ -12,6 +12,8 @@
 //     that does not decode, which it is. All codecs are meant, and unknown ones.
 //   - What one poll can unpack is bounded, too: what is beyond pollBudget comes with a
 //     later poll.
+//   - What Kafka's ACLs deny is an error of every poll, four times a second and not as often as the
+//     broker answers.
 //   - Records that retention took before they were read are told to Watch.Lost: offsets
 //     that are missing below the start of the log. Those that are missing above it are of
 //     aborted transactions, markers, or compacted, and none of them is lost.

@@ -75,7 +75,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		if err = c.HandshakeContext(ctx); err == nil {
 			return c, nil
 		}
-		err = d.TLS.explain(err)
+		err = d.TLS.Explain(err)
 	}
 	_ = raw.Close() // nothing was written that matters
 	return nil, fmt.Errorf("%s at %s: TLS: %w", d.What, addr, err)
@@ -116,12 +116,14 @@ func (c *Config) client(host string) (*tls.Config, error) {
 	return config, nil
 }
 
-// explain says what a handshake's error means, and which setting it is about.
-func (c *Config) explain(err error) error {
+// Explain says what a handshake's error means, and which setting it is about; other errors it returns as
+// they are. A server tells some of them with the first answer only.
+func (c *Config) Explain(err error) error {
 	var header tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
+	var op *net.OpError
 	trusted := "the system's authorities"
 	if c.CAFile != "" {
 		trusted = "ca_file " + c.CAFile
@@ -135,6 +137,10 @@ func (c *Config) explain(err error) error {
 		return fmt.Errorf("the server's certificate is of another name (server_name says which is expected): %w", err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Errorf("the server's certificate is expired, or not yet valid: %w", err)
+	case errors.As(err, &op) && op.Op == "remote error" && c.CertFile == "":
+		return fmt.Errorf("the server refuses the connection: it wants a certificate of this client, perhaps (cert_file and key_file): %w", err)
+	case errors.As(err, &op) && op.Op == "remote error":
+		return fmt.Errorf("the server refuses the certificate of cert_file %s, perhaps, or the connection: %w", c.CertFile, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the connection is open, and nobody answers in time")
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):

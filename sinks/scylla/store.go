@@ -93,6 +93,8 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 func unreached(cfg Config, err error) error {
 	hint, text := "", err.Error()
 	switch {
+	case cfg.TLS.On() && strings.Contains(text, "remote error: tls"):
+		hint = " (the nodes want a certificate, or refuse this one: cql.tls.cert_file and key_file)"
 	case cfg.TLS.On():
 	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"), strings.Contains(text, "no response received"):
 		hint = " (is it CQL's port, and does it want TLS, cql.tls?)"
