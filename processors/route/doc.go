@@ -23,7 +23,7 @@
 //     generations, which is read anew before what was polled is handed on: a plan is
 //     made for later samples than any that was handed on by somebody who had not
 //     read it (package generations). So a record that is read again is cut as before.
-//   - What waited in metrics (tails.go) says so in its sections, and partitions that are behind
+//   - What waited in metrics (backlog.go) says so in its sections, and partitions that are behind
 //     are merged by the records' times. Nothing but when windows close depends on either, so
 //     it may differ when a record is read again.
 //   - How far it is stands in the topic progress, for each partition about every second: by

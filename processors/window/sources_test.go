@@ -1,153 +1,315 @@
 package window
 
 import (
+	"encoding/json"
 	"fmt"
-	"strings"
+	"log/slog"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"weir/alerts"
 	"weir/processors/writeback"
+	"weir/schemas"
+	"weir/schemas/topics"
 	"weir/windows"
 )
 
-// checkpoint writes back what changed, and commits.
-func (b *bench) checkpoint() {
-	b.t.Helper()
-	offset := b.driven.Begin(0)
-	for b.driven.Flush(0) {
+// spy remembers the partitions that it opened.
+type spy struct {
+	*logic
+	opened []*local
+	part   *writeback.Part[group] // of the last record
+}
+
+func (s *spy) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+	s.part = p
+	s.logic.Apply(p, e, r)
+}
+
+func (s *spy) Open(p *writeback.Part[group]) any {
+	loc := s.logic.Open(p).(*local)
+	s.opened = append(s.opened, loc)
+	return loc
+}
+
+// bench is a processor on one partition that a test drives, without a broker.
+type bench struct {
+	t       *testing.T
+	p       *Processor
+	spy     *spy
+	driven  writeback.Driven
+	offset  int64
+	nowMS   int64
+	letters []*kgo.Record
+	table   []*kgo.Record // the changelog
+	conds   []*schemas.Condition
+	metrics *prometheus.Registry
+}
+
+func newBench(t *testing.T, cfg windows.Config) *bench {
+	t.Helper()
+	return newBenchOf(t, cfg, &alerts.RuleSet{})
+}
+
+func newBenchOf(t *testing.T, cfg windows.Config, rules *alerts.RuleSet) *bench {
+	t.Helper()
+	tcfg := topics.Default()
+	tcfg.Shards = 1
+	b := &bench{t: t, nowMS: 1_800_000_000_000, metrics: prometheus.NewRegistry()}
+	b.p = New(Default(), Deps{Windows: cfg, Rules: rules, Topics: tcfg, Registry: b.metrics, Log: slog.New(slog.DiscardHandler)})
+	b.spy = &spy{logic: b.p.logic}
+	b.driven = writeback.Drive(b.p.options(), b.spy, writeback.Host{Local: writeback.NewLocal(), Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
+		if r.Topic == topics.DeadLetter {
+			b.letters = append(b.letters, r)
+		}
+		if r.Topic == topics.Conditions {
+			c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
+			if err != nil {
+				t.Error(err)
+			}
+			b.conds = append(b.conds, c)
+		}
+		if r.Topic == topics.WindowTable {
+			r.Offset = int64(len(b.table))
+			b.table = append(b.table, r)
+		}
+		done(r, nil)
+	}})
+	if _, err := b.driven.Open(0); err != nil {
+		t.Fatal(err)
 	}
-	b.driven.Marked(0, offset)
+	if err := b.driven.Recovered(0); err != nil {
+		t.Fatal(err)
+	}
+	b.driven.Joined()
+	return b
+}
+
+// send delivers samples of a host, ageMS old, that arrive afterMS after the last.
+func (b *bench) send(host string, afterMS, ageMS int64, series ...string) {
+	b.t.Helper()
+	b.nowMS += afterMS
+	var bb schemas.BatchBuilder
+	bb.Begin(schemas.Origin{Epoch: 1, Offset: b.offset}, 0)
+	for _, name := range series {
+		s, err := schemas.ParseSeries(name)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		s.Labels = append(s.Labels, schemas.Label{Name: "host", Value: host})
+		s.Labels.Sort()
+		bb.Add(&s, s.Hash(), b.nowMS-ageMS, float64(b.offset))
+	}
+	b.driven.Record(0, &kgo.Record{Key: []byte(host), Value: bb.AppendTo(nil), Offset: b.offset, Timestamp: time.UnixMilli(b.nowMS)})
+	b.offset++
 	if err := b.driven.Failed(); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// sourceOf is the source of a record of the changelog, whose key names the writer, too.
-func sourceOf(r *kgo.Record) string {
-	key, _, _ := strings.Cut(string(r.Key), "\x00")
-	return key
-}
-
-// values are the live values of the partition, by what they say of themselves.
-func (b *bench) values() (all, open, series, groups int) {
-	b.spy.part.Values(func(e *writeback.Entry[group]) {
-		all++
-		series += e.V.windows.Series()
-		if e.V.windows.DueMS() != 0 || e.V.rules.DueMS() != 0 {
-			open++
-		}
-		if !e.V.windows.Fresh() {
-			groups++
-		}
-	})
-	return all, open, series, groups
-}
-
-// countsAgree compares what the partition counts as it goes with its values.
-func (b *bench) countsAgree(when string) {
+// counter is the value of a counter with one label.
+func (b *bench) counter(name, value string) float64 {
 	b.t.Helper()
-	loc := b.spy.opened[len(b.spy.opened)-1]
-	_, open, series, groups := b.values()
-	if int(loc.open.Load()) != open || loc.core.Series() != series || loc.core.Groups() != groups {
-		b.t.Errorf("%s: %d open groups, %d series and %d groups are counted, there are %d, %d and %d", when,
-			loc.open.Load(), loc.core.Series(), loc.core.Groups(), open, series, groups)
+	families, err := b.metrics.Gather()
+	if err != nil {
+		b.t.Fatal(err)
 	}
-}
-
-// TestRefusedSourcesLeaveNothing: of a source of which nothing was ever counted nothing is kept,
-// neither live nor in the table; those that are known go on, and it is counted when there is room.
-func TestRefusedSourcesLeaveNothing(t *testing.T) {
-	for name, tc := range map[string]struct {
-		limit  func(c *windows.Config)
-		ageMS  int64
-		reason string
-	}{
-		"max_series_total": {func(c *windows.Config) { c.MaxSeriesTotal = 1 }, 0, "total_limit"},
-		"max_groups":       {func(c *windows.Config) { c.MaxGroups = 1 }, 0, "group_limit"},
-		"max_future":       {func(*windows.Config) {}, -5 * 60_000, "future"},
-		"max_age":          {func(*windows.Config) {}, 3 * 86400_000, "too_old"},
-	} {
-		cfg := windows.Default()
-		tc.limit(&cfg)
-		b := newBench(t, cfg)
-		b.send("known", 0, 0, "up")
-		const hosts = 2000
-		for i := range hosts {
-			b.send(fmt.Sprintf("h%d", i), 1, tc.ageMS, "up")
-			if i%100 == 0 {
-				b.send("known", 0, 0, "up")
-			}
-			if i%700 == 0 {
-				b.checkpoint()
-			}
-		}
-		b.checkpoint()
-		if all, _, _, groups := b.values(); all != 1 || groups != 1 {
-			t.Errorf("%s: %d values are live, %d groups", name, all, groups)
-		}
-		for _, r := range b.table {
-			if sourceOf(r) != "known" {
-				t.Fatalf("%s: %s is written to the table", name, r.Key)
-			}
-		}
-		if n := b.counter("weir_window_samples_total", tc.reason); n != hosts {
-			t.Errorf("%s: %v samples counted as %s", name, n, tc.reason)
-		}
-		if n := len(b.watch().sources(b.nowMS)); n > maxNamed+2*topSources {
-			t.Errorf("%s: %d sources are named", name, n)
-		}
-		b.countsAgree(name)
-		if tc.reason == "future" || tc.reason == "too_old" {
-			b.send("h1", 1, 0, "up")
-			if all, _, _, groups := b.values(); all != 2 || groups != 2 {
-				t.Errorf("%s: a source that was refused is not taken when its time is right: %d values", name, all)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == value {
+				return m.GetCounter().GetValue()
 			}
 		}
 	}
+	return 0
 }
 
-// TestCountsWhenAPartitionComesBack: the groups that hold a window, the series and the groups are
-// counted once, when a partition goes and comes back, with what another owner wrote and deleted.
-func TestCountsWhenAPartitionComesBack(t *testing.T) {
+// watch is that of the partition.
+func (b *bench) watch() *watch { return &b.spy.opened[0].watch }
+
+// told is what is told of the source now.
+func (b *bench) told(source string) schemas.Source {
+	for _, s := range b.watch().sources(b.nowMS) {
+		if s.Source == source {
+			return s
+		}
+	}
+	return schemas.Source{}
+}
+
+// paths is n series of a metric.
+func paths(metric string, from, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf(`%s{path="/%d"}`, metric, from+i)
+	}
+	return out
+}
+
+func TestBusiestAreTold(t *testing.T) {
 	b := newBench(t, windows.Default())
-	for i := range 30 {
-		b.send(fmt.Sprintf("h%d", i), 10, 0, "up", `cpu{cpu="0"}`)
+	for round := range 21 {
+		for h := range 100 {
+			b.send(fmt.Sprintf("h%02d", h), 10, 0, "up")
+		}
+		b.send("busy", 0, 0, paths("q", 0, 40)...)
+		if round == 0 {
+			b.send("wide", 0, 0, append(paths("q", 0, 300), "r", "s")...)
+		}
 	}
-	b.checkpoint()
-	b.countsAgree("before")
-	for round := range 5 {
-		newest := map[string]*kgo.Record{}
-		for _, r := range b.table {
-			newest[sourceOf(r)] = r
-		}
-		if err := b.driven.Close(0); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := b.driven.Open(0); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 10 { // another owner wrote these, at a later offset of the table, and deleted some
-			key := fmt.Sprintf("h%d", (i+7*round)%30)
-			r := &kgo.Record{Key: append([]byte(key), "\x00wanother"...)[:len(newest[key].Key)], Value: newest[key].Value, Offset: int64(len(b.table))}
-			if i == 0 {
-				r.Key, r.Value = newest[key].Key, nil
-			}
-			b.table = append(b.table, r)
-			if err := b.driven.Load(0, r); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := b.driven.Recovered(0); err != nil {
-			t.Fatal(err)
-		}
-		b.driven.Joined()
-		b.send("h29", 10, 0, "up")
-		b.countsAgree(fmt.Sprintf("round %d", round))
-		for i := range 30 {
-			b.send(fmt.Sprintf("h%d", i), 10, 0, "up", fmt.Sprintf(`cpu{cpu="%d"}`, round))
-		}
-		b.checkpoint()
+	if n := len(b.watch().sources(b.nowMS)); n < topSources || n > 2*topSources {
+		t.Errorf("%d sources told", n)
 	}
-	b.countsAgree("after")
+	if got := b.told("busy"); got.SamplesPerSecond < 38 || got.SamplesPerSecond > 42 || got.Series != 40 || got.Named() {
+		t.Errorf("busy: %+v", got)
+	}
+	if got := b.told("wide"); got.SamplesPerSecond != 0 || got.Series != 302 || got.LargestMetric != "q" || got.LargestSeries != 300 {
+		t.Errorf("wide: %+v", got)
+	}
+	if n := b.watch().series; n != 100+40+302 || b.spy.opened[0].core.Series() != n {
+		t.Errorf("%d series told, the core has %d", n, b.spy.opened[0].core.Series())
+	}
+	b.nowMS += staleMS + walkAfter
+	if got := b.told("busy"); got.SamplesPerSecond != 0 || got.Series != 40 {
+		t.Errorf("minutes later: %+v", got)
+	}
+}
+
+func TestLimitsAreNamed(t *testing.T) {
+	cfg := windows.Default()
+	cfg.MaxSeries, cfg.MaxSeriesPerMetric, cfg.MaxRate = 6, 4, 1
+	b := newBench(t, cfg)
+	b.send("fine", 0, 0, "up")
+	b.send("many", 1000, 0, paths("q", 0, 7)...)              // 3 are collapsed
+	b.send("many", 1000, 0, append(paths("r", 0, 3), "s")...) // 2 more fit, then 1, and s that cannot be
+	b.send("fast", 1000, -5*60_000, "up", "load")             // from the future
+	b.send("fine", 2000, 0, "up")                             // time passes
+	if got := b.told("many"); got.Collapsed["metric_limit"] != 3 || got.Collapsed["series_limit"] != 1 || got.Refused["series_limit"] != 1 ||
+		got.LargestMetric != "q" || got.LargestSeries != 5 || got.FirstMS != b.nowMS-4000 || got.LastMS != b.nowMS-3000 {
+		t.Errorf("many: %+v", got)
+	}
+	if got := b.told("fast"); got.Refused["future"] != 2 || got.AheadMS != 5*60_000 || got.Clock != schemas.FastClock {
+		t.Errorf("fast: %+v", got)
+	}
+	if got := b.told("fine"); got.Named() {
+		t.Errorf("fine: %+v", got)
+	}
+	if n := b.counter("weir_window_overflow_samples_total", "metric_limit"); n != 3 {
+		t.Errorf("%v samples beyond the metric's limit are counted", n)
+	}
+	if n := b.counter("weir_window_samples_total", "future"); n != 2 {
+		t.Errorf("%v future samples are counted", n)
+	}
+
+	// Ten samples fit into a window: the rest goes to the dead letters, as JSON.
+	b.letters = nil
+	b.nowMS += 10_000 - b.nowMS%10_000
+	for range 12 {
+		b.send("loud", 10, 0, "up")
+	}
+	b.send("fine", 2000, 0, "up")
+	if got := b.told("loud"); got.Refused["rate_limit"] != 2 {
+		t.Errorf("loud: %+v", got)
+	}
+	var sample []struct {
+		MetricName string
+		Tags       map[string]string
+	}
+	if len(b.letters) != 2 || json.Unmarshal(b.letters[1].Value, &sample) != nil || sample[0].MetricName != "up" || sample[0].Tags["host"] != "loud" {
+		t.Fatalf("letters: %+v %+v", b.letters, sample)
+	}
+	reason := slices.IndexFunc(b.letters[1].Headers, func(h kgo.RecordHeader) bool { return h.Key == "weir.reason" && string(h.Value) == "rate_limit" })
+	if reason < 0 {
+		t.Errorf("headers: %v", b.letters[1].Headers)
+	}
+
+	// After an hour nothing is said of it any more.
+	b.send("fine", namedFor+60_001, 0, "up")
+	for _, host := range []string{"many", "fast", "loud"} {
+		if got := b.told(host); got.Named() {
+			t.Errorf("after an hour: %+v", got)
+		}
+	}
+}
+
+// TestNamedAreBounded: of many sources with something wrong, the last are remembered.
+func TestNamedAreBounded(t *testing.T) {
+	b := newBench(t, windows.Default())
+	for i := range 3 * maxNamed {
+		b.send(fmt.Sprintf("h%04d", i), 10, -3600_000, "up")
+	}
+	b.send("fine", 2000, 0, "up")
+	if n := len(b.watch().named); n != maxNamed {
+		t.Errorf("%d are remembered", n)
+	}
+	if got := b.told(fmt.Sprintf("h%04d", 3*maxNamed-1)); got.Refused["future"] != 1 {
+		t.Errorf("the last is not told: %+v", got)
+	}
+	if got := b.told("h0000"); got.Named() {
+		t.Errorf("the first is told: %+v", got)
+	}
+}
+
+// TestClocksAreNamed: a source whose samples are all late, or ahead, is named, unless
+// those of most are: then it is not their clocks.
+func TestClocksAreNamed(t *testing.T) {
+	b := newBench(t, windows.Default())
+	round := func(slow int) {
+		for h := range 12 {
+			age := int64(0)
+			if h < slow {
+				age = 300_000
+			}
+			b.send(fmt.Sprintf("h%02d", h), 100, age, "up")
+		}
+		b.send("ahead", 100, -20_000, "up")
+	}
+	for range 20 {
+		round(1)
+	}
+	b.send("h01", 61_000, 0, "up")
+	if got := b.told("h00"); got.Clock != schemas.SlowClock || got.DelayMS != 300_000 || got.LastMS != b.nowMS {
+		t.Errorf("slow: %+v", got)
+	}
+	if got := b.told("ahead"); got.Clock != schemas.FastClock || got.DelayMS != -20_000 {
+		t.Errorf("ahead: %+v", got)
+	}
+	if got := b.told("h01"); got.Named() {
+		t.Errorf("fine: %+v", got)
+	}
+
+	b = newBench(t, windows.Default())
+	for range 20 {
+		round(11)
+	}
+	b.send("h11", 61_000, 0, "up")
+	if got := b.told("h00"); got.Clock != "" || got.DelayMS != 300_000 {
+		t.Errorf("one of many: %+v", got)
+	}
+}
+
+// TestShareOfTotal: max_series_total is of all partitions.
+func TestShareOfTotal(t *testing.T) {
+	cfg := windows.Default()
+	cfg.MaxSeriesTotal = 5
+	tcfg := topics.Default()
+	tcfg.Shards = 2
+	p := New(Default(), Deps{Windows: cfg, Rules: &alerts.RuleSet{}, Topics: tcfg, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	if n := p.logic.windows.MaxSeriesTotal; n != 3 {
+		t.Errorf("a partition's share is %d", n)
+	}
+	b := newBench(t, cfg)
+	b.send("a", 0, 0, paths("q", 0, 4)...)
+	b.send("b", 1000, 0, paths("q", 0, 4)...)
+	b.send("a", 2000, 0, "q")
+	if got := b.told("b"); got.Refused["total_limit"] != 3 || got.Series != 1 {
+		t.Errorf("b: %+v", got)
+	}
+	if got := b.told("a"); got.Refused["total_limit"] != 1 {
+		t.Errorf("a: %+v", got)
+	}
 }
