@@ -134,6 +134,7 @@ func (r *reader) read(_ context.Context, now time.Time) ([]schemas.Sample, error
 func TestKafkaOutage(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
+	evidence(t, pager)
 	weir := enginetest.Run(t, "all", fleetConfig(t, pager, fmt.Sprintf("collect: {ack_timeout: %s}\n", ackTimeout)), "--roles", rolesButAgent)
 	weir.Ready(t, time.Minute)
 

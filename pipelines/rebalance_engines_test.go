@@ -121,20 +121,28 @@ func beat(h int, atMS int64) []schemas.Sample {
 // readTopic is what a topic holds now.
 func readTopic(t testing.TB, topic string) []*kgo.Record {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	records, err := recordsOf(t.Context(), enginetest.Kafka(t).Addr, topic)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return records
+}
+
+// recordsOf is what a topic of the broker at addr holds now, within a minute.
+func recordsOf(ctx context.Context, addr, topic string) ([]*kgo.Record, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("read %s: %w", topic, err)
 	}
 	left := map[int32]bool{}
 	ends.Each(func(o kadm.ListedOffset) {
@@ -146,7 +154,7 @@ func readTopic(t testing.TB, topic string) []*kgo.Record {
 	for len(left) > 0 {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			t.Fatalf("read %s: %v", topic, err)
+			return nil, fmt.Errorf("read %s: %w", topic, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			records = append(records, r)
@@ -155,7 +163,7 @@ func readTopic(t testing.TB, topic string) []*kgo.Record {
 			}
 		})
 	}
-	return records
+	return records, nil
 }
 
 // span is the time of a round.

@@ -27,6 +27,7 @@ const (
 func TestTakeover(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
+	evidence(t, pager)
 	config := beatConfig(t, pager)
 	var weirs []*enginetest.Weir
 	for i := range 3 {

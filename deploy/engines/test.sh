@@ -10,6 +10,8 @@
 #   WEIR_ENGINES                     this folder: the tests kill and start the engines through its scripts,
 #                                    which find the same engines by KAFKA_PORT, KAFKA_RUN, CQL_PORT, CASSANDRA_RUN
 #   WEIR_CHROMIUM, WEIR_CQLSH        the programs
+#   WEIR_TEST_LOGS                   where a test that fails leaves what explains it, whole: .cache/test-logs if
+#                                    nothing else is said. The logs of the engines go there, too
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export WEIR_ENGINES=$PWD/deploy/engines
@@ -19,6 +21,7 @@ bash "$WEIR_ENGINES/install.sh"
 WEIR_CHROMIUM=$(command -v chromium)
 WEIR_CQLSH=${WEIR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/weir}/cqlsh/bin/cqlsh
 export WEIR_CHROMIUM WEIR_CQLSH
+export WEIR_TEST_LOGS=${WEIR_TEST_LOGS:-$PWD/.cache/test-logs}
 
 # free_port SLOT prints the first of three free ports, others than for any other slot. They are below
 # 32768, where no outgoing connection of this machine takes its port.
@@ -66,7 +69,10 @@ run() {
   go test -tags engines -count=1 -p 1 -timeout 40m -v "$@" 2>&1 |
     tee "$log" | grep --line-buffered -v '^=== ' || status=${PIPESTATUS[0]}
   if [ "$status" != 0 ]; then
+    mkdir -p "$WEIR_TEST_LOGS"
+    cp "$log" "$WEIR_TEST_LOGS/$(basename "${KAFKA_RUN%/*}")-go-test.log"
     for engine in "$KAFKA_RUN"/out.log* "$CASSANDRA_RUN"/out.log*; do
+      cp "$engine" "$WEIR_TEST_LOGS/$(basename "${KAFKA_RUN%/*}")-$(basename "${engine%/*}")-${engine##*/}"
       printf '\nthe last warnings of %s, and its end:\n' "$engine"
       grep -E ' (WARN|ERROR) ' "$engine" | tail -n 10 | cut -c 1-300 || true
       tail -n 5 "$engine" | cut -c 1-300

@@ -81,6 +81,7 @@ func Run(t testing.TB, name, config string, args ...string) *Weir {
 		w.Kill(t)
 		if log, err := os.ReadFile(w.log); t.Failed() && err == nil {
 			t.Logf("the end of the log of weir %s:\n%s", w.Name, tail(string(log), 8000))
+			Keep(t, "weir "+w.Name+".log", log)
 		}
 	})
 	w.Start(t)

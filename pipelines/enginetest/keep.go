@@ -1,0 +1,28 @@
+package enginetest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Keep writes what explains a test that failed to a file of its own below the folder WEIR_TEST_LOGS, where it
+// outlives the test. Without that folder, as when a test runs alone by hand, it does nothing.
+func Keep(t testing.TB, name string, content []byte) {
+	t.Helper()
+	dir := os.Getenv("WEIR_TEST_LOGS")
+	if dir == "" {
+		return
+	}
+	dir = filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_"))
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, strings.ReplaceAll(name, "/", "_")), content, 0o600)
+	}
+	if err != nil {
+		t.Logf("not kept: %v", err)
+		return
+	}
+	t.Logf("kept in full: %s", filepath.Join(dir, name))
+}
