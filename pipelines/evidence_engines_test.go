@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 func evidence(t testing.TB, pager *sinktest.PagerDuty) {
 	t.Helper()
 	t.Cleanup(func() {
-		if !t.Failed() {
+		if !t.Failed() && os.Getenv("WEIR_TEST_KEEP") == "" {
 			return
 		}
 		var told bytes.Buffer

@@ -64,6 +64,11 @@ const (
 	mostOff = time.Second
 	// clocksFor is how long the clocks of others are believed to go on.
 	clocksFor = 30 * time.Second
+	// clocksOver and maxHearings bound from when on, and how many, hearings of them are compared.
+	clocksOver  = 10 * time.Second
+	maxHearings = 8
+	// unsureAfter is how long a poll may take until it is not known any more when what it brings came.
+	unsureAfter = 2 * time.Second
 )
 
 // newRouteLag makes a watcher. Until follow has looked it knows nothing, and no window is
@@ -84,20 +89,44 @@ func newRouteLag(client []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) 
 	return l, nil
 }
 
-// clocks are those of others, as they were when this process last heard of them.
-type clocks struct {
-	heard         time.Time
+// clocks are those of others, as they were when this process heard of them: in the last polls
+// that had a record, oldest first.
+type clocks []hearing
+
+// hearing is what a record said of clocks that came at a time. The broker's clock had come at least so far by then:
+// the record may have been on its way for a while.
+type hearing struct {
+	at            time.Time
 	broker, route time.Time
 }
 
+// hear notes a hearing. What is older than clocksOver is forgotten then.
+func (c *clocks) hear(h hearing) {
+	kept := slices.DeleteFunc(*c, func(old hearing) bool { return old.at.Equal(h.at) || h.at.Sub(old.at) > clocksOver })
+	for _, old := range *c {
+		if old.at.Equal(h.at) && old.broker.After(h.broker) {
+			h = old // of one poll the newest
+		}
+	}
+	*c = append(kept[max(0, len(kept)-maxHearings+1):], h)
+}
+
 // now is the middle one of this process' clock and those of the broker and of route: one of
-// them that is wrong does not matter.
-func (c *clocks) now(own time.Time) time.Time {
-	if c.heard.IsZero() || own.Sub(c.heard) > clocksFor {
+// them that is wrong does not matter. Of all hearings that counts whose record was on its way for
+// the shortest time, which is the one by which the broker's clock is the furthest.
+func (c clocks) now(own time.Time) time.Time {
+	var best hearing
+	var since time.Duration
+	for _, h := range c {
+		d := own.Sub(h.at) // by the monotonic clock
+		if d <= clocksFor && (best.at.IsZero() || h.broker.Add(d).After(best.broker.Add(since))) {
+			best, since = h, d
+		}
+	}
+	if best.at.IsZero() {
 		return own
 	}
-	since := own.Sub(c.heard) // by the monotonic clock
-	three := []time.Time{own, c.broker.Add(since), c.route.Add(since)}
+	three := []time.Time{own, best.broker.Add(since), best.route.Add(since)}
 	slices.SortFunc(three, func(a, b time.Time) int { return int(a.UnixMilli() - b.UnixMilli()) })
 	if off := own.UnixMilli() - three[1].UnixMilli(); off <= mostOff.Milliseconds() && off >= -mostOff.Milliseconds() {
 		return own
@@ -213,14 +242,9 @@ func (l *routeLag) read(ctx context.Context) {
 				l.log.Warn("progress of route not read, trying on", "topic", topics.Progress, "err", e.Err)
 			}
 		}
-		// A record came after the last poll returned, and at the latest now. If this process
-		// was stopped in between, it may be as old as that.
-		came := now
-		if now.Sub(before) > 2*time.Second {
-			came = before.Add(2 * time.Second)
-		}
+		from := before
 		before = now
-		fetches.EachRecord(func(r *kgo.Record) { l.take(r, came) })
+		fetches.EachRecord(func(r *kgo.Record) { l.take(r, from, now) })
 		if fetches.NumRecords() == 0 && len(fetches.Errors()) > 0 {
 			select {
 			case <-ctx.Done():
@@ -230,8 +254,10 @@ func (l *routeLag) read(ctx context.Context) {
 	}
 }
 
-// take takes what route said, which came here at a time.
-func (l *routeLag) take(r *kgo.Record, came time.Time) {
+// take takes what route said. It came after from, when the poll before returned, and at the latest now. When that is
+// long, as this process was stopped in between, or there was no broker, the record may be as old as that, and says
+// nothing of clocks: whatever it was compared with, some clock would seem to be wrong.
+func (l *routeLag) take(r *kgo.Record, from, now time.Time) {
 	if len(r.Value) == 0 {
 		return // a tombstone says nothing
 	}
@@ -248,8 +274,12 @@ func (l *routeLag) take(r *kgo.Record, came time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.Attrs.TimestampType() == 1 { // the broker's own clock
-		l.clocks = clocks{heard: came, broker: r.Timestamp, route: time.UnixMilli(p.AtMS)}
+	came := now
+	switch unsure := now.Sub(from) > unsureAfter; {
+	case unsure:
+		came = from.Add(unsureAfter)
+	case r.Attrs.TimestampType() == 1: // the broker's own clock
+		l.clocks.hear(hearing{at: now, broker: r.Timestamp, route: time.UnixMilli(p.AtMS)})
 	}
 	of := l.of[p.Partition]
 	if of == nil || p.Epoch != l.epoch {

@@ -55,16 +55,16 @@ func TestRouteLag(t *testing.T) {
 	look("nothing is known", "unknown")
 	l.epoch, l.of = 7, map[int32]*partitionOf{0: {}, 1: {}}
 	look("nothing was said", "unknown")
-	l.take(says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: 10}), now)
+	l.take(says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: 10}), now, now)
 	look("one is level", fmt.Sprintf("[{1 %d}]", int64(schemas.NoTime)))
-	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: schemas.Unseen}), now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: schemas.Unseen}), now, now)
 	look("the other was not seen level", fmt.Sprintf("[{1 %d}]", int64(schemas.NoTime)))
-	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 5000}), now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 5000}), now, now)
 	look("the other was level a while ago", "[{1 995000}]")
-	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 60_000}), now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 60_000}), now, now)
 	look("somebody knows less", "[{1 995000}]")
 	now = now.Add(2 * time.Second)
-	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 20}), now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 20}), now, now)
 	look("it is level", "[]")
 	now = now.Add(time.Minute)
 	look("nobody says anything any more", "[{0 937990} {1 939980}]")
@@ -77,7 +77,7 @@ func TestRouteLag(t *testing.T) {
 		says(schemas.Progress{Partition: 5, Epoch: 7}), // of none
 		says(schemas.Progress{Partition: 0, Epoch: 7, AgeMS: 1 << 62}),
 	} {
-		l.take(r, now)
+		l.take(r, now, now)
 	}
 	look("rubbish was said", "[{0 937990} {1 939980}]")
 	l.began = now.Add(-time.Hour)
@@ -85,8 +85,8 @@ func TestRouteLag(t *testing.T) {
 	if w := lateText(l.standingAt(now), now); !strings.Contains(w, "pipeline is late") || !l.told[0] || !l.told[1] {
 		t.Errorf("warning %q, told %v", w, l.told)
 	}
-	l.take(says(schemas.Progress{Partition: 0, Epoch: 7}), now)
-	l.take(says(schemas.Progress{Partition: 1, Epoch: 7}), now)
+	l.take(says(schemas.Progress{Partition: 0, Epoch: 7}), now, now)
+	l.take(says(schemas.Progress{Partition: 1, Epoch: 7}), now, now)
 	l.alarm(now)
 	if w := lateText(l.standingAt(now), now); w != "" || len(l.told) > 0 {
 		t.Errorf("warning %q, told %v", w, l.told)
@@ -110,7 +110,7 @@ func TestClocks(t *testing.T) {
 	} {
 		l := newLag(t, "127.0.0.1:1")
 		own := now.Add(c.own)
-		l.clocks = clocks{heard: own.Add(-5 * time.Second), broker: now.Add(c.broker - 5*time.Second), route: now.Add(c.route - 5*time.Second)}
+		l.clocks = clocks{{own.Add(-5 * time.Second), now.Add(c.broker - 5*time.Second), now.Add(c.route - 5*time.Second)}}
 		tick := schemas.Tick{NowMS: own.UnixMilli()}
 		l.completeAt(&tick, own)
 		if off := tick.NowMS - now.UnixMilli() - c.want.Milliseconds(); off > 1 || off < -1 {
@@ -120,10 +120,50 @@ func TestClocks(t *testing.T) {
 	}
 	l := newLag(t, "127.0.0.1:1")
 	defer l.adm.Close()
-	l.clocks = clocks{heard: now.Add(-time.Minute), broker: now.Add(-time.Hour), route: now.Add(-time.Hour)}
+	l.clocks = clocks{{now.Add(-time.Minute), now.Add(-time.Hour), now.Add(-time.Hour)}}
 	tick := schemas.Tick{NowMS: now.UnixMilli()}
 	if l.completeAt(&tick, now); tick.NowMS != now.UnixMilli() {
 		t.Error("clocks were believed that were not heard for a minute")
+	}
+}
+
+// TestWaitingIsNoWrongClock: what others say of their clocks may wait for any time, here or at the broker, and
+// no clock is wrong for that. One that is wrong is found out all the same.
+func TestWaitingIsNoWrongClock(t *testing.T) {
+	began := time.Now()
+	type heard struct{ from, came, broker, route time.Duration } // since began: the poll, and the clocks of others
+	s := time.Second
+	for _, c := range []struct {
+		what  string
+		heard []heard
+		at    time.Duration // when a tick is written
+		wrong time.Duration // by which its time is then put right
+	}{
+		{"all is well", []heard{{0, s, s, s}, {s, 2 * s, 2 * s, 2 * s}}, 2 * s, 0},
+		{"no broker for a minute", []heard{{0, s, s, s}, {s, 61 * s, 61 * s, 61 * s}}, 61 * s, 0},
+		{"this process was stopped, and the record waited for it", []heard{{0, s, s, s}, {s, 16 * s, 2 * s, 2 * s}}, 16 * s, 0},
+		{"this process was stopped, and the record came as it went on", []heard{{s, 16 * s, 16 * s, 16 * s}}, 16 * s, 0},
+		{"the broker's answer took long", []heard{{0, s, s, s}, {s, 2900 * time.Millisecond, 1100 * time.Millisecond, s}}, 3 * s, 0},
+		{"the broker was slow to write", []heard{{0, s, s, s}, {2 * s, 4 * s, 4 * s, 1100 * time.Millisecond}}, 4 * s, 0},
+		{"this clock is ahead", []heard{{0, s, -9 * s, -9 * s}, {s, 2 * s, -8 * s, -8 * s}}, 3 * s, -10 * s},
+		{"this clock is behind", []heard{{0, s, 11 * s, 11 * s}, {s, 2 * s, 12 * s, 12 * s}}, 3 * s, 10 * s},
+		{"others were put right", []heard{{0, s, 11 * s, 11 * s}, {11 * s, 12 * s, 12 * s, 12 * s}}, 13 * s, 0},
+		{"others have not been heard of for long", []heard{{0, s, 11 * s, 11 * s}}, 40 * s, 0},
+	} {
+		l := newLag(t, "127.0.0.1:1")
+		for _, h := range c.heard {
+			r := says(schemas.Progress{AtMS: began.Add(h.route).UnixMilli()})
+			r.Timestamp = began.Add(h.broker).Truncate(time.Millisecond)
+			r.Attrs = kgo.NewRecordAttrs(kgo.RecordAttrsOpts{TimestampType: 1})
+			l.take(r, began.Add(h.from), began.Add(h.came))
+		}
+		own := began.Add(c.at)
+		tick := schemas.Tick{NowMS: own.UnixMilli()}
+		l.completeAt(&tick, own)
+		if off := tick.NowMS - own.UnixMilli() - c.wrong.Milliseconds(); off > 1 || off < -1 || l.toldOff != (c.wrong != 0) {
+			t.Errorf("%s: a tick is put right by %d ms, want %v", c.what, tick.NowMS-own.UnixMilli(), c.wrong)
+		}
+		l.adm.Close()
 	}
 }
 
