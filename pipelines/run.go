@@ -94,6 +94,7 @@ func (p *Process) Run(ctx context.Context) error {
 	}
 	p.kafka = connect.New(p.brokers, access)
 	keep.explain = p.kafka.Explain
+	keep.reach = p.kafka.Probe
 	p.client = p.kafka.Options()
 	p.member = append(slices.Clip(p.client), kgo.InstanceID(p.instance), kgo.HeartbeatInterval(noticeWithin))
 	if err := p.ensureTopics(ctx, health); err != nil {

@@ -21,7 +21,12 @@ type supervisor struct {
 	// first and longest are the pauses before a role is built anew.
 	first, longest time.Duration
 	explain        func(error) error // what a role's error means; nil: itself
+	// reach returns nil if Kafka can be reached; nil when nobody can say. A pause in which Kafka comes back ends.
+	reach func(ctx context.Context) error
 }
+
+// reachEvery is how often it is asked in a pause.
+const reachEvery = time.Second
 
 // stopWithin bounds the stop of one role; after that the next is stopped, and
 // what the role has not written is done again at the next start.
@@ -80,7 +85,7 @@ func (s *supervisor) start(name string, health *roleHealth, newRole build) (stop
 func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, newRole build) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = s.first, s.longest
-	for {
+	for away := false; ; {
 		began := time.Now()
 		err := s.once(ctx, health, newRole)
 		if ctx.Err() != nil {
@@ -102,10 +107,39 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 		s.restarts.WithLabelValues(name).Inc()
 		s.log.Error("failed, building it anew", "role", name, "error", err, "after", wait.Round(time.Millisecond))
 		s.health.stopped(health, fmt.Sprintf("failed, starting again: %v", err))
+		var back bool
+		if back, away = s.rest(ctx, wait, away); back {
+			pause.Reset()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// rest waits for as long as it is told, or until ctx ends. It returns that Kafka is back, at once, when it could
+// not be reached and can be now: after an outage nobody sits a long pause out. away is whether it could not be
+// reached when that was asked last, before and after.
+func (s *supervisor) rest(ctx context.Context, wait time.Duration, away bool) (back, stillAway bool) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	tick := time.NewTicker(reachEvery)
+	defer tick.Stop()
+	for {
+		if s.reach != nil {
+			err := s.reach(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return false, away
+			case err == nil && away:
+				return true, false
+			}
+			away = err != nil
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(wait):
+			return false, away
+		case <-tick.C:
 		}
 	}
 }

@@ -92,6 +92,55 @@ func TestFailedRoleIsBuiltAnew(t *testing.T) {
 	})
 }
 
+// TestRolesAreBackWhenKafkaIs: however long Kafka was away and the pauses have become, roles are built anew within
+// a second or two of its return, and again soon if it does not serve yet. While it is away, or was there all the
+// time, the pauses are those of any failure.
+func TestRolesAreBackWhenKafkaIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const outage, serves = 10*time.Minute + 300*time.Millisecond, 3 * time.Second
+		began := time.Now()
+		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
+		s.reach = func(context.Context) error {
+			if time.Since(began) < outage {
+				return errors.New("nobody listens there")
+			}
+			return nil
+		}
+		var at []time.Duration
+		stop := s.start("route", s.health.add("route", "starting"), func(prometheus.Registerer) (role, error) {
+			at = append(at, time.Since(began))
+			return role{func(ctx context.Context) error {
+				if time.Since(began) < outage+serves {
+					return errors.New("broken")
+				}
+				<-ctx.Done()
+				return nil
+			}, ready}, nil
+		})
+		defer stop()
+		<-time.After(outage + time.Minute) // of virtual time
+		synctest.Wait()
+		var after []time.Duration
+		for _, d := range at {
+			if d > outage {
+				after = append(after, d-outage)
+			}
+		}
+		if n := len(at) - len(after); n > 90 {
+			t.Errorf("built %d times while Kafka was away", n)
+		}
+		if len(after) < 2 || after[0] > reachEvery || after[len(after)-1] > serves+3*time.Second {
+			t.Errorf("Kafka was back after %v and served %v later; the role was built anew %v after its return", outage, serves, after)
+		}
+		there := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
+		there.reach = func(context.Context) error { return nil }
+		began = time.Now()
+		if back, away := there.rest(t.Context(), time.Minute, false); back || away || time.Since(began) != time.Minute {
+			t.Errorf("a pause with Kafka there took %v", time.Since(began))
+		}
+	})
+}
+
 func TestStopDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
