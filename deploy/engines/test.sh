@@ -12,6 +12,7 @@
 #   WEIR_CHROMIUM, WEIR_CQLSH        the programs
 #   WEIR_TEST_LOGS                   where a test that fails leaves what explains it, whole: .cache/test-logs if
 #                                    nothing else is said. The logs of the engines go there, too
+#   WEIR_TEST_KEEP                   set: what stood in the topics is left there by those that pass, too
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export WEIR_ENGINES=$PWD/deploy/engines
