@@ -95,7 +95,7 @@ func (p *Process) agent(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) window(reg prometheus.Registerer) (role, error) {
-	lag, err := newRouteLag(p.client, reg, p.Log)
+	lag, err := newRouteLag(p.client, p.Config.Windows.LeastGrace(), reg, p.Log)
 	if err != nil {
 		return role{}, err
 	}
@@ -116,7 +116,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
-	lag, err := newRouteLag(p.client, prometheus.NewRegistry(), p.Log) // the window role tells of it
+	lag, err := newRouteLag(p.client, 0, prometheus.NewRegistry(), p.Log) // the window role tells of it
 	if err != nil {
 		return role{}, err
 	}

@@ -30,6 +30,8 @@ type routeLag struct {
 	opts []kgo.Opt
 	log  *slog.Logger
 
+	slack time.Duration // how long ago a partition may have been level, and is not one that route is behind with
+
 	late  *prometheus.GaugeVec
 	clock prometheus.Gauge
 	bad   prometheus.Counter
@@ -50,9 +52,9 @@ type partitionOf struct {
 }
 
 const (
-	// lateAfter is how long ago a partition may have been level before it is one that route
-	// is behind with: route says so every second.
-	lateAfter = 3 * time.Second
+	// mostSlack bounds how long ago a partition may have been level before it is one that route
+	// is behind with: route says so twice a second.
+	mostSlack = 3 * time.Second
 	// alarmAfter is how long ago before somebody is told.
 	alarmAfter = 10 * time.Second
 	// metricsEvery is how often the partitions of metrics are looked up.
@@ -72,13 +74,14 @@ const (
 )
 
 // newRouteLag makes a watcher. Until follow has looked it knows nothing, and no window is
-// closed by the clock.
-func newRouteLag(client []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) (*routeLag, error) {
+// closed by the clock. Windows are closed no sooner than grace after what is in time for them has come into
+// metrics: if that was handed on as late as grace ago, nothing that is in time is missed.
+func newRouteLag(client []kgo.Opt, grace time.Duration, reg prometheus.Registerer, log *slog.Logger) (*routeLag, error) {
 	adm, err := kadm.NewOptClient(client...)
 	if err != nil {
 		return nil, fmt.Errorf("progress of route: %w", err)
 	}
-	l := &routeLag{adm: adm, opts: client, log: log, began: time.Now(), of: map[int32]*partitionOf{}, told: map[int32]bool{},
+	l := &routeLag{adm: adm, opts: client, log: log, slack: min(grace, mostSlack), began: time.Now(), of: map[int32]*partitionOf{}, told: map[int32]bool{},
 		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_pipeline_late_seconds",
 			Help: "How long ago route was level with a partition of metrics that it is behind with. The windows that get samples from there are closed by the clock no further than that."}, []string{"partition"}),
 		clock: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_clock_ahead_seconds",
@@ -148,8 +151,10 @@ func (l *routeLag) completeAt(t *schemas.Tick, own time.Time) {
 		case of.handed.IsZero():
 			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: schemas.NoTime})
 			continue
-		case age > lateAfter:
-			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: t.NowMS - age.Milliseconds()})
+		case age > l.slack:
+			handed := t.NowMS - (age - l.slack).Milliseconds()
+			handed -= handed % 10 // the same each time until more is said
+			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: handed})
 		}
 		t.Unknown = false
 	}

@@ -16,12 +16,14 @@ import (
 
 	"weir/processors/route"
 	"weir/schemas"
+	"weir/schemas/conf"
 	"weir/schemas/topics"
+	"weir/windows"
 )
 
 func newLag(t *testing.T, addrs ...string) *routeLag {
 	t.Helper()
-	l, err := newRouteLag([]kgo.Opt{kgo.SeedBrokers(addrs...)}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	l, err := newRouteLag([]kgo.Opt{kgo.SeedBrokers(addrs...)}, time.Hour, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,14 +62,14 @@ func TestRouteLag(t *testing.T) {
 	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: schemas.Unseen}), now, now)
 	look("the other was not seen level", fmt.Sprintf("[{1 %d}]", int64(schemas.NoTime)))
 	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 5000}), now, now)
-	look("the other was level a while ago", "[{1 995000}]")
+	look("the other was level a while ago", "[{1 998000}]")
 	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 60_000}), now, now)
-	look("somebody knows less", "[{1 995000}]")
+	look("somebody knows less", "[{1 998000}]")
 	now = now.Add(2 * time.Second)
 	l.take(says(schemas.Progress{Partition: 1, Epoch: 7, AgeMS: 20}), now, now)
 	look("it is level", "[]")
 	now = now.Add(time.Minute)
-	look("nobody says anything any more", "[{0 937990} {1 939980}]")
+	look("nobody says anything any more", "[{0 940990} {1 942980}]")
 	for _, r := range []*kgo.Record{
 		{Key: []byte("0"), Value: []byte("rubbish")}, {Key: []byte("0"), Value: []byte("\x09{}")},
 		{Key: []byte("1"), Value: schemas.EncodeDoc(&schemas.Progress{Partition: 0, Epoch: 7})}, // another's key
@@ -79,7 +81,7 @@ func TestRouteLag(t *testing.T) {
 	} {
 		l.take(r, now, now)
 	}
-	look("rubbish was said", "[{0 937990} {1 939980}]")
+	look("rubbish was said", "[{0 940990} {1 942980}]")
 	l.began = now.Add(-time.Hour)
 	l.alarm(now)
 	if w := lateText(l.standingAt(now), now); !strings.Contains(w, "pipeline is late") || !l.told[0] || !l.told[1] {
@@ -164,6 +166,64 @@ func TestWaitingIsNoWrongClock(t *testing.T) {
 			t.Errorf("%s: a tick is put right by %d ms, want %v", c.what, tick.NowMS-own.UnixMilli(), c.wrong)
 		}
 		l.adm.Close()
+	}
+}
+
+// TestWindowsWaitForRoute: a host sends each second, 0.8 s late, and route, in another process than the window's,
+// stands still at any time, for any time. No window is closed by the clock meanwhile that a sample belongs into
+// which came into metrics in time, however small the grace is.
+func TestWindowsWaitForRoute(t *testing.T) {
+	const lateMS, say, horizon = 800, 500, 30_000
+	host := schemas.Series{Metric: "load", Labels: schemas.Labels{{Name: "host", Value: "a"}}}
+	for _, grace := range []time.Duration{0, 200 * time.Millisecond, 2 * time.Second, 10 * time.Second} {
+		cfg := windows.Default()
+		cfg.Tiers = []windows.Tier{{Size: conf.Duration(time.Second), Grace: conf.Duration(grace), TTL: conf.Duration(time.Hour)}}
+		for stop := int64(12_000); stop < 13_000; stop += 50 {
+			for _, still := range []int64{300, 1000, 2500, 4000, 9000} {
+				l := newLag(t, "127.0.0.1:1")
+				l.slack = min(cfg.LeastGrace(), mostSlack)
+				l.epoch, l.of = 1, map[int32]*partitionOf{0: {}}
+				co := windows.NewShard(&cfg, 0, nil)
+				g := windows.NewGroup(co)
+				began := time.UnixMilli(1_700_000_000_000)
+				at := func(ms int64) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
+				var r windows.Result
+				late, sent, said := 0, int64(0), int64(0)
+				for ms := int64(0); ms < horizon; ms += 10 {
+					stands := ms >= stop && ms < stop+still
+					for ; !stands && sent*1000+lateMS <= ms; sent++ {
+						var b schemas.BatchBuilder
+						b.Begin(schemas.Origin{Epoch: 1, Offset: sent}, 0)
+						if sent*1000+lateMS < ms-500 {
+							b.Behind()
+						}
+						b.Add(&host, host.Hash(), at(sent*1000).UnixMilli(), 1)
+						var batch schemas.SampleBatch
+						if err := batch.Decode(b.AppendTo(nil)); err != nil {
+							t.Fatal(err)
+						}
+						r.Reset()
+						g.Apply(co, &batch, sent, at(ms).UnixMilli(), &r)
+						late += r.Late
+					}
+					if !stands && ms >= said+say {
+						said = ms
+						l.take(says(schemas.Progress{Partition: 0, Epoch: 1}), at(ms-say), at(ms))
+					}
+					tick := schemas.Tick{NowMS: at(ms).UnixMilli()}
+					if l.completeAt(&tick, at(ms)); tick.Unknown {
+						continue
+					}
+					if until, due := g.Until(&tick), g.DueMS(); due != 0 && due <= until {
+						g.Advance(co, until, &r)
+					}
+				}
+				if late > 0 {
+					t.Errorf("grace %v: route stands still %d ms after a sample for %d ms: %d samples are late", grace, (stop-lateMS)%1000, still, late)
+				}
+				l.adm.Close()
+			}
+		}
 	}
 }
 

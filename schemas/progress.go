@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Progress is what the route that owns a partition of metrics says of it about every
+// Progress is what the route that owns a partition of metrics says of it twice a
 // second, in the topic progress. Its key is Key. Encode it with EncodeDoc.
 type Progress struct {
 	Partition int32  `json:"partition"`

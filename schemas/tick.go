@@ -23,9 +23,9 @@ type Tick struct {
 	Unknown bool
 }
 
-// Behind is a partition of metrics that route is behind with: what had come into it by
-// HandedMS, wall time, ms, was in samples when the tick was written. What came later may
-// not have been.
+// Behind is a partition of metrics that route is behind with: what is due by HandedMS, wall time, ms, is not due too
+// early, as what had come into the partition by a tier's least grace before was in samples when the tick was
+// written. What came later may not have been.
 type Behind struct {
 	Partition int32
 	HandedMS  int64

@@ -156,6 +156,15 @@ func (c *Config) TiersMS() []int64 {
 	return ms
 }
 
+// LeastGrace is the smallest grace of a tier.
+func (c *Config) LeastGrace() time.Duration {
+	least := c.Tiers[0].Grace
+	for _, t := range c.Tiers {
+		least = min(least, t.Grace)
+	}
+	return least.Std()
+}
+
 // Reason says why a sample was not counted. The text is a metric's label and a
 // dead letter's header.
 type Reason string

@@ -26,7 +26,7 @@
 //   - What waited in metrics (backlog.go) says so in its sections, and partitions that are behind
 //     are merged by the records' times. Nothing but when windows close depends on either, so
 //     it may differ when a record is read again.
-//   - How far it is stands in the topic progress, for each partition about every second: by
+//   - How far it is stands in the topic progress, for each partition twice a second: by
 //     what was read and handed on, markers of transactions included, never by commits. What
 //     was true of a partition stays true, whoever owns it, so that readers take the newest.
 //   - Offsets are committed only after everything up to them was acknowledged. A

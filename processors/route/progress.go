@@ -18,7 +18,7 @@ import (
 
 const (
 	lookEvery = 500 * time.Millisecond // how often it is looked where metrics ends
-	sayEvery  = time.Second            // how often the same is said again
+	sayEvery  = 400 * time.Millisecond // how often the same is said again, at least: at each look
 	maxLooks  = 256                    // of a partition that are remembered
 	sayWithin = 5 * time.Second        // how long it may take to say it
 )
