@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Publisher struct {
 func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 	client, err := kgo.NewClient(append(slices.Clip(opts),
 		kgo.MetadataMaxAge(5*time.Second), // partitions may be added to metrics at any time
+		kgo.MetadataMinAge(backSoon), kgo.RetryBackoffFn(soonAgain),
 		kgo.RecordDeliveryTimeout(cfg.AckTimeout.Std()),
 		kgo.MaxBufferedRecords(1<<20),
 		kgo.MaxBufferedBytes(2*cfg.MaxHeldBytes), // refused letters may be as long as what was held
@@ -40,6 +42,16 @@ func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
 	return &Publisher{client, cfg.AckTimeout.Std()}, nil
+}
+
+// backSoon is about how soon Kafka is found again after an outage. kgo's own pauses are up to 2.5 s:
+// with a short ack_timeout, the first that come when it is back would wait in vain.
+const backSoon = 250 * time.Millisecond
+
+// soonAgain is the pause after so many failures in a row, spread so that not all come back at once.
+func soonAgain(failures int) time.Duration {
+	longest := min(backSoon<<min(failures, 10)/4, 2*backSoon)
+	return longest/2 + rand.N(longest/2)
 }
 
 // Close gives up on what is not yet acknowledged, and closes the client.
