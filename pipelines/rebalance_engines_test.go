@@ -222,16 +222,17 @@ notify:
 `, rules, pagerKey, pager.URL)
 }
 
-// checkBeats compares all windows and notifications with what the samples ask for, and
+// checkBeats compares all windows and notifications, these by check, with what the samples ask for, and
 // returns the transitions.
-func checkBeats(t testing.TB, pager *sinktest.PagerDuty, samples []schemas.Sample) map[string][]schemas.Transition {
+func checkBeats(t testing.TB, pager *sinktest.PagerDuty, samples []schemas.Sample,
+	check func(*sinktest.PagerDuty, map[string][]schemas.Transition) (int, error)) map[string][]schemas.Transition {
 	t.Helper()
 	want := transitionsOf(samples, 1000, 2000, 0)
 	if len(want) != beatHosts/2 {
 		t.Fatalf("%d alerts in the load, want %d", len(want), beatHosts/2)
 	}
 	enginetest.Eventually(t, 30*time.Second, "right notifications", func() error {
-		_, err := checkPager(pager, want)
+		_, err := check(pager, want)
 		return err
 	})
 	enginetest.Eventually(t, 30*time.Second, "right windows", func() error {
@@ -299,7 +300,7 @@ func TestRebalance(t *testing.T) {
 		spans = append(spans, join, leave)
 	}
 	load.stop(t)
-	want := checkBeats(t, pager, load.samples)
+	want := checkBeats(t, pager, load.samples, checkPager)
 	routed, closed := pulses(t)
 	paused, late := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for _, s := range spans {

@@ -25,7 +25,7 @@ func (g gatedNotifier) Notify(ctx context.Context, _ *sinks.Notification) (strin
 func TestLaneIsDeliveredOnce(t *testing.T) {
 	b := newBroker(t)
 	g := gatedNotifier{make(chan struct{}, 10), make(chan struct{})}
-	i := b.run(t, quick(), sinks.Receiver{Name: "gated", Notifier: g})
+	i := b.run(t, quick(), gatedReceiver(g))
 	a := alertNow(1, 0)
 	b.publish(t, a)
 	<-g.calls // the first call is under way
@@ -61,3 +61,5 @@ func TestLaneIsDeliveredOnce(t *testing.T) {
 		t.Errorf("%d calls more", n)
 	}
 }
+
+func gatedReceiver(g gatedNotifier) sinks.Receiver { return sinks.Receiver{Name: "gated", Notifier: g} }

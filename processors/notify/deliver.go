@@ -105,16 +105,28 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 		return nil, due, false
 	}
 	began := time.Now()
-	result, err := l.r.Notifier.Notify(sinks.WithGuard(l.part.calls, p.fence.recent), n)
+	result, err := l.r.Notifier.Notify(sinks.WithGuard(l.part.calls, func() bool { return p.fence.recent() && !l.part.lost.Load() }), n)
 	now := time.Now()
 	if err != nil && l.part.calls.Err() != nil {
-		return nil, due, false // nobody knows whether it arrived
+		p.unheard(l, d, err, now)
+		return nil, due, false
 	}
 	wait, learn := p.judge(l, d, result, err, began, now)
 	if !p.finish(l, d) {
 		return learn, due, false
 	}
 	return learn, now.Add(wait), true
+}
+
+// unheard notes a call whose end nobody waits for any more, if it may have arrived.
+func (p *Processor) unheard(l *lane, d *schemas.Delivery, err error, now time.Time) {
+	var de *sinks.DeliveryError
+	if errors.As(err, &de) && !de.MaybeTaken {
+		return
+	}
+	d.Heard = schemas.HeardMaybe
+	addAttempt(d, now.UnixMilli(), err.Error())
+	p.lastly(l, d)
 }
 
 // judge notes an attempt in d. It returns how long to wait for the next, if d did not
@@ -198,17 +210,19 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 	if d.Status != schemas.DeliveryPending && d.To == schemas.Firing && d.Heard != schemas.HeardNo {
 		d.Told = d.Alert
 	}
-	r := ledgerRecord(d, l.part.id)
+	r := l.part.stamp(ledgerRecord(d, l.part.id))
 	for {
 		err := p.writeOne(l.part.calls, r, d)
 		if err == nil {
 			break
 		}
-		if l.part.calls.Err() != nil {
-			return false
+		if l.part.calls.Err() == nil {
+			p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "error", err)
 		}
-		p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "error", err)
 		if !wait(p.cfg.Retry.Initial.Std(), l.part.calls.Done()) {
+			if d.Heard != schemas.HeardNo {
+				p.lastly(l, d)
+			}
 			return false
 		}
 	}
@@ -226,10 +240,18 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 		}
 		l.entries[i] = fresh
 		l.tries, l.spent, l.failedAt = 0, 0, time.Time{}
+		if l.repeat {
+			l.repeat = false
+			l.again()
+		}
 	}
+	unsure := l.part.unsure[l.fingerprint]
 	keys := l.trim(time.Now().UnixMilli(), p.keepMS())
 	l.part.mu.Unlock()
 	p.forget(l.part, keys)
+	if unsure {
+		p.tend(l.part)
+	}
 	if d.Status != schemas.DeliveryPending {
 		l.r.waiting.Add(-1)
 		l.r.channel.gauge.Dec()
@@ -356,6 +378,6 @@ func asTold(a, told *schemas.Alert) {
 // again when the ledger is read the next time.
 func (p *Processor) forget(part *partition, keys []string) {
 	for _, key := range keys {
-		p.out.Produce(context.Background(), tombstone(part.id, key), nil)
+		p.out.Produce(context.Background(), part.stamp(tombstone(part.id, key)), nil)
 	}
 }

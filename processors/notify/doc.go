@@ -31,13 +31,15 @@
 // in the ledger is never started again by a replay of alerts. What is PENDING when an instance
 // starts, or is given the partition, is delivered again. So every transition is
 // told at least once. It is told twice only if weir dies between a call and its
-// entry, an answer is lost, or an entry of the ledger cannot be read: PagerDuty recognizes the
-// second by its dedup_key and a webhook may by fingerprint and startsAt; SMS and voice calls cannot.
+// entry, an answer is lost, an entry of the ledger cannot be read, or a process stands still while it makes a
+// call: PagerDuty recognizes the second by its dedup_key and a webhook may by fingerprint and startsAt; SMS and voice
+// calls cannot. The second comes before anything newer is told.
 //
 // # Order and pace
 //
 // For one receiver and one alert, deliveries are made in order and one at a time: a
-// resolve waits until its trigger is SUBMITTED or FAILED. Different alerts and
+// resolve waits until its trigger is SUBMITTED or FAILED. The last word that a receiver hears is right: if a process that stood still
+// in the middle of a call tells something late, the newest is told once more after it (Ownership). Different alerts and
 // receivers do not wait for each other. What waits stands in the ledger; memory holds an index
 // of about 300 B for each alert and receiver, and bounded numbers of alerts (queue) and
 // bytes (32 MiB), so that a receiver may be away for as long as it likes, and holds up no other.
@@ -66,6 +68,15 @@
 // the alert's partition in alerts, so both topics have one partition count. An instance
 // that is given a partition first reads that ledger partition whole; one that
 // loses it lets calls in flight end, at most 5 s, and writes what they got.
+//
+// A process that stood still (SIGSTOP, a frozen machine) is taken for dead, and goes on in the middle of what it
+// did. What it would tell and enter then is not its own any more: it asks the group's coordinator first, whenever the last
+// good answer is a second old (fence). What slips through, between the question and the deed, is known by its term
+// (term.go): every record of the ledger bears that of its writer, later owners have larger ones. Owners go by the
+// entries of the largest term so far, read the ledger for others that come late, write their own over them, and
+// tell their last word again to whom such an entry says that something was told. Only a
+// process that makes a call late and is killed before it has entered that leaves nothing by which it can be known.
+//
 // Entries that ended more than 30 days ago are deleted from the ledger, but for the trigger of an
 // alert that is not known to be over; so are all but the last 32 of an alert and receiver.
 package notify

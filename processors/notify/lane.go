@@ -33,6 +33,7 @@ type lane struct {
 	seq         int64 // of the newest entry
 	urgency     int   // of the alert: 0 is the most urgent
 	calling     bool  // its first pending entry is being delivered
+	repeat      bool  // and to be told again after that, see again
 	// Of the first pending entry, its owner's while calling:
 	tries    int           // failed ones in a row
 	spent    time.Duration // waits and calls since the first attempt that count against max_elapsed

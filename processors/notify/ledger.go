@@ -102,6 +102,7 @@ func (p *Processor) writeOne(ctx context.Context, r *kgo.Record, d *schemas.Deli
 		cut(bare.Alert, 64)
 	}
 	again := ledgerRecord(&bare, r.Partition)
+	again.Headers = r.Headers
 	if err2 := p.out.ProduceSync(ctx, again).FirstErr(); err2 != nil {
 		if !unwritable(err2) {
 			return err2
@@ -120,7 +121,7 @@ func (p *Processor) enter(ctx context.Context, part *partition, due []planned) e
 		var records []*kgo.Record
 		bytes := 0
 		for len(records) < len(due) && bytes < maxBatchBytes {
-			r := ledgerRecord(due[len(records)].d, part.id)
+			r := part.stamp(ledgerRecord(due[len(records)].d, part.id))
 			records = append(records, r)
 			bytes += len(r.Value)
 		}
@@ -179,8 +180,8 @@ func (p *Processor) entered(pl planned, r *kgo.Record) {
 
 // load reads the ledger partitions whole. The end is a record that it writes
 // itself: the end offset of a compacted partition may never be reached, since the
-// newest records may be gone.
-func (p *Processor) load(ctx context.Context, parts map[int32]*partition) error {
+// newest records may be gone. The partitions were given to this member in a generation of its group.
+func (p *Processor) load(ctx context.Context, parts map[int32]*partition, generation int32) error {
 	start, end := map[int32]kgo.Offset{}, map[int32]int64{}
 	var barriers []*kgo.Record
 	for id := range parts {
@@ -191,10 +192,18 @@ func (p *Processor) load(ctx context.Context, parts map[int32]*partition) error 
 		return fmt.Errorf("write %s: %w", topics.NotificationLog, err)
 	}
 	for _, b := range barriers {
-		end[b.Partition] = b.Offset
+		end[b.Partition], parts[b.Partition].from = b.Offset, b.Offset+1
 	}
 	now := time.Now()
-	return p.read(ctx, topics.NotificationLog, start, end, func(r *kgo.Record) { p.loadRecord(parts[r.Partition], r, now) })
+	if err := p.read(ctx, topics.NotificationLog, start, end, func(r *kgo.Record) { p.loadRecord(parts[r.Partition], r, now) }); err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := p.assume(ctx, part, generation); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read gives each the records of partitions from their start until one at or beyond its
@@ -238,6 +247,13 @@ func (p *Processor) read(ctx context.Context, topic string, start map[int32]kgo.
 func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	key := string(r.Key)
 	id, fingerprint, firing, atMS, ok := parseKey(key)
+	term := termOf(r)
+	if term != 0 && term < part.newest {
+		p.foreignRecord(part, r)
+		return
+	}
+	part.newest = max(part.newest, term)
+	delete(part.foreign, key)
 	if r.Value == nil {
 		if ok {
 			part.remove(id, fingerprint, firing, atMS)
@@ -259,8 +275,7 @@ func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 		}
 		part.remove(id, fingerprint, firing, atMS)
 		if firing {
-			l := part.laneOf(p, id, fingerprint)
-			l.entries = append(l.entries, entry{firing: true, status: lost, heard: perhaps, atMS: atMS, seq: l.seq, offset: unwritten})
+			part.laneOf(p, id, fingerprint).addLost(atMS)
 		}
 		return
 	}

@@ -15,6 +15,7 @@ type metrics struct {
 	misconfigured *prometheus.GaugeVec
 	rate          *prometheus.GaugeVec
 	unwritten     prometheus.Counter
+	foreign       prometheus.Counter
 	lettersLost   prometheus.Counter
 }
 
@@ -62,8 +63,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "weir_notify_letters_lost_total",
 		Help: "Refused records of alerts that could not be written to deadletter.",
 	})
+	m.foreign = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "weir_notify_foreign_entries_total",
+		Help: "Ledger entries that a former owner of the partition wrote after its successor: what it told, the owner ends by telling its last word again.",
+	})
 	reg.MustRegister(m.deliveries, m.attempts, m.pending, m.delay, m.undecodable, m.unmatched,
-		m.misconfigured, m.rate, m.unwritten, m.lettersLost)
+		m.misconfigured, m.rate, m.unwritten, m.foreign, m.lettersLost)
 	return m
 }
 

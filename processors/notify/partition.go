@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,17 +23,24 @@ type partition struct {
 	giveUp   context.CancelFunc
 	running  sync.WaitGroup // deliveries, the survey
 
+	term   int64       // of this owner: see term.go
+	newest int64       // the highest before, in what was loaded
+	from   int64       // the offset behind what was loaded
+	lost   atomic.Bool // others have it already
+
 	mu      sync.Mutex
 	stopped bool // with stopping
 	alerts  map[string][]*lane
 	unsure  map[string]bool // fingerprints whose state is to be looked up: see survey
+	foreign map[string]bool // keys under which a former owner wrote last; true: it told somebody, and that is not seen to yet
+	tended  bool            // somebody looks after unsure and foreign
 }
 
 func newPartition(id int32, m *memory) *partition {
 	calls, giveUp := context.WithCancel(context.Background())
 	return &partition{
 		id: id, memory: m, stopping: make(chan struct{}), calls: calls, giveUp: giveUp,
-		alerts: map[string][]*lane{}, unsure: map[string]bool{},
+		alerts: map[string][]*lane{}, unsure: map[string]bool{}, foreign: map[string]bool{},
 	}
 }
 
@@ -76,7 +84,8 @@ func (p *Processor) assigned(ctx context.Context, member *kgo.Client, given map[
 		for _, id := range ids {
 			parts[id] = newPartition(id, &p.memory)
 		}
-		if err := p.load(ctx, parts); err != nil {
+		_, generation := member.GroupMetadata()
+		if err := p.load(ctx, parts, generation); err != nil {
 			p.fail(fmt.Errorf("partitions assigned: %w", err))
 			return
 		}
@@ -96,9 +105,14 @@ func (p *Processor) resume(ctx context.Context, part *partition) error {
 	var keys []string
 	var waiting []*lane
 	part.mu.Lock()
-	for fingerprint, lanes := range part.alerts {
+	for _, lanes := range part.alerts {
 		for _, l := range lanes {
 			l.order()
+		}
+	}
+	part.toldLate()
+	for fingerprint, lanes := range part.alerts {
+		for _, l := range lanes {
 			if l.open() || slices.ContainsFunc(l.entries, func(e entry) bool { return e.status == lost }) {
 				part.unsure[fingerprint] = true
 			}
@@ -141,8 +155,9 @@ func (p *Processor) resume(ctx context.Context, part *partition) error {
 	for _, l := range waiting {
 		p.schedule(l, now)
 	}
-	if len(part.unsure) > 0 && part.join() {
-		go p.survey(part)
+	p.tend(part)
+	if err := p.watch(part); err != nil {
+		return err
 	}
 	p.log.Debug("partition assigned", "partition", part.id, "alerts", entries, "pending", len(waiting))
 	return nil
@@ -168,6 +183,18 @@ func (p *Processor) revoked(_ context.Context, _ *kgo.Client, given map[string][
 	p.giveUp(parts)
 }
 
+// lost gives up partitions that others have already.
+func (p *Processor) lost(ctx context.Context, member *kgo.Client, given map[string][]int32) {
+	for _, ids := range given {
+		for _, id := range ids {
+			if part := p.partition(id); part != nil {
+				part.lost.Store(true)
+			}
+		}
+	}
+	p.revoked(ctx, member, given)
+}
+
 // giveUp starts nothing more on the partitions, lets calls in flight end, at most
 // for the drain, and returns when nothing runs any more.
 func (p *Processor) giveUp(parts []*partition) {
@@ -176,6 +203,7 @@ func (p *Processor) giveUp(parts []*partition) {
 		delete(p.partitions, part.id)
 	}
 	p.mu.Unlock()
+	p.unwatched(parts)
 	for _, part := range parts {
 		part.mu.Lock()
 		part.stopped = true

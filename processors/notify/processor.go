@@ -60,6 +60,9 @@ type Processor struct {
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
 
+	watcher *consume.Client // reads what former owners write to the ledger; nil before the first partition
+	unwatch func()          // ends that
+
 	memory   memory
 	refusing refusing
 	reading  sync.Mutex // one reading back of the ledger at a time
@@ -123,12 +126,15 @@ func (p *Processor) Run(ctx context.Context) error {
 		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout), kgo.FetchMaxWait(fetchWait),
-		kgo.OnPartitionsAssigned(p.assigned), kgo.OnPartitionsRevoked(p.revoked), kgo.OnPartitionsLost(p.revoked))...)
+		kgo.OnPartitionsAssigned(p.assigned), kgo.OnPartitionsRevoked(p.revoked), kgo.OnPartitionsLost(p.lost))...)
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
 	err = p.poll(ctx)
 	p.group.CloseAllowingRebalance() // revokes what is owned
+	if p.unwatch != nil {
+		p.unwatch()
+	}
 	if err == nil && outer.Err() == nil {
 		err = context.Cause(ctx)
 	}
@@ -200,13 +206,14 @@ func (p *Processor) poll(ctx context.Context) error {
 
 // take enters what records ask to be told in the ledger, and only then starts it.
 func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
+	records = p.surelyOurs(ctx, records)
 	now := time.Now()
 	var letters []*kgo.Record
 	due := map[*partition][]planned{}
 	for _, r := range records {
 		part := p.partition(r.Partition)
 		if part == nil {
-			return fmt.Errorf("record of partition %d, which is not assigned", r.Partition)
+			continue // given up meanwhile, and not committed: who has it now reads it
 		}
 		var a *schemas.Alert
 		if r.Value != nil {
@@ -235,6 +242,29 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 		p.prune(now)
 	}
 	return nil
+}
+
+// surelyOurs is the records, when this process is surely a member of the group: those of partitions that it has had
+// since they were read. A process that stood still goes on in the middle of this, with records that its
+// successor has seen to long ago; what it enters in the ledger by what it knew would be told again.
+func (p *Processor) surelyOurs(ctx context.Context, records []*kgo.Record) []*kgo.Record {
+	if len(records) == 0 || p.fence.check() {
+		return records
+	}
+	had := map[int32]*partition{}
+	for _, r := range records {
+		had[r.Partition] = p.partition(r.Partition)
+	}
+	for !p.fence.check() {
+		p.group.AllowRebalance() // which may be what it has to learn
+		if !wait(fenceAgain, ctx.Done()) {
+			return nil
+		}
+	}
+	return slices.DeleteFunc(records, func(r *kgo.Record) bool {
+		part := p.partition(r.Partition)
+		return part == nil || part != had[r.Partition]
+	})
 }
 
 // decodeAlert reads a record of alerts, which stands under its fingerprint.

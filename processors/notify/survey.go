@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -31,11 +32,16 @@ const (
 // newer, and is left out here.
 func (p *Processor) survey(part *partition) {
 	defer part.running.Done()
-	for delay := p.settle; wait(delay, part.stopping); delay = surveyAgain {
+	for delay := p.settle; wait(delay, part.stopping); {
 		err := p.lookUp(part)
 		if err == nil {
-			return
+			if part.settled() {
+				return
+			}
+			delay = p.settle
+			continue
 		}
+		delay = surveyAgain
 		if part.calls.Err() == nil {
 			p.log.Error("the alerts that were told are not looked up, trying again", "partition", part.id, "error", err)
 		}
@@ -44,6 +50,18 @@ func (p *Processor) survey(part *partition) {
 
 // lookUp is one survey.
 func (p *Processor) lookUp(part *partition) error {
+	asked, foreign := part.asked()
+	if len(asked) > 0 {
+		if err := p.lookUpAlerts(part, asked); err != nil {
+			return err
+		}
+	}
+	p.doubtNoMore(part)
+	return p.overwrite(part, foreign)
+}
+
+// lookUpAlerts looks up the state of the alerts with these fingerprints.
+func (p *Processor) lookUpAlerts(part *partition, keys []string) error {
 	ends, err := kadm.NewClient(p.out).ListEndOffsets(part.calls, topics.Alerts)
 	if err != nil {
 		return fmt.Errorf("end of %s: %w", topics.Alerts, err)
@@ -79,7 +97,7 @@ func (p *Processor) lookUp(part *partition) error {
 	}
 	now := time.Now().UnixMilli()
 	var due []planned
-	for _, key := range part.asked() {
+	for _, key := range keys {
 		if _, seen := newest[key]; !unknown[key] && (seen || !partly) && part.asks(key) {
 			due = append(due, p.observe(part, key, newest[key], now)...)
 		}
@@ -89,7 +107,16 @@ func (p *Processor) lookUp(part *partition) error {
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	clear(part.unsure) // of those that are left nothing can be known
+	for _, key := range keys {
+		delete(part.unsure, key) // of those that are left nothing can be known
+	}
+	return nil
+}
+
+// doubtNoMore has triggers told that have waited for so long that it had to be known whether their alert still fires.
+func (p *Processor) doubtNoMore(part *partition) {
+	part.mu.Lock()
+	defer part.mu.Unlock()
 	for _, lanes := range part.alerts {
 		for _, l := range lanes {
 			e, i := l.head()
@@ -102,17 +129,13 @@ func (p *Processor) lookUp(part *partition) error {
 			p.scheduleLocked(l, time.Now())
 		}
 	}
-	return nil
 }
 
-// asked lists the fingerprints whose state is to be looked up.
-func (part *partition) asked() (keys []string) {
+// asked lists the fingerprints whose state is to be looked up, and the keys under which a former owner wrote.
+func (part *partition) asked() (fingerprints, foreign []string) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	for key := range part.unsure {
-		keys = append(keys, key)
-	}
-	return keys
+	return slices.Collect(maps.Keys(part.unsure)), slices.Collect(maps.Keys(part.foreign))
 }
 
 func (part *partition) asks(key string) bool {

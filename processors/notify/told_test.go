@@ -133,7 +133,7 @@ func TestToldWhatWasCompacted(t *testing.T) {
 func (i *instance) surveyed() bool {
 	parts := i.owned()
 	for _, part := range parts {
-		if len(part.asked()) > 0 {
+		if len(unsureOf(part)) > 0 {
 			return false
 		}
 	}
