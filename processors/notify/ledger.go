@@ -249,7 +249,7 @@ func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	id, fingerprint, firing, atMS, ok := parseKey(key)
 	term := termOf(r)
 	if term != 0 && term < part.newest {
-		p.foreignRecord(part, r)
+		p.foreignRecord(part, r, false)
 		return
 	}
 	part.newest = max(part.newest, term)

@@ -29,11 +29,14 @@ const termHeader = "term"
 // givenUpWithin bounds the writing of how a call ended, or may have, of a partition that was given up meanwhile.
 const givenUpWithin = 2 * time.Second
 
-// termOf is the term under which a record was written; 0 of a version that knew none.
+// maxTerm is more than any term: what is above it is rubbish, and next to it terms would overflow.
+const maxTerm = 1 << 62
+
+// termOf is the term under which a record was written; 0 of a version that knew none, and of rubbish.
 func termOf(r *kgo.Record) int64 {
 	for _, h := range r.Headers {
 		if h.Key == termHeader {
-			if n, err := strconv.ParseInt(string(h.Value), 10, 64); err == nil && n > 0 {
+			if n, err := strconv.ParseInt(string(h.Value), 10, 64); err == nil && n > 0 && n < maxTerm {
 				return n
 			}
 		}
@@ -73,9 +76,9 @@ func (p *Processor) assume(ctx context.Context, part *partition, generation int3
 	return nil
 }
 
-// foreignRecord takes a record of a former owner, which came after those of a later one. The caller holds the lock,
-// or is alone. What stands in the lane is not changed by it; see settle.
-func (p *Processor) foreignRecord(part *partition, r *kgo.Record) {
+// foreignRecord takes a record of a former owner, which came after those of a later one: while this owner read the ledger, or
+// since (live). The caller holds the lock, or is alone.
+func (p *Processor) foreignRecord(part *partition, r *kgo.Record, live bool) {
 	p.metrics.foreign.Inc()
 	key := string(r.Key)
 	id, fingerprint, firing, atMS, ok := parseKey(key)
@@ -87,11 +90,14 @@ func (p *Processor) foreignRecord(part *partition, r *kgo.Record) {
 		d, err := schemas.DecodeDoc[schemas.Delivery](r.Value)
 		told = err != nil || d.Status == schemas.DeliverySubmitted || d.Heard == schemas.HeardYes || d.Heard == schemas.HeardMaybe
 	}
-	part.foreign[key] = part.foreign[key] || told
 	known := false
 	for _, l := range part.alerts[fingerprint] {
 		known = known || l.receiver == id && l.has(firing, atMS)
 	}
+	if live && !known && !told {
+		return // this owner finds out by itself whether it is due, and writes that
+	}
+	part.foreign[key] = part.foreign[key] || told
 	if !known && firing && r.Value != nil {
 		part.laneOf(p, id, fingerprint).addLost(atMS)
 	}
@@ -274,7 +280,7 @@ func (p *Processor) watching(ctx context.Context, in *consume.Client) {
 			}
 			p.log.Warn("a former owner of the partition has written to the ledger", "partition", r.Partition, "key", string(r.Key), "offset", r.Offset)
 			part.mu.Lock()
-			p.foreignRecord(part, r)
+			p.foreignRecord(part, r, true)
 			part.toldLate()
 			part.mu.Unlock()
 			p.tend(part)

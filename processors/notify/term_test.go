@@ -30,6 +30,20 @@ func TestTerms(t *testing.T) {
 	}
 }
 
+// TestTermsOfRubbish: a header that is no term is none, and no term that is one makes the next overflow.
+func TestTermsOfRubbish(t *testing.T) {
+	for text, want := range map[string]int64{"": 0, "x": 0, "-1": 0, "0": 0, "7": 7, "9223372036854775807": 0, "99999999999999999999": 0, "4611686018427387903": maxTerm - 1} {
+		r := &kgo.Record{Headers: []kgo.RecordHeader{{Key: "other", Value: []byte("5")}, {Key: termHeader, Value: []byte(text)}}}
+		got := termOf(r)
+		if got != want {
+			t.Errorf("%q: term %d, want %d", text, got, want)
+		}
+		if next := nextTerm(got, 3); next <= got {
+			t.Errorf("%q: the next term is %d", text, next)
+		}
+	}
+}
+
 // toldTo lists what PagerDuty was told of an alert: "trigger resolve".
 func toldTo(mock *sinktest.PagerDuty, a *schemas.Alert) (text string) {
 	for _, e := range mock.Events() {
