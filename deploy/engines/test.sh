@@ -9,6 +9,8 @@
 #   WEIR_TEST_KAFKA, WEIR_TEST_CQL   host:port of the engines
 #   WEIR_ENGINES                     this folder: the tests kill and start the engines through its scripts,
 #                                    which find the same engines by KAFKA_PORT, KAFKA_RUN, CQL_PORT, CASSANDRA_RUN
+#   WEIR_ENGINES_OWN                 a folder: engines that a test starts in NAME-kafka and NAME-cassandra below it are
+#                                    stopped at the end, too
 #   WEIR_CHROMIUM, WEIR_CQLSH        the programs
 #   WEIR_TEST_LOGS                   where a test that fails leaves what explains it, whole: .cache/test-logs if
 #                                    nothing else is said. The logs of the engines go there, too
@@ -41,10 +43,8 @@ beside=
 finish() {
   # First the tests, which might start an engine again.
   [ -z "$beside" ] || kill -KILL -- "-$beside" 2> /dev/null || true
-  for pair in "$tmp"/*/; do
-    WIPE=1 KAFKA_RUN=${pair}kafka "$WEIR_ENGINES/kafka/stop.sh" KILL || true
-    WIPE=1 CASSANDRA_RUN=${pair}cassandra "$WEIR_ENGINES/cassandra/stop.sh" KILL || true
-  done
+  for run in "$tmp"/*/{,*-}kafka; do WIPE=1 KAFKA_RUN=$run "$WEIR_ENGINES/kafka/stop.sh" KILL || true; done
+  for run in "$tmp"/*/{,*-}cassandra; do WIPE=1 CASSANDRA_RUN=$run "$WEIR_ENGINES/cassandra/stop.sh" KILL || true; done
   rm -rf "$tmp"
 }
 trap finish EXIT
@@ -53,7 +53,7 @@ trap 'exit 130' INT TERM HUP
 # engines FOLDER SLOT starts a pair of engines there, which what runs later in this shell finds. It takes two slots.
 engines() {
   local kafka cassandra
-  export KAFKA_RUN="$1/kafka" CASSANDRA_RUN="$1/cassandra" TMPDIR="$1/go" # what the tests leave behind goes with the rest
+  export KAFKA_RUN="$1/kafka" CASSANDRA_RUN="$1/cassandra" WEIR_ENGINES_OWN="$1" TMPDIR="$1/go" # what the tests leave behind goes with the rest
   KAFKA_PORT=$(free_port "$2")
   CQL_PORT=$(free_port $(($2 + 1)))
   export KAFKA_PORT CQL_PORT WEIR_TEST_KAFKA=127.0.0.1:$KAFKA_PORT WEIR_TEST_CQL=127.0.0.1:$CQL_PORT

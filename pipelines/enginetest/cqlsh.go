@@ -18,11 +18,17 @@ import (
 // fails the test.
 func CQL(t testing.TB, statements string) string {
 	t.Helper()
-	host, port, err := net.SplitHostPort(Cassandra(t).Addr)
+	return cqlsh(t, Cassandra(t).Addr, statements)
+}
+
+// cqlsh runs statements on a node, with more arguments.
+func cqlsh(t testing.TB, addr, statements string, args ...string) string {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(env(t, "WEIR_CQLSH"), "--request-timeout=60", "--encoding=utf8", host, port, "-e", statements)
+	cmd := exec.Command(env(t, "WEIR_CQLSH"), append(args, "--request-timeout=60", "--encoding=utf8", host, port, "-e", statements)...)
 	cmd.Env = append(os.Environ(), "PYTHONUTF8=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

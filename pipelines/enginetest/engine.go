@@ -17,15 +17,19 @@ import (
 
 // Engine is a Kafka or a Cassandra that a test may kill, stop and start.
 type Engine struct {
-	Name string // kafka or cassandra
-	Addr string // host:port of its clients
+	Name string   // kafka or cassandra
+	Addr string   // host:port of its clients
+	run  string   // its folder, if it is a test's own
+	env  []string // of its scripts; nil: they find the environment's
 }
 
 // Kafka returns the broker of the environment.
-func Kafka(t testing.TB) *Engine { return &Engine{"kafka", env(t, "WEIR_TEST_KAFKA")} }
+func Kafka(t testing.TB) *Engine { return &Engine{Name: "kafka", Addr: env(t, "WEIR_TEST_KAFKA")} }
 
 // Cassandra returns the store of the environment.
-func Cassandra(t testing.TB) *Engine { return &Engine{"cassandra", env(t, "WEIR_TEST_CQL")} }
+func Cassandra(t testing.TB) *Engine {
+	return &Engine{Name: "cassandra", Addr: env(t, "WEIR_TEST_CQL")}
+}
 
 func env(t testing.TB, name string) string {
 	t.Helper()
@@ -50,6 +54,7 @@ func (e *Engine) script(t testing.TB, name string, args ...string) {
 	t.Helper()
 	script := filepath.Join(env(t, "WEIR_ENGINES"), e.Name, name)
 	cmd := exec.Command(script, args...)
+	cmd.Env = append(os.Environ(), e.env...)
 	// The engine inherits what the script writes to, and would keep a pipe open.
 	out, err := os.CreateTemp(t.TempDir(), "script")
 	if err != nil {

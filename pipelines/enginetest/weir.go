@@ -49,6 +49,34 @@ func Command(t testing.TB, args ...string) string {
 	return string(out)
 }
 
+// Interrupted runs weir with args, asks it to end (SIGINT) when its output has a text, which must come
+// within a minute, and returns what it printed.
+func Interrupted(t testing.TB, until string, args ...string) string {
+	t.Helper()
+	out, err := os.CreateTemp(t.TempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd := exec.Command(Binary(t), args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = cmd.Wait() }() // its exit code says only that it was interrupted
+	defer func() { _ = cmd.Process.Kill(); <-ended }()
+	Eventually(t, time.Minute, "output of weir "+strings.Join(args, " "), func() error {
+		if said := string(read(t, out.Name())); !strings.Contains(said, until) {
+			return fmt.Errorf("no %q in\n%s", until, tail(said, 4000))
+		}
+		return nil
+	})
+	_ = cmd.Process.Signal(syscall.SIGINT) // an error says that it has ended
+	<-ended
+	return string(read(t, out.Name()))
+}
+
 // Weir is a `weir run` process that can be killed and started again: it keeps its
 // config, its data folder and its address.
 type Weir struct {
@@ -66,6 +94,12 @@ type Weir struct {
 // at the end of the test; the end of its log is shown if the test failed.
 func Run(t testing.TB, name, config string, args ...string) *Weir {
 	t.Helper()
+	return RunOn(t, name, config, append([]string{"--brokers", Kafka(t).Addr, "--cql", Cassandra(t).Addr}, args...)...)
+}
+
+// RunOn is Run on the engines that the config or the arguments name.
+func RunOn(t testing.TB, name, config string, args ...string) *Weir {
+	t.Helper()
 	dir := t.TempDir()
 	addr := freeAddr(t)
 	file := filepath.Join(dir, "weir.yaml")
@@ -73,10 +107,7 @@ func Run(t testing.TB, name, config string, args ...string) *Weir {
 		t.Fatal(err)
 	}
 	w := &Weir{Name: name, URL: "http://" + addr, Data: filepath.Join(dir, "data"), log: filepath.Join(dir, "log")}
-	w.args = append([]string{
-		"run", "--config", file, "--data", w.Data, "--http", addr,
-		"--brokers", Kafka(t).Addr, "--cql", Cassandra(t).Addr,
-	}, args...)
+	w.args = append([]string{"run", "--config", file, "--data", w.Data, "--http", addr}, args...)
 	t.Cleanup(func() {
 		w.Kill(t)
 		if log, err := os.ReadFile(w.log); t.Failed() && err == nil {

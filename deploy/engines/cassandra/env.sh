@@ -2,6 +2,9 @@
 #   CQL_PORT        clients' port; storage (gossip) takes the next one, JMX the one after
 #   CASSANDRA_RUN   folder of its data, log and pid
 #   CASSANDRA_HEAP  size of the Java heap
+#   CASSANDRA_SECURE  folder with ca.pem and server.pem (key and certificate): clients need TLS, a
+#                     certificate of the authority, a login (cassandra, with the password cassandra, may do everything)
+#                     and grants
 #   COMMITLOG_SYNC  batch: a write is on disk before it is acknowledged. One node needs that (kill -9
 #                   under `periodic` lost 200 to 850 acknowledged rows); a cluster of three does not.
 set -euo pipefail

@@ -13,6 +13,20 @@ case $COMMITLOG_SYNC in
   periodic) sync=$'commitlog_sync: periodic\ncommitlog_sync_period: 10000ms' ;;
   *) die "COMMITLOG_SYNC=$COMMITLOG_SYNC: must be batch, group or periodic" ;;
 esac
+access=$'authenticator: AllowAllAuthenticator\nauthorizer: AllowAllAuthorizer'
+if [ -n "${CASSANDRA_SECURE:-}" ]; then
+  access="authenticator: PasswordAuthenticator
+authorizer: CassandraAuthorizer
+permissions_validity: 0ms
+client_encryption_options:
+  enabled: true
+  optional: false
+  require_client_auth: true
+  keystore: $CASSANDRA_SECURE/server.pem
+  truststore: $CASSANDRA_SECURE/ca.pem
+  ssl_context_factory:
+    class_name: org.apache.cassandra.security.PEMBasedSslContextFactory"
+fi
 cat > "$RUN/conf/cassandra.yaml" <<Y
 cluster_name: weir
 num_tokens: 1
@@ -47,8 +61,7 @@ concurrent_reads: 16
 concurrent_writes: 32
 concurrent_compactors: 1
 native_transport_max_threads: 64
-authenticator: AllowAllAuthenticator
-authorizer: AllowAllAuthorizer
+$access
 role_manager: CassandraRoleManager
 disk_failure_policy: die
 commit_failure_policy: die
@@ -71,6 +84,6 @@ CASSANDRA_CONF="$RUN/conf" launch "$CQL_PORT" "Starting listening for CQL client
   -Dcassandra.config="file://$RUN/conf/cassandra.yaml" -Dcassandra.storagedir="$RUN/data" -Dcassandra.logdir="$RUN/logs" \
   -Dlogback.configurationFile="$RUN/conf/logback.xml" -Dcassandra-foreground=yes \
   -Dcassandra.jmx.local.port="$JMX_PORT" -Dcom.sun.management.jmxremote.authenticate=false -Djava.rmi.server.hostname=127.0.0.1 \
-  -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.superuser_setup_delay_ms=0 \
+  -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra.ring_delay_ms=0 -Dcassandra.superuser_setup_delay_ms=0 -Dcassandra.auth_bcrypt_gensalt_log2_rounds=4 \
   -Djava.awt.headless=true -Djava.io.tmpdir="$RUN/tmp" -Djna.tmpdir="$RUN/tmp" -Djava.net.preferIPv4Stack=true -Dio.netty.tryReflectionSetAccessible=true \
   -cp "$RUN/conf:$LIB/*" org.apache.cassandra.service.CassandraDaemon
