@@ -233,10 +233,17 @@ func postBad(t *testing.T, w *enginetest.Weir) {
 
 // used sees to it that docs/security.md lists no right that nobody needs.
 func (s *secured) used(t *testing.T) {
+	var all []string
+	for role := range s.rights {
+		all = append(all, s.Used(t, role)...)
+	}
 	for role, rights := range s.rights {
-		used := s.Used(t, role)
+		own := s.Used(t, role)
 		for _, r := range rights {
-			kind := strings.ToUpper(r.Kind[:1]) + r.Kind[1:]
+			kind, used := strings.ToUpper(r.Kind[:1])+r.Kind[1:], own
+			if r.Kind == "group" && r.Name == topics.GroupPrefix {
+				used = all // who takes a dead process out of its groups is chance
+			}
 			if !slices.ContainsFunc(used, func(u string) bool {
 				operation, resource, _ := strings.Cut(u, " ")
 				name, ok := strings.CutPrefix(resource, kind+":LITERAL:")
@@ -297,7 +304,7 @@ func (s *secured) testLeastRights(t *testing.T) {
 		return nil
 	})
 	enginetest.Eventually(t, 30*time.Second, "rows", func() error {
-		if status, body, err := s.weirs["query"].Get("/api/v1/query?query=load"); err != nil || !strings.Contains(body, `"host001"`) {
+		if status, body, err := s.weirs["query"].Get(fmt.Sprintf("/metrics/load?tier=10s&startTimestamp=%d&endTimestamp=%d", start-60_000, start+60_000)); err != nil || !strings.Contains(body, "host001") {
 			return fmt.Errorf("%d %s, %v", status, body, err)
 		}
 		return nil

@@ -47,9 +47,9 @@ func (s *secured) testRefused(t *testing.T) {
 	ca, cert, key := s.CA.Path("ca.pem"), s.CA.Path("client.pem"), s.CA.Path("client.key")
 	s.file(t, "wrong", "hush-wrong")
 	s.CQL(t, `CREATE ROLE "reads" WITH PASSWORD = 'hush-of-reads' AND LOGIN = true; GRANT SELECT ON KEYSPACE weir TO "reads";
-		CREATE ROLE "nothing" WITH PASSWORD = 'hush-of-nothing' AND LOGIN = true;`)
+		CREATE ROLE "writes" WITH PASSWORD = 'hush-of-writes' AND LOGIN = true; GRANT MODIFY ON KEYSPACE weir TO "writes";`)
 	s.file(t, "reads", password("reads"))
-	s.file(t, "nothing", password("nothing"))
+	s.file(t, "writes", password("writes"))
 	kafka := func(addr, tls, sasl string) string {
 		return fmt.Sprintf("brokers: [%q]\nkafka: {tls: {%s}, sasl: {%s}}\n", addr, tls, sasl)
 	}
@@ -78,7 +78,7 @@ func (s *secured) testRefused(t *testing.T) {
 		"CQL, no TLS":                  {cql("", "store", "store"), []string{s.CQLAddr, "cql.tls"}},
 		"CQL, another authority":       {cql(fmt.Sprintf("ca_file: %q", other.Path("ca.pem")), "store", "store"), []string{s.CQLAddr, "signed by nobody in ca_file"}},
 		"CQL, no certificate":          {cql(trust, "store", "store"), []string{s.CQLAddr, "certificate"}},
-		"CQL, no right to read":        {cql(mutual, "nothing", "nothing"), []string{"nothing has no SELECT permission"}},
+		"CQL, no right to read":        {cql(mutual, "writes", "writes"), []string{"writes has no SELECT permission"}},
 		"CQL, no right to write":       {cql(mutual, "reads", "reads"), []string{"reads has no MODIFY permission", "metrics_"}},
 		"CQL, no right to make tables": {cql(mutual+"}, keyspace: other, local_dc: \"\", replication: {replication_factor: 1", "reads", "reads"), []string{"reads has no CREATE permission", "keyspace"}},
 	} {

@@ -190,13 +190,13 @@ func (s *Secured) Denied(t testing.TB) (all []string) {
 
 var allowed = regexp.MustCompile(`Principal = User:(\S+) is Allowed operation = (\S+) from host = \S+ on resource = (\S+) `)
 
-// Used is what Kafka allowed a user, once each: the operation, and the resource as Kafka writes it, such as
+// Used is what Kafka allowed a user, or those of a case about it (user-1), once each: the operation, and the resource as Kafka writes it, such as
 // READ Topic:LITERAL:metrics.
 func (s *Secured) Used(t testing.TB, user string) (all []string) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, m := range allowed.FindAllStringSubmatch(string(read(t, s.kafka.run+"/out.log")), -1) {
-		if what := m[2] + " " + m[3]; m[1] == user && !seen[what] {
+		if what := m[2] + " " + m[3]; (m[1] == user || strings.HasPrefix(m[1], user+"-")) && !seen[what] {
 			seen[what] = true
 			all = append(all, what)
 		}
