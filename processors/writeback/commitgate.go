@@ -3,6 +3,7 @@ package writeback
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
@@ -14,6 +15,16 @@ import (
 // seconds between two calls of it (TRAPS 2, 3).
 type gate struct {
 	session atomic.Pointer[session]
+	once    sync.Once
+	first   chan struct{} // closed when the first session has begun
+}
+
+func newGate() *gate { return &gate{first: make(chan struct{})} }
+
+// begin lets a session through whose partitions have recovered.
+func (g *gate) begin(s *session) {
+	g.session.Store(s)
+	g.once.Do(func() { close(g.first) })
 }
 
 type session struct {
@@ -110,7 +121,7 @@ func (h *gatedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	if err := h.ready(ends); err != nil {
 		return err
 	}
-	h.gate.session.Store(h.s)
+	h.gate.begin(h.s)
 	return nil
 }
 

@@ -81,7 +81,7 @@ type Engine[T any] struct {
 	opts  Options
 	logic Logic[T]
 	log   *slog.Logger
-	gate  gate
+	gate  *gate
 	prod  *producer
 	table [16]byte                                              // id of the table's topic
 	local func(topic string, id int32) (storage.Storage, error) // opens a partition of the local store
@@ -139,7 +139,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 			func() float64 { return float64(s.rebuilt.Load()) })) // the other processor has registered it, perhaps
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T]{newWriter: newWriter, nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
+	return &Engine[T]{newWriter: newWriter, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks that were more than a second ahead of their records, and were believed no further than those."),
@@ -205,7 +205,7 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 	loop := make(chan struct{})
 	go func() {
 		defer close(loop)
-		e.loop(ctx, run, proc)
+		e.loop(ctx, run)
 	}()
 	select {
 	case <-loop: // ctx ended and the last checkpoint was tried, or the engine failed
@@ -350,12 +350,14 @@ func (e *Engine[T]) owned() []*Part[T] {
 	return ps
 }
 
-// loop appends ticks and writes checkpoints until ctx or run ends.
-func (e *Engine[T]) loop(ctx, run context.Context, proc *goka.Processor) {
-	either, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(run, stop)()
-	if proc.WaitForReadyContext(either) != nil || run.Err() != nil {
+// loop appends ticks and writes checkpoints, from the first session on, until ctx or run ends. (Goka's own WaitForReady
+// waits for ever for the partitions of a session that has ended meanwhile.)
+func (e *Engine[T]) loop(ctx, run context.Context) {
+	select {
+	case <-e.gate.first:
+	case <-ctx.Done():
+		return
+	case <-run.Done():
 		return
 	}
 	e.ready.Store(true)

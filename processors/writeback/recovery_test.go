@@ -1,12 +1,15 @@
 package writeback
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -244,4 +247,51 @@ func TestReadAnew(t *testing.T) {
 	if p.ticks != 1 {
 		t.Errorf("%d records emitted by the timer, want 1", p.ticks)
 	}
+}
+
+// endless is a session that no checkpoint is asked for.
+type endless struct {
+	sarama.ConsumerGroupSession
+	ctx context.Context
+}
+
+func (s endless) Context() context.Context { return s.ctx }
+
+// TestAnySessionBegins: a member whose first session ended before anybody looked, as another joined, is ready in the
+// next one, and does what is due by the clock. (Goka's WaitForReady waited for the first one's partitions for ever.)
+func TestAnySessionBegins(t *testing.T) {
+	e := newProcess(t, NewLocal()).e
+	e.opts.Tick, e.opts.Flush = time.Millisecond, time.Hour
+	asked := make(chan struct{}, 1)
+	e.opts.Behind = func(*schemas.Tick) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	e.gate.begin(&session{endless{ctx: ctx}})
+	e.gate.session.Store(nil) // Cleanup
+	done := make(chan struct{})
+	go func() { defer close(done); e.loop(t.Context(), ctx) }() // ended by run: no last checkpoint
+	for deadline := time.Now().Add(15 * time.Second); !e.ready.Load(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the loop has not begun")
+		}
+		runtime.Gosched()
+	}
+	if e.Ready() {
+		t.Error("ready without a session")
+	}
+	e.gate.begin(&session{endless{ctx: ctx}})
+	select {
+	case <-asked:
+	case <-time.After(15 * time.Second):
+		t.Error("no tick")
+	}
+	if !e.Ready() {
+		t.Error("not ready in a session")
+	}
+	stop()
+	<-done
 }
