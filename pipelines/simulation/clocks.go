@@ -42,7 +42,11 @@ func (w *World) strange(a [5]int) bool {
 	}
 	t := wrongTicks[a[2]](w.now)
 	input := w.groups[a[0]].input
-	input.append(&kgo.Record{Topic: input.name, Partition: int32(a[1]), Value: t.AppendTo(nil), Timestamp: time.UnixMilli(w.now)})
+	value := t.AppendTo(nil)
+	if _, err := schemas.DecodeTick(value); err != nil {
+		w.spoilt[recordName(input.name, int32(a[1]), int64(len(input.parts[a[1]])))] = true
+	}
+	input.append(&kgo.Record{Topic: input.name, Partition: int32(a[1]), Value: value, Timestamp: time.UnixMilli(w.now)})
 	w.stats.WrongClocks++
 	return true
 }

@@ -75,7 +75,7 @@ func (w *World) checkSpoilt(want []*kgo.Record) {
 }
 
 // undecodable are the reasons of letters that quote a record as it is.
-var undecodable = map[string]bool{"undecodable": true, "wrong_key": true}
+var undecodable = map[string]bool{"undecodable": true, "wrong_key": true, "no_tick": true}
 
 // transact appends to a partition of metrics a record of a transaction that was aborted,
 // with samples, and the marker of its end; or, without a host, the marker alone.
