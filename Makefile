@@ -8,7 +8,7 @@ DURATION ?= 1m
 
 .PHONY: run
 run: ## the whole system in one process, fed by this machine's own metrics
-	go run . run --config deploy/weir.yaml --data $(DATA)
+	go build -trimpath -o weir . && exec ./weir run --config deploy/weir.yaml --data $(DATA)
 
 .PHONY: build
 build:

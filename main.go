@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
+	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
@@ -69,6 +71,8 @@ func run(args []string) int {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Vars{"http": pipelines.DefaultHTTP},
 		kong.Writers(stdout, stderr),
+		kong.KindMapper(reflect.Int, kong.MapperFunc(decimal)),
+		kong.KindMapper(reflect.Float64, kong.MapperFunc(decimal)),
 	)
 	if len(args) == 1 && args[0] == "help" {
 		args = []string{"--help"}
@@ -84,6 +88,26 @@ func run(args []string) int {
 	shown := newOutput()
 	command.Bind(shown, newLog(shown.log, c.LogFormat, c.LogLevel))
 	return exitCode(command.Run())
+}
+
+// decimal reads a number of a flag, as weir reads numbers everywhere: 1_000 and 0x1p4 are none.
+func decimal(ctx *kong.DecodeContext, to reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("number", &text); err != nil {
+		return err
+	}
+	v, err := formats.ParseNumber(text)
+	switch {
+	case err != nil:
+		return err
+	case to.CanFloat():
+		to.SetFloat(v)
+	case v != math.Trunc(v) || math.Abs(v) > 1<<53:
+		return fmt.Errorf("value %q: must be a whole number", text)
+	default:
+		to.SetInt(int64(v))
+	}
+	return nil
 }
 
 var negative = regexp.MustCompile(`^-[0-9.]|^-(?i:inf|nan)`)

@@ -226,7 +226,7 @@ func (r *Recording) nextCSV() error {
 	}
 	for line := range strings.Lines(string(part)) {
 		r.line++
-		line = strings.TrimRight(line, "\r\n")
+		line = trimMarks(strings.TrimRight(line, "\r\n"))
 		if trimmed := strings.TrimSpace(line); trimmed == "" || !r.begun && trimmed[0] == '#' {
 			continue
 		}
@@ -245,6 +245,14 @@ func (r *Recording) nextCSV() error {
 		r.batch.Samples = append(r.batch.Samples, s)
 	}
 	return nil
+}
+
+// trimMarks cuts byte order marks off a text's start: files are joined of others.
+func trimMarks(text string) string {
+	for strings.HasPrefix(text, string(bom)) {
+		text = text[len(bom):]
+	}
+	return text
 }
 
 // row reads a row of CSV. Every error is a *formats.Fault.
@@ -298,7 +306,7 @@ func (r *Recording) series(text string) (schemas.Series, error) {
 	}
 	plain := strings.TrimSpace(text)
 	if len(plain) > 1 && plain[0] == '"' && plain[len(plain)-1] == '"' {
-		plain = strings.ReplaceAll(plain[1:len(plain)-1], `""`, `"`)
+		plain = trimMarks(strings.ReplaceAll(plain[1:len(plain)-1], `""`, `"`))
 	}
 	s, err := schemas.ParseSeries(plain)
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 type Check struct {
 	Files []string
 	// URL is a running weir that is asked for the metrics it has seen; "": the address
-	// http of each config. That nobody answers there is no fault and no warning.
+	// http of each config. That nobody answers there is a warning if it was given.
 	URL   string
 	Login Login
 }
@@ -143,16 +143,29 @@ func (c Check) unseen(ctx context.Context, config *Config, rules *alerts.RuleSet
 	if base == "" {
 		base = "http://" + reachable(config.HTTP)
 	}
+	silent := func(err error) conf.Faults {
+		if c.URL == "" {
+			return nil // none has to run
+		}
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return conf.Faults{{Field: "--url", Value: c.URL, Bound: fmt.Sprintf("cannot be asked, and whether metrics are seen was not looked at: %v", err)}}
+	}
 	client, err := c.Login.Client(askWithin)
 	if err != nil {
-		return nil // and so it is with whatever else keeps it from asking
+		return silent(err)
 	}
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	known, err := c.ask(ctx, client, base+"/api/v1/series?limit=10000")
-	if err != nil || len(known) == 0 {
-		return nil // none runs, or it has seen nothing at all yet
+	if err != nil {
+		return silent(err)
+	}
+	if len(known) == 0 {
+		return nil // it has seen nothing at all yet
 	}
 	var missing []string
 	for i, metric := range rules.Metrics() {
@@ -164,7 +177,7 @@ func (c Check) unseen(ctx context.Context, config *Config, rules *alerts.RuleSet
 		}
 		seen, err := c.ask(ctx, client, base+"/api/v1/series?limit=1&metric="+url.QueryEscape(metric))
 		if err != nil {
-			return nil
+			return silent(err)
 		}
 		if len(seen) == 0 {
 			missing = append(missing, metric)
@@ -208,7 +221,7 @@ func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]
 		return nil, errors.New(resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(&body); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("its answer is none of weir's: %w", err)
 	}
 	seen := map[string]bool{}
 	for _, s := range body.Series {

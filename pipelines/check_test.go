@@ -66,7 +66,7 @@ func TestCheckWarns(t *testing.T) {
 	nobody := nobodyListens(t)
 	all := "  - {name: a, console: {}}\n"
 	want(check(Check{Files: []string{config(nobody, all)}}), dash)
-	want(check(Check{Files: []string{dir + "/r.yaml"}, URL: "http://" + nobody}), dash)
+	want(check(Check{Files: []string{dir + "/r.yaml"}, URL: "http://" + nobody}), dash, `--url: "http://`+nobody+`": cannot be asked, and whether metrics are seen was not looked at: dial tcp `+nobody)
 	if asked != 0 {
 		t.Errorf("asked %d times", asked)
 	}
@@ -88,7 +88,7 @@ func TestCheckWarns(t *testing.T) {
 	want(check(Check{Files: []string{write(t, dir, "short.yaml", short)}}), `long.yaml:4:15: [0].rules[0].expr: "avg(x, \"5m\") > 5": a range of 5m is longer than windows of 10s are kept, 1m`)
 	// Cut, or empty.
 	want(check(Check{Files: []string{write(t, dir, "empty.yaml", "\n")}}), "empty.yaml: is empty")
-	want(check(Check{Files: []string{write(t, dir, "cut.yaml", "- name: g\n  rules:\n  - {alert: a, expr: x > 8}")}, URL: "http://" + nobody}), "cut.yaml:3: has no line break at its end")
+	want(check(Check{Files: []string{write(t, dir, "cut.yaml", "- name: g\n  rules:\n  - {alert: a, expr: x > 8}")}, URL: "http://" + nobody}), "cut.yaml:3: has no line break at its end", "cannot be asked")
 }
 
 // nobodyListens is an address of this machine at which nobody answers.
@@ -115,7 +115,8 @@ func TestCheckAsksWithoutHarm(t *testing.T) {
 	} {
 		server := httptest.NewServer(answer)
 		ws, err := Check{Files: []string{rules}, URL: server.URL}.Run(t.Context())
-		if err != nil || len(ws) != 1 {
+		told := len(ws) == 2 && strings.Contains(ws[1].Error(), "cannot be asked")
+		if err != nil || len(ws) == 0 || told != (what != "nothing") || !told && len(ws) != 1 {
 			t.Errorf("%s: %v %v", what, ws, err)
 		}
 		server.Close()
@@ -126,7 +127,7 @@ func TestCheckAsksWithoutHarm(t *testing.T) {
 // for an up that the agent never sends.
 func TestShippedRulesCanFire(t *testing.T) {
 	ws, err := Check{Files: []string{"../deploy/weir.yaml"}, URL: "http://" + nobodyListens(t)}.Run(t.Context())
-	if err != nil || len(ws) != 0 {
+	if err != nil || len(ws) != 1 || ws[0].Field != "--url" {
 		t.Errorf("%v %v", ws, err)
 	}
 	_, rules, err := Load("../deploy/weir.yaml")

@@ -36,8 +36,30 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 	}
 	c.MaxSeries, c.MaxSeriesPerMetric = maxFoldSeries, maxFoldSeries
 	d := conf.Parse("", nil, &struct{}{})
+	if grace < 0 {
+		d.Fail("--grace", grace, "must be at least 0s")
+		return c, d.Err()
+	}
 	c.Validate("fold", d)
-	return c, d.Err()
+	return c, ofFlags(d.Err())
+}
+
+// ofFlags names the flags that were wrong, each once, and not the config that they make.
+func ofFlags(err error) error {
+	var faults, all conf.Faults
+	if !errors.As(err, &faults) {
+		return err
+	}
+	for _, f := range faults {
+		f.Field = strings.Replace(f.Field, "fold.tiers", "--tiers", 1)
+		if strings.HasSuffix(f.Field, ".grace") {
+			f.Field = "--grace"
+		}
+		if !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // Fold runs the window code over recorded samples, in any order, and writes the

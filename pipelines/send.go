@@ -82,6 +82,10 @@ func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *s
 	if err := to.probe(ctx); err != nil {
 		log.Warn("samples are kept until Kafka can be used", "error", err)
 	}
-	log.Info("agent runs", "gateway", to.Gateway, "brokers", to.Brokers, "interval", c.Interval)
+	where := slog.Any("brokers", to.Brokers)
+	if len(to.Brokers) == 0 {
+		where = slog.String("gateway", to.Gateway)
+	}
+	log.Info("agent runs", where, "interval", c.Interval)
 	return collect.NewAgent(c, machine.Read, send, newRegistry(), log).Run(ctx)
 }

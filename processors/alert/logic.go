@@ -63,12 +63,13 @@ func afterLoss(c *schemas.Condition) *schemas.Alert {
 }
 
 // lifeVersion is the first byte of a value: its times follow as varints, then the
-// alert, if there is one, as in the topic alerts.
-const lifeVersion = 1
+// alert, if there is one, as in the topic alerts. In version 1 there is no lostMS.
+const lifeVersion = 2
 
 func (l *logic) Append(_ *writeback.Part[life], dst []byte, v *life) []byte {
 	dst = binary.AppendVarint(append(dst, lifeVersion), v.seenMS)
 	dst = binary.AppendVarint(dst, v.forgetMS)
+	dst = binary.AppendVarint(dst, v.lostMS)
 	if v.alert != nil {
 		dst = append(dst, schemas.EncodeDoc(v.alert)...)
 	}
@@ -76,12 +77,16 @@ func (l *logic) Append(_ *writeback.Part[life], dst []byte, v *life) []byte {
 }
 
 func decodeLife(b []byte) (*life, error) {
-	if len(b) == 0 || b[0] != lifeVersion {
+	if len(b) == 0 || b[0] == 0 || b[0] > lifeVersion {
 		return nil, fmt.Errorf("life of an alert: %w", schemas.ErrVersion)
 	}
 	v := &life{}
+	times := []*int64{&v.seenMS, &v.forgetMS, &v.lostMS}
+	if b[0] == 1 {
+		times = times[:2]
+	}
 	b = b[1:]
-	for _, ms := range []*int64{&v.seenMS, &v.forgetMS} {
+	for _, ms := range times {
 		n := 0
 		if *ms, n = binary.Varint(b); n <= 0 {
 			return nil, fmt.Errorf("life of an alert: %w", schemas.ErrCorrupt)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -172,6 +173,9 @@ func (d *Doc) decodeText(n *yaml.Node, path string, to encoding.TextUnmarshaler)
 	}
 }
 
+// decimal is how numbers are written. YAML takes more: 010 for 8, 0x10, 1_000.
+var decimal = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?$`)
+
 func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
 		d.wrong(n, path, "must be "+typeName(v.Kind())+", is "+kindName(n))
@@ -192,6 +196,8 @@ func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 		var i int64
 		if tag != tagInt || n.Decode(&i) != nil {
 			d.wrongScalar(n, path, "must be a whole number")
+		} else if !decimal.MatchString(n.Value) {
+			d.wrongScalar(n, path, "must be in decimal digits: 1000, not 1_000, 0x3e8 or 01000")
 		} else if v.OverflowInt(i) {
 			d.wrongScalar(n, path, fmt.Sprintf("must fit %d bits", v.Type().Bits()))
 		} else {
@@ -201,6 +207,8 @@ func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 		var u uint64
 		if tag != tagInt || n.Decode(&u) != nil {
 			d.wrongScalar(n, path, "must be a whole number, at least 0")
+		} else if !decimal.MatchString(n.Value) {
+			d.wrongScalar(n, path, "must be in decimal digits: 1000, not 1_000, 0x3e8 or 01000")
 		} else if v.OverflowUint(u) {
 			d.wrongScalar(n, path, fmt.Sprintf("must fit %d bits", v.Type().Bits()))
 		} else {
@@ -208,7 +216,7 @@ func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 		}
 	case v.CanFloat():
 		var f float64
-		if tag != tagFloat && tag != tagInt || n.Decode(&f) != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		if tag != tagFloat && tag != tagInt || !decimal.MatchString(n.Value) || n.Decode(&f) != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 			d.wrongScalar(n, path, "must be a finite number")
 			return
 		}

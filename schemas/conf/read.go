@@ -21,7 +21,8 @@ const (
 
 // ReadFile reads a regular file, or what a link to one leads to, of at most most bytes. It
 // never waits and never reads without a bound: a directory, a FIFO, a socket, a device and
-// a file that is larger are errors that say what the file is.
+// a file that is larger are errors that say what the file is. A byte order mark, as editors write
+// it, is no part of what it returns.
 func ReadFile(name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -49,7 +50,7 @@ func ReadFile(name string, most int64) ([]byte, error) {
 	if int64(len(b)) > most { // it grew, or is one that does not say how long it is
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("is longer than %d bytes, the most that is read", most)}
 	}
-	return b, nil
+	return bytes.TrimPrefix(b, []byte("\ufeff")), nil
 }
 
 // ReadSmall is ReadFile for secrets and certificates: at most 1 MiB.

@@ -141,6 +141,9 @@ func TestSecretsAreTrimmedAlike(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "open"), []byte("token"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "marked"), []byte("\xef\xbb\xbftoken\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +154,7 @@ func TestSecretsAreTrimmedAlike(t *testing.T) {
 	for text, want := range map[string]string{
 		"token: token": "", "token: |\n  token\n": "", "token: \" token\\n\"": "", "token: {file: key}": "", "token: {env: WEIR_TEST_KEY}": "",
 		"token: \"\"": "empty", "token: \"  \"": "empty", "token: |\n\n": "empty", "token: {file: fifo}": "FIFO", "token: {file: /dev/zero}": "device",
-		"token: {file: huge}": "long", "token: {file: .}": "directory", "token: {file: open}": "", "token: *token": "anchor",
+		"token: {file: huge}": "long", "token: {file: .}": "directory", "token: {file: open}": "", "token: {file: marked}": "", "token: *token": "anchor",
 	} {
 		var c struct{ Token Secret }
 		d := Parse(filepath.Join(dir, "weir.yaml"), []byte(text), &c)
@@ -188,6 +191,30 @@ func TestMask(t *testing.T) {
 	} {
 		if got := Mask(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestNumbersAreDecimal: what YAML takes for a number beside, such as 010 for 8, is a fault.
+func TestNumbersAreDecimal(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"8": true, "0": true, "-8": true, "+8": true, "010": false, "0o10": false, "0x8": false, "1_0": false, "0b11": false, "-0x8": false, "00": false, "1e1": false,
+	} {
+		var c struct{ N int }
+		if err := Parse("f", []byte("n: "+text), &c).Err(); (err == nil) != ok {
+			t.Errorf("n: %s is %d: %v", text, c.N, err)
+		}
+		var u struct{ N uint8 }
+		if err := Parse("f", []byte("n: "+text), &u).Err(); (err == nil) != (ok && text[0] != '-') {
+			t.Errorf("unsigned n: %s is %d: %v", text, u.N, err)
+		}
+	}
+	for text, ok := range map[string]bool{
+		"8": true, "1.5": true, "-.5": true, "5.": true, "1e3": true, "1.5e-3": true, "1_000.5": false, "0x10": false, "0x1p4": false, ".inf": false, ".nan": false, "1_0": false, "010": false,
+	} {
+		var c struct{ F float64 }
+		if err := Parse("f", []byte("f: "+text), &c).Err(); (err == nil) != ok {
+			t.Errorf("f: %s is %v: %v", text, c.F, err)
 		}
 	}
 }

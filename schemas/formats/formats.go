@@ -95,7 +95,7 @@ func Detect(contentType string, body []byte) Format {
 	case strings.Contains(media, "influx"), strings.Contains(media, "text/plain"):
 		return Line
 	}
-	body = bytes.TrimLeft(bytes.TrimPrefix(body, bomUTF8), " \t\r\n")
+	body = bytes.TrimLeft(body, " \t\r\n\ufeff")
 	if len(body) > 0 && (body[0] == '{' || body[0] == '[') {
 		return JSON
 	}

@@ -101,6 +101,21 @@ func TestByteOrderMarks(t *testing.T) {
 			t.Errorf("%q: %s", body, got)
 		}
 	}
+	for _, body := range []string{ // files that were joined; marks that were written twice
+		"b value=1 1000000\n\xef\xbb\xbfa value=1 1000000\n", "b value=1 1000000\n \xef\xbb\xbf\xef\xbb\xbfa value=1 1000000", "\xef\xbb\xbf\xef\xbb\xbfa value=1 1000000",
+		"\xef\xbb\xbf# x\n\xef\xbb\xbf# y\n\xef\xbb\xbf\na value=1 1000000\n\xef\xbb\xbf",
+		"{\"metricName\":\"b\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf",
+		"\xef\xbb\xbf\xef\xbb\xbf[{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]\xef\xbb\xbf\n\xef\xbb\xbf[{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]",
+	} {
+		d.Reset("", []byte(body), now)
+		if got := dump(d); !strings.Contains(got, ": a 1 1\n") || strings.Contains(got, "\ufeff") || strings.Contains(got, "undecodable") {
+			t.Errorf("%q: %s", body, got)
+		}
+	}
+	d.Reset("application/json", []byte("[\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]"), now) // inside of a value it is rubbish
+	if e := d.Next(); e == nil || e.Fault == nil {
+		t.Errorf("a mark in an array: %v", e)
+	}
 	for _, body := range []string{"\xff\xfea\x00 \x00v\x00=\x001\x00", "\xfe\xff\x00a"} {
 		for _, contentType := range []string{"text/plain", "application/json"} {
 			d.Reset(contentType, []byte(body), now)

@@ -31,6 +31,9 @@ func (d *Decoder) nextJSON() *Entry {
 		switch {
 		case s.i == len(s.b) && d.array == outside:
 			return nil
+		case d.array == outside && bytes.HasPrefix(s.b[s.i:], bomUTF8):
+			s.i += len(bomUTF8)
+			continue
 		case d.array == outside && c == '[':
 			d.array = opened
 			s.i++

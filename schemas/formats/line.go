@@ -12,7 +12,7 @@ import "bytes"
 // then on every line is an entry.
 func (d *Decoder) nextLine() *Entry {
 	for d.pos < len(d.body) {
-		rest := bytes.TrimLeft(d.body[d.pos:], " ")
+		rest := trimMarks(d.body[d.pos:])
 		d.pos = len(d.body) - len(rest)
 		if len(rest) == 0 {
 			return nil

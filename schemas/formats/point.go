@@ -1,7 +1,6 @@
 package formats
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -480,19 +479,3 @@ func tooLong(what string, text []byte, length, most int) error {
 
 // errTerse stands for the texts of faults after the first maxTold of a body.
 var errTerse = errors.New("one more like those before")
-
-// bom is the byte order mark in UTF-8, and the two of UTF-16.
-var bomUTF8, bomBE, bomLE = []byte("\xef\xbb\xbf"), []byte("\xfe\xff"), []byte("\xff\xfe")
-
-// errUTF16 refuses a body in UTF-16.
-var errUTF16 = errors.New("the body begins with a byte order mark of UTF-16: it must be UTF-8")
-
-// skipBOM moves behind a byte order mark at the body's start, which is no part of a name.
-func (d *Decoder) skipBOM() {
-	switch {
-	case bytes.HasPrefix(d.body, bomUTF8):
-		d.pos = len(bomUTF8)
-	case bytes.HasPrefix(d.body, bomBE), bytes.HasPrefix(d.body, bomLE):
-		d.refusal = errUTF16
-	}
-}

@@ -273,3 +273,12 @@ func TestClusterSettings(t *testing.T) {
 		t.Error("no hosts: no error")
 	}
 }
+
+// TestUnreachedHints: who is silent, in whichever phase, may want TLS.
+func TestUnreachedHints(t *testing.T) {
+	for _, text := range []string{"gocql: no response received from cassandra within timeout period", "gocql: no response to connection startup within timeout", "EOF"} {
+		if err := unreached(Config{Hosts: []string{"h:9042"}}, errors.New(text)); !strings.Contains(err.Error(), "cql at h:9042: ") || !strings.Contains(err.Error(), "cql.tls") {
+			t.Errorf("%v", err)
+		}
+	}
+}

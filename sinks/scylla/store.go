@@ -96,7 +96,7 @@ func unreached(cfg Config, err error) error {
 	case cfg.TLS.On() && strings.Contains(text, "remote error: tls"):
 		hint = " (the nodes want a certificate, or refuse this one: cql.tls.cert_file and key_file)"
 	case cfg.TLS.On():
-	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"), strings.Contains(text, "no response received"):
+	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"), strings.Contains(text, "no response"): // received, or to connection startup
 		hint = " (is it CQL's port, and does it want TLS, cql.tls?)"
 	case cfg.Username == "" && strings.Contains(text, "authentication required"):
 		hint = " (cql.username and cql.password must be given)"

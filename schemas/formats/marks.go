@@ -1,0 +1,37 @@
+package formats
+
+import (
+	"bytes"
+	"errors"
+)
+
+// bom is the byte order mark in UTF-8, and the two of UTF-16.
+var bomUTF8, bomBE, bomLE = []byte("\xef\xbb\xbf"), []byte("\xfe\xff"), []byte("\xff\xfe")
+
+// errUTF16 refuses a body in UTF-16.
+var errUTF16 = errors.New("the body begins with a byte order mark of UTF-16: it must be UTF-8")
+
+// trimMarks cuts spaces and byte order marks off the start of an entry: bodies are joined of
+// files that each begin with one.
+func trimMarks(b []byte) []byte {
+	for {
+		switch {
+		case len(b) > 0 && b[0] == ' ':
+			b = b[1:]
+		case bytes.HasPrefix(b, bomUTF8):
+			b = b[len(bomUTF8):]
+		default:
+			return b
+		}
+	}
+}
+
+// skipBOM moves behind a byte order mark at the body's start, which is no part of a name.
+func (d *Decoder) skipBOM() {
+	switch {
+	case bytes.HasPrefix(d.body, bomUTF8):
+		d.pos = len(bomUTF8)
+	case bytes.HasPrefix(d.body, bomBE), bytes.HasPrefix(d.body, bomLE):
+		d.refusal = errUTF16
+	}
+}
