@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,7 +110,7 @@ func (r *Reshard) connect(ctx context.Context) (*resharding, func(), error) {
 		return nil, nil, err
 	}
 	client := kafka.Options()
-	adm, err := kadm.NewOptClient(client...)
+	adm, err := kadm.NewOptClient(append(slices.Clip(client), kgo.MetadataMinAge(topics.Settle))...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -184,7 +184,7 @@ const topicsEvery = 2 * time.Second
 // ensureTopics waits for the brokers and makes the topics. It returns an error
 // when a topic cannot serve; that ctx ended is none.
 func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
-	adm, err := kadm.NewOptClient(p.client...)
+	adm, err := kadm.NewOptClient(append(slices.Clip(p.client), kgo.MetadataMinAge(topics.Settle))...)
 	if err != nil {
 		return fmt.Errorf("topics: %w", err)
 	}

@@ -16,9 +16,10 @@ import (
 // again will not help.
 var ErrShape = errors.New("topic of another shape")
 
-// settle is how long to wait before asking again whether new partitions have
-// their leaders.
-const settle = 100 * time.Millisecond
+// Settle is how long to wait before asking again whether new partitions have
+// their leaders. Clients that Ensure is given must look at the cluster as often (kgo.MetadataMinAge): one that
+// has heard that a topic is missing goes by that for seconds after it was made.
+const Settle = 100 * time.Millisecond
 
 // ErrDenied is wrapped when Kafka's ACLs deny what is needed to make or to look at a topic.
 var ErrDenied = errors.New("denied by Kafka's ACLs")
@@ -183,7 +184,7 @@ func awaitLeaders(ctx context.Context, adm *kadm.Client, want []Topic) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for topics: %w: %w", missing, ctx.Err())
-		case <-time.After(settle):
+		case <-time.After(Settle):
 		}
 	}
 }
