@@ -34,6 +34,7 @@ type Member struct {
 
 	removed *prometheus.CounterVec // by why
 	known   prometheus.Gauge
+	bad     prometheus.Counter
 
 	mu    sync.Mutex
 	judge *Judge
@@ -46,7 +47,7 @@ func New(instance, address string, opts []kgo.Opt, reg prometheus.Registerer, lo
 		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMinAge(renewEvery), kgo.RecordDeliveryTimeout(renewWithin),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Members: {0: kgo.NewOffset().AtEnd()}}))
-	client, err := consume.New(consume.Watch{}, opts...)
+	client, err := consume.New(consume.Counted("members", reg, log), opts...)
 	if err != nil {
 		return nil, fmt.Errorf("members: %w", err)
 	}
@@ -59,8 +60,11 @@ func New(instance, address string, opts []kgo.Opt, reg prometheus.Registerer, lo
 		known: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "weir_members_known", Help: "Other members that renew their record.",
 		}),
+		bad: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_members_undecodable_records_total", Help: "Records of the topic members that do not decode, or stand under another's key.",
+		}),
 	}
-	reg.MustRegister(m.removed, m.known)
+	reg.MustRegister(m.removed, m.known, m.bad)
 	return m, nil
 }
 
@@ -104,7 +108,7 @@ func (m *Member) renew(ctx context.Context) {
 	}
 }
 
-// read follows the topic. A record that does not decode is no renewal, and does no other harm.
+// read follows the topic. A record that does not decode is counted; it is no renewal, and does no other harm.
 func (m *Member) read(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
@@ -123,7 +127,9 @@ func (m *Member) read(ctx context.Context) {
 			d, err := schemas.DecodeDoc[schemas.Member](r.Value)
 			if err == nil && d.Instance != "" && d.Instance == string(r.Key) {
 				m.judge.Renewed(d.Instance, d.Address, d.StartedMS)
+				return
 			}
+			m.bad.Inc()
 		})
 		m.known.Set(float64(m.judge.Known()))
 		m.mu.Unlock()

@@ -135,8 +135,9 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 		t.Error("b said goodbye and was taken out")
 	}
 
-	// Rubbish in the topic changes nothing.
-	for _, v := range [][]byte{{}, {0}, {1}, []byte("\x01{"), []byte("\x01null"), []byte("\x09{}"), schemas.EncodeDoc(&schemas.Member{Instance: "other"}), make([]byte, 100<<10)} {
+	// Rubbish in the topic changes nothing, and is counted.
+	rubbish := [][]byte{{}, {0}, {1}, []byte("\x01{"), []byte("\x01null"), []byte("\x09{}"), schemas.EncodeDoc(&schemas.Member{Instance: "other"}), make([]byte, 100<<10)}
+	for _, v := range rubbish {
 		r := &kgo.Record{Topic: topics.Members, Key: []byte("x"), Value: v}
 		if err := a.client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
@@ -144,16 +145,23 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 	}
 	start("c")
 	until(t, "a knows c alone", known(a, 1))
+	if n := counted(t, a.reg, "weir_members_undecodable_records_total"); n != float64(len(rubbish)) {
+		t.Errorf("%g records of rubbish were counted, want %d", n, len(rubbish))
+	}
 }
 
-func removed(t *testing.T, reg *prometheus.Registry) (n float64) {
+func removed(t *testing.T, reg *prometheus.Registry) float64 {
+	return counted(t, reg, "weir_members_removed_total")
+}
+
+func counted(t *testing.T, reg *prometheus.Registry, name string) (n float64) {
 	t.Helper()
 	all, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range all {
-		if f.GetName() == "weir_members_removed_total" {
+		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
 				n += m.GetCounter().GetValue()
 			}

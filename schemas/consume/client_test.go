@@ -155,9 +155,8 @@ func TestBatchesThatCannotBeRead(t *testing.T) {
 			if len(told) != 9 || told[0].Reason == "" || told[0].From != 0 {
 				t.Errorf("told of %d: %v", len(told), told)
 			}
-			// Of nine batches none was unpacked beyond its bound; reading into a growing buffer
-			// allocates some four times that in all.
-			if grown := (after.TotalAlloc - before.TotalAlloc) >> 20; grown > 9*5*maxUnpacked>>20 {
+			// None of nine batches was unpacked beyond its bound, or for nothing; that of many records was.
+			if grown := (after.TotalAlloc - before.TotalAlloc) >> 20; grown > 4*maxUnpacked>>20 {
 				t.Errorf("%d MiB were allocated", grown)
 			}
 			if !group {

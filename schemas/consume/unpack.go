@@ -114,39 +114,55 @@ func (u *unpacker) unpack(src []byte, codec kgo.CompressionCodecType) ([]byte, e
 	case kgo.CodecGzip:
 		r := u.gzip.Get().(*gzip.Reader)
 		defer u.gzip.Put(r)
-		if err := r.Reset(bytes.NewReader(src)); err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
-		}
-		return u.readAll(r)
+		return u.readAll(r, func() error { return r.Reset(bytes.NewReader(src)) })
 	case kgo.CodecLz4:
 		r := u.lz4.Get().(*lz4.Reader)
 		defer u.lz4.Put(r)
-		r.Reset(bytes.NewReader(src))
-		return u.readAll(r)
+		return u.readAll(r, func() error { r.Reset(bytes.NewReader(src)); return nil })
 	case kgo.CodecSnappy:
 		return u.unpackSnappy(src)
 	case kgo.CodecZstd:
 		d := u.zstd.Get().(*zstd.Decoder)
 		defer u.zstd.Put(d)
-		out, err := d.DecodeAll(src, nil)
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(out) > u.most {
+		out, err := u.readAll(d, func() error { return d.Reset(bytes.NewReader(src)) })
+		_ = d.Reset(nil) // lets go of src
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 			return nil, u.errTooLarge()
 		}
-		if err != nil {
-			return nil, fmt.Errorf("zstd: %w", err)
-		}
-		return out, nil
+		return out, err
 	}
 	return nil, fmt.Errorf("compression %d is none that weir knows", codec)
 }
 
-func (u *unpacker) readAll(r io.Reader) ([]byte, error) {
-	out, err := io.ReadAll(io.LimitReader(r, int64(u.most)+1))
+// probe is what is unpacked into memory, bytes, before it is known how much there is.
+const probe = 1 << 20
+
+// readAll reads what r has after open. What is larger than probe is read twice: once to see how much it
+// is, so that a batch of more than is taken costs no memory, and others cost no more than they are.
+func (u *unpacker) readAll(r io.Reader, open func() error) ([]byte, error) {
+	if err := open(); err != nil {
+		return nil, fmt.Errorf("it does not unpack: %w", err)
+	}
+	out, err := io.ReadAll(io.LimitReader(r, probe))
 	if err != nil {
 		return nil, fmt.Errorf("it does not unpack: %w", err)
 	}
-	if len(out) > u.most {
+	if len(out) < probe {
+		return out, nil
+	}
+	more, err := io.Copy(io.Discard, io.LimitReader(r, int64(u.most-probe)+1))
+	if err != nil {
+		return nil, fmt.Errorf("it does not unpack: %w", err)
+	}
+	if more > int64(u.most-probe) {
 		return nil, u.errTooLarge()
+	}
+	if err := open(); err != nil {
+		return nil, fmt.Errorf("it does not unpack: %w", err)
+	}
+	out = make([]byte, probe+int(more))
+	if _, err := io.ReadFull(r, out); err != nil {
+		return nil, fmt.Errorf("it does not unpack: %w", err)
 	}
 	return out, nil
 }
