@@ -98,7 +98,8 @@ func (w *World) check() error {
 	if w.fault != nil {
 		return w.fault
 	}
-	before := w.counted()
+	before, lost := w.counted(), w.lostValues("parked", "unwritable")
+	w.stats.Undecodable = w.lostValues("undecodable")
 	old, next := w.reference(windowRole), w.reference(nextRole)
 	counts := w.counted()
 	for k := range counts {
@@ -106,19 +107,19 @@ func (w *World) check() error {
 	}
 	w.turnedBy(append(slices.Clone(old[topics.DeadLetter]), next[topics.DeadLetter]...))
 	limited := len(w.turned) > 0
-	for key := range w.harmed {
-		w.turned[key] = true
-	}
-	w.checkHarmed()
 	w.checkEmitted(topics.Windows, old[topics.Windows], next[topics.Windows])
 	w.checkEmitted(topics.Conditions, old[topics.Conditions], next[topics.Conditions])
 	w.checkEmitted(topics.SamplesOf(1), old[topics.SamplesOf(1)])
 	alerting := w.reference(alertRole)
 	w.checkEmitted(topics.Alerts, alerting[topics.Alerts])
+	w.checkHarmed(lost, w.lostValues("parked", "unwritable")-lost)
 	letters := append(old[topics.DeadLetter], next[topics.DeadLetter]...)
 	w.checkLetters(letters)
 	w.checkSpoilt(append(letters, alerting[topics.DeadLetter]...))
 	w.checkRouted()
+	for key := range w.harmed { // from here on
+		w.turned[key] = true
+	}
 	ws := w.checkRows(letters, counts)
 	w.checkTransitions(ws, limited)
 	return w.fault
@@ -233,7 +234,9 @@ func (w *World) told() map[transition]schemas.Transition {
 			labels := schemas.NewLabels(a.Labels)
 			labels = slices.DeleteFunc(labels, func(l schemas.Label) bool { return l.Name == "alertname" })
 			t := transition{schemas.Series{Metric: a.Rule, Labels: labels}.String(), a.Last.To, a.Last.AtMS}
-			if before, ok := told[t]; ok && before != a.Last {
+			if w.harmed[string(r.Key)] { // it began anew, and may say the same again
+				w.begunAnew[t.alert] = true
+			} else if before, ok := told[t]; ok && before != a.Last {
 				w.violate("alerts: %s: told as %+v and as %+v", t, before, a.Last)
 			}
 			told[t] = a.Last

@@ -32,6 +32,7 @@ type delivery struct {
 	series    map[string]schemas.Series // by text
 	uncertain map[point]schemas.Series  // samples that came again after they were forgotten
 	total     int
+	ofHarmed  int // of total
 }
 
 // occurrence is a sample in a record.
@@ -65,6 +66,9 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 	}
 	w.eachSection(func(id sectionID, r *kgo.Record, samples []schemas.Sample) {
 		d.total += len(samples)
+		if w.harmed[id.group] {
+			d.ofHarmed += len(samples)
+		}
 		for i := range samples {
 			d.has[occurrence{pointOf(&samples[i]), recordOf(r)}]++
 		}

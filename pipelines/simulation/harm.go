@@ -14,7 +14,7 @@ import (
 // This file is about what does not decode, is broken, or is too large.
 
 // rubbish are values that no input takes, by the number in the op rubbish.
-var rubbish = [][]byte{nil, {}, []byte("\xffrubbish"), {1}, {2, 0}, []byte("{"), []byte("{}"), []byte("null"), {'H'}, []byte("H\xff\xff")}
+var rubbish = [][]byte{nil, {}, []byte("\xffrubbish"), {1}, {2, 0}, []byte("{"), []byte("{}"), []byte("null"), {'H'}, []byte("H\xff\xff"), {'P'}, []byte("P\x01\xff\xff")}
 
 // spoil appends to an input a value that does not decode, under the key of one of its
 // records or, if a[4] is none of them, without one: a tick that is none.

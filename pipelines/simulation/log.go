@@ -38,21 +38,23 @@ func (t *topic) compact(p int) (n int) {
 	return n
 }
 
-// poison appends to a table what does not decode, for each key that has a value there: rubbish
+// poison appends to a table what does not decode, for each value that is there, and says how
+// many: rubbish
 // under the key as it is, and what its writer wrote, cut, as a writer that nobody knows.
-func (t *topic) poison(p int) bool {
+func (t *topic) poison(p int) (n int) {
 	newest := map[string]*kgo.Record{}
 	for _, r := range t.parts[p] {
 		newest[string(r.Key)] = r
 	}
 	for _, raw := range slices.Sorted(maps.Keys(newest)) {
 		r := newest[raw]
-		if n := len(raw); r.Value != nil && n > 8 {
-			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:n-10]), Value: []byte("\xffrubbish")})
-			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:n-8] + "stranger"), Value: r.Value[:1]})
+		if end := len(raw); r.Value != nil && end > 10 {
+			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:end-10]), Value: []byte("\xffrubbish")})
+			t.append(&kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: []byte(raw[:end-8] + "stranger"), Value: r.Value[:1]})
+			n++
 		}
 	}
-	return len(newest) > 0
+	return n
 }
 
 // append stores a copy of r and sets its offset. The copy is what readers get: the
@@ -73,8 +75,11 @@ type outbox struct {
 	w      *World
 	queues []*queue
 	dead   bool // nobody is told of anything
-	// refused are the keys of values that were refused, by partition, since a checkpoint.
+	// refused are the keys whose last value was refused, by partition.
 	refused map[int32]map[string]bool
+	// moot says which values the process has since let go of, or read anew: those by writers up
+	// to a number, of a partition and, unless it is "", a key.
+	moot map[tableEntry]uint64
 }
 
 // queue holds records that are not acknowledged; the first stored of them the broker
@@ -103,7 +108,7 @@ var topicOrder = []string{topics.Samples, topics.Windows, topics.Conditions, top
 
 // newOutbox has a queue for each partition of each topic.
 func newOutbox(w *World) *outbox {
-	o := &outbox{w: w, refused: map[int32]map[string]bool{}}
+	o := &outbox{w: w, refused: map[int32]map[string]bool{}, moot: map[tableEntry]uint64{}}
 	for i, name := range topicOrder {
 		if t := w.topics[name]; t != nil {
 			for p := range t.parts {
@@ -132,6 +137,7 @@ func (o *outbox) produce(atMS int64, r *kgo.Record, done func(*kgo.Record, error
 	if r.Topic == topics.DeadLetter && headerOf(r, "weir.reason") == string(windows.TotalLimit) {
 		o.w.turned[string(r.Key)] = true
 	}
+	o.replaced(r)
 	for _, q := range o.queues {
 		if q.topic == t && q.part == r.Partition {
 			q.items = append(q.items, item{r, done})

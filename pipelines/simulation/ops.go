@@ -90,6 +90,7 @@ var verbs = []struct {
 			return false
 		}
 		m.shut(int32(a[2]))
+		m.out.forget(int32(a[2]))
 		m.proc.Joined()
 		return true
 	}},
@@ -150,7 +151,12 @@ var verbs = []struct {
 		return n > 0
 	}},
 	{"poison", "role partition", func(w *World, a [5]int) bool {
-		return in(a[0], int(roles)) && in(a[1], len(w.groups[a[0]].owner)) && w.groups[a[0]].table.poison(a[1])
+		if !in(a[0], int(roles)) || !in(a[1], len(w.groups[a[0]].owner)) {
+			return false
+		}
+		n := w.groups[a[0]].table.poison(a[1])
+		w.stats.Poisoned += n
+		return n > 0
 	}},
 	{"reshard", "", func(w *World, _ [5]int) bool { return w.reshard() }},
 	{"calm", "", func(w *World, _ [5]int) bool { w.beCalm(); return true }},
@@ -346,6 +352,7 @@ func (w *World) beCalm() {
 			for _, p := range m.members[r].opened() {
 				if m.members[r].zombie(p) {
 					m.members[r].shut(p)
+					m.members[r].out.forget(p)
 					m.members[r].proc.Joined()
 				}
 			}
@@ -402,18 +409,18 @@ func (p Params) String() string {
 }
 
 var paramNames = []string{"seed", "hosts", "metrics", "shards", "reshard", "alerts", "routers", "machines", "chunk", "tiers", "max_age_s", "max_future_s",
-	"paths", "max_series", "per_metric", "total", "rate", "max_value"}
+	"paths", "max_series", "per_metric", "total", "rate", "max_value", "max_alert"}
 
 func (p *Params) fields() []*int {
 	return []*int{&p.Seed, &p.Hosts, &p.Metrics, &p.Shards, &p.Reshard, &p.Alerts, &p.Routers, &p.Machines, &p.Chunk, &p.Tiers, &p.MaxAge, &p.Future,
-		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue}
+		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue, &p.MaxAlert}
 }
 
 // ParseParams reads what String wrote. It returns an error that quotes the line.
 func ParseParams(line string) (Params, error) {
 	var p Params
 	f := strings.Fields(line)
-	if n := len(paramNames); len(f) != n+1 && len(f) != n || len(f) == 0 || f[0] != "world" {
+	if n := len(paramNames); len(f) < n-1 || len(f) > n+1 || len(f) == 0 || f[0] != "world" {
 		return p, fmt.Errorf("%q: wants world and %s", line, strings.Join(paramNames, " "))
 	}
 	for _, kv := range f[1:] {

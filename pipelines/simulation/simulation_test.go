@@ -46,7 +46,7 @@ func TestSeeds(t *testing.T) {
 		}
 	}
 	for what, n := range map[string]int{"wrong clocks": all.WrongClocks, "rubbish": all.Rubbish, "aborted records": all.Aborted,
-		"broken stores": all.Broken, "harmed keys": all.Harmed} {
+		"broken stores": all.Broken, "harmed keys": all.Harmed, "lost values": all.Lost, "poisoned tables": all.Poisoned} {
 		if n == 0 && all.Ops > 200_000 {
 			t.Errorf("no %s in %d steps", what, all.Ops)
 		}

@@ -94,6 +94,7 @@ func (m *member) open(p int32) {
 			err = errors.Join(err, m.proc.Load(p, r))
 		}
 	}
+	m.out.forgetRead(p, table[from:])
 	err = errors.Join(err, m.proc.Recovered(p))
 	m.w.must(err)
 	m.parts[p] = &reading{next: g.committed[p]}
@@ -189,8 +190,9 @@ func (m *member) mark(p int32) bool {
 		g.committed[p] = rd.noted
 		m.proc.Marked(p, rd.noted)
 		m.w.stats.Checkpoints++
-		m.w.mustLose += len(m.out.refused[p])
-		delete(m.out.refused, p)
+		for key := range m.out.refused[p] {
+			m.w.violate("harm: a value of %q was refused, and what it had applied is committed", key)
+		}
 	}
 	return true
 }

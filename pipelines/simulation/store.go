@@ -65,8 +65,6 @@ func (s *store) write(w *schemas.Window) {
 	case !known || old.stamp != r.stamp || sameRow(&old.window, w):
 	case s.w.params.Total > 0 && s.w.turned[schemas.GroupOf(w.Series, schemas.GroupLabels)]:
 		s.w.stats.Unlike++
-	case s.w.harmed[schemas.GroupOf(w.Series, schemas.GroupLabels)]: // killed before the value that took the place of the lost one was written
-		s.w.stats.Unlike++
 	default:
 		s.w.violate("one stamp, two rows: %s %s start %d part %d revision %d: count %d sum %v last %v, and count %d sum %v last %v",
 			k.series, schemas.TierName(k.tierMS), k.startMS-epochMS, k.part, w.Revision,

@@ -51,6 +51,7 @@ type Params struct {
 	Total     int // series of all hosts
 	Rate      int // samples a second of a host
 	MaxValue  int // of a table of windows, bytes: the broker refuses more
+	MaxAlert  int // of the table of alerts
 }
 
 var tierSets = [][]windows.Tier{
@@ -84,10 +85,11 @@ type World struct {
 	store    *store
 	// turned are the groups of which a process, living or dead, turned away a series
 	// because of the limit in all.
-	turned   map[string]bool
-	harmed   map[string]bool // groups of which the broker refused a value
-	mustLose int             // values that were certainly lost for it
-	spoilt   map[string]bool // records of inputs, by recordName
+	turned map[string]bool
+	// begunAnew are the alerts among harmed, by name.
+	begunAnew map[string]bool
+	harmed    map[string]bool // groups, and fingerprints of alerts, of which the broker refused a value
+	spoilt    map[string]bool // records of inputs, by recordName
 
 	windowProc  *window.Processor
 	alertProc   *alert.Processor
@@ -130,7 +132,9 @@ type Stats struct {
 	Rubbish                     int // records of inputs that do not decode
 	Aborted                     int // records of metrics
 	Broken                      int // local stores
+	Poisoned, Undecodable       int // records of tables that do not decode; how often one was found
 	TooLarge, Harmed            int // values refused by the broker; keys that it refused one of
+	Lost                        int // values that were parked for it
 	Calm                        int // 1: the transitions of a calm part were compared
 	Uncertain                   int // samples sent again after weir may have forgotten the first
 	StaleLast                   int // alerts whose last record is not their last state
@@ -150,7 +154,7 @@ func (s *Stats) Add(o Stats) {
 }
 
 func newWorld(p Params) *World {
-	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
+	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, begunAnew: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
 	w.windowsCfg = windows.Default()
 	w.windowsCfg.Tiers = tierSets[p.Tiers]
 	w.windowsCfg.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)

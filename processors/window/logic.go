@@ -80,6 +80,9 @@ func (l *logic) Lost(_ *writeback.Part[group], g *group, atMS int64) {
 	g.rules.Lost(atMS)
 }
 
+// ClockMS implements writeback.Clock.
+func (l *logic) ClockMS(g *group) int64 { return g.windows.ClockMS() }
+
 func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
 	rules := g.rules.Append(nil)
 	dst = g.appendPassed(dst)
@@ -185,7 +188,9 @@ func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS,
 		e.V.windows, e.V.rules, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, 0
 	}
 	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
-		e.V.lostMS = 0 // nothing that is so old counts any more
+		// Nothing that is so old counts any more: from here on it is as one that was forgotten.
+		loc.core.Drop(e.V.windows)
+		e.V.windows, e.V.rules, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, 0
 	}
 }
 

@@ -129,9 +129,12 @@ func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
 func (d *driven[T]) Begin(id int32) int64 {
 	d.Abort(id)
 	p := d.opened[id]
-	p.unwritten.Store(false)
+	if ps := p.todo.takeRefused(); len(ps) > 0 {
+		d.e.appendParking(p, ps)
+	}
+	p.todo.unwritten.Store(false)
 	p.sweep()
-	d.flushes[id] = p.takeDirty()
+	d.flushes[id] = p.todo.take()
 	return p.next.Load()
 }
 
@@ -153,11 +156,11 @@ func (d *driven[T]) Flush(id int32) bool {
 
 func (d *driven[T]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
 
-func (d *driven[T]) Refused(id int32) bool { return d.opened[id].unwritten.Load() }
+func (d *driven[T]) Refused(id int32) bool { return d.opened[id].todo.unwritten.Load() }
 
 func (d *driven[T]) Abort(id int32) {
 	p := d.opened[id]
-	p.dirty = append(p.dirty, d.flushes[id]...)
+	p.todo.add(d.flushes[id]...)
 	delete(d.flushes, id)
 }
 

@@ -441,17 +441,7 @@ func (e *Engine[T]) checkpoint(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	e.checkpointID++
-	var asked []*Part[T]
-	for _, p := range e.owned() {
-		if p.changedSince() {
-			p.unwritten.Store(false)
-			p.wanted.Store(e.checkpointID)
-			e.tick(p, &schemas.Tick{NowMS: schemas.NoTime})
-			asked = append(asked, p)
-		}
-	}
-	next := make([]int64, len(asked))
+	asked, next := e.askParts()
 	for i, p := range asked {
 		for next[i] == 0 {
 			select {
@@ -473,7 +463,7 @@ func (e *Engine[T]) checkpoint(ctx context.Context) error {
 		return errLost
 	}
 	for i, p := range asked {
-		if p.unwritten.Load() { // what was refused is written otherwise by the next checkpoint
+		if p.todo.unwritten.Load() { // what was refused is written otherwise by the next checkpoint
 			next[i] = 0
 			continue
 		}

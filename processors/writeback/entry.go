@@ -26,9 +26,10 @@ type Entry[T any] struct {
 	writers []writer // that have a record of the key in the changelog
 	lostMS  int64    // see lost.go; 0: nothing of the value was lost
 
-	refusals atomic.Int32 // of values of the key that were written, since one was taken
-	heeded   int32        // refusals that flush has seen
-	mute     bool         // nothing more is written
+	refused  atomic.Pointer[refusal] // of the value that was written last; nil: it was taken, or nobody has answered
+	parkedAt int64                   // the offset after that at which the value was parked, 0: it was not
+	fresh    bool                    // it was, and nothing of it has been written since
+	mute     bool                    // nothing more is written
 }
 
 // emission is something that Logic emitted, until the broker has it.
@@ -71,12 +72,14 @@ func (e *Entry[T]) trim() {
 const maxPending = 1 << 20
 
 // writable reports whether the value may be written as it is: its letters are there, and
-// not too much is pending.
+// not too much is pending; nothing, if it takes the place of one that was too large.
 func (e *Entry[T]) writable() bool {
 	if e.letters.Load() > 0 {
 		return false
 	}
-	e.trim()
+	if e.trim(); e.fresh && len(e.pending) > 0 {
+		return false
+	}
 	n := 0
 	for _, m := range e.pending {
 		n += m.size()

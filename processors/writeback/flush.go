@@ -4,16 +4,22 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"weir/schemas"
 )
 
 // changedSince says whether there is something to flush, to mark or to renew since the
 // last checkpoint.
 func (p *Part[T]) changedSince() bool {
+	p.todo.mu.Lock()
+	defer p.todo.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.dirty) > 0 || len(p.sweeps) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
+	return len(p.todo.dirty) > 0 || len(p.sweeps) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
 }
 
 // flushed says that everything up to an offset was written back for a checkpoint.
@@ -23,12 +29,10 @@ type flushed struct{ id, next int64 }
 // partition is to be given up, and not all is written.
 func (p *Part[T]) flushAll() bool {
 	p.sweep()
-	es := p.takeDirty()
+	es := p.todo.take()
 	for i, e := range es {
 		if !p.await(e.writable) {
-			p.mu.Lock()
-			p.dirty = append(p.dirty, es[i:]...)
-			p.mu.Unlock()
+			p.todo.add(es[i:]...)
 			return false
 		}
 		p.flush(e)
@@ -36,12 +40,27 @@ func (p *Part[T]) flushAll() bool {
 	return true
 }
 
-// takeDirty empties the list of changed entries and returns it.
-func (p *Part[T]) takeDirty() []*Entry[T] {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	es := p.dirty
-	p.dirty = nil
+// changes is what is to be flushed. A partition that a rebalance gives back goes on with
+// that of before: what was on its way to the changelog then may be refused later.
+type changes[T any] struct {
+	mu        sync.Mutex
+	dirty     []*Entry[T]
+	refused   []schemas.Parked // not yet told to the log
+	unwritten atomic.Bool      // a value was refused since the last checkpoint began
+}
+
+func (c *changes[T]) add(es ...*Entry[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirty = append(c.dirty, es...)
+}
+
+// take empties the list of changed entries and returns it.
+func (c *changes[T]) take() []*Entry[T] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	es := c.dirty
+	c.dirty = nil
 	return es
 }
 
@@ -52,20 +71,13 @@ func (p *Part[T]) flush(e *Entry[T]) {
 		return // forgotten, or read anew, since it was put into the list
 	}
 	e.dirty.Store(false)
-	switch n := e.refusals.Load(); {
-	case n <= e.heeded:
-		e.heeded = n
-	case n == 1:
-		p.park(e, ErrRefused)
-		e.heeded = n
-	default:
-		if n > 0 && !e.mute {
-			e.mute = true
-			p.eng.harm("unwritable", e.Key, ErrRefused)
-			p.delete(e.Key, e.writers)
-			e.writers = nil
+	if r := e.refused.Load(); r != nil && !e.mute {
+		if !r.bare { // it waits to be parked
+			p.todo.unwritten.Store(true)
+			p.touch(e)
+			return
 		}
-		e.heeded = n
+		p.silence(e, r.err)
 	}
 	e.trim()
 	// A key is forgotten only when no record that it has applied can be replayed.
@@ -81,8 +93,8 @@ func (p *Part[T]) flush(e *Entry[T]) {
 	p.eng.written.Inc()
 	b := e.encode(p, nil)
 	if n := len(b) + len(e.Key); n > maxStored {
-		p.park(e, fmt.Errorf("%d bytes, at most %d", n, maxStored))
-		b = e.encode(p, nil)
+		p.refuse(e, e.lostMS, &refusal{err: fmt.Errorf("%d bytes, at most %d", n, maxStored)})
+		return
 	}
 	p.write(e, b)
 	if gone || len(e.pending) > 0 { // once more when they are acknowledged
@@ -103,20 +115,19 @@ func (p *Part[T]) write(e *Entry[T], value []byte) {
 	if !slices.Contains(e.writers, p.writer) {
 		e.writers = append(e.writers, p.writer)
 	}
-	others := len(e.writers) > 1
+	others, lostMS, bare := len(e.writers) > 1, e.lostMS, e.parkedAt == e.offset+1
+	e.fresh = false
 	p.log(raw, value, func(err error) {
 		switch {
 		case err == nil:
-			e.refusals.Store(0)
+			e.refused.Store(nil)
 			if others {
 				p.mu.Lock()
 				p.sweeps = append(p.sweeps, e)
 				p.mu.Unlock()
 			}
 		case errors.Is(err, ErrRefused):
-			e.refusals.Add(1)
-			p.unwritten.Store(true)
-			p.touch(e)
+			p.refuse(e, lostMS, &refusal{err, bare})
 		}
 	})
 }

@@ -35,10 +35,10 @@ func (p *Part[T]) dropUntouched(e *Entry[T]) bool {
 	}
 	p.drop(e)
 	e.V = nil // the dirty list, at most, knows the entry until it is flushed
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.dirty); n > 0 && p.dirty[n-1] == e {
-		p.dirty = p.dirty[:n-1]
+	p.todo.mu.Lock()
+	defer p.todo.mu.Unlock()
+	if n := len(p.todo.dirty); n > 0 && p.todo.dirty[n-1] == e {
+		p.todo.dirty = p.todo.dirty[:n-1]
 	}
 	return true
 }

@@ -17,25 +17,31 @@ import (
 // # Values that are lost
 //
 // A value that cannot be written (it is larger than a record may be, or the broker refuses
-// it) is *parked*: at the offset that it has applied it is thrown away, and a new value takes
-// its place, which knows that something was lost before it. That one is small; it is written
-// in the place of the other, under the same offset. So
+// it) is *parked*: it is thrown away, and a new value takes its place, which knows that
+// something was lost before it. That is done when a record that says so is read: its owner
+// appends it to the input, as it does with a tick. So
 //
 //   - what the value held and had not emitted is lost, and nothing else: what it emitted
 //     stands, and what comes is applied to the new value;
-//   - a restart or another owner goes on from the new value, and makes of the same
-//     records the same again. The old value, of before, is no more: the new one took its
-//     place in the changelog before any offset was committed that it did not hold;
+//   - whoever reads the records again, with the value of before or the new one, parks at the
+//     same one, and makes of the others the same again: a process that comes after a crash,
+//     and one that has lost the partition and does not know;
+//   - nothing is committed before the new value is in the changelog. It is written where it
+//     is made, without anything pending, so that it is small;
 //   - the partition goes on, and commits.
+//
+// Two processes may find that a value is too large. The record names the loss before, so that
+// the second one does nothing. If the broker does not take the new value either, its key
+// lives on in memory alone, with nothing in the table.
 //
 // A value that is read and does not decode is lost in the same way, but for its offset, which
 // nobody knows: the records from the last commit on are applied to the new value. If the
 // owner before had applied and emitted some of them, after that commit, they count there
 // and here.
 //
-// Logic is told by Lost, with the time when it happened (of the newest record, or, for what was
-// read, of the wall clock): what Logic emits of the time before must not take the place of
-// what was emitted then.
+// Logic is told by Lost, with the time when it happened (by the clock of the value, or of the
+// record, or, for what was read, of the wall): what Logic emits of the time before must not
+// take the place of what was emitted then.
 //
 // Each is counted (weir_writeback_lost_values_total), logged, named by Engine.Warning for an
 // hour, and if it was read a dead letter.
@@ -102,17 +108,6 @@ func (e *Engine[T]) Warning() string {
 		e.opts.Group, e.harmed.n, strings.Join(e.harmed.names, ", "))
 }
 
-// park throws away the value of an entry that cannot be written.
-func (p *Part[T]) park(e *Entry[T], err error) {
-	p.eng.harm("parked", e.Key, err)
-	p.forget(e.V)
-	e.V = p.eng.logic.New(p, e.Key)
-	e.lostMS = max(p.atMS, 1)
-	e.due = 0
-	p.eng.logic.Lost(p, e.V, e.lostMS)
-	p.register(e)
-}
-
 // lose makes the entry of a key whose stored form does not decode. The loss is written at the
 // next checkpoint.
 func (p *Part[T]) lose(key string, writers []writer) {
@@ -147,10 +142,10 @@ func (p *Part[T]) refuseKey(key string, value []byte, offset int64) {
 	}
 }
 
-// refuseTick refuses a record without a key, which only a tick may be without.
+// refuseTick refuses a record without a key, which only a tick may be without, and one that parks.
 func (p *Part[T]) refuseTick(value []byte, offset int64, err error) {
 	p.eng.badTicks.Inc()
-	p.eng.log.Error("a record without a key is no tick: it is refused", "partition", p.ID, "offset", offset, "err", err)
+	p.eng.log.Error("a record without a key is no tick, nor parks anything: it is refused", "partition", p.ID, "offset", offset, "err", err)
 	if p.eng.writes(topics.DeadLetter) {
 		p.letter(deadletter.Of(&kgo.Record{Topic: p.eng.opts.Input, Partition: p.ID, Offset: offset, Value: value},
 			p.eng.stage(), "no_tick", err), nil)

@@ -32,7 +32,6 @@ type Part[T any] struct {
 	rubbish   map[string]rubbish  // of the changelog, by its key
 	writer    writer              // under whose name the values are written (changelog.go)
 	session   int                 // that the partition was opened in; see Engine.session
-	atMS      int64               // the newest arrival of a record, ms
 
 	next    atomic.Int64 // offset of the next record to apply
 	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
@@ -45,13 +44,15 @@ type Part[T any] struct {
 	flushed chan flushed // its answer
 	renewed atomic.Int64 // Engine.renewals, as Logic has followed them
 
-	mu        sync.Mutex
-	dirty     []*Entry[T]
-	behind    []schemas.Behind // of the last tick
-	unknown   bool             // its writer knew nothing of route
-	unlike    []error          // of values that wrap ErrSettings
-	sweeps    []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
-	unwritten atomic.Bool      // a value was refused since the last checkpoint began
+	todo       *changes[T]
+	parkingOut atomic.Bool  // a record that parks was appended for a checkpoint, and has not come back
+	parkedNext atomic.Int64 // when it had, everything was flushed: the next offset of then, until a checkpoint takes it
+
+	mu      sync.Mutex
+	behind  []schemas.Behind // of the last tick
+	unknown bool             // its writer knew nothing of route
+	unlike  []error          // of values that wrap ErrSettings
+	sweeps  []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
 
 	letters atomic.Int64 // dead letters that are not acknowledged, bytes
 	waits   atomic.Bool  // somebody is in await
@@ -109,9 +110,7 @@ func (p *Part[T]) entry(key string) *Entry[T] {
 // touch marks the entry as changed since it was flushed.
 func (p *Part[T]) touch(e *Entry[T]) {
 	if e.dirty.CompareAndSwap(false, true) {
-		p.mu.Lock()
-		p.dirty = append(p.dirty, e)
-		p.mu.Unlock()
+		p.todo.add(e)
 	}
 }
 
@@ -150,6 +149,8 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 		p.touchSince(off)
 	}
 	switch key := ctx.Key(); {
+	case key == "" && schemas.IsParking(value):
+		p.parkAll(value, off, ctx.Timestamp())
 	case key == "":
 		p.tick(value, off, ctx.Timestamp())
 	case len(key) > maxKey:
@@ -162,7 +163,6 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 		}
 		e.offset = off
 		p.touch(e)
-		p.atMS = max(p.atMS, ctx.Timestamp().UnixMilli())
 		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: ctx.Timestamp().UnixMilli()})
 		if !p.dropUntouched(e) {
 			p.register(e)
@@ -201,7 +201,6 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 		t.NowMS = stamp
 	}
 	now := t.NowMS
-	p.atMS = max(p.atMS, now)
 	for _, at := range p.held {
 		heap.Push(&p.heap, at)
 	}
@@ -228,7 +227,9 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 			}
 			e.offset = off
 			p.touch(e)
-			p.eng.logic.Tick(p, e, until, off)
+			if p.eng.logic.Tick(p, e, until, off); p.eng.logic.Gone(e.V) {
+				e.lostMS = 0 // as if it had been dropped already
+			}
 		}
 		if d := p.eng.logic.Due(e.V); d != 0 {
 			e.due = d

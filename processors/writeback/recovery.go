@@ -30,11 +30,11 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	e.opened[id] = p
 	e.mu.Unlock()
 	if was == nil {
-		p.live = map[string]*Entry[T]{}
+		p.live, p.todo = map[string]*Entry[T]{}, &changes[T]{}
 		return p, nil
 	}
 	p.kept, p.reload = true, map[string][]writer{}
-	p.Local, p.live, p.heap, p.held, p.dirty = was.Local, was.live, was.heap, was.held, was.dirty
+	p.Local, p.live, p.heap, p.held, p.todo = was.Local, was.live, was.heap, was.held, was.todo
 	p.holding.Store(len(p.held) > 0)
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil
