@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +40,8 @@ type poisoner struct {
 	real   map[string]*kgo.Record // one that weir has written to each topic
 	bombs  map[int16][]byte       // of zeros, by codec, and under hugeBomb one that is larger than memory
 
-	one     sync.Mutex // of who writes bombs
+	number  atomic.Int64 // of keys
+	one     sync.Mutex   // of who writes bombs
 	mu      sync.Mutex
 	taken   map[origin]string  // what it is
 	refused map[string]int     // by the broker, by what and why
@@ -212,6 +215,9 @@ func (p *poisoner) all(round int, huge bool) {
 func (p *poisoner) produce(topic string, part int32, kind poison) {
 	r := kind.r
 	r.Topic, r.Partition = topic, part
+	if len(r.Key) > 0 && p.defs[topic].Cleanup == topics.Compact { // or compaction takes what is not read yet
+		r.Key = fmt.Appendf(slices.Clip(r.Key), " %d", p.number.Add(1))
+	}
 	err := p.codecs[kind.codec].ProduceSync(p.t.Context(), &r).FirstErr()
 	if !p.note(topic, kind.what, err) {
 		return
