@@ -301,12 +301,12 @@ func TestRecovery(t *testing.T) {
 	m.round(t)
 	awaitCounted(t, 2*per, weir)
 	awaitCheckpoint(t, weir)
-	loaded, _ := weir.Memory(t)
+	_, loaded := weir.Memory(t) // at most, as below: what it has at a moment depends on when its garbage was collected
 	tell("2 samples of a million series are counted and flushed", time.Since(began))
 	bounded := func(what string) {
 		t.Helper()
 		if _, peak := weir.Memory(t); peak > loaded {
-			t.Errorf("%s took %d bytes at most; the process that had made the state had %d", what, peak, loaded)
+			t.Errorf("%s took %d bytes at most; the process that had made the state had %d at most", what, peak, loaded)
 		}
 	}
 
