@@ -5,6 +5,7 @@ package pipelines_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -303,37 +304,36 @@ func TestRecovery(t *testing.T) {
 	awaitCheckpoint(t, weir)
 	_, loaded := weir.Memory(t) // at most, as below: what it has at a moment depends on when its garbage was collected
 	tell("2 samples of a million series are counted and flushed", time.Since(began))
-	bounded := func(what string) {
+	// The best of three, as a machine that is shared may be slow at the moment, and collect
+	// garbage late.
+	recovers := func(from string, within time.Duration, prepare func()) (said []string) {
 		t.Helper()
-		if _, peak := weir.Memory(t); peak > loaded {
-			t.Errorf("%s took %d bytes at most; the process that had made the state had %d at most", what, peak, loaded)
+		fastest, least := time.Hour, int64(math.MaxInt64)
+		for try := 0; try < 3 && (fastest > within || least > loaded); try++ {
+			weir.Stop(t, 30*time.Second)
+			prepare()
+			var took time.Duration
+			took, said = restart(t, weir, 2*time.Minute)
+			tell("ready from "+from, took)
+			_, peak := weir.Memory(t)
+			fastest, least = min(fastest, took), min(least, peak)
 		}
+		if fastest > within {
+			t.Errorf("recovery from %s took %v, want at most %v", from, fastest, within)
+		}
+		if least > loaded {
+			t.Errorf("recovery from %s took %d bytes at most; the process that had made the state had %d at most", from, least, loaded)
+		}
+		return said
 	}
-
-	fastest := time.Hour // of three, as a machine that is shared may be slow at the moment
-	for try := 0; try < 3 && fastest > localWithin; try++ {
-		weir.Stop(t, 30*time.Second)
-		took, _ := restart(t, weir, time.Minute)
-		tell("ready from the local store", took)
-		bounded("recovery from the local store")
-		fastest = min(fastest, took)
-	}
-	if fastest > localWithin {
-		t.Errorf("recovery from the local store took %v, want at most %v", fastest, localWithin)
-	}
+	recovers("the local store", localWithin, func() {})
 	m.round(t)
 	awaitCounted(t, per, weir)
-
-	weir.Stop(t, 30*time.Second)
-	if err := os.RemoveAll(weir.Data); err != nil {
-		t.Fatal(err)
-	}
-	took, said := restart(t, weir, 2*time.Minute)
-	tell("ready from the changelog alone", took)
-	bounded("recovery from the changelog")
-	if took > changelogWithin {
-		t.Errorf("recovery from the changelog took %v, want at most %v", took, changelogWithin)
-	}
+	said := recovers("the changelog alone", changelogWithin, func() {
+		if err := os.RemoveAll(weir.Data); err != nil {
+			t.Fatal(err)
+		}
+	})
 	if len(said) < 3 {
 		t.Errorf("/readyz did not say how far it is: %q", said)
 	} else {
@@ -348,7 +348,7 @@ func TestRecovery(t *testing.T) {
 	weir.Kill(t)
 	began = time.Now()
 	enginetest.Eventually(t, time.Minute, "all of the shards", func() error { return recovered(t, other, millionShards) })
-	took = time.Since(began)
+	took := time.Since(began)
 	t.Logf("half of the shards were taken over %v after their owner was killed", took.Round(time.Millisecond))
 	if took > takeoverWithin {
 		t.Errorf("the takeover took %v, want at most %v", took, takeoverWithin)
