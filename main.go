@@ -21,7 +21,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"weir/collect"
 	"weir/pipelines"
 	"weir/schemas/conf"
 	"weir/schemas/formats"
@@ -361,7 +360,7 @@ func (c *replayCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
 	}
-	format, err := collect.ParseFileFormat(c.Format)
+	format, err := formats.ByName(c.Format)
 	if err != nil {
 		return conf.Faults{{Field: "--format", Bound: err.Error()}}
 	}
@@ -391,7 +390,7 @@ func (c *foldCommand) Run() error {
 		return err
 	}
 	fold := pipelines.NewFold(windows)
-	if fold.Format, err = collect.ParseFileFormat(c.Format); err != nil {
+	if fold.Format, err = formats.ByName(c.Format); err != nil {
 		return conf.Faults{{Field: "--format", Bound: err.Error()}}
 	}
 	if fold.Precision, err = formats.ParsePrecision(c.Precision); err != nil {

@@ -197,7 +197,7 @@ func TestAgentToGateway(t *testing.T) {
 		}
 		r := b.read(1)[0]
 		d := formats.NewDecoder()
-		d.Reset(header(r, "content-type"), r.Value, 0)
+		d.ResetBy(header(r, "content-type"), r.Value, 0)
 		var got []schemas.Sample
 		for e := d.Next(); e != nil; e = d.Next() {
 			got = append(got, e.Samples...)

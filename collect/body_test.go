@@ -269,7 +269,7 @@ func BenchmarkBodies(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				sortLines(d, body, formats.Nanosecond, time.UnixMilli(1_700_000_000_000)).records("", "", nil)
+				sortBody(d, body, formats.Options{Format: formats.Line}, time.UnixMilli(1_700_000_000_000)).records("", "", nil)
 			}
 		})
 	}

@@ -50,22 +50,29 @@ func NewGateway(cfg Config, publish *Publisher, reg prometheus.Registerer, log *
 	return g
 }
 
-// Register adds POST /write and POST /api/v1/samples to mux.
+// Register adds a POST of each format's path to mux.
 func (g *Gateway) Register(mux *http.ServeMux) {
-	mux.HandleFunc("POST /write", g.line)
-	mux.HandleFunc("POST /api/v1/samples", g.json)
-}
-
-func (g *Gateway) line(w http.ResponseWriter, r *http.Request) {
-	p, err := precisionOf(r)
-	if err != nil {
-		g.answer(w, r, http.StatusBadRequest, &refusal{Message: err.Error()})
-		return
+	for _, f := range formats.All {
+		if f.Path != "" {
+			mux.HandleFunc("POST "+f.Path, func(w http.ResponseWriter, r *http.Request) { g.take(w, r, f) })
+		}
 	}
-	g.serve(w, r, func(d *formats.Decoder, body []byte) *sorted { return sortLines(d, body, p, g.now()) })
 }
 
-// precisionOf is the unit of line protocol's times: the parameter precision of the URL, or
+// take reads a body in the format.
+func (g *Gateway) take(w http.ResponseWriter, r *http.Request, f *formats.Format) {
+	o := formats.Options{Format: f}
+	if f.AnyPrecision {
+		var err error
+		if o.Precision, err = precisionOf(r); err != nil {
+			g.answer(w, r, http.StatusBadRequest, &refusal{Message: err.Error()})
+			return
+		}
+	}
+	g.serve(w, r, o)
+}
+
+// precisionOf is the unit of a body's times: the parameter precision of the URL, or
 // else of the content type, or else ns.
 func precisionOf(r *http.Request) (formats.Precision, error) {
 	given := r.URL.Query()["precision"]
@@ -88,10 +95,8 @@ func (g *Gateway) client(r *http.Request) string {
 	return clientOf(r)
 }
 
-func (g *Gateway) json(w http.ResponseWriter, r *http.Request) { g.serve(w, r, sortJSON) }
-
 // serve reads a body, has its entries sorted into good and bad, writes both, and answers.
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*formats.Decoder, []byte) *sorted) {
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, o formats.Options) {
 	client := g.client(r)
 	body, held, status, err := g.body(w, r, client)
 	if err != nil {
@@ -100,7 +105,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, sort func(*forma
 		return
 	}
 	d := g.decoders.Get().(*formats.Decoder)
-	s := sort(d, body)
+	now := g.now()
+	o.NowMS = now.UnixMilli()
+	s := sortBody(d, body, o, now)
 	g.decoders.Put(d)
 	for reason, n := range s.reasons {
 		g.count.refused.WithLabelValues(string(reason)).Add(float64(n))
@@ -150,7 +157,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, status int, ref
 		w.WriteHeader(status)
 		return
 	}
-	w.Header().Set("Content-Type", formats.ContentTypeJSON)
+	w.Header().Set("Content-Type", formats.JSON.ContentType)
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(refused); err != nil {
 		g.log.Debug("answer not sent", "remote", r.RemoteAddr, "err", err)

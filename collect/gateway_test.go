@@ -382,7 +382,7 @@ func TestAHostStaysInItsPartition(t *testing.T) {
 				}
 				fetches.EachRecord(func(r *kgo.Record) {
 					records++
-					d.Reset(header(r, "content-type"), r.Value, 0)
+					d.ResetBy(header(r, "content-type"), r.Value, 0)
 					for e := d.Next(); e != nil; e = d.Next() {
 						read++
 						host := e.Samples[0].Series.Labels.Get("host")

@@ -133,7 +133,7 @@ func recordsOf(samples []schemas.Sample) []*kgo.Record {
 	var records []*kgo.Record
 	for _, group := range order {
 		for _, value := range groups[group].values() {
-			records = append(records, metricsRecord([]byte(group), value, formats.ContentTypeJSON, ""))
+			records = append(records, metricsRecord([]byte(group), value, formats.JSON.ContentType, ""))
 		}
 	}
 	return records
@@ -157,12 +157,9 @@ type chunks struct {
 	last               []byte
 }
 
-// newChunks joins to whole bodies of the format: lines, or arrays of JSON.
-func newChunks(f formats.Format) *chunks {
-	if f == formats.JSON {
-		return &chunks{limit: recordBytes, open: "[", between: ",", end: "]"}
-	}
-	return &chunks{limit: recordBytes, between: "\n", end: "\n"}
+// newChunks joins to whole bodies of the format.
+func newChunks(f *formats.Format) *chunks {
+	return &chunks{limit: recordBytes, open: f.Open, between: f.Between, end: f.End}
 }
 
 // add adds an entry, made of parts.

@@ -18,9 +18,9 @@ import (
 	"weir/schemas/formats"
 )
 
-func recording(t *testing.T, text string, opts ReadOptions) *Recording {
+func recording(t *testing.T, text string, opts formats.Options) *Recording {
 	t.Helper()
-	r, err := NewRecording(strings.NewReader(text), int64(len(text)), opts)
+	r, err := NewRecording("recording", strings.NewReader(text), int64(len(text)), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestRecordingFormats(t *testing.T) {
 		{"JSON over many lines", "{\n\"metricName\":\n\"a\",\"timestamp\":1,\n\"value\":1}\n", "a 1 1\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := recording(t, c.text, ReadOptions{Series: "given", Precision: formats.Millisecond, NowMS: 77})
+			r := recording(t, c.text, formats.Options{Series: "given", Precision: formats.Millisecond, NowMS: 77})
 			if got := dumpRecording(t, r); got != c.want {
 				t.Errorf("got:\n%swant:\n%s", got, c.want)
 			}
@@ -104,27 +104,27 @@ func TestRecordingFormats(t *testing.T) {
 // TestFormatIsSaid: the format can be given, and the first fault says what the file was taken for.
 func TestFormatIsSaid(t *testing.T) {
 	for _, c := range []struct {
-		format FileFormat
+		format *formats.Format
 		text   string
 		want   string
 	}{
-		{AnyFormat, "what is this\n", "the file is read as line, see --format"},
-		{AnyFormat, "up,1,1\nwhat\n", "the file is read as csv, see --format"},
-		{CSVFormat, "cpu v=1 5\n", "want series,timestamp_ms,value"},
-		{LineFormat, "up,1,1\n", "want = behind a tag"},
-		{JSONFormat, "up,1,1\n", "want a value"},
+		{nil, "what is this\n", "the file is read as line, see --format"},
+		{nil, "up,1,1\nwhat\n", "the file is read as csv, see --format"},
+		{formats.CSV, "cpu v=1 5\n", "want series,timestamp_ms,value"},
+		{formats.Line, "up,1,1\n", "want = behind a tag"},
+		{formats.JSON, "up,1,1\n", "want a value"},
 	} {
-		r := recording(t, c.text, ReadOptions{Format: c.format})
+		r := recording(t, c.text, formats.Options{Format: c.format})
 		b, err := r.Next()
 		if err != nil || len(b.Faults) != 1 || !strings.Contains(b.Faults[0].Error(), c.want) ||
-			strings.Contains(b.Faults[0].Error(), "--format") != (c.format == AnyFormat) {
+			strings.Contains(b.Faults[0].Error(), "--format") != (c.format == nil) {
 			t.Errorf("%q as %q: %v %+v, want %q", c.text, c.format, err, b, c.want)
 		}
 	}
-	if _, err := ParseFileFormat("xml"); err == nil {
+	if _, err := formats.ByName("xml"); err == nil {
 		t.Error("xml is a format")
 	}
-	if _, err := NewRecording(strings.NewReader("\xff\xfea\x00"), 0, ReadOptions{}); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+	if _, err := NewRecording("recording", strings.NewReader("\xff\xfea\x00"), 0, formats.Options{}); err == nil || !strings.Contains(err.Error(), "UTF-16") {
 		t.Errorf("UTF-16: %v", err)
 	}
 }
@@ -139,7 +139,7 @@ func TestHintOfARecording(t *testing.T) {
 		{"cpu v=1 1700000000000000000\n", ""},
 		{`{"metricName":"a","timestamp":1700000000,"value":1}`, "recording: 1 of 1 times, read as ms: it looks like seconds"},
 	} {
-		r := recording(t, c.text, ReadOptions{})
+		r := recording(t, c.text, formats.Options{})
 		if _, err := r.Next(); err != nil || r.Hint() != c.want {
 			t.Errorf("%q: %v %q, want %q", c.text, err, r.Hint(), c.want)
 		}
@@ -151,7 +151,7 @@ func TestOpenRecording(t *testing.T) {
 	if err := os.WriteFile(name, []byte("timestamp,value\n1,1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := OpenRecording(name, ReadOptions{})
+	r, err := OpenRecording(name, formats.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,10 +161,10 @@ func TestOpenRecording(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := OpenRecording(name+"x", ReadOptions{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := OpenRecording(name+"x", formats.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, err := NewRecording(iotest.ErrReader(io.ErrClosedPipe), 0, ReadOptions{}); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := NewRecording("recording", iotest.ErrReader(io.ErrClosedPipe), 0, formats.Options{}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
@@ -181,7 +181,7 @@ func TestLongRecording(t *testing.T) {
 			text.WriteString(row(i))
 		}
 		text.WriteString("bad\n")
-		r := recording(t, text.String(), ReadOptions{Precision: formats.Millisecond})
+		r := recording(t, text.String(), formats.Options{Precision: formats.Millisecond})
 		n, parts := int64(0), 0
 		var faults []formats.Fault
 		for {
@@ -205,7 +205,7 @@ func TestLongRecording(t *testing.T) {
 			t.Errorf("%d samples in %d parts, faults %v", n, parts, faults)
 		}
 	}
-	r := recording(t, "a value=1 1\n"+strings.Repeat("x", maxLineBytes+partBytes+1), ReadOptions{})
+	r := recording(t, "a value=1 1\n"+strings.Repeat("x", maxLineBytes+partBytes+1), formats.Options{})
 	if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), "line 2:") {
 		t.Errorf("a line that is too long: %v", err)
 	}
@@ -217,7 +217,7 @@ func played(t *testing.T, p Replay, texts ...string) (published []string, state 
 	start := time.Now()
 	var recordings []*Recording
 	for _, text := range texts {
-		recordings = append(recordings, recording(t, text, ReadOptions{}))
+		recordings = append(recordings, recording(t, text, formats.Options{}))
 	}
 	state, err = p.Run(t.Context(), recordings, func(_ context.Context, samples []schemas.Sample) error {
 		for _, s := range samples {
@@ -259,7 +259,7 @@ func TestReplay(t *testing.T) {
 func TestReplayEndsEarly(t *testing.T) {
 	broken := errors.New("no broker")
 	published := 0
-	_, err := Replay{}.Run(t.Context(), []*Recording{recording(t, "a,1,1\n", ReadOptions{})},
+	_, err := Replay{}.Run(t.Context(), []*Recording{recording(t, "a,1,1\n", formats.Options{})},
 		func(context.Context, []schemas.Sample) error { return broken }, func(ReplayState) { published++ })
 	if !errors.Is(err, broken) || published != 0 {
 		t.Errorf("%v, %d times progress", err, published)
@@ -268,7 +268,7 @@ func TestReplayEndsEarly(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		start := time.Now()
-		state, err := Replay{Speed: 1}.Run(ctx, []*Recording{recording(t, "a,0,1\na,3600000,1\n", ReadOptions{})},
+		state, err := Replay{Speed: 1}.Run(ctx, []*Recording{recording(t, "a,0,1\na,3600000,1\n", formats.Options{})},
 			func(context.Context, []schemas.Sample) error { return nil }, func(ReplayState) {})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Minute || state.Published != 1 {
 			t.Errorf("%v after %s, %d published", err, time.Since(start), state.Published)
@@ -277,11 +277,11 @@ func TestReplayEndsEarly(t *testing.T) {
 }
 
 func TestSpan(t *testing.T) {
-	oldest, newest, err := Span(recording(t, "a,5,1\na,3,1\na,9,1\nbad\n", ReadOptions{}))
+	oldest, newest, err := Span(recording(t, "a,5,1\na,3,1\na,9,1\nbad\n", formats.Options{}))
 	if err != nil || oldest != 3 || newest != 9 {
 		t.Errorf("%d to %d, %v", oldest, newest, err)
 	}
-	if _, _, err := Span(recording(t, "series,timestamp_ms,value\n", ReadOptions{})); !errors.Is(err, ErrNoSamples) {
+	if _, _, err := Span(recording(t, "series,timestamp_ms,value\n", formats.Options{})); !errors.Is(err, ErrNoSamples) {
 		t.Errorf("no samples: %v", err)
 	}
 }
@@ -301,7 +301,7 @@ func TestPublishKeepsGroupsInOrder(t *testing.T) {
 	n := 0
 	for _, r := range b.read(4) { // each of the two groups has a bit more than one record holds
 		d := formats.NewDecoder()
-		d.Reset(header(r, "content-type"), r.Value, 0)
+		d.ResetBy(header(r, "content-type"), r.Value, 0)
 		for e := d.Next(); e != nil; e = d.Next() {
 			for _, s := range e.Samples {
 				if s.Series.Labels.Get("host") != string(r.Key) || s.TimeMS <= newest[string(r.Key)] {
@@ -325,7 +325,7 @@ func FuzzRecording(f *testing.F) {
 	f.Add([]byte("cpu,host=a usage=1 1\nbad"))
 	f.Add([]byte(`[{"metricName":"a","timestamp":1,"value":1}]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for line := range strings.Lines(dumpRecording(t, recording(t, string(text), ReadOptions{Series: "s"}))) {
+		for line := range strings.Lines(dumpRecording(t, recording(t, string(text), formats.Options{Series: "s"}))) {
 			if strings.HasSuffix(line, " NaN\n") || strings.HasSuffix(line, "Inf\n") {
 				t.Error(line)
 			}

@@ -132,7 +132,7 @@ func (g *GatewaySender) post(ctx context.Context, samples []schemas.Sample) erro
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	r.Header.Set("Content-Type", formats.ContentTypeJSON)
+	r.Header.Set("Content-Type", formats.JSON.ContentType)
 	if err := g.login.Sign(r); err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

@@ -23,8 +23,7 @@ const maxFaults = 100
 
 // sorted is a body whose entries were sorted into good and bad.
 type sorted struct {
-	contentType      string
-	format           formats.Format
+	opts             formats.Options
 	good             map[int32]*chunks // by key
 	keys             []int32           // of good, by first appearance
 	samples, skipped int
@@ -42,22 +41,11 @@ type letter struct {
 	chunks *chunks
 }
 
-func sortJSON(d *formats.Decoder, body []byte) *sorted {
-	s := newSorted(formats.JSON, formats.ContentTypeJSON)
-	d.ResetJSON(body)
-	for e := d.Next(); e != nil; e = d.Next() {
-		if s.judge(e) {
-			s.goodOf(e).add(e.Raw)
-		}
-	}
-	return s
-}
-
-// sortLines writes now into lines that have no timestamp.
-func sortLines(d *formats.Decoder, body []byte, p formats.Precision, now time.Time) *sorted {
-	s := newSorted(formats.Line, formats.ContentTypeLine(p))
-	stamp := []byte(" " + strconv.FormatInt(now.UnixNano()/int64(p.Duration()), 10))
-	d.ResetLine(body, p, now.UnixMilli())
+// sortBody writes now into entries that have no time.
+func sortBody(d *formats.Decoder, body []byte, o formats.Options, now time.Time) *sorted {
+	s := &sorted{opts: o, good: map[int32]*chunks{}, reasons: make(map[formats.Reason]int)}
+	stamp := []byte(o.Format.Stamp(now.UnixNano(), o.Precision))
+	d.Reset(body, o)
 	for e := d.Next(); e != nil; e = d.Next() {
 		switch {
 		case !s.judge(e):
@@ -68,10 +56,6 @@ func sortLines(d *formats.Decoder, body []byte, p formats.Precision, now time.Ti
 		}
 	}
 	return s
-}
-
-func newSorted(f formats.Format, contentType string) *sorted {
-	return &sorted{contentType: contentType, format: f, good: map[int32]*chunks{}, reasons: make(map[formats.Reason]int)}
 }
 
 // goodOf returns the chunks of the entry's series group. Whoever sends a body again, as
@@ -85,7 +69,7 @@ func (s *sorted) goodOf(e *formats.Entry) *chunks {
 	key := schemas.Shard([]byte(group), keys)
 	c := s.good[key]
 	if c == nil {
-		c = newChunks(s.format)
+		c = newChunks(s.opts.Format)
 		s.good[key] = c
 		s.keys = append(s.keys, key)
 	}
@@ -131,13 +115,13 @@ func (s *sorted) records(remote, sender string, admit func(letter *kgo.Record) b
 	var records []*kgo.Record
 	for _, key := range s.keys {
 		for _, value := range s.good[key].values() {
-			records = append(records, metricsRecord(strconv.AppendInt(nil, int64(key), 10), value, s.contentType, sender))
+			records = append(records, metricsRecord(strconv.AppendInt(nil, int64(key), 10), value, s.opts.ContentType(), sender))
 		}
 	}
 	for _, l := range s.bad {
 		for _, value := range l.chunks.values() {
 			letter := topics.Letter{Stage: "gateway", Reason: string(l.reason), Error: l.first, Value: value,
-				Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(s.contentType)}, {Key: schemas.SenderHeader, Value: []byte(sender)}},
+				Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte(s.opts.ContentType())}, {Key: schemas.SenderHeader, Value: []byte(sender)}},
 				Extra:   []kgo.RecordHeader{{Key: topics.HeaderRemote, Value: []byte(remote)}}}
 			if r := letter.Record(); admit == nil || admit(r) {
 				records = append(records, r)

@@ -54,30 +54,30 @@ func badEntries(nowMS int64) []badEntry {
 	}
 	long := strings.Repeat("x", 9<<20)
 	return []badEntry{
-		{"JSON cut off", formats.ContentTypeJSON, text(`{"metricName":"NAME","tags":`), "undecodable", false},
+		{"JSON cut off", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":`), "undecodable", false},
 		{"a line that is none", lineNS, text("NAME \x00\x01\x02"), "undecodable", false},
-		{"NaN in JSON", formats.ContentTypeJSON, text(`{"metricName":"NAME","timestamp":1,"value":NaN}`), "not_finite", false},
-		{"-Infinity in JSON", formats.ContentTypeJSON, text(`{"metricName":"NAME","timestamp":1,"value":-Infinity}`), "not_finite", false},
-		{"1e999 in JSON", formats.ContentTypeJSON, text(`{"metricName":"NAME","timestamp":1,"value":1e999}`), "not_finite", false},
+		{"NaN in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":NaN}`), "not_finite", false},
+		{"-Infinity in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":-Infinity}`), "not_finite", false},
+		{"1e999 in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":1e999}`), "not_finite", false},
 		{"1e999 in a line", lineNS, text("NAME value=1e999"), "not_finite", false},
 		{"NaN in a line", lineNS, text("NAME value=NaN"), "undecodable", false}, // line protocol has none
-		{"no metric's name", formats.ContentTypeJSON, text(`{"metricName":"","tags":{"n":"NAME"},"timestamp":1,"value":1}`), "empty_name", false},
-		{"no label's name", formats.ContentTypeJSON, text(`{"metricName":"NAME","tags":{"":"x"},"timestamp":1,"value":1}`), "empty_name", false},
+		{"no metric's name", formats.JSON.ContentType, text(`{"metricName":"","tags":{"n":"NAME"},"timestamp":1,"value":1}`), "empty_name", false},
+		{"no label's name", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":{"":"x"},"timestamp":1,"value":1}`), "empty_name", false},
 		{"no tag's name", lineNS, text("NAME,=x value=1"), "undecodable", false},
-		{"a label twice in JSON", formats.ContentTypeJSON, text(`{"metricName":"NAME","tags":{"a":"1","a":"2"},"timestamp":1,"value":1}`), "duplicate_label", false},
+		{"a label twice in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":{"a":"1","a":"2"},"timestamp":1,"value":1}`), "duplicate_label", false},
 		{"a tag twice in a line", lineNS, text("NAME,a=1,a=2 value=1"), "duplicate_label", false},
-		{"invalid UTF-8 in JSON", formats.ContentTypeJSON, text("{\"metricName\":\"NAME\xff\",\"timestamp\":1,\"value\":1}"), "invalid_utf8", false},
+		{"invalid UTF-8 in JSON", formats.JSON.ContentType, text("{\"metricName\":\"NAME\xff\",\"timestamp\":1,\"value\":1}"), "invalid_utf8", false},
 		{"invalid UTF-8 in a line", lineNS, text("NAME,a=\xc3\x28 value=1"), "invalid_utf8", false},
-		{"a time in quotes", formats.ContentTypeJSON, sample(`"1"`), "wrong_type", false},
-		{"µs in JSON", formats.ContentTypeJSON, sample(nowMS * 1000), "bad_timestamp", false},
-		{"ns in JSON", formats.ContentTypeJSON, sample(nowMS * 1_000_000), "bad_timestamp", false},
-		{"s in JSON", formats.ContentTypeJSON, sample(nowMS / 1000), "too_old", true},
+		{"a time in quotes", formats.JSON.ContentType, sample(`"1"`), "wrong_type", false},
+		{"µs in JSON", formats.JSON.ContentType, sample(nowMS * 1000), "bad_timestamp", false},
+		{"ns in JSON", formats.JSON.ContentType, sample(nowMS * 1_000_000), "bad_timestamp", false},
+		{"s in JSON", formats.JSON.ContentType, sample(nowMS / 1000), "too_old", true},
 		{"s in a line of ns", lineNS, line(nowMS / 1000), "too_old", true},
 		{"ns in a line of s", "text/plain; precision=s", line(nowMS * 1_000_000), "bad_timestamp", false},
-		{"a year ahead in JSON", formats.ContentTypeJSON, sample(nowMS + year), "future", true},
-		{"a year ahead in JSON, of a known series", formats.ContentTypeJSON, both(sample(nowMS), sample(nowMS+year)), "future", true},
-		{"a year behind in JSON", formats.ContentTypeJSON, sample(nowMS - year), "too_old", true},
-		{"a year behind in JSON, of a known series", formats.ContentTypeJSON, both(sample(nowMS), sample(nowMS-year)), "too_old", true},
+		{"a year ahead in JSON", formats.JSON.ContentType, sample(nowMS + year), "future", true},
+		{"a year ahead in JSON, of a known series", formats.JSON.ContentType, both(sample(nowMS), sample(nowMS+year)), "future", true},
+		{"a year behind in JSON", formats.JSON.ContentType, sample(nowMS - year), "too_old", true},
+		{"a year behind in JSON, of a known series", formats.JSON.ContentType, both(sample(nowMS), sample(nowMS-year)), "too_old", true},
 		{"a year ahead in a line", lineNS, line((nowMS + year) * 1_000_000), "future", true},
 		{"a year ahead in a line, of a known series", lineNS, both(line(nowMS*1_000_000), line((nowMS+year)*1_000_000)), "future", true},
 		{"a year behind in a line", lineNS, line((nowMS - year) * 1_000_000), "too_old", true},
@@ -134,7 +134,7 @@ func (b *badInput) sendGood(seconds int) {
 		if b.sent%2 == 0 {
 			postOne(b.t, b.url, samples)
 		} else {
-			b.produce(formats.ContentTypeJSON, encode(samples))
+			b.produce(formats.JSON.ContentType, encode(samples))
 		}
 	}
 }
@@ -306,8 +306,8 @@ func (b *badInput) precisions() {
 			b.good = append(b.good, s)
 			line := fmt.Appendf(nil, "good,host=good%d value=%v %d", h, s.Value, stamp)
 			if h%2 == 0 {
-				b.produce(formats.ContentTypeLine(p), line)
-			} else if status, answer := b.post(formats.ContentTypeLine(p), line); status != http.StatusNoContent {
+				b.produce(formats.Options{Format: formats.Line, Precision: p}.ContentType(), line)
+			} else if status, answer := b.post(formats.Options{Format: formats.Line, Precision: p}.ContentType(), line); status != http.StatusNoContent {
 				b.t.Errorf("precision %s: %d %s", p, status, answer)
 			}
 		}

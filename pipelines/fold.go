@@ -65,8 +65,8 @@ func ofFlags(err error) error {
 // Fold runs the window code over recorded samples, in any order, and writes the
 // windows as CSV once it was given all of them.
 type Fold struct {
-	// Format is what is read; collect.AnyFormat: each file's first lines tell.
-	Format collect.FileFormat
+	// Format is what is read; nil: each file's first lines tell.
+	Format *formats.Format
 	// Precision is the unit of line protocol's times.
 	Precision formats.Precision
 
@@ -86,7 +86,7 @@ func NewFold(c windows.Config) *Fold {
 // name and line number, and the others still count. It returns an error when r
 // cannot be read.
 func (f *Fold) Read(name string, r io.Reader) error {
-	in, err := collect.NewRecording(r, 0, collect.ReadOptions{Series: seriesOf(name), Name: name, Format: f.Format, Precision: f.Precision})
+	in, err := collect.NewRecording(name, r, 0, formats.Options{Series: seriesOf(name), Format: f.Format, Precision: f.Precision})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

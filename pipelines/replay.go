@@ -20,7 +20,7 @@ type Replay struct {
 	Files     []string
 	Series    string            // of rows that name none; "": the file's name
 	Precision formats.Precision // of line protocol
-	Format    collect.FileFormat
+	Format    *formats.Format
 	// Speed is how much faster than recorded; 0 is as fast as it goes.
 	Speed float64
 	// Now shifts the samples so that the last of them is sent with the time at which
@@ -83,7 +83,7 @@ func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err
 		}
 	}
 	for _, name := range r.Files {
-		rec, err := collect.OpenRecording(name, collect.ReadOptions{
+		rec, err := collect.OpenRecording(name, formats.Options{
 			Series: r.Series, Precision: r.Precision, Format: r.Format, NowMS: time.Now().UnixMilli(),
 		})
 		if err != nil {

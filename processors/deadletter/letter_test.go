@@ -127,7 +127,7 @@ func TestLettersOfSamples(t *testing.T) {
 			t.Fatalf("no JSON: %.100s", l.Value)
 		}
 		d := formats.NewDecoder()
-		d.ResetJSON(l.Value)
+		d.Reset(l.Value, formats.Options{Format: formats.JSON})
 		for e := d.Next(); e != nil; e = d.Next() {
 			if e.Fault != nil || len(e.Samples) != 1 {
 				t.Fatalf("sample %d: %v", next, e.Fault)

@@ -3,7 +3,6 @@ package route
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -137,13 +136,13 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 	case len(r.Value) > e.cfg.MaxRecordBytes:
 		v.add(reasonTooLarge, fmt.Errorf("%d bytes, at most %d", len(r.Value), e.cfg.MaxRecordBytes))
 		return nil
-	case !readable(contentType):
+	case !formats.Readable(contentType):
 		v.add(reasonContentType, fmt.Errorf("content-type %.100q: must name json, influx or text/plain", contentType))
 		return nil
 	}
 	// The record's time, so that a line without one means the same whenever it is read.
 	e.sender = schemas.SenderOf([]byte(header(r, topics.HeaderSender)))
-	e.dec.Reset(contentType, r.Value, r.Timestamp.UnixMilli())
+	e.dec.ResetBy(contentType, r.Value, r.Timestamp.UnixMilli())
 	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
 	good, skipped, unknown := 0, 0, 0
 	for entry := e.dec.Next(); entry != nil; entry = e.dec.Next() {
@@ -170,15 +169,6 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 	e.count.skipped.Add(float64(skipped))
 	e.count.unknown.Add(float64(unknown))
 	return nil
-}
-
-// readable says whether formats.Detect is to be asked: the content type names a
-// format that weir reads, or none at all.
-func readable(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	return media == "" || media == "application/octet-stream" ||
-		strings.Contains(media, "json") || strings.Contains(media, "influx") || media == "text/plain"
 }
 
 func (e *encoder) lookup(s *schemas.Series) *series {

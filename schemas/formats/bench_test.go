@@ -39,7 +39,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(c.body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				d.Reset("", c.body, now)
+				d.ResetBy("", c.body, now)
 				for e := d.Next(); e != nil; e = d.Next() {
 					if e.Fault != nil {
 						b.Fatal(e.Fault)

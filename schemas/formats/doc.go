@@ -1,5 +1,8 @@
 // Package formats decodes the foreign bytes that samples arrive in: weir's JSON
-// (the seed API's) and Influx line protocol.
+// (the seed API's), Influx line protocol, and CSV. Each format is one file (json.go, line.go with
+// point.go, csv.go) and one entry of All: its name, its media types, how it is recognised, how entries are joined
+// to a body, and its decoder. Gateway, route, replay, fold and agent ask All, and name no format but the
+// one that they write.
 //
 // Contract: a leaf beside schemas. A Decoder
 // walks a body entry by entry: a line of line protocol, an object of JSON. Each
@@ -30,6 +33,14 @@
 // After a syntax error inside an array the rest of the body is one
 // refused entry, since nothing says where the next object starts; outside an
 // array reading goes on at the next line.
+//
+// # CSV
+//
+// In recordings alone, below a header or without one:
+//
+//   - series,timestamp_ms,value, in that order. The series is metric{name="value",…}, quoted as in CSV or not.
+//   - timestamp,value, as the Numenta Anomaly Benchmark has it, of the series in the Options: the time is
+//     2006-01-02 15:04:05 in UTC, RFC 3339, or a number of ms.
 //
 // # Influx line protocol
 //

@@ -109,7 +109,7 @@ func TestJSON(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := formats.NewDecoder()
 			for range 2 { // the second time from the caches
-				d.ResetJSON([]byte(c.body))
+				d.Reset([]byte(c.body), formats.Options{Format: formats.JSON})
 				if got := dump(d); got != c.want {
 					t.Errorf("got:\n%swant:\n%s", got, c.want)
 				}
@@ -169,7 +169,7 @@ func TestLine(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d := formats.NewDecoder()
 			for range 2 {
-				d.ResetLine([]byte(c.body), formats.Nanosecond, now)
+				d.Reset([]byte(c.body), formats.Options{Format: formats.Line, Precision: formats.Nanosecond, NowMS: now})
 				if got := dump(d); got != c.want {
 					t.Errorf("got:\n%swant:\n%s", got, c.want)
 				}
@@ -199,13 +199,13 @@ func TestPrecision(t *testing.T) {
 		if c.precision != "" {
 			contentType += "; precision=" + c.precision
 		}
-		d.Reset(contentType, []byte("a value=1 "+c.time), now)
+		d.ResetBy(contentType, []byte("a value=1 "+c.time), now)
 		if got := dump(d); !strings.Contains(got, c.want) {
 			t.Errorf("%s %s: got %q, want %s", c.time, c.precision, got, c.want)
 		}
 	}
 	d := formats.NewDecoder()
-	d.Reset("text/plain; precision=fortnight", []byte("a value=1\nb value=2"), now)
+	d.ResetBy("text/plain; precision=fortnight", []byte("a value=1\nb value=2"), now)
 	if got, want := dump(d), "1: refused undecodable \"a value=1\\nb value=2\"\n"; got != want {
 		t.Errorf("unknown precision: got %q, want %q", got, want)
 	}
@@ -213,9 +213,9 @@ func TestPrecision(t *testing.T) {
 		if got, err := formats.ParsePrecision(p.String()); got != p || err != nil {
 			t.Errorf("ParsePrecision(%s) = %v, %v", p, got, err)
 		}
-		d.Reset(formats.ContentTypeLine(p), nil, now)
-		if d.Precision() != p {
-			t.Errorf("%s: precision %s", formats.ContentTypeLine(p), d.Precision())
+		d.ResetBy(formats.Options{Format: formats.Line, Precision: p}.ContentType(), nil, now)
+		if d.Options().Precision != p {
+			t.Errorf("%s: precision %s", formats.Options{Format: formats.Line, Precision: p}.ContentType(), d.Options().Precision)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestPrecision(t *testing.T) {
 func TestDetect(t *testing.T) {
 	for _, c := range []struct {
 		contentType, body string
-		want              formats.Format
+		want              *formats.Format
 	}{
 		{"application/json", "cpu value=1", formats.JSON},
 		{"application/x-ndjson; charset=utf-8", "", formats.JSON},
@@ -289,7 +289,7 @@ func TestCorpus(t *testing.T) {
 		var got, want []string
 		faults := 0
 		d := formats.NewDecoder()
-		d.ResetLine(body, precision, now)
+		d.Reset(body, formats.Options{Format: formats.Line, Precision: precision, NowMS: now})
 		for e := d.Next(); e != nil; e = d.Next() {
 			if e.Fault != nil {
 				faults++
@@ -363,7 +363,7 @@ func TestRecordings(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := formats.NewDecoder()
-		d.Reset("", body, now)
+		d.ResetBy("", body, now)
 		samples, skipped, found := 0, 0, false
 		for e := d.Next(); e != nil; e = d.Next() {
 			if e.Fault != nil {
@@ -397,7 +397,7 @@ func TestHostileBodies(t *testing.T) {
 		"brackets":            strings.Repeat("[", lines),
 	} {
 		d := formats.NewDecoder()
-		d.Reset("", []byte(body), now)
+		d.ResetBy("", []byte(body), now)
 		length, entries := 0, 0
 		for e := d.Next(); e != nil; e = d.Next() {
 			if e.Fault == nil {

@@ -57,9 +57,9 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		body = bytes.Clone(body)
 		d := formats.NewDecoder()
-		d.ResetJSON(body)
+		d.Reset(body, formats.Options{Format: formats.JSON})
 		first, faults := checkEntries(t, d, body)
-		d.ResetJSON(body)
+		d.Reset(body, formats.Options{Format: formats.JSON})
 		again, _ := checkEntries(t, d, body)
 		if !equalSamples(first, again) {
 			t.Fatalf("from the caches %v, at first %v", again, first)
@@ -139,16 +139,16 @@ func FuzzLine(f *testing.F) {
 			return // byte order marks are no part of a name here
 		}
 		d := formats.NewDecoder()
-		d.ResetLine(body, formats.Nanosecond, now)
+		d.Reset(body, formats.Options{Format: formats.Line, Precision: formats.Nanosecond, NowMS: now})
 		first, faults := checkEntries(t, d, body)
 		var good []byte
-		d.ResetLine(body, formats.Nanosecond, now)
+		d.Reset(body, formats.Options{Format: formats.Line, Precision: formats.Nanosecond, NowMS: now})
 		for e := d.Next(); e != nil; e = d.Next() {
 			if e.Fault == nil {
 				good = append(append(good, e.Raw...), '\n')
 			}
 		}
-		d.ResetLine(good, formats.Nanosecond, now)
+		d.Reset(good, formats.Options{Format: formats.Line, Precision: formats.Nanosecond, NowMS: now})
 		again, stillFaults := checkEntries(t, d, good)
 		if stillFaults != nil || !equalSamples(first, again) {
 			t.Fatalf("%q: the good lines %q give faults %v and %v, want %v", body, good, stillFaults, again, first)

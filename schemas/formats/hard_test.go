@@ -26,15 +26,15 @@ func TestNumbersGoByTheGrammar(t *testing.T) {
 			t.Errorf("ParseNumber(%q): %v", text, err)
 		}
 		d := formats.NewDecoder()
-		d.ResetLine([]byte("a v="+text+" 1"), formats.Millisecond, now)
+		d.Reset([]byte("a v="+text+" 1"), formats.Options{Format: formats.Line, Precision: formats.Millisecond, NowMS: now})
 		if e := d.Next(); text != "1 " && (e.Fault == nil && len(e.Samples) == 1) != want.line {
 			t.Errorf("line protocol: %q: %v", text, e.Fault)
 		}
-		d.ResetJSON([]byte(`{"metricName":"a","timestamp":1,"value":` + text + `}`))
+		d.Reset([]byte(`{"metricName":"a","timestamp":1,"value":`+text+`}`), formats.Options{Format: formats.JSON})
 		if e := d.Next(); (e.Fault == nil) != want.json {
 			t.Errorf("JSON: %q: %v", text, e.Fault)
 		}
-		d.ResetJSON([]byte(`{"metricName":"a","timestamp":` + text + `,"value":1}`))
+		d.Reset([]byte(`{"metricName":"a","timestamp":`+text+`,"value":1}`), formats.Options{Format: formats.JSON})
 		if e := d.Next(); e.Fault == nil && (!want.json || strings.ContainsAny(text, "e.") && text != "1E+2") {
 			t.Errorf("JSON's time: %q: %v", text, e.Samples)
 		}
@@ -48,7 +48,7 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 		"time": "timestamp", "Timestamp": "timestamp", "val": "value", "VALUE": "value", "x": "a sample has metricName"} {
 		body := fmt.Appendf(nil, `[{"metricName":"a","timestamp":1,"value":1,%q:{"host":"a"}},{"metricName":"b","timestamp":1,"value":1}]`, field)
 		d := formats.NewDecoder()
-		d.ResetJSON(body)
+		d.Reset(body, formats.Options{Format: formats.JSON})
 		e := d.Next()
 		if e.Fault == nil || e.Fault.Reason != formats.UnknownField || !strings.Contains(e.Fault.Error(), `"`+field+`"`) || !strings.Contains(e.Fault.Error(), hint) {
 			t.Errorf("%s: %v", field, e.Fault)
@@ -59,7 +59,7 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 		c := formats.Default()
 		c.IgnoreUnknownFields = true
 		d = formats.NewDecoderOf(c)
-		d.ResetJSON(body)
+		d.Reset(body, formats.Options{Format: formats.JSON})
 		if e = d.Next(); e.Fault != nil || e.Unknown != 1 || len(e.Samples) != 1 {
 			t.Errorf("%s: ignored: %v, %d unknown", field, e.Fault, e.Unknown)
 		}
@@ -78,8 +78,8 @@ func TestHintsOfUnits(t *testing.T) {
 		{"a v=1 1700000000000000000", "looks like nanoseconds", true},
 	} {
 		d := formats.NewDecoder()
-		if d.ResetJSON([]byte(c.body)); c.line {
-			d.ResetLine([]byte(c.body), formats.Second, now)
+		if d.Reset([]byte(c.body), formats.Options{Format: formats.JSON}); c.line {
+			d.Reset([]byte(c.body), formats.Options{Format: formats.Line, Precision: formats.Second, NowMS: now})
 		}
 		if e := d.Next(); e.Fault == nil || !strings.Contains(e.Fault.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.body, e.Fault, c.want)
@@ -96,7 +96,7 @@ func TestHintsOfUnits(t *testing.T) {
 func TestByteOrderMarks(t *testing.T) {
 	d := formats.NewDecoder()
 	for _, body := range []string{"a value=1 1000000", "\n# x\na value=1 1000000", `{"metricName":"a","timestamp":1,"value":1}`} {
-		d.Reset("", []byte("\xef\xbb\xbf"+body), now)
+		d.ResetBy("", []byte("\xef\xbb\xbf"+body), now)
 		if got := dump(d); !strings.Contains(got, ": a 1 1\n") {
 			t.Errorf("%q: %s", body, got)
 		}
@@ -107,18 +107,18 @@ func TestByteOrderMarks(t *testing.T) {
 		"{\"metricName\":\"b\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf",
 		"\xef\xbb\xbf\xef\xbb\xbf[{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]\xef\xbb\xbf\n\xef\xbb\xbf[{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]",
 	} {
-		d.Reset("", []byte(body), now)
+		d.ResetBy("", []byte(body), now)
 		if got := dump(d); !strings.Contains(got, ": a 1 1\n") || strings.Contains(got, "\ufeff") || strings.Contains(got, "undecodable") {
 			t.Errorf("%q: %s", body, got)
 		}
 	}
-	d.Reset("application/json", []byte("[\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]"), now) // inside of a value it is rubbish
+	d.ResetBy("application/json", []byte("[\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]"), now) // inside of a value it is rubbish
 	if e := d.Next(); e == nil || e.Fault == nil {
 		t.Errorf("a mark in an array: %v", e)
 	}
 	for _, body := range []string{"\xff\xfea\x00 \x00v\x00=\x001\x00", "\xfe\xff\x00a"} {
 		for _, contentType := range []string{"text/plain", "application/json"} {
-			d.Reset(contentType, []byte(body), now)
+			d.ResetBy(contentType, []byte(body), now)
 			e := d.Next()
 			if e == nil || e.Fault == nil || !strings.Contains(e.Fault.Error(), "UTF-16") || len(e.Raw) != len(body) || d.Next() != nil {
 				t.Errorf("%q: %v", body, e)
@@ -161,10 +161,10 @@ func TestNamesAreBounded(t *testing.T) {
 		d := formats.NewDecoderOf(c.config)
 		for range 2 { // the second time from the caches
 			for _, body := range []string{line + " value=1 1", string(object)} {
-				d.Reset("", []byte(body), now)
+				d.ResetBy("", []byte(body), now)
 				e := d.Next()
 				if (e.Fault == nil) != c.ok || !c.ok && (e.Fault.Reason != formats.TooLong || !strings.Contains(e.Fault.Error(), "at most")) {
-					t.Errorf("%s of %s: ok is %v, want %v: %.200v", c.what, d.Format(), e.Fault == nil, c.ok, e.Fault)
+					t.Errorf("%s of %s: ok is %v, want %v: %.200v", c.what, d.Options().Format, e.Fault == nil, c.ok, e.Fault)
 				}
 			}
 		}
@@ -190,14 +190,14 @@ func TestSubMilliseconds(t *testing.T) {
 		{"application/json", `{"metricName":"a","timestamp":5,"subNs":999999,"value":1}`, 5, 999999},
 	} {
 		d := formats.NewDecoder()
-		d.Reset(c.contentType, []byte(c.body), now)
+		d.ResetBy(c.contentType, []byte(c.body), now)
 		if e := d.Next(); e.Fault != nil || e.Samples[0].TimeMS != c.ms || e.Samples[0].SubNS != c.sub {
 			t.Errorf("%s: %+v %v", c.body, e.Samples, e.Fault)
 		}
 	}
 	d := formats.NewDecoder()
 	for _, sub := range []string{"1000000", "-1", "1.5", `"1"`, "null"} {
-		d.ResetJSON([]byte(`{"metricName":"a","timestamp":5,"subNs":` + sub + `,"value":1}`))
+		d.Reset([]byte(`{"metricName":"a","timestamp":5,"subNs":`+sub+`,"value":1}`), formats.Options{Format: formats.JSON})
 		if e := d.Next(); e.Fault == nil {
 			t.Errorf("subNs %s is taken", sub)
 		}
@@ -250,7 +250,7 @@ func TestBadEntriesCostNoMoreThanGoodOnes(t *testing.T) {
 		entries := 0
 		read := func() {
 			entries = 0
-			d.Reset("", b, now)
+			d.ResetBy("", b, now)
 			for e := d.Next(); e != nil; e = d.Next() {
 				if entries++; e.Fault == nil {
 					t.Fatalf("%s: %q is good", name, e.Raw)
@@ -271,7 +271,7 @@ func TestBadEntriesCostNoMoreThanGoodOnes(t *testing.T) {
 // TestTextsOfFaultsAreBounded: the first faults of a body say exactly what is wrong.
 func TestTextsOfFaultsAreBounded(t *testing.T) {
 	d := formats.NewDecoder()
-	d.Reset("", []byte(strings.Repeat("cpu,host=web01 value=1_000 1\n", 1000)), now)
+	d.ResetBy("", []byte(strings.Repeat("cpu,host=web01 value=1_000 1\n", 1000)), now)
 	told := 0
 	for e := d.Next(); e != nil; e = d.Next() {
 		if strings.Contains(e.Fault.Error(), "column 22") && strings.Contains(e.Fault.Error(), `"1_000 1"`) {
@@ -298,7 +298,7 @@ func BenchmarkBad(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				d.Reset("", []byte(body), now)
+				d.ResetBy("", []byte(body), now)
 				for e := d.Next(); e != nil; e = d.Next() {
 				}
 			}

@@ -13,6 +13,24 @@ import (
 	"weir/schemas"
 )
 
+// JSON is the format of objects of the seed API; see the package's comment.
+var JSON = &Format{Name: "json", ContentType: "application/json", Media: []string{"json"}, Path: "/api/v1/samples",
+	Whole: true, Open: "[", Between: ",", End: "]",
+	next: (*Decoder).nextJSON, looks: looksJSON}
+
+func looksJSON(text []byte) bool { return text[0] == '{' || text[0] == '[' }
+
+// jsonState is what the decoder knows of a body of JSON, and the label sets, by the bytes that they
+// are written in, and names of all bodies.
+type jsonState struct {
+	array      arrayState
+	labelBytes int // of the labels of the object in hand
+	labels     cache[labelSet]
+	names      cache[string]
+}
+
+func (s *jsonState) begin() { s.array = outside }
+
 // arrayState is where a body of JSON stands in regard to its outer array.
 type arrayState uint8
 
@@ -29,20 +47,20 @@ func (d *Decoder) nextJSON() *Entry {
 		c := s.peek()
 		d.advance(s.i)
 		switch {
-		case s.i == len(s.b) && d.array == outside:
+		case s.i == len(s.b) && d.json.array == outside:
 			return nil
-		case d.array == outside && bytes.HasPrefix(s.b[s.i:], bomUTF8):
+		case d.json.array == outside && bytes.HasPrefix(s.b[s.i:], bomUTF8):
 			s.i += len(bomUTF8)
 			continue
-		case d.array == outside && c == '[':
-			d.array = opened
+		case d.json.array == outside && c == '[':
+			d.json.array = opened
 			s.i++
 			continue
-		case d.array != outside && c == ']':
-			d.array = outside
+		case d.json.array != outside && c == ']':
+			d.json.array = outside
 			s.i++
 			continue
-		case d.array == behindOne:
+		case d.json.array == behindOne:
 			s.want(',', "a comma or ]")
 			s.peek()
 		}
@@ -50,7 +68,7 @@ func (d *Decoder) nextJSON() *Entry {
 	}
 	if s.err != nil || s.i == len(s.b) {
 		s.fail("a value")
-		d.array = outside
+		d.json.array = outside
 		return d.refuseRest(Undecodable, s.err)
 	}
 	d.advance(s.i)
@@ -60,15 +78,15 @@ func (d *Decoder) nextJSON() *Entry {
 		d.entry.Fault = nil // what the value would have meant does not matter now
 		d.refuse(Undecodable, s.err)
 		next := len(d.body)
-		if d.array != outside {
-			d.array = outside // and the rest goes with it
+		if d.json.array != outside {
+			d.json.array = outside // and the rest goes with it
 		} else if nl := bytes.IndexByte(d.body[s.i:], '\n'); nl >= 0 {
 			next = s.i + nl
 		}
 		return d.end(d.body[d.pos:next], next)
 	}
-	if d.array != outside {
-		d.array = behindOne
+	if d.json.array != outside {
+		d.json.array = behindOne
 	}
 	return d.end(d.body[d.pos:s.i], s.i)
 }
@@ -96,7 +114,7 @@ func (d *Decoder) value(s *scanner) {
 		return
 	}
 	s.i++
-	d.labelBytes = 0
+	d.json.labelBytes = 0
 	var sample schemas.Sample
 	var seen uint8
 	if s.peek() == '}' {
@@ -119,7 +137,7 @@ func (d *Decoder) value(s *scanner) {
 			d.refuse(MissingField, errMissing[i])
 		}
 	}
-	if err := d.options.checkSeries(len(sample.Series.Metric), d.labelBytes); err != nil {
+	if err := d.config.checkSeries(len(sample.Series.Metric), d.json.labelBytes); err != nil {
 		d.refuse(TooLong, err)
 	}
 	if d.entry.Fault != nil {
@@ -184,7 +202,7 @@ func (d *Decoder) member(s *scanner, seen uint8, sample *schemas.Sample) uint8 {
 		}
 	default:
 		d.entry.Unknown++
-		if !d.options.IgnoreUnknownFields {
+		if !d.config.IgnoreUnknownFields {
 			d.refuseBy(UnknownField, func() error { return unknownField(key) })
 		}
 		s.skip(0)
@@ -235,8 +253,8 @@ func (d *Decoder) name(s *scanner) string {
 	switch {
 	case reason == "" && name == "":
 		d.refuseBy(EmptyName, func() error { return fmt.Errorf("metric: %w", schemas.ErrEmptyName) })
-	case reason == "" && len(name) > d.options.MaxMetric:
-		d.refuseBy(TooLong, func() error { return tooLong("metric", raw, len(name), d.options.MaxMetric) })
+	case reason == "" && len(name) > d.config.MaxMetric:
+		d.refuseBy(TooLong, func() error { return tooLong("metric", raw, len(name), d.config.MaxMetric) })
 	case reason != "":
 		d.refuseBy(reason, func() error { return fmt.Errorf("metric: %w", badString(raw, reason)) })
 	}
@@ -246,7 +264,7 @@ func (d *Decoder) name(s *scanner) string {
 // intern returns the text of a string that text returned, or why not: it is longer than
 // any name may be, or no valid UTF-8.
 func (d *Decoder) intern(raw []byte, escaped bool) (string, Reason) {
-	if name, ok := d.jsonNames.get(raw); ok {
+	if name, ok := d.json.names.get(raw); ok {
 		return name, ""
 	}
 	if !utf8.Valid(raw) {
@@ -264,7 +282,7 @@ func (d *Decoder) intern(raw []byte, escaped bool) (string, Reason) {
 		return "", TooLong
 	}
 	name := string(text)
-	d.jsonNames.put(raw, name)
+	d.json.names.put(raw, name)
 	return name, ""
 }
 
@@ -279,9 +297,9 @@ func badString(raw []byte, r Reason) error {
 // readTags reads an object of strings.
 func (d *Decoder) readTags(s *scanner) schemas.Labels {
 	raw := flatObject(s.b[s.i:])
-	if set, ok := d.jsonLabels.get(raw); ok {
+	if set, ok := d.json.labels.get(raw); ok {
 		s.i += len(raw)
-		d.labelBytes = set.bytes
+		d.json.labelBytes = set.bytes
 		return set.labels
 	}
 	start := s.i
@@ -311,8 +329,8 @@ func (d *Decoder) readTags(s *scanner) schemas.Labels {
 		d.refuse(reason, err)
 		return nil
 	}
-	d.labelBytes = labels.bytes
-	d.jsonLabels.put(s.b[start:s.i], labels)
+	d.json.labelBytes = labels.bytes
+	d.json.labels.put(s.b[start:s.i], labels)
 	return labels.labels
 }
 

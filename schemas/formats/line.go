@@ -1,6 +1,30 @@
 package formats
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
+
+// Line is the format of Influx line protocol; see the package's comment.
+var Line = &Format{Name: "line", ContentType: "text/plain", Media: []string{"influx", "text/plain"}, Path: "/write",
+	AnyPrecision: true, Between: "\n", End: "\n",
+	next: (*Decoder).nextLine, looks: looksLine,
+	stamp: func(nowNS int64, p Precision) string { return " " + strconv.FormatInt(nowNS/int64(p.Duration()), 10) }}
+
+func looksLine(text []byte) bool {
+	return bytes.IndexByte(text, '=') > 0 && bytes.IndexByte(text, ' ') > 0 && bytes.IndexByte(text, '{') < 0
+}
+
+// lineState is what the decoder knows of a body of line protocol, and the label sets, by the bytes that
+// they are written in, and names of all bodies.
+type lineState struct {
+	rescanned int    // bytes that were read more than once; see nextLine
+	syntax    syntax // of the entry in hand
+	labels    cache[labelSet]
+	names     cache[string]
+}
+
+func (s *lineState) begin() { s.rescanned = 0 }
 
 // nextLine returns the next line of line protocol that is neither empty nor a comment.
 //
@@ -19,11 +43,11 @@ func (d *Decoder) nextLine() *Entry {
 		}
 		first := firstLine(rest)
 		length, closed := first, true
-		if d.rescanned <= 4*len(d.body) {
+		if d.text.rescanned <= 4*len(d.body) {
 			length, closed = entryLength(rest, first)
 		}
 		if !closed {
-			d.rescanned += length
+			d.text.rescanned += length
 			length = first
 		}
 		raw := bytes.TrimSuffix(rest[:length], []byte("\n"))
@@ -39,7 +63,7 @@ func (d *Decoder) nextLine() *Entry {
 			continue
 		}
 		if unparsed && first < length {
-			d.rescanned += length
+			d.text.rescanned += length
 			length = first
 			raw = rest[:first-1]
 		}

@@ -9,7 +9,15 @@ import (
 var bomUTF8, bomBE, bomLE = []byte("\xef\xbb\xbf"), []byte("\xfe\xff"), []byte("\xff\xfe")
 
 // errUTF16 refuses a body in UTF-16.
-var errUTF16 = errors.New("the body begins with a byte order mark of UTF-16: it must be UTF-8")
+var errUTF16 = errors.New("it begins with a byte order mark of UTF-16: it must be UTF-8")
+
+// CheckEncoding returns an error for a body that begins with a byte order mark of UTF-16.
+func CheckEncoding(body []byte) error {
+	if bytes.HasPrefix(body, bomBE) || bytes.HasPrefix(body, bomLE) {
+		return errUTF16
+	}
+	return nil
+}
 
 // trimMarks cuts spaces and byte order marks off the start of an entry: bodies are joined of
 // files that each begin with one.
@@ -28,10 +36,8 @@ func trimMarks(b []byte) []byte {
 
 // skipBOM moves behind a byte order mark at the body's start, which is no part of a name.
 func (d *Decoder) skipBOM() {
-	switch {
-	case bytes.HasPrefix(d.body, bomUTF8):
+	if bytes.HasPrefix(d.body, bomUTF8) {
 		d.pos = len(bomUTF8)
-	case bytes.HasPrefix(d.body, bomBE), bytes.HasPrefix(d.body, bomLE):
-		d.refusal = errUTF16
 	}
+	d.refusal = CheckEncoding(d.body)
 }

@@ -130,7 +130,7 @@ func (d *Decoder) decodeLine(raw []byte) (isComment, unparsed bool) {
 		}
 		return true, false
 	}
-	fault := d.decodeFields(lineReader{b: raw, fault: &d.syntax})
+	fault := d.decodeFields(lineReader{b: raw, fault: &d.text.syntax})
 	if fault == nil {
 		return false, false
 	}
@@ -207,7 +207,7 @@ func (d *Decoder) decodeFields(r lineReader) *syntax {
 		if numeric {
 			metric, err := d.metricName(key, escaped)
 			if err == nil {
-				err = d.options.checkSeries(len(metric), labels.bytes)
+				err = d.config.checkSeries(len(metric), labels.bytes)
 			}
 			if err != nil {
 				d.refuse(TooLong, err)
@@ -318,7 +318,7 @@ func (d *Decoder) metricName(field []byte, escaped bool) (string, error) {
 		d.scratch = append(d.scratch, field...)
 	}
 	defer func() { d.scratch = d.scratch[:n] }()
-	name, ok := d.lineNames.get(d.scratch)
+	name, ok := d.text.names.get(d.scratch)
 	if ok {
 		return name, nil
 	}
@@ -326,17 +326,17 @@ func (d *Decoder) metricName(field []byte, escaped bool) (string, error) {
 	if string(d.scratch[n:]) != "value" {
 		length += 1 + len(d.scratch) - n
 	}
-	if length > d.options.MaxMetric {
+	if length > d.config.MaxMetric {
 		if d.terse() {
 			return "", schemas.ErrTooLong
 		}
-		return "", tooLong("metric", d.scratch[:n-1], length, d.options.MaxMetric)
+		return "", tooLong("metric", d.scratch[:n-1], length, d.config.MaxMetric)
 	}
 	name = string(d.scratch[:n-1])
 	if length >= n {
 		name += "." + string(d.scratch[n:])
 	}
-	d.lineNames.put(d.scratch, name)
+	d.text.names.put(d.scratch, name)
 	return name, nil
 }
 
@@ -353,7 +353,7 @@ func (d *Decoder) lineTags(r *lineReader) (labelSet, *syntax) {
 	if space := indexUnescaped(r.b[start:], ' '); space >= 0 {
 		end = start + space
 	}
-	if labels, ok := d.lineLabels.get(r.b[start:end]); ok {
+	if labels, ok := d.text.labels.get(r.b[start:end]); ok {
 		r.i = end
 		return labels, nil
 	}
@@ -385,13 +385,13 @@ func (d *Decoder) lineTags(r *lineReader) (labelSet, *syntax) {
 		d.refuse(reason, err)
 		return labelSet{}, refused
 	}
-	d.lineLabels.put(r.b[start:r.i], labels)
+	d.text.labels.put(r.b[start:r.i], labels)
 	return labels, nil
 }
 
 // lineName returns a tag's name or value, which many label sets share.
 func (d *Decoder) lineName(raw []byte, escaped bool) string {
-	name, ok := d.lineNames.get(raw)
+	name, ok := d.text.names.get(raw)
 	if ok {
 		return name
 	}
@@ -403,7 +403,7 @@ func (d *Decoder) lineName(raw []byte, escaped bool) string {
 	} else {
 		name = string(raw)
 	}
-	d.lineNames.put(raw, name)
+	d.text.names.put(raw, name)
 	return name
 }
 
@@ -423,20 +423,20 @@ func (d *Decoder) lineTime(r *lineReader) (ms int64, sub uint32, ok bool) {
 	r.spaces()
 	if !r.lineEnd() {
 		return bad(func() error {
-			return fmt.Errorf("column %d: want a timestamp in %s and the end of the line, found %s", start+1, d.precision, found(r.b[start:]))
+			return fmt.Errorf("column %d: want a timestamp in %s and the end of the line, found %s", start+1, d.opts.Precision, found(r.b[start:]))
 		})
 	}
 	if len(stamp) == 0 {
 		d.entry.Untimed = true
-		return d.nowMS, 0, true
+		return d.opts.NowMS, 0, true
 	}
 	t, err := strconv.ParseInt(string(stamp), 10, 64)
 	if err != nil {
 		return bad(func() error {
-			return fmt.Errorf("timestamp %.40s: must be a whole number of %s in 64 bits", stamp, d.precision)
+			return fmt.Errorf("timestamp %.40s: must be a whole number of %s in 64 bits", stamp, d.opts.Precision)
 		})
 	}
-	switch d.precision {
+	switch d.opts.Precision {
 	case Second:
 		// Out of MinTimeMS and MaxTimeMS long before it overflows.
 		ms = max(min(t, math.MaxInt64/1000), math.MinInt64/1000) * 1000
@@ -450,7 +450,7 @@ func (d *Decoder) lineTime(r *lineReader) (ms int64, sub uint32, ok bool) {
 	}
 	if ms < MinTimeMS || ms > MaxTimeMS {
 		return bad(func() error {
-			return withHint(fmt.Errorf("timestamp %d %s: must be in the years 0 to 9999", t, d.precision), t, d.precision)
+			return withHint(fmt.Errorf("timestamp %d %s: must be in the years 0 to 9999", t, d.opts.Precision), t, d.opts.Precision)
 		})
 	}
 	return ms, sub, true

@@ -43,7 +43,7 @@ func (t *tags) refuse(r Reason, why func() error) {
 
 // add adds a tag.
 func (t *tags) add(name, value string) {
-	c := &t.d.options
+	c := &t.d.config
 	t.bytes += len(name) + len(value)
 	switch {
 	case t.fault != nil:
