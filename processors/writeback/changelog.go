@@ -33,9 +33,8 @@ import (
 // So at no time, whatever is compacted and whoever runs, is a value that a commit rests on
 // without a record of its own. The price is one small record a key after a partition moved.
 //
-// A key that Logic lets go of is deleted under all its writers, the owner last. What a
-// writer before sends after that would come back, as it would under one key; that is hours
-// after it lost the partition, or of a value that holds nothing.
+// A key that Logic lets go of is not deleted, as what a writer before sends after that would come
+// back: gone.go says what is there instead.
 
 // writer names who wrote a record of the changelog; the zero writer wrote keys as they
 // are, as weir did before there were writers.

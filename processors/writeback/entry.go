@@ -25,6 +25,7 @@ type Entry[T any] struct {
 
 	writers []writer // that have a record of the key in the changelog
 	lostMS  int64    // see lost.go; 0: nothing of the value was lost
+	was     *gone    // what the table has of the key, until something of the value is written; nil: nothing, or a value
 
 	refused  atomic.Pointer[refusal] // of the value that was written last; nil: it was taken, or nobody has answered
 	parkedAt int64                   // the offset after that at which the value was parked, 0: it was not
@@ -101,19 +102,19 @@ func (p *Part[T]) send(m *emission) {
 }
 
 // The stored form of an entry begins with its version. 3 has lostMS, 2 headers of what is
-// pending; older ones are still read. lostVersion stands, in the local store, for what did
-// not decode.
+// pending; older ones are still read. goneVersion is no entry (gone.go). lostVersion stands, in the local store, for
+// what did not decode.
 const (
 	lostVersion  = 0
 	entryVersion = 3
 )
 
-func knownVersion(b []byte) bool { return len(b) > 0 && b[0] >= 1 && b[0] <= entryVersion }
+func knownVersion(b []byte) bool { return len(b) > 0 && b[0] >= 1 && b[0] <= entryVersion || isGone(b) }
 
 // errStoredVersion says what the stored form b is.
 func errStoredVersion(b []byte) error {
-	if len(b) > 0 && b[0] > entryVersion {
-		return fmt.Errorf("version %d, this weir reads up to %d: %w", b[0], entryVersion, schemas.ErrVersion)
+	if len(b) > 0 && b[0] > goneVersion {
+		return fmt.Errorf("version %d, this weir reads up to %d: %w", b[0], goneVersion, schemas.ErrVersion)
 	}
 	return fmt.Errorf("%d bytes: %w", len(b), schemas.ErrCorrupt)
 }
@@ -160,7 +161,7 @@ func decodeEntry[T any](p *Part[T], key string, b []byte) (e *Entry[T], err erro
 			e, err = nil, fmt.Errorf("state of %q in %s/%d: %w", key, p.eng.opts.Table, p.ID, err)
 		}
 	}()
-	if !knownVersion(b) {
+	if !knownVersion(b) || isGone(b) {
 		return nil, errStoredVersion(b)
 	}
 	e = &Entry[T]{Key: key}

@@ -19,7 +19,7 @@ func (p *Part[T]) changedSince() bool {
 	defer p.todo.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.todo.dirty) > 0 || len(p.sweeps) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
+	return len(p.todo.dirty) > 0 || len(p.sweeps) > 0 || len(p.sweepsGone) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
 }
 
 // flushed says that everything up to an offset was written back for a checkpoint.
@@ -83,8 +83,7 @@ func (p *Part[T]) flush(e *Entry[T]) {
 	// A key is forgotten only when no record that it has applied can be replayed.
 	gone := p.eng.logic.Gone(e.V)
 	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
-		p.drop(e)
-		p.delete(e.Key, e.writers)
+		p.letGo(e)
 		return
 	}
 	if e.mute {
@@ -116,7 +115,7 @@ func (p *Part[T]) write(e *Entry[T], value []byte) {
 		e.writers = append(e.writers, p.writer)
 	}
 	others, lostMS, bare := len(e.writers) > 1, e.lostMS, e.parkedAt == e.offset+1
-	e.fresh = false
+	e.fresh, e.was = false, nil
 	p.log(raw, value, func(err error) {
 		switch {
 		case err == nil:
@@ -171,9 +170,10 @@ func (p *Part[T]) sweep() {
 		return
 	}
 	p.mu.Lock()
-	es := p.sweeps
-	p.sweeps = nil
+	es, gs := p.sweeps, p.sweepsGone
+	p.sweeps, p.sweepsGone = nil, nil
 	p.mu.Unlock()
+	p.sweepGone(gs)
 	for _, e := range es {
 		if len(e.writers) < 2 || p.live[e.Key] != e {
 			continue

@@ -30,10 +30,13 @@ func (p *Part[T]) forget(v *T) {
 // acknowledged before the record's offset is committed, so it need not be remembered.
 func (p *Part[T]) dropUntouched(e *Entry[T]) bool {
 	f, ok := p.eng.logic.(Forgetter[T])
-	if !ok || len(e.writers) > 0 || e.lostMS > 0 || !f.Untouched(e.V) { // there is something in the table
+	if !ok || len(e.writers) > 0 && e.was == nil || e.lostMS > 0 || !f.Untouched(e.V) { // there is a value in the table
 		return false
 	}
 	p.drop(e)
+	if e.was != nil {
+		p.keepGone(e.was)
+	}
 	e.V = nil // the dirty list, at most, knows the entry until it is flushed
 	p.todo.mu.Lock()
 	defer p.todo.mu.Unlock()

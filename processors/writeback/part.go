@@ -54,6 +54,10 @@ type Part[T any] struct {
 	unlike  []error          // of values that wrap ErrSettings
 	sweeps  []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
 
+	gone       map[string]*gone // see gone.go
+	goneOrder  []*gone          // by when; some have come back
+	sweepsGone []*gone          // as sweeps; under mu
+
 	letters atomic.Int64 // dead letters that are not acknowledged, bytes
 	waits   atomic.Bool  // somebody is in await
 	acks    chan struct{}
@@ -101,6 +105,10 @@ func (p *Part[T]) entry(key string) *Entry[T] {
 	e := p.live[key]
 	if e == nil {
 		e = &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1}
+		if g := p.gone[key]; g != nil {
+			delete(p.gone, key)
+			e.offset, e.writers, e.was = g.offset, g.writers, g
+		}
 		p.live[key] = e
 		p.keys.Store(int64(len(p.live)))
 	}

@@ -53,9 +53,9 @@ func (p *Part[T]) decodeAll() error {
 	var now found // the records of a key are neighbours, as a rule
 	apart := map[string][]writer{}
 	end := func() {
-		switch e := p.live[now.key]; {
+		switch {
 		case now.value == nil:
-		case e != nil || apart[now.key] != nil:
+		case p.live[now.key] != nil || p.gone[now.key] != nil || apart[now.key] != nil:
 			apart[now.key] = append(apart[now.key], now.writers...)
 		default:
 			p.decode(now.key, now.writers, now.value)
@@ -96,10 +96,10 @@ type found struct {
 	value   []byte
 }
 
-// add adds what a writer has; v may be used again.
+// add adds what a writer has; v may be used again. What is gone at an offset is so whatever else is of it.
 func (f *found) add(w writer, v []byte) {
 	f.writers = append(f.writers, w)
-	if f.value == nil || storedRank(v) >= storedRank(f.value) {
+	if r, best := storedRank(v), storedRank(f.value); f.value == nil || r > best || r == best && !isGone(f.value) {
 		f.value = append([]byte{}, v...)
 	}
 }
@@ -109,6 +109,14 @@ func (p *Part[T]) decodeAgain(key string, more []writer) error {
 	if old := p.live[key]; old != nil {
 		p.drop(old)
 		for _, w := range old.writers {
+			if !slices.Contains(more, w) {
+				more = append(more, w)
+			}
+		}
+	}
+	if g := p.gone[key]; g != nil {
+		delete(p.gone, key)
+		for _, w := range g.writers {
 			if !slices.Contains(more, w) {
 				more = append(more, w)
 			}
@@ -136,6 +144,10 @@ func (p *Part[T]) decode(key string, writers []writer, value []byte) {
 	if key == "" || len(key) > maxKey {
 		p.refuseStored(key, value, -1, fmt.Errorf("a key of %d bytes, must be 1 to %d", len(key), maxKey))
 		p.delete(key, writers)
+		return
+	}
+	if isGone(value) {
+		p.readGone(key, writers, value)
 		return
 	}
 	e, err := decodeEntry(p, key, value)

@@ -35,6 +35,7 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	}
 	p.kept, p.reload = true, map[string][]writer{}
 	p.Local, p.live, p.heap, p.held, p.todo = was.Local, was.live, was.heap, was.held, was.todo
+	p.gone, p.goneOrder = was.gone, was.goneOrder
 	p.holding.Store(len(p.held) > 0)
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil

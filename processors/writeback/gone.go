@@ -1,0 +1,116 @@
+package writeback
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// # Keys that are let go of
+//
+// A key that Logic lets go of has no value any more, but what a former owner wrote of it late may still come
+// into the changelog, or stand there where the owner has not read it: were the key deleted, that would be its
+// only value, and come back at the next recovery. So its offset stays in the table, as the value of a key that
+// is *gone*, which any older value loses to, and is deleted with then. A record of the key begins a new value
+// behind it.
+//
+// The last maxGone keys of a partition stay; those before them are deleted.
+
+// maxGone bounds the keys of a partition that are gone and stay in the table. Each takes some 200 bytes of memory.
+const maxGone = 4096
+
+// gone is a key that was let go of.
+type gone struct {
+	key     string
+	offset  int64    // of the last record applied to its value
+	writers []writer // as in Entry
+}
+
+// goneVersion begins the stored form of a key that is gone: the offset follows.
+const goneVersion = 4
+
+// isGone reports whether b is the stored form of a key that is gone, whole and with nothing behind it.
+func isGone(b []byte) bool {
+	if len(b) == 0 || b[0] != goneVersion {
+		return false
+	}
+	offset, n := binary.Varint(b[1:])
+	return n > 0 && n == len(b)-1 && offset >= 0
+}
+
+// letGo forgets the entry, of which nothing is pending, and leaves its offset in the table.
+func (p *Part[T]) letGo(e *Entry[T]) {
+	p.drop(e)
+	if len(e.writers) == 0 {
+		return // nothing of it is in the table
+	}
+	p.writeGone(&gone{e.Key, e.offset, e.writers})
+}
+
+// writeGone writes the key's offset, and keeps it.
+func (p *Part[T]) writeGone(g *gone) {
+	raw := tableKey(g.key, p.writer)
+	value := binary.AppendVarint([]byte{goneVersion}, g.offset)
+	if err := p.Set(string(raw), value); err != nil {
+		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", g.key, p.ID, err))
+		return
+	}
+	if !slices.Contains(g.writers, p.writer) {
+		g.writers = append(slices.Clip(g.writers), p.writer)
+	}
+	others := len(g.writers) > 1
+	p.keepGone(g)
+	p.log(raw, value, func(err error) {
+		if err == nil && others {
+			p.mu.Lock()
+			p.sweepsGone = append(p.sweepsGone, g)
+			p.mu.Unlock()
+		}
+	})
+}
+
+// readGone takes a key that is gone from its stored form.
+func (p *Part[T]) readGone(key string, writers []writer, value []byte) {
+	g := &gone{key, storedOffset(value), writers}
+	if len(writers) > 1 { // the others have older values, late or not yet deleted: under this writer's name, and then without them
+		p.writeGone(g)
+		return
+	}
+	p.keepGone(g)
+}
+
+// keepGone notes a key that is gone, and deletes those for which there is no room any more.
+func (p *Part[T]) keepGone(g *gone) {
+	if p.gone == nil {
+		p.gone = map[string]*gone{}
+	}
+	p.gone[g.key] = g
+	p.goneOrder = append(p.goneOrder, g)
+	if len(p.goneOrder) > 2*maxGone { // most of them have come back, or are gone again
+		p.goneOrder = slices.DeleteFunc(p.goneOrder, func(g *gone) bool { return p.gone[g.key] != g })
+	}
+	for len(p.gone) > maxGone {
+		first := p.goneOrder[0]
+		p.goneOrder[0] = nil
+		p.goneOrder = p.goneOrder[1:]
+		if p.gone[first.key] == first {
+			delete(p.gone, first.key)
+			p.delete(first.key, first.writers)
+		}
+	}
+}
+
+// sweepGone deletes what other writers have of keys that are gone, whose own record is acknowledged.
+func (p *Part[T]) sweepGone(gs []*gone) {
+	for _, g := range gs {
+		if p.gone[g.key] != g {
+			continue
+		}
+		for _, w := range g.writers {
+			if w != p.writer {
+				p.deleteOf(g.key, w)
+			}
+		}
+		g.writers = []writer{p.writer}
+	}
+}
