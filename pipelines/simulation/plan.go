@@ -361,8 +361,8 @@ func (p *planner) fault() {
 			part := p.n(n)
 			p.do("rubbish", r, part, p.n(len(rubbish)), p.n(len(w.groups[r].input.parts[part])+1))
 		}
-	case 17: // the alert table is left out: docs/exactness.md, known gaps
-		if n := len(w.groups[r].owner); p.poison && r != int(alertRole) && n > 0 {
+	case 17:
+		if n := len(w.groups[r].owner); p.poison && n > 0 {
 			p.do("poison", r, p.n(n))
 		}
 	case 13:
