@@ -124,7 +124,8 @@ func (w *World) checkLimits(refused map[letter]int, d *delivery) {
 		case windows.TotalLimit:
 			wrong = w.params.Total == 0
 		case windows.RateLimit:
-			wrong = inWindow[slot(s, l.timeMS)] < most
+			// What filled the window of a group may be lost since.
+			wrong = inWindow[slot(s, l.timeMS)] < most && !w.harmed[schemas.GroupOf(s, schemas.GroupLabels)]
 		}
 		if wrong {
 			w.violate("%s %d=%v: refused: %s", l.series, l.timeMS-epochMS, l.value, l.reason)
