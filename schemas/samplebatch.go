@@ -56,7 +56,8 @@ type SampleBatch struct {
 // then the batch is not to be used. Label text is not looked at; see Series.
 func (b *SampleBatch) Decode(v []byte) error {
 	b.Sections, b.Points, b.IDs = b.Sections[:0], b.Points[:0], b.IDs[:0]
-	b.ends, b.labels = b.ends[:0], nil
+	clear(b.labels) // of the strings
+	b.ends, b.labels = b.ends[:0], b.labels[:0]
 	w := wire{b: v}
 	ver := w.byte()
 	if w.err == nil && (ver < 1 || ver > sampleBatchVersion) {
@@ -187,7 +188,7 @@ func (b *SampleBatch) series(i int) (Series, error) {
 
 // decodeDefs sets labels and ends of n series, or neither.
 func (b *SampleBatch) decodeDefs(n int) error {
-	labels, err := decodeDict(b.dict)
+	labels, err := decodeDict(b.labels[:0], b.dict)
 	if err != nil {
 		return fmt.Errorf("dictionary: %w", err)
 	}

@@ -136,7 +136,7 @@ func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 		return nil, fmt.Errorf("window batch: version %d: %w", ver, ErrVersion)
 	}
 	b := &WindowBatch{EmitMS: w.varint(), NewestMS: w.varint()}
-	dict, err := decodeDict(w.section())
+	dict, err := decodeDict(nil, w.section())
 	if err != nil {
 		return nil, fmt.Errorf("window batch of %d bytes: dictionary: %w", len(v), err)
 	}

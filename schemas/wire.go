@@ -119,8 +119,8 @@ func appendDict(dst []byte, dict []Label) []byte {
 	return dst
 }
 
-// decodeDict reads pairs to the end of b. The strings are copies.
-func decodeDict(b []byte) ([]Label, error) {
+// decodeDict reads pairs to the end of b, and appends them to dict. The strings are copies.
+func decodeDict(dict []Label, b []byte) ([]Label, error) {
 	text := string(b)
 	w := wire{b: b}
 	take := func() string {
@@ -132,7 +132,6 @@ func decodeDict(b []byte) ([]Label, error) {
 		}
 		return text[at : at+int(n)]
 	}
-	var dict []Label
 	for len(w.b) > 0 {
 		dict = append(dict, Label{take(), take()})
 	}

@@ -2,7 +2,6 @@ package windows
 
 import (
 	"encoding/binary"
-	"maps"
 	"math"
 	"slices"
 	"weir/schemas"
@@ -94,6 +93,7 @@ func (f *frame) freeze(sh *Shard, t int) {
 	f.blob = append(make([]byte, 0, len(sh.pool.blob)), sh.pool.blob...)
 	sh.freeAggs(f.aggs)
 	f.freeRows(sh)
+	sh.freeOver(f.over)
 	f.aggs, f.keys, f.seen, f.over, f.rare = nil, nil, nil, nil, nil
 }
 
@@ -133,7 +133,8 @@ func (f *frame) appendBody(dst []byte, t int) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(f.over)))
 	if len(f.over) > 0 {
-		for _, k := range slices.SortedFunc(maps.Keys(f.over), compareIDs) {
+		dst = slices.Grow(dst, 16*len(f.over))
+		for _, k := range sortedIDs(f.over) {
 			dst = appendID(dst, k)
 		}
 	}

@@ -136,7 +136,7 @@ func (g *Group) addKept(sh *Shard, b *schemas.SampleBatch, p *ordered, f *frame,
 	point := &b.Points[p.pos]
 	switch {
 	case p.idx < 0:
-		f.addCollapsed(a, off, p, point, b.IDs[point.Series])
+		f.addCollapsed(sh, a, off, p, point, b.IDs[point.Series])
 	case point.SubNS != 0:
 		f.addFine(a, int(p.idx), off, point.SubNS, p.v)
 	default:

@@ -1,8 +1,6 @@
 package windows
 
 import (
-	"slices"
-
 	"weir/schemas"
 )
 
@@ -56,12 +54,12 @@ func (g *Group) define(sh *Shard, s schemas.Series, id schemas.ID, timeMS int64)
 	}
 	m, why := sh.overflowMark(s), int32(overNamed)
 	if refusal := g.over(sh, s); refusal != idxUnknown {
-		o := sh.overflowOf(s)
-		if slices.Equal(o.Labels, s.Labels) {
+		o, to, ok := sh.collapseInto(s)
+		if !ok {
 			return refusal
 		}
 		why = collapsedFor[-refusal]
-		s, id, m = o, sh.idOfOverflow(o), overflow
+		s, id, m = o, to, overflow
 		if i := g.series.find(id); i >= 0 {
 			return collapse(i, why)
 		}

@@ -42,12 +42,7 @@ func collapsed(idx int32) (i int, why int32) {
 // overflowOf is the series that s is collapsed into: s itself if it is one already
 // or has nothing to collapse.
 func (sh *Shard) overflowOf(s schemas.Series) schemas.Series {
-	keep := -1
-	for _, name := range sh.groupLabels {
-		if keep = slices.IndexFunc(s.Labels, func(l schemas.Label) bool { return l.Name == name }); keep >= 0 {
-			break
-		}
-	}
+	keep := sh.groupLabelOf(s)
 	if keep < 0 {
 		return s // the only series of its group
 	}
@@ -60,12 +55,43 @@ func (sh *Shard) overflowOf(s schemas.Series) schemas.Series {
 	return o
 }
 
-// idOfOverflow is o.ID(): a flood is collapsed into few series, one after the other into the same.
-func (sh *Shard) idOfOverflow(o schemas.Series) schemas.ID {
-	if o.Metric != sh.lastOverflow.Metric || !slices.Equal(o.Labels, sh.lastOverflow.Labels) {
-		sh.lastOverflow, sh.lastOverflowID = o, o.ID()
+// groupLabelOf is which of a series' labels names its group, or -1.
+func (sh *Shard) groupLabelOf(s schemas.Series) (keep int) {
+	keep = -1
+	for _, name := range sh.groupLabels {
+		if keep = slices.IndexFunc(s.Labels, func(l schemas.Label) bool { return l.Name == name }); keep >= 0 {
+			break
+		}
 	}
-	return sh.lastOverflowID
+	return keep
+}
+
+// collapseInto is overflowOf and its ID; ok is false when s has nothing to collapse. A flood is collapsed into few series,
+// one after the other into the same, so the last is kept.
+func (sh *Shard) collapseInto(s schemas.Series) (o schemas.Series, id schemas.ID, ok bool) {
+	if last := sh.lastOverflow; len(last.Labels) > 0 && sh.collapsesInto(s, last) {
+		return last, sh.lastOverflowID, !slices.Equal(last.Labels, s.Labels)
+	}
+	if o = sh.overflowOf(s); slices.Equal(o.Labels, s.Labels) {
+		return o, id, false
+	}
+	id = o.ID()
+	sh.lastOverflow, sh.lastOverflowID = o, id
+	return o, id, true
+}
+
+// collapsesInto reports whether o, an overflow series, is that of s.
+func (sh *Shard) collapsesInto(s, o schemas.Series) bool {
+	if s.Metric != o.Metric || len(s.Labels) != len(o.Labels) {
+		return false
+	}
+	keep := sh.groupLabelOf(s)
+	for i, l := range o.Labels {
+		if l.Name != s.Labels[i].Name || i == keep && l.Value != s.Labels[i].Value || i != keep && l.Value != Overflow {
+			return false
+		}
+	}
+	return keep >= 0
 }
 
 // overflowMark marks a series by its name.

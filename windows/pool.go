@@ -1,5 +1,7 @@
 package windows
 
+import "weir/schemas"
+
 // pool is memory that frames have given back, for the next ones, and scratch space.
 type pool struct {
 	aggs       map[int][][]agg     // by length
@@ -8,6 +10,7 @@ type pool struct {
 	valsPooled int                 // in vals
 	folded     []agg               // see frame.aggregated
 	blob       []byte
+	over       map[schemas.ID]struct{} // see frame.over
 }
 
 func newPool() pool { return pool{aggs: map[int][][]agg{}, vals: map[int][][]float64{}} }
@@ -35,6 +38,27 @@ func (sh *Shard) freeAggs(aggs []agg) {
 	clear(aggs)
 	sh.pool.aggs[n] = append(sh.pool.aggs[n], aggs)
 	sh.pool.aggsPooled += n
+}
+
+// maxSpareOver bounds the samples of a map that is kept for the next frame.
+const maxSpareOver = 128 << 10
+
+// newOver returns an empty map for the samples of overflow series: that of the last flood, if there was one, which
+// need not grow again.
+func (sh *Shard) newOver() map[schemas.ID]struct{} {
+	if spare := sh.pool.over; spare != nil {
+		sh.pool.over = nil
+		return spare
+	}
+	return map[schemas.ID]struct{}{}
+}
+
+// freeOver takes a map back for newOver.
+func (sh *Shard) freeOver(over map[schemas.ID]struct{}) {
+	if over != nil && len(over) <= maxSpareOver {
+		clear(over)
+		sh.pool.over = over
+	}
 }
 
 // newVals returns n absent values.

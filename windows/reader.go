@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
+	"math/bits"
+	"slices"
 
 	"weir/schemas"
 )
@@ -51,8 +53,38 @@ func appendID(dst []byte, id schemas.ID) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, id.Hi), id.Lo)
 }
 
+// sortedIDs returns the IDs in order. They are hashes, spread evenly by their first bits, so a pass by these leaves
+// few to each place; a flood has 100,000.
+func sortedIDs(set map[schemas.ID]struct{}) []schemas.ID {
+	shift := 64 - bits.Len(uint(len(set))>>1)
+	at := make([]int, 1<<(64-shift)+1)
+	for k := range set {
+		at[k.Hi>>shift+1]++
+	}
+	for i := 1; i < len(at); i++ {
+		at[i] += at[i-1]
+	}
+	ids := make([]schemas.ID, len(set))
+	for k := range set {
+		i := k.Hi >> shift
+		ids[at[i]] = k
+		at[i]++
+	}
+	from := 0
+	for _, to := range at[:len(at)-1] {
+		if to-from > 1 {
+			slices.SortFunc(ids[from:to], compareIDs)
+		}
+		from = to
+	}
+	return ids
+}
+
 func compareIDs(a, b schemas.ID) int {
-	return cmp.Or(cmp.Compare(a.Hi, b.Hi), cmp.Compare(a.Lo, b.Lo))
+	if a.Hi != b.Hi {
+		return cmp.Compare(a.Hi, b.Hi)
+	}
+	return cmp.Compare(a.Lo, b.Lo)
 }
 
 func (r *reader) f64() float64 { return math.Float64frombits(r.u64()) }

@@ -16,7 +16,7 @@ func (f *frame) addAny(sh *Shard, b *schemas.SampleBatch, p *ordered, n int, off
 	switch {
 	case p.idx < 0:
 		i, _ := collapsed(p.idx)
-		if !f.addCollapsed(f.at(sh, i, n), off, p, point, b.IDs[point.Series]) {
+		if !f.addCollapsed(sh, f.at(sh, i, n), off, p, point, b.IDs[point.Series]) {
 			return false
 		}
 	case point.SubNS != 0:
@@ -173,15 +173,15 @@ func (f *frame) has(key uint64) bool {
 // addCollapsed adds a sample of the series id to a, the aggregate of its overflow series
 // in a frame of the smallest tier, unless it is there already. What tells a repeat is the
 // sample's own ID: many series may have a sample at one time, and the group does not know them.
-func (f *frame) addCollapsed(a *agg, off uint32, p *ordered, point *schemas.Point, id schemas.ID) bool {
+func (f *frame) addCollapsed(sh *Shard, a *agg, off uint32, p *ordered, point *schemas.Point, id schemas.ID) bool {
 	k := collapsedID(id, off, point.SubNS, p.v)
-	if _, ok := f.over[k]; ok {
-		return false
-	}
 	if f.over == nil {
-		f.over = map[schemas.ID]struct{}{}
+		f.over = sh.newOver()
 	}
-	f.over[k] = struct{}{}
+	n := len(f.over)
+	if f.over[k] = struct{}{}; len(f.over) == n {
+		return false // it was there
+	}
 	f.large++
 	a.Add(off, p.v)
 	return true
