@@ -17,8 +17,10 @@ import (
 // as many records and headers as a batch says it has, and gives up everything that it reads
 // from a broker for one batch that it cannot. None of that can be set. So its connections
 // are watched instead: what a broker answers to a Fetch is walked before sarama sees it, and
-// sarama gets batches that are unpacked, whole and sane, or a record that stands for one that
-// is not, in its place, as PollRecords gives to others.
+// sarama gets batches that are whole and sane, unpacked unless they are in snappy, or a record that stands for one that
+// is not, in its place, as PollRecords gives to others. Snappy is what weir's producers write: such a batch is unpacked with
+// sarama's own library to see that it can be, and passed on as it came, as to write the answer anew took as long as the
+// windows that are made of it.
 
 const (
 	// mostUnpacked is maxUnpacked for such a reader, bytes: it holds a batch several times at
@@ -33,7 +35,7 @@ const (
 	// maxAnswer is the largest that is looked at, bytes.
 	maxAnswer = 100 << 20
 	// keptBuffer is the largest buffer that a connection keeps, bytes.
-	keptBuffer = 1 << 20
+	keptBuffer = 2 << 20
 )
 
 // Dialer opens connections to brokers for a reader that is none of this package, and has it
@@ -67,10 +69,12 @@ type conn struct {
 	fetches map[int32]int16 // versions of the Fetch requests that are not answered, by correlation id
 
 	out  []byte // of the answer that is being read, before what is to pass
+	then []byte // behind out
 	pass int    // bytes of it that pass as they are
 	err  error  // after which nothing is read
 	raw  []byte // buffers that are used again
 	kept []byte
+	some []byte // see sifter.scratch
 }
 
 // requestHead is how long a request's length, key, version and correlation id are; answerHead
@@ -115,7 +119,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	switch {
 	case len(c.out) > 0:
 		n := copy(b, c.out)
-		c.out = c.out[n:]
+		if c.out = c.out[n:]; len(c.out) == 0 {
+			c.out, c.then = c.then, nil
+		}
 		return n, nil
 	case c.err != nil:
 		return 0, c.err
@@ -148,7 +154,9 @@ func (c *conn) next() error {
 	if err != nil {
 		return fmt.Errorf("an answer to Fetch, version %d, of %d bytes: %w", version, length, err)
 	}
-	c.out = out
+	if c.out = out; out == nil { // as it is
+		c.out, c.then = head, c.raw
+	}
 	return nil
 }
 
@@ -160,7 +168,7 @@ func sized(b []byte, n int) []byte {
 	return make([]byte, n)
 }
 
-// sift returns the answer in c.raw with the batches that the reader is to have.
+// sift returns the answer in c.raw with the batches that the reader is to have, or nil if these are all.
 func (c *conn) sift(head []byte, version int16) ([]byte, error) {
 	answer := kmsg.NewPtrFetchResponse()
 	answer.SetVersion(version)
@@ -170,15 +178,21 @@ func (c *conn) sift(head []byte, version int16) ([]byte, error) {
 	if err := answer.ReadFrom(c.raw); err != nil {
 		return nil, err
 	}
-	spent := 0
+	spent, changed := 0, false
 	for i := range answer.Topics {
 		t := &answer.Topics[i]
 		for k := range t.Partitions {
 			p := &t.Partitions[k]
-			s := sifter{topic: t.Topic, partition: p.Partition, unzip: c.unzip, watch: c.watch, spent: spent}
+			s := sifter{topic: t.Topic, partition: p.Partition, unzip: c.unzip, watch: c.watch, spent: spent, scratch: c.some}
 			p.RecordBatches = s.sift(p.RecordBatches)
-			spent = s.spent
+			spent, changed = s.spent, changed || s.changed
+			if c.some = s.scratch; cap(c.some) > keptBuffer {
+				c.some = nil
+			}
 		}
+	}
+	if !changed {
+		return nil, nil
 	}
 	if cap(c.kept) > keptBuffer {
 		c.kept = nil

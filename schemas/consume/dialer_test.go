@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/schemas/consume/batches"
@@ -114,13 +115,17 @@ func at(offset int64, batch []byte) []byte {
 	return b
 }
 
-// TestDialerPassesWhatIsGood: batches that can be read come unpacked, with the same records, and all
-// other answers as they are, however the bytes come.
+// TestDialerPassesWhatIsGood: batches that can be read come with the same records, those in snappy as they are and others
+// unpacked, and all other answers as they are, however the bytes come.
 func TestDialerPassesWhatIsGood(t *testing.T) {
 	records := append(batches.Record(0, []byte("k"), []byte("v")), batches.Record(1, nil, nil)...)
 	want := at(3, batches.New(batches.None, 2, records))
 	var pack bytes.Buffer
-	zeros, err := batches.Zeros(batches.Snappy, []byte("k"), 100_000)
+	zeros, err := batches.Zeros(batches.Gzip, []byte("k"), 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snappy, err := batches.Zeros(batches.Snappy, []byte("k"), 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,17 +133,18 @@ func TestDialerPassesWhatIsGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack.Write(at(5, batches.New(batches.Snappy, 1, zeros)))
+	pack.Write(at(5, batches.New(batches.Gzip, 1, zeros)))
 	unpacked := at(5, batches.New(batches.None, 1, plain))
+	asItIs := at(7, batches.New(batches.Snappy, 1, snappy))
 	cut := want[:len(want)-1]
 	for _, piece := range []int{0, 1, 7} {
 		other := bytes.Repeat([]byte("metadata"), 100)
 		requests := append(asked(kmsg.Metadata, 5, 1, 30), asked(kmsg.Fetch, fetchVersion, 2, 0)...)
 		requests = append(append(requests, asked(kmsg.Fetch, fetchVersion, 3, 100)...), asked(kmsg.Heartbeat, 3, 4, 9)...)
-		answers := append(answered(1, other), answered(2, fetched(want, nil, append(bytes.Clone(want), pack.Bytes()...)))...)
-		answers = append(append(answers, answered(3, fetched(append(bytes.Clone(want), cut...), cut))...), answered(4, nil)...)
+		answers := append(answered(1, other), answered(2, fetched(want, nil, append(append(bytes.Clone(want), pack.Bytes()...), asItIs...)))...)
+		answers = append(append(answers, answered(3, fetched(append(append(bytes.Clone(want), asItIs...), cut...), cut))...), answered(4, nil)...)
 		got := read(t, Watch{Skipped: func(b Batch) { t.Errorf("skipped: %v", b.String()) }}, piece, requests, answers, 1, 2, 3, 4)
-		wanted := [][][]byte{{other}, {want, nil, append(bytes.Clone(want), unpacked...)}, {append(bytes.Clone(want), cut...), cut}, {{}}}
+		wanted := [][][]byte{{other}, {want, nil, append(append(bytes.Clone(want), unpacked...), asItIs...)}, {append(append(bytes.Clone(want), asItIs...), cut...), cut}, {{}}}
 		for i := range wanted {
 			for k := range wanted[i] {
 				if !bytes.Equal(got[i][k], wanted[i][k]) {
@@ -180,7 +186,10 @@ func TestDialerStandsInForWhatIsBad(t *testing.T) {
 		"an offset beyond":    batches.New(batches.None, 1, batches.Record(7, nil, nil)),
 		"an offset before":    batches.New(batches.None, 1, batches.Record(-1, nil, nil)),
 		"an offset twice":     batches.New(batches.None, 2, append(bytes.Clone(good), good...)),
-		"an endless varint":   batches.New(batches.None, 1, framed([]byte{0}, bytes.Repeat([]byte{0xff}, 12))),
+		// Snappy that sarama's library does not take, and the one that this package uses else does.
+		"snappy's successor": batches.New(batches.Snappy, 1, s2.Encode(nil, batches.Record(0, nil, bytes.Repeat([]byte("abcdefgh"), 5000)))),
+		"snappy of rubbish":  batches.New(batches.Snappy, 1, s2.EncodeSnappy(nil, []byte("rubbish"))),
+		"an endless varint":  batches.New(batches.None, 1, framed([]byte{0}, bytes.Repeat([]byte{0xff}, 12))),
 	}
 	for codec := batches.Gzip; codec <= batches.Zstd; codec++ {
 		zeros, err := batches.Zeros(codec, nil, mostUnpacked+1)

@@ -1,11 +1,14 @@
 package consume
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
+	"github.com/golang/snappy"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -16,7 +19,8 @@ type sifter struct {
 	partition int32
 	unzip     *unpacker
 	watch     Watch
-	spent     int // bytes of the answer so far
+	spent     int    // bytes of the answer so far
+	scratch   []byte // what a batch unpacks to that the reader unpacks itself; used again
 
 	out     []byte
 	changed bool // out is other than what was read
@@ -96,8 +100,8 @@ func (s *sifter) batch(raw []byte, at, length int) {
 	}
 }
 
-// records returns what a batch unpacks to, or nil if it is not packed; an error says why it
-// is not for the reader.
+// records returns what a batch unpacks to, or nil if it is not packed, or packed as the reader itself can unpack
+// it; an error says why it is not for the reader.
 func (s *sifter) records(b []byte) ([]byte, error) {
 	if magic := int8(b[atMagic]); magic != 2 {
 		return nil, fmt.Errorf("it is of format %d: weir's producers write 2", magic)
@@ -111,7 +115,20 @@ func (s *sifter) records(b []byte) ([]byte, error) {
 	attributes := binary.BigEndian.Uint16(b[atAttributes:])
 	codec := kgo.CompressionCodecType(attributes & codecBits)
 	records := b[atRecords:]
-	if codec != kgo.CodecNone {
+	asItIs := codec == kgo.CodecNone || codec == kgo.CodecSnappy && !bytes.HasPrefix(records, xerial)
+	switch {
+	case codec == kgo.CodecNone:
+	case asItIs: // what weir's producers write: unpacked here as sarama does, with the same library, and thrown away
+		n, err := s.unzip.snappyLength(records, 0)
+		if err != nil {
+			return nil, err
+		}
+		s.scratch = slices.Grow(s.scratch[:0], n)
+		if records, err = snappy.Decode(s.scratch[:cap(s.scratch)], records); err != nil {
+			return nil, fmt.Errorf("snappy: %w", err)
+		}
+		s.spent += n
+	default:
 		var err error
 		if records, err = s.unzip.unpack(records, codec); err != nil {
 			return nil, err
@@ -125,7 +142,7 @@ func (s *sifter) records(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	s.spent += int(count) * recordCost
-	if codec == kgo.CodecNone {
+	if asItIs {
 		return nil, nil
 	}
 	return records, nil

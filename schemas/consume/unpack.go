@@ -195,16 +195,8 @@ func (u *unpacker) unpackSnappy(src []byte) ([]byte, error) {
 
 // appendSnappy unpacks a block behind dst. Its length stands before it.
 func (u *unpacker) appendSnappy(dst, block []byte) ([]byte, error) {
-	n, err := s2.DecodedLen(block)
-	if err != nil {
-		return nil, fmt.Errorf("snappy: %w", err)
-	}
-	if n < 0 || n > u.most-len(dst) {
-		return nil, u.errTooLarge()
-	}
-	// A block that claims more than its bytes can give is refused before there is room for it.
-	if n > 64*len(block)+64 {
-		return nil, fmt.Errorf("snappy: %d bytes claim to be %d", len(block), n)
+	if _, err := u.snappyLength(block, len(dst)); err != nil {
+		return nil, err
 	}
 	out, err := s2.Decode(nil, block)
 	if err != nil {
@@ -214,6 +206,22 @@ func (u *unpacker) appendSnappy(dst, block []byte) ([]byte, error) {
 		return out, nil
 	}
 	return append(dst, out...), nil
+}
+
+// snappyLength is how many bytes a block says that it unpacks to, behind so many others; an error says that it is too
+// many, or more than its bytes can give, before there is room for it.
+func (u *unpacker) snappyLength(block []byte, before int) (int, error) {
+	n, err := s2.DecodedLen(block)
+	if err != nil {
+		return 0, fmt.Errorf("snappy: %w", err)
+	}
+	if n < 0 || n > u.most-before {
+		return 0, u.errTooLarge()
+	}
+	if n > 64*len(block)+64 {
+		return 0, fmt.Errorf("snappy: %d bytes claim to be %d", len(block), n)
+	}
+	return n, nil
 }
 
 // countRecords is how many records there are in what a batch unpacked to, each behind its
