@@ -379,11 +379,8 @@ func (d *Decoder) timestamp(b []byte) int64 {
 	if len(b) == 0 {
 		return 0
 	}
-	ms, err := int64(0), errNumber
-	if !bytes.ContainsAny(b, ".eEIN") {
-		ms, err = strconv.ParseInt(string(b), 10, 64)
-	}
-	if err != nil {
+	ms, ok := whole64(b)
+	if !ok {
 		// 1.5e12 is a whole number too. Floats hold all whole numbers up to 2^53 ms.
 		v, err := strconv.ParseFloat(string(b), 64)
 		if err != nil || v != math.Trunc(v) || math.Abs(v) > 1<<53 {
@@ -398,6 +395,32 @@ func (d *Decoder) timestamp(b []byte) int64 {
 		})
 	}
 	return ms
+}
+
+// whole64 reads a whole number; ok is false for anything else, and what is too large. Those of up to 18 digits, which
+// times are, need no look for that.
+func whole64(b []byte) (n int64, ok bool) {
+	if len(b) > 18 {
+		n, err := strconv.ParseInt(string(b), 10, 64)
+		return n, err == nil
+	}
+	negative := len(b) > 0 && b[0] == '-'
+	if negative {
+		b = b[1:]
+	}
+	if len(b) == 0 {
+		return 0, false
+	}
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
 }
 
 // subNS converts what scanner.number read to the ns of a ms.

@@ -65,6 +65,9 @@ func ByName(name string) (*Format, error) {
 
 // ByMedia returns the format that a content type names, or nil.
 func ByMedia(contentType string) *Format {
+	if contentType == "" {
+		return nil
+	}
 	media := mediaOf(contentType)
 	for _, f := range All {
 		for _, word := range f.Media {
@@ -94,7 +97,10 @@ func Detect(contentType string, body []byte) *Format {
 	if f := ByMedia(contentType); f != nil {
 		return f
 	}
-	if body = bytes.TrimLeft(body, " \t\r\n\ufeff"); len(body) > 0 {
+	if len(body) > 0 && body[0] != '{' && body[0] != '[' { // which most begin with that have no type
+		body = bytes.TrimLeft(body, " \t\r\n\ufeff")
+	}
+	if len(body) > 0 {
 		line := body[:firstLine(body)]
 		for _, f := range All {
 			if len(f.Media) > 0 && f.looks(line) {
