@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash"
 	"math"
+	"slices"
 )
 
 // BatchBuilder makes the value of a samples record. The zero value is ready; one
@@ -29,6 +30,7 @@ type BatchBuilder struct {
 	subMS    bool // the open section has times within a ms
 	n        int
 	dictSize int
+	text     []byte // see AppendTo; used again
 }
 
 // Begin opens the section of an origin; samples added until the next Begin belong
@@ -185,8 +187,9 @@ func (b *BatchBuilder) Size() int {
 // AppendTo closes the last section and appends the encoded batch to dst.
 func (b *BatchBuilder) AppendTo(dst []byte) []byte {
 	b.endSection()
-	dst = append(dst, sampleBatchVersion)
-	dst = appendSection(dst, appendDict(nil, b.labels))
+	dst = append(slices.Grow(dst, b.Size()), sampleBatchVersion)
+	b.text = appendDict(b.text[:0], b.labels)
+	dst = appendSection(dst, b.text)
 	dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
 	for _, id := range b.ids {
 		dst = binary.LittleEndian.AppendUint64(dst, id.Hi)
