@@ -144,13 +144,18 @@ func (r *ring) evict(end int64) {
 }
 
 func (r *ring) fill(to []float64, w *schemas.Window) {
-	for i, v := range w.Numbers() {
-		if k := r.cols.index(columnOf(i)); k >= 0 {
-			to[k] = *v
+	numbers := w.Numbers()
+	k := 0
+	for rest := r.cols; rest != 0; rest &= rest - 1 {
+		switch i := bits.TrailingZeros8(uint8(rest)); i { // see columnOf
+		case 0:
+			to[k] = *numbers[0]
+		case 1:
+			to[k] = float64(w.Count)
+		default:
+			to[k] = *numbers[i-1]
 		}
-	}
-	if k := r.cols.index(colCount); k >= 0 {
-		to[k] = float64(w.Count)
+		k++
 	}
 }
 
