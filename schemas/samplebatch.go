@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -112,29 +113,59 @@ func (b *SampleBatch) decodeSection(w *wire, ver byte, n int) {
 	if flags&sectionSender != 0 {
 		s.Sender = w.u64()
 	}
-	var ts int64
-	k := w.count(10)
-	b.Points = slices.Grow(b.Points, k)
-	for range k {
-		p := Point{Series: w.uvarint32()}
-		ts += w.varint()
-		if flags&sectionSubMS != 0 {
-			if p.SubNS = w.uvarint32(); p.SubNS >= nsPerMS {
-				w.fail("nanoseconds of more than a millisecond")
-			}
-		}
-		p.TimeMS, p.Value = ts, w.f64()
-		if w.err != nil {
-			return
-		}
-		if p.Series >= uint32(n) {
-			w.fail("series index out of range")
-			return
-		}
-		b.Points = append(b.Points, p)
+	if !b.decodePoints(w, uint64(n), flags&sectionSubMS != 0) {
+		return
 	}
 	s.To = len(b.Points)
 	b.Sections = append(b.Sections, s)
+}
+
+// decodePoints reads the samples of a section, of n series; false: they are corrupt, and w says so. It is where a batch
+// spends its time, so it keeps what is left in a variable.
+func (b *SampleBatch) decodePoints(w *wire, n uint64, subMS bool) bool {
+	k := w.count(10)
+	points := slices.Grow(b.Points, k)
+	rest, ts := w.b, int64(0)
+	for range k {
+		series, m := uvarintOf(rest)
+		if m <= 0 || series >= n {
+			w.fail("series index out of range")
+			return false
+		}
+		rest = rest[m:]
+		delta, m := uvarintOf(rest)
+		if m <= 0 {
+			w.fail("bad varint")
+			return false
+		}
+		rest = rest[m:]
+		ts += int64(delta>>1) ^ -int64(delta&1)
+		sub := uint64(0)
+		if subMS {
+			if sub, m = uvarintOf(rest); m <= 0 || sub >= nsPerMS {
+				w.fail("nanoseconds of more than a millisecond")
+				return false
+			}
+			rest = rest[m:]
+		}
+		if len(rest) < 8 {
+			w.fail("short of 8 bytes")
+			return false
+		}
+		v := math.Float64frombits(binary.LittleEndian.Uint64(rest))
+		rest = rest[8:]
+		points = append(points, Point{TimeMS: ts, Value: v, Series: uint32(series), SubNS: uint32(sub)})
+	}
+	b.Points, w.b = points, rest
+	return w.err == nil
+}
+
+// uvarintOf is binary.Uvarint, for numbers that are small as a rule.
+func uvarintOf(b []byte) (uint64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return uint64(b[0]), 1
+	}
+	return binary.Uvarint(b)
 }
 
 // identify sets the IDs of a batch of n series that has only hashes.
