@@ -40,6 +40,7 @@ func (g *Group) evict(sh *Shard) {
 
 // keep forgets all series but the live ones: series i becomes to[i]-1.
 func (g *Group) keep(sh *Shard, to []int, live int) {
+	g.series.identify()
 	sh.total -= len(g.series.ids) - live
 	old := *g
 	g.series.ids, g.series.refs, g.series.ends, g.series.marks, g.series.dict, g.series.table, g.series.overflows = nil, nil, nil, nil, nil, nil, 0

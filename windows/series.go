@@ -15,7 +15,7 @@ import (
 // The name of series i is refs[ends[i-1]:ends[i]]: its metric and labels as indexes into dict, the pairs that the
 // group's series share.
 type seriesIndex struct {
-	ids   []schemas.ID
+	ids   []schemas.ID // of each series; made from the names when first asked for, see identify
 	refs  []uint16
 	ends  []uint32
 	marks []mark
@@ -29,7 +29,10 @@ type seriesIndex struct {
 
 func (x *seriesIndex) find(id schemas.ID) int {
 	if len(x.table) == 0 {
-		return -1
+		if len(x.ids) == 0 {
+			return -1
+		}
+		x.identify()
 	}
 	mask := uint64(len(x.table) - 1)
 	for i, step := id.Lo&mask, id.Hi|1; ; i = (i + step) & mask { // steps differ, so names that begin at one place part
@@ -43,6 +46,20 @@ func (x *seriesIndex) find(id schemas.ID) int {
 	}
 }
 
+// identify makes the IDs and the table of a group that was decoded. To hash a million names takes longer than all
+// else that is done to have a million series back, so it is done when the group's next record comes.
+func (x *seriesIndex) identify() {
+	if len(x.table) > 0 || len(x.ids) == 0 {
+		return
+	}
+	var labels schemas.Labels
+	for i := range x.ids {
+		s := x.nameIn(labels[:0], i)
+		x.ids[i], labels = s.ID(), s.Labels
+	}
+	x.reindex()
+}
+
 func (x *seriesIndex) insert(i int) {
 	mask := uint64(len(x.table) - 1)
 	at := x.ids[i].Lo & mask
@@ -54,6 +71,7 @@ func (x *seriesIndex) insert(i int) {
 
 // add appends a series and returns its index. The group has room for it.
 func (x *seriesIndex) add(s schemas.Series, id schemas.ID, m mark) int {
+	x.identify()
 	i := len(x.ids)
 	x.ids = append(x.ids, id)
 	x.refs = append(x.refs, x.pair(schemas.Label{Value: s.Metric}))
@@ -115,15 +133,19 @@ func (x *seriesIndex) refsOf(i int) []uint16 {
 
 // name rebuilds the name of series i.
 func (x *seriesIndex) name(i int) schemas.Series {
-	refs := x.refsOf(i)
-	s := schemas.Series{Metric: x.dict[refs[0]].Value().Value}
-	if len(refs) > 1 {
-		s.Labels = make(schemas.Labels, len(refs)-1)
-		for j, r := range refs[1:] {
-			s.Labels[j] = x.dict[r].Value()
-		}
+	if n := len(x.refsOf(i)); n > 1 {
+		return x.nameIn(make(schemas.Labels, 0, n-1), i)
 	}
-	return s
+	return x.nameIn(nil, i)
+}
+
+// nameIn is name, with the labels behind those given.
+func (x *seriesIndex) nameIn(labels schemas.Labels, i int) schemas.Series {
+	refs := x.refsOf(i)
+	for _, r := range refs[1:] {
+		labels = append(labels, x.dict[r].Value())
+	}
+	return schemas.Series{Metric: x.dict[refs[0]].Value().Value, Labels: labels}
 }
 
 // ofMetric counts the series of a metric, without its overflow series.
@@ -189,7 +211,7 @@ func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 	if n > maxSeriesCap {
 		return fmt.Errorf("%d series: %w", n, ErrState)
 	}
-	x.ids, x.ends, x.marks = make([]schemas.ID, 0, n), make([]uint32, 0, n), make([]mark, 0, n)
+	x.ids, x.ends, x.marks = make([]schemas.ID, n), make([]uint32, 0, n), make([]mark, 0, n)
 	for range n {
 		if r.version < 3 {
 			r.u64()
@@ -199,7 +221,6 @@ func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 		}
 	}
 	x.refs = slices.Clip(x.refs)
-	x.reindex()
 	if over {
 		x.markOverflow(sh)
 	}
@@ -219,9 +240,9 @@ func (x *seriesIndex) decodeSeries(sh *Shard, r *reader) error {
 		x.refs = append(x.refs, uint16(ref))
 	}
 	x.ends = append(x.ends, uint32(len(x.refs)))
-	s := x.name(len(x.ends) - 1)
+	s := x.nameIn(sh.labels[:0], len(x.ends)-1)
+	sh.labels = s.Labels
 	x.marks = append(x.marks, sh.readByRules(s.Metric))
-	x.ids = append(x.ids, s.ID())
 	x.textBytes += textBytes(s)
 	return nil
 }
