@@ -8,7 +8,8 @@ import (
 	"weir/schemas"
 )
 
-// columns is a set of a window's numbers: its count and those of schemas.Columns, see columnOf. States hold it.
+// columns is a set of a window's numbers: its count, which is the second, and those of schemas.Columns before and behind
+// it. States hold it.
 type columns uint8
 
 const (
@@ -20,14 +21,6 @@ const (
 	colLast
 	allColumns columns = 1<<(len(schemas.Columns)+1) - 1
 )
-
-// columnOf is the column of the i-th of schemas.Columns. The count is the second column.
-func columnOf(i int) columns {
-	if i == 0 {
-		return colSum
-	}
-	return 1 << (i + 1)
-}
 
 func (c columns) len() int { return bits.OnesCount8(uint8(c)) }
 
@@ -147,7 +140,7 @@ func (r *ring) fill(to []float64, w *schemas.Window) {
 	numbers := w.Numbers()
 	k := 0
 	for rest := r.cols; rest != 0; rest &= rest - 1 {
-		switch i := bits.TrailingZeros8(uint8(rest)); i { // see columnOf
+		switch i := bits.TrailingZeros8(uint8(rest)); i { // as in columns
 		case 0:
 			to[k] = *numbers[0]
 		case 1:
