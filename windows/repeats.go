@@ -75,17 +75,21 @@ func (p *repeats) remember(b *schemas.SampleBatch, applied []int, refused []uint
 		for n < len(rest) && int(rest[n]) < s.To {
 			n++
 		}
-		p.rememberSection(s, rest[:n])
+		p.rememberSection(s, rest[:n], len(applied) > 1)
 	}
 }
 
-func (p *repeats) rememberSection(s *schemas.Section, refused []uint32) {
+// rememberSection notes a section, which may be one among others of its batch.
+func (p *repeats) rememberSection(s *schemas.Section, refused []uint32, among bool) {
 	if s.Digest == (schemas.ID{}) {
 		return
 	}
 	p.partial = slices.DeleteFunc(p.partial, func(old partialSection) bool { return old.digest == s.Digest })
 	switch {
 	case len(refused) == 0:
+		if among && slices.Contains(p.recent[:], s.Digest) {
+			return // it stands twice in the batch: whole sections are known from one batch to the next
+		}
 		p.recent[p.next%recentDigests] = s.Digest
 		p.next = (p.next + 1) % recentDigests
 		return
