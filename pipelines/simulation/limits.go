@@ -124,8 +124,10 @@ func (w *World) checkLimits(refused map[letter]int, d *delivery) {
 		case windows.TotalLimit:
 			wrong = w.params.Total == 0
 		case windows.RateLimit:
-			// What filled the window of a group may be lost since.
-			wrong = inWindow[slot(s, l.timeMS)] < most && !w.harmed[schemas.GroupOf(s, schemas.GroupLabels)]
+			// What filled the window of a group may be lost since, if it was of before the loss.
+			lost, harmed := w.harmedMS[schemas.GroupOf(s, schemas.GroupLabels)]
+			excused := harmed && l.timeMS <= lost+w.windowsCfg.MaxFuture.MS()
+			wrong = inWindow[slot(s, l.timeMS)] < most && !excused
 		}
 		if wrong {
 			w.violate("%s %d=%v: refused: %s", l.series, l.timeMS-epochMS, l.value, l.reason)

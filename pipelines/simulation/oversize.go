@@ -34,7 +34,7 @@ func isTable(topic string) bool {
 func (o *outbox) refuse(it item) {
 	o.w.stats.TooLarge++
 	key := baseOf(it.r)
-	o.w.harmed[key] = true
+	o.w.harmed[key], o.w.harmedMS[key] = true, o.w.now
 	if o.isMoot(it.r) {
 		if it.done != nil {
 			it.done(it.r, kerr.MessageTooLarge)

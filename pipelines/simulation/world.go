@@ -88,8 +88,9 @@ type World struct {
 	turned map[string]bool
 	// begunAnew are the alerts among harmed, by name.
 	begunAnew map[string]bool
-	harmed    map[string]bool // groups, and fingerprints of alerts, of which the broker refused a value
-	spoilt    map[string]bool // records of inputs, by recordName
+	harmedMS  map[string]int64 // when last
+	harmed    map[string]bool  // groups, and fingerprints of alerts, of which the broker refused a value
+	spoilt    map[string]bool  // records of inputs, by recordName
 
 	windowProc  *window.Processor
 	alertProc   *alert.Processor
@@ -154,7 +155,7 @@ func (s *Stats) Add(o Stats) {
 }
 
 func newWorld(p Params) *World {
-	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, begunAnew: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
+	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, harmedMS: map[string]int64{}, begunAnew: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
 	w.windowsCfg = windows.Default()
 	w.windowsCfg.Tiers = tierSets[p.Tiers]
 	w.windowsCfg.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)

@@ -1,6 +1,7 @@
 package writeback
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -86,6 +87,18 @@ func (p *Part[T]) keepGone(g *gone) {
 	}
 	p.gone[g.key] = g
 	p.goneOrder = append(p.goneOrder, g)
+	if p.recovered {
+		p.limitGone()
+	}
+}
+
+// orderGone puts the keys that a recovery has found, in the order of the store, into that in which they were let go of.
+func (p *Part[T]) orderGone() {
+	slices.SortStableFunc(p.goneOrder, func(a, b *gone) int { return cmp.Compare(a.offset, b.offset) })
+	p.limitGone()
+}
+
+func (p *Part[T]) limitGone() {
 	if len(p.goneOrder) > 2*maxGone { // most of them have come back, or are gone again
 		p.goneOrder = slices.DeleteFunc(p.goneOrder, func(g *gone) bool { return p.gone[g.key] != g })
 	}

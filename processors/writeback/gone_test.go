@@ -147,6 +147,17 @@ func TestGoneIsBounded(t *testing.T) {
 	check(p)
 	_, p = mortalPart(t, l)
 	check(p)
+	d, p = mortalPart(t, l)
+	for i := range int64(10) {
+		feed(d, fmt.Sprint("later", i), 0, keys+i)
+	}
+	checkpointOf(d)
+	check(p)
+	for i := range keys {
+		if got, want := p.gone[fmt.Sprint("k", i)] != nil, i >= 510; got != want {
+			t.Fatalf("k%d is there: %v, want %v: the last are to stay, whatever they are called", i, got, want)
+		}
+	}
 }
 
 // TestGoneForm: only what is whole is taken for a key that is gone.

@@ -36,6 +36,7 @@ func (p *Part[T]) MarkRecovered() error {
 		}
 		decoded = len(p.live)
 	}
+	p.orderGone()
 	p.recovered = true
 	p.tellRubbish()
 	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
