@@ -201,11 +201,14 @@ func (x *seriesIndex) appendTo(dst []byte) []byte {
 // decode reads what appendTo wrote; the caller checks r.bad.
 func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 	over := false // some label has the value of overflow series
+	sh.costs = sh.costs[:0]
 	for n := r.count(2); n > 0; n-- {
 		l := schemas.Label{Name: r.text(), Value: r.text()}
 		over = over || l.Value == Overflow
 		x.dict = append(x.dict, unique.Make(l))
-		x.dictBytes += pairBytes(l)
+		cost := pairBytes(l)
+		x.dictBytes += cost
+		sh.costs = append(sh.costs, cost)
 	}
 	n := r.count(2)
 	if n > maxSeriesCap {
@@ -227,22 +230,23 @@ func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 	return nil
 }
 
+// decodeSeries reads a series, of pairs that cost sh.costs each.
 func (x *seriesIndex) decodeSeries(sh *Shard, r *reader) error {
 	k := r.count(1)
 	if k == 0 {
 		return fmt.Errorf("series without a metric: %w", ErrState)
 	}
+	from := len(x.refs)
 	for ; k > 0; k-- {
 		ref := r.uvarint()
 		if ref >= uint64(len(x.dict)) {
 			return fmt.Errorf("label %d of %d: %w", ref, len(x.dict), ErrState)
 		}
 		x.refs = append(x.refs, uint16(ref))
+		x.textBytes += sh.costs[ref]
 	}
+	metric := x.dict[x.refs[from]].Value().Value
 	x.ends = append(x.ends, uint32(len(x.refs)))
-	s := x.nameIn(sh.labels[:0], len(x.ends)-1)
-	sh.labels = s.Labels
-	x.marks = append(x.marks, sh.readByRules(s.Metric))
-	x.textBytes += textBytes(s)
+	x.marks = append(x.marks, sh.readByRules(metric))
 	return nil
 }

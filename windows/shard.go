@@ -15,7 +15,7 @@ type Shard struct {
 	groups    int   // that have counted a sample
 	fullUntil int64 // event time, ms, before which there are no new series, or none
 
-	labels         schemas.Labels // scratch space
+	costs          []int          // scratch space of seriesIndex.decode
 	lastOverflow   schemas.Series // that a series was collapsed into, and its ID
 	lastOverflowID schemas.ID
 
