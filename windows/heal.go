@@ -71,6 +71,16 @@ func (g *Group) heal(sh *Shard, offset, nowMS int64, r *Result) {
 	}
 }
 
+// EmittedMS is the time, ms, by which all windows end that the group may have emitted; largestMS is the size of its
+// largest windows. That is its clock, unless a wrong one closed more before it was set right.
+func (g *Group) EmittedMS(largestMS int64) int64 {
+	h := &g.clock.healed
+	if h.part == 0 {
+		return g.clock.at
+	}
+	return max(g.clock.at, min(h.clock, h.newestMS+largestMS))
+}
+
 // part is that of the windows of a tier and start.
 func (g *Group) part(sh *Shard, t int, start int64) int64 {
 	h := &g.clock.healed

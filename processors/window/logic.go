@@ -81,7 +81,9 @@ func (l *logic) Lost(_ *writeback.Part[group], g *group, atMS int64) {
 }
 
 // ClockMS implements writeback.Clock.
-func (l *logic) ClockMS(g *group) int64 { return g.windows.ClockMS() }
+func (l *logic) ClockMS(g *group) int64 {
+	return g.windows.EmittedMS(l.windows.Tiers[len(l.windows.Tiers)-1].Size.MS())
+}
 
 func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
 	rules := g.rules.Append(nil)
