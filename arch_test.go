@@ -101,7 +101,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			t.Errorf("%s: the folder %s has no layer", f.path, from)
 		}
 		for _, i := range f.imports {
-			inner, ours := strings.CutPrefix(i, "weir/")
+			inner, ours := strings.CutPrefix(i, "github.com/weir-metrics/weir/")
 			if !ours {
 				continue
 			}

@@ -1,4 +1,4 @@
-module weir
+module github.com/weir-metrics/weir
 
 go 1.26.5
 

@@ -21,10 +21,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"weir/pipelines"
-	"weir/schemas/conf"
-	"weir/schemas/formats"
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 // stdout and stderr are all that weir writes to: what others named cannot make a terminal

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 
-	"weir/pipelines"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // cluster is which brokers a command is about.

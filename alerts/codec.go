@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // The encoded state, version 3, or 2 if nothing was ever lost. Integers are varints (u) or zigzag varints (z);

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/state.v2.hex anew: only before a version is released")

@@ -13,7 +13,7 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/vm"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 var tiersMS = []int64{10_000, 60_000, 3_600_000}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/expr-lang/expr"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // randomExpr writes an expression of a truth (or a number) over a, b.c and net.in.

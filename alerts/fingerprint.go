@@ -8,7 +8,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // fingerprintBytes are how many of the hash's bytes identify an alert: nobody finds

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestFingerprint: no two alerts write the same bytes, wherever a name or value ends.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const handoverRules = `groups:

@@ -11,7 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"go.yaml.in/yaml/v3"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // File is a rules file as it was read.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // TestFilesWithoutRules: a file has no rules only if it says so.

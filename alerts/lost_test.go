@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestLost: rules whose memory was lost say once what is false, too, over stored forms and takeovers.

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // columns is a set of a window's numbers: its count, which is the second, and those of schemas.Columns before and behind

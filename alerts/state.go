@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // State is what rules remember of one series group: the newest windows of the

@@ -3,7 +3,7 @@ package alerts
 import (
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // maxHistory is how many transitions an alert keeps.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // cond reads a condition: "30 true", "30r1 false", "30 false:no data". The time is in s.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // takeover feeds two evaluators the same windows: one keeps its state, the other is

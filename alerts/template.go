@@ -9,7 +9,7 @@ import (
 	"strings"
 	"text/template"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // text/template bounds nothing: a width makes gigabytes, print doubles what it is

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // cost runs f and returns what it allocated, bytes, and how long it took.

@@ -15,9 +15,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // raw opens a connection to the gateway and writes text to it.

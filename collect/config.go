@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"weir/schemas/conf"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // Config is the section collect of the config file: the gateway, and how records

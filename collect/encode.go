@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // appendJSON appends the sample as an object of package formats' JSON. Its

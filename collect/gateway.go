@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // retryAfter is what 429 and 503 ask for, s.

@@ -15,7 +15,7 @@ import (
 	"github.com/shirou/gopsutil/v4/mem"
 	"github.com/shirou/gopsutil/v4/net"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Machine reads the machine that it runs on. All of its series have the label host:

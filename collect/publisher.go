@@ -11,9 +11,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/formats"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // recordBytes bounds the value of a record of metrics, bytes. Brokers take 1 MB

@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"weir/schemas"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // Batch is a part of a recording, in the order of the file.

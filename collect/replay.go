@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Replay says how recordings are played.

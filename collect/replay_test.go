@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 func recording(t *testing.T, text string, opts formats.Options) *Recording {

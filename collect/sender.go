@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // Sender takes an agent's samples somewhere. It makes one attempt.

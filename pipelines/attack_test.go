@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/query/webtest"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/query/webtest"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // TestAttacks sends webtest's attacks to a process that runs all that answers: each is refused

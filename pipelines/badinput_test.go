@@ -18,11 +18,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines"
-	"weir/schemas"
-	"weir/schemas/formats"
-	"weir/schemas/topics"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // badEntry is something that weir must refuse. Its text holds %s where a name goes

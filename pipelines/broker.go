@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"weir/pipelines/frames"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/pipelines/frames"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // BrokerConfig is the section broker of the config: the embedded broker, which

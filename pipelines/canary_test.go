@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // TestCanary puts a secret into every field that holds one, has everything that uses them

@@ -16,9 +16,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"weir/alerts"
-	"weir/schemas/conf"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // Check looks for what is wrong with files, each a config or rules.

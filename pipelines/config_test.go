@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // write makes a file in a folder of its own and returns its path.

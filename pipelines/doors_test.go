@@ -11,9 +11,9 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"weir/collect"
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // guarded runs a process with a gateway, a user who reads and a token that writes.

@@ -17,12 +17,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/query/webtest"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/query/webtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // keyspace is the config's default.

@@ -16,11 +16,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/pipelines"
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/sinks/embedded"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks/embedded"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // process is a whole weir in this test's process: embedded broker, embedded tiers.

@@ -13,10 +13,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // evidence keeps, should the test fail, what tells why: all that stands in the topics between a sample and a page,

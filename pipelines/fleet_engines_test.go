@@ -19,13 +19,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/collect"
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/sinks/sinktest"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // The rules of a fleet: limits of the metrics that they read.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 func fold(t *testing.T, grace time.Duration, in string) (out string, f *Fold) {

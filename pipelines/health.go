@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"sync"
 
-	"weir/pipelines/listener"
+	"github.com/weir-metrics/weir/pipelines/listener"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Health answers /healthz and /readyz: whether the process lives, and whether

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)

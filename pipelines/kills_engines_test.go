@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/collect"
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // The load of TestKills: 20 hosts with 5 metrics each, a sample every 2 s for 70

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/pipelines"
+	"github.com/weir-metrics/weir/pipelines"
 )
 
 // BenchmarkNotification measures, on the whole line in one process at 10,000 samples a

@@ -5,7 +5,7 @@ import (
 	"net"
 	"sync"
 
-	"weir/processors/members"
+	"github.com/weir-metrics/weir/processors/members"
 )
 
 // joinMembers has this process watch the others, and be watched by them, until leave is called,

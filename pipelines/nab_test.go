@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // nabFile is one file of testdata/nab, and the alert rule that the end-to-end

@@ -15,11 +15,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/collect"
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 const (

@@ -17,10 +17,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas/consume"
-	"weir/schemas/topics"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 const (

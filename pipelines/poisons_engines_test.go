@@ -18,9 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas/consume/batches"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // origin is where a record of poison stands.

@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 // progress says how far a command is: on a terminal one line that is drawn again and

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback"
 )
 
 // recoveries is how far the roles that have state are with recovering it.

@@ -16,11 +16,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // A million series, on as many shards as a cluster has.

@@ -18,9 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // held is a broker that lets nobody read the window table before it is told to.

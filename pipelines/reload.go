@@ -10,8 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/alerts"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // rules are those that the process goes by, which can be loaded again while it runs.

@@ -7,12 +7,12 @@ import (
 	"io"
 	"time"
 
-	"weir/collect"
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/formats"
-	"weir/schemas/plain"
-	"weir/windows"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // Replay publishes recorded files, as if their samples came now.

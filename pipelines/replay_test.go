@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/collect"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/schemas/conf"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // takenSample is a sample as a gateway gets it.

@@ -14,12 +14,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/connect"
-	"weir/processors/generations"
-	"weir/processors/route"
-	"weir/schemas"
-	"weir/schemas/consume"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/processors/route"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Reshard moves weir to another number of shards while it runs: samples from a time

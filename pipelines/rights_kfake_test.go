@@ -21,9 +21,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
-	"weir/alerts"
-	"weir/pipelines"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // kfakeACL is a right as kfake takes it.

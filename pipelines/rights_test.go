@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir/pipelines"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // right is one line of the tables of docs/security.md: an operation of Kafka's ACLs on a resource.

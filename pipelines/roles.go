@@ -9,14 +9,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/collect"
-	"weir/pipelines/listener"
-	"weir/processors/alert"
-	"weir/processors/notify"
-	"weir/processors/route"
-	"weir/processors/store"
-	"weir/processors/window"
-	"weir/query"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/pipelines/listener"
+	"github.com/weir-metrics/weir/processors/alert"
+	"github.com/weir-metrics/weir/processors/notify"
+	"github.com/weir-metrics/weir/processors/route"
+	"github.com/weir-metrics/weir/processors/store"
+	"github.com/weir-metrics/weir/processors/window"
+	"github.com/weir-metrics/weir/query"
 )
 
 // The methods of this file build one role each, from the config and what the

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/sinks/sinktest"
-	"weir/windows"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // TestRollingRestart stops and starts three processes, one after the other, under

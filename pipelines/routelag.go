@@ -15,10 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/consume"
-	"weir/schemas/plain"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // routeLag knows from the topic progress how far route, in whatever processes, is with

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // TestFloodOfRubbish: 42 MB of bad lines, through the gateway and through Kafka, leave

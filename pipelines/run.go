@@ -17,11 +17,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/connect"
-	"weir/processors/deadletter"
-	"weir/processors/writeback"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Process is one process of weir. All fields are required but File, Reload and Terminal; Run it once.

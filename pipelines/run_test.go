@@ -17,8 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // process is weir with the defaults, on an address and in a folder of its own.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestSaysLast: what TestTakeover allows, and what it does not.

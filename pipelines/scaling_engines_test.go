@@ -19,10 +19,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // The load of TestScaling: two metrics of each host, four times a second.

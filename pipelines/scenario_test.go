@@ -14,10 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/sinks/sinktest"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // What the mocks of receivers are told to expect.

@@ -14,10 +14,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines"
-	"weir/pipelines/enginetest"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // toldWithin is how soon a process says what is wrong.

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"time"
 
-	"weir/collect"
-	"weir/processors/connect"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Login is how commands tell a listener who asks.

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"weir/pipelines/listener"
+	"github.com/weir-metrics/weir/pipelines/listener"
 )
 
 // server is the one HTTP address of the process. Health and metrics answer from

@@ -7,10 +7,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"weir/processors/generations"
-	"weir/schemas"
-	"weir/schemas/plain"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Shards prints what each shard holds and who owns it.

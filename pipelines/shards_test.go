@@ -12,9 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/generations"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // TestShards: what owners reported is printed with its skew; more than 70 % of --most is

@@ -12,10 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/pipelines/enginetest"
-	"weir/processors/store"
-	"weir/schemas"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/processors/store"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 const (

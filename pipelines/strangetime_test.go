@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"weir/pipelines"
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // startSmall runs weir with windows of seconds and a rule on temp.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/pipelines/enginetest"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // What a partition may stand still for, in the median of the rounds, when its process is killed or

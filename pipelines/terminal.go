@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 // Terminal is a terminal with text that scrolls and, below it, one line that says how

@@ -9,10 +9,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas/cql"
-	"weir/sinks"
-	"weir/sinks/embedded"
-	"weir/sinks/scylla"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/embedded"
+	"github.com/weir-metrics/weir/sinks/scylla"
 )
 
 // tiers is the tier store of the process, which the roles store and query share:

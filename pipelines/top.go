@@ -16,8 +16,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 // Top prints what processes know of their sources: those that send the most, and

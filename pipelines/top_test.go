@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/query"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/query"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // half is a process that owns 4 of 8 shards, and knows the sources.

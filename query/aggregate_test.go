@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestAggregateBodyHasAllColumns: a window in JSON has the count and each of schemas.Columns under its name.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // alertBody is an alert in JSON: the fields of Prometheus's /api/v1/alerts, then

@@ -18,9 +18,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // slowStore answers when its context ends, or when it is let go.

@@ -15,10 +15,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/windows"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // fakeStore keeps windows in memory and answers as the interface says.

@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 func FuzzCursor(f *testing.F) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const (

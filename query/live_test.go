@@ -22,9 +22,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 func newCluster(t testing.TB) *kfake.Cluster {

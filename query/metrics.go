@@ -10,9 +10,9 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"weir/schemas"
-	"weir/sinks"
-	"weir/windows"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/windows"
 )
 
 const (

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/query/webtest"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/query/webtest"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // hostile is a label value that would run if the page ever made HTML of it.

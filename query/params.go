@@ -11,8 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"weir/schemas"
-	"weir/windows"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows"
 )
 
 const (

@@ -13,10 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/query/web"
-	"weir/schemas"
-	"weir/sinks"
-	"weir/windows"
+	"github.com/weir-metrics/weir/query/web"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/windows"
 )
 
 const (

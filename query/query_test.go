@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 func decode[T any](t testing.TB, rec *httptest.ResponseRecorder) T {

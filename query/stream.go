@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // heartbeatEvery is how often a quiet stream says that it lives.

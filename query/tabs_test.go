@@ -17,8 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"weir/query/webtest"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/query/webtest"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // site serves a page with some series, alerts and a flood of limited sources.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // fakeWatcher knows its sources, of some of 8 shards.

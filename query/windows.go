@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strconv"
 
-	"weir/schemas"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // windowBody is a window in JSON, in /api/v1/windows and in the live stream.

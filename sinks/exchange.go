@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // indexed remembers which series the index was told of and when that is due again.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
 )
 
 // MaxAheadMS is how far ahead of the store's clock a window may start, ms: a day,

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Notifier is one receiver that alerts are told to: a PagerDuty service, a phone,

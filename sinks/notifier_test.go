@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 func TestTruncate(t *testing.T) {

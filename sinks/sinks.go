@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // ErrRefused is wrapped by WriteWindows when windows of the batch can never be

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // agg is the running aggregate of a series in a frame. Its Mark holds the window's revision, and the flags below it.

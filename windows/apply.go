@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // ordered is a point that is to be applied, in order of time.

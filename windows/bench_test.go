@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // cpu is the process's CPU time, seconds.

@@ -1,6 +1,6 @@
 package windows
 
-import "weir/schemas"
+import "github.com/weir-metrics/weir/schemas"
 
 // What a group costs encoded is bounded where series and samples are admitted: a state that
 // is too large for a record could not be written, and would be in everybody's way. bytes is

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // attack is a sender that wants the state of its group to be large, in one of many ways.

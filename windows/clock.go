@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // none stands for a time that there is not.

@@ -4,8 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // send applies one record of a sender that arrives at nowMS.

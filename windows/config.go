@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Tier is one window length.

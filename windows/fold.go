@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Fold runs the window code over samples in memory, as `weir fold` does: one group

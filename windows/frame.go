@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"weir/schemas"
+
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // frame holds the windows of one tier and start, of all series of a group: aggs[i]

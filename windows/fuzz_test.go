@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // FuzzDecodeGroup feeds DecodeGroup arbitrary bytes: it must refuse them or return a

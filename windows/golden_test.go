@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // goldenConfig makes a small group meet its limits.

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // seed is WEIR_SEED if set, else new each run.

@@ -3,7 +3,7 @@ package windows
 import (
 	"math"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // strayAfter is how far, ms, a group's clock must be ahead of the arrival of samples, and of

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // TestHeal: a group that a wrong clock led astray, by an hour or to the end of time, is set

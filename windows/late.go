@@ -3,7 +3,7 @@ package windows
 import (
 	"math"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // lateKey names a late partial.

@@ -1,7 +1,7 @@
 package windows
 
 import (
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // limits are those of the config, times in ms.

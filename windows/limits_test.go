@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"testing"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // many is n series of three metrics, with one or two labels beside the host.

@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // origins is how far a group has applied each partition of the origin topic that its samples came

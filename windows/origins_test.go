@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // waiting is samples of one host that a producer spread over partitions of metrics, and

@@ -3,7 +3,7 @@ package windows
 import (
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Overflow is the value of every label of an overflow series but the one that names

@@ -1,6 +1,6 @@
 package windows
 
-import "weir/schemas"
+import "github.com/weir-metrics/weir/schemas"
 
 // pool is memory that frames have given back, for the next ones, and scratch space.
 type pool struct {

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // TestLeadIsBounded: samples ahead of arrival move the clock not at all by default, and with

@@ -7,7 +7,7 @@ import (
 	"math/bits"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // reader reads a state; the first fault makes every later read return zero.

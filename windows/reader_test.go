@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestSortedIDs: in order, however many there are and whatever their first bits.

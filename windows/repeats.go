@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // recentDigests is how many sections of a group are remembered to drop one that a

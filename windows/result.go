@@ -1,6 +1,6 @@
 package windows
 
-import "weir/schemas"
+import "github.com/weir-metrics/weir/schemas"
 
 // Result collects what Apply and Advance did. Reset it between uses.
 type Result struct {

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"weir/schemas"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // scrapes is the life of a host whose collector reads all series at one time, every

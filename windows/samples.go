@@ -7,7 +7,7 @@ import (
 	"math"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // addAny adds a sample to an open frame of the smallest tier, of a group of n series, unless it is there already.

@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestSendersShareTheRate: one that sends more than max_rate leaves the others of its host their

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"unique"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // seriesIndex is the series of a group. Each has a place, 0 and up, by which all else in the group

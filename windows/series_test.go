@@ -4,7 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestSeriesIndex: a series is found at its place and under its name, whatever else is added, and as often as

@@ -1,6 +1,6 @@
 package windows
 
-import "weir/schemas"
+import "github.com/weir-metrics/weir/schemas"
 
 // Shard is what the groups of one partition share: the config, what they count together, and memory
 // for frames and for the batch at hand. It is not safe for concurrent use.

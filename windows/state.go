@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Version 3 has no hashes of series, IDs where 2 had 64-bit hashes of sections and of samples

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the traces print into their files")

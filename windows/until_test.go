@@ -4,7 +4,7 @@ import (
 	"math"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestUntil: a tick moves a group up to where route is with the partitions that the group

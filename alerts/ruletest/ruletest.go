@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"strings"
 
-	"weir/alerts"
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Case is one command of a file, and what came of it.

@@ -5,8 +5,8 @@ import (
 	"maps"
 	"slices"
 
-	"weir/alerts"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // runTo closes the windows up to toMS: those of the smallest tier first, as the

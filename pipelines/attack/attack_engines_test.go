@@ -22,7 +22,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"weir/pipelines/enginetest"
+	"github.com/weir-metrics/weir/pipelines/enginetest"
 )
 
 const (

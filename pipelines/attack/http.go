@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"weir/query/webtest"
+	"github.com/weir-metrics/weir/query/webtest"
 )
 
 func gz(b []byte) []byte {

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // frame is a request to the broker: its length, as it is announced, and what follows.

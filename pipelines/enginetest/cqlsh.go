@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // CQL runs statements with cqlsh and returns what it printed. An error of cqlsh

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // load reads the files.

@@ -7,8 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/writeback"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // This file is about what does not decode, is broken, or is too large.

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"weir/processors/writeback"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Op is one step of a run: a verb and its numbers. Nothing is left to chance in it, so

@@ -3,7 +3,7 @@ package simulation
 import (
 	"math/rand/v2"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // planner chooses the ops of a run from a seed. It looks at the world, so that most of

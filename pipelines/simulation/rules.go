@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"weir/alerts"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // rule is a rule of the simulation: the text that weir gets, and the same once more

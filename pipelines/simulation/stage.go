@@ -7,7 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback"
 )
 
 // role is one of the processors that keep state.

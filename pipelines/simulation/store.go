@@ -1,9 +1,9 @@
 package simulation
 
 import (
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // store is weir-store and the tables of the tiers: rows by (series, tier, start, part),

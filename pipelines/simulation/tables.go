@@ -7,10 +7,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // point is a sample's identity.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // threeHosts is a world in which nothing fails, with all hosts in one partition.

@@ -12,14 +12,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/alerts"
-	"weir/processors/alert"
-	"weir/processors/window"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
-	"weir/windows"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/alert"
+	"github.com/weir-metrics/weir/processors/window"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // epochMS is when every run begins: a boundary of all tiers.

@@ -8,11 +8,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/processors/connect"
-	"weir/processors/deadletter"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Deps are what the processor needs besides its config. All but Letters are required.

@@ -19,11 +19,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // stage is a broker with the topics, fed with conditions and read for alerts.

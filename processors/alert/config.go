@@ -3,7 +3,7 @@ package alert
 import (
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is the alert section of the config.

@@ -10,11 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/deadletter"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // life is the value of a key.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestLostIsRemembered: that a life was lost stands in the table, so that after a restart the

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"weir/schemas/conf"
-	"weir/schemas/dial"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/dial"
 )
 
 // Config is the section kafka of the config.

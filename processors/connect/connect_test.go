@@ -27,8 +27,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/conf"
-	"weir/schemas/dial"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/dial"
 )
 
 // authority signs certificates of 127.0.0.1.

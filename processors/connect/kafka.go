@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
-	"weir/schemas/dial"
+	"github.com/weir-metrics/weir/schemas/dial"
 )
 
 // Kafka is a cluster and how it is reached. The nil Kafka adds nothing to a client's

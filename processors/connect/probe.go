@@ -16,7 +16,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/consume"
 )
 
 // probeWithin bounds each of the steps of Probe: a connection, an answer, a login.

@@ -3,8 +3,8 @@ package deadletter
 import (
 	"fmt"
 
-	"weir/schemas/conf"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Config is the section deadletter of the config file: how much a process writes to

@@ -12,10 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/deadletter"
-	"weir/schemas"
-	"weir/schemas/formats"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 func headers(r *kgo.Record) map[string]string {

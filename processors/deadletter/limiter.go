@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/conf"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // letterOf is a letter of 100 kB that names its sender.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/sinks"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // receiver is a sinks.Receiver. Those of one name (the numbers of a phone list) share a

@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
-	"weir/schemas"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // gatedNotifier tells of each call and lets it end when told to.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is how deliveries are made. The receivers are given to New.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const (

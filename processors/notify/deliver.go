@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"weir/schemas"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // readAgain is how long to wait when an alert could not be read back from the ledger.

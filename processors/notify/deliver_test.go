@@ -9,11 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
-	"weir/sinks"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 func TestRetriesInOrder(t *testing.T) {

@@ -17,14 +17,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
-	"weir/sinks"
-	"weir/sinks/pagerduty"
-	"weir/sinks/sinktest"
-	"weir/sinks/twilio"
-	"weir/sinks/webhook"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/pagerduty"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/sinks/twilio"
+	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const (

@@ -3,7 +3,7 @@ package notify
 import (
 	"sync/atomic"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // maxHeldBytes bounds the alerts of pending deliveries that are held in memory, all

@@ -10,7 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // partition is one partition of alerts while this instance owns it: what its ledger

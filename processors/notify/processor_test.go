@@ -12,10 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/sinks"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 func TestEveryMatchingReceiverIsToldOnce(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"weir/sinks"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // refusing knows the receivers that refuse their address or credentials, until they

@@ -7,7 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // poll makes what a poll returns of a partition: its last offset, and where it ends.

@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // benchFormat in the environment makes the test binary a broker whose metrics

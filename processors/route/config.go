@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // Config is the section route of the config file.

@@ -6,10 +6,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/consume"
-	"weir/schemas/formats"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 const (

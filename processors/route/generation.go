@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"weir/processors/generations"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // generation is where samples from a time on go.

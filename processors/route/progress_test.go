@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // TestProgress: a partition is as old as the newest look at its end that is handed on, in

@@ -16,12 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/deadletter"
-	"weir/processors/generations"
-	"weir/processors/lag"
-	"weir/schemas"
-	"weir/schemas/consume"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/processors/lag"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // Group is the name of the consumer group.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is the section store of the config file.

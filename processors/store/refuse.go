@@ -6,8 +6,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/deadletter"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // refuse hands the record to deadletter, cut to size, and returns when that is

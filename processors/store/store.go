@@ -13,12 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/deadletter"
-	"weir/processors/lag"
-	"weir/schemas"
-	"weir/schemas/consume"
-	"weir/schemas/topics"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/lag"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // Group is the consumer group.

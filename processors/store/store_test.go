@@ -12,10 +12,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/conf"
-	"weir/schemas/topics"
-	"weir/sinks"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 func quick() Config {

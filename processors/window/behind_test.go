@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // TestNothingClosesWhileRouteIsBehind: windows that are due by the clock wait as long as

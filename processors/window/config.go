@@ -3,7 +3,7 @@ package window
 import (
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is the window section of the config.

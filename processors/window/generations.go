@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/generations"
-	"weir/processors/writeback"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // All runs a Processor for each generation of samples that is not retired: one as a

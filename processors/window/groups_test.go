@@ -7,8 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/writeback"
-	"weir/windows"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // checkpoint writes back what changed, and commits.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"math"
 
-	"weir/processors/deadletter"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // When samples go to another generation (schemas.Generation) from a time on, the cut,

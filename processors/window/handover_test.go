@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 func TestHandoverBytes(t *testing.T) {

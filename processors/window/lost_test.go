@@ -5,8 +5,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/windows"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // TestLostRulesSayWhatIsFalse: a group whose value is lost says of what it finds to be false that it is, as it may

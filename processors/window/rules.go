@@ -1,8 +1,8 @@
 package window
 
 import (
-	"weir/alerts"
-	"weir/processors/writeback"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/writeback"
 )
 
 // SetRules has the processor go on with other rules, partition by partition, each

@@ -10,10 +10,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // rulesStage is a stage that is fed window by window and read for conditions.

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"sync"
 
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/windows"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/windows"
 )
 
 const (

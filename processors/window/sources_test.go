@@ -11,11 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // spy remembers the partitions that it opened.

@@ -9,13 +9,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/alerts"
-	"weir/processors/connect"
-	"weir/processors/deadletter"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/topics"
-	"weir/windows"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
 )
 
 // Deps are what the processor needs besides its config. All are required but Owner, Behind,

@@ -17,13 +17,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/alerts"
-	"weir/processors/writeback"
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/schemas/topics"
-	"weir/windows"
-	"weir/windows/windowtest"
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/windows"
+	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
 // stage is a broker with the topics, and what a test needs to feed and read it.

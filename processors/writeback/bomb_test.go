@@ -10,9 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
-	"weir/schemas/consume/batches"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // batch appends a batch as it is.

@@ -8,7 +8,7 @@ import (
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // # The changelog

@@ -17,8 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/connect"
-	"weir/schemas"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Record is a record of the input that was not applied before.

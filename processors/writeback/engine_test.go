@@ -19,7 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // drivenCounter is an engine whose broker acknowledges nothing.

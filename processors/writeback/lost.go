@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/processors/deadletter"
-	"weir/schemas/topics"
+	"github.com/weir-metrics/weir/processors/deadletter"
+	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // # Values that are lost

@@ -5,7 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Clock is a Logic whose values have a clock of their own.

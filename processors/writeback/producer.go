@@ -11,7 +11,7 @@ import (
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // producer is Goka's Producer on franz-go: idempotent, acks=all, a third of the CPU

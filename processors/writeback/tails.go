@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/consume"
 )
 
 // bound has sarama read as schemas/consume has the others.

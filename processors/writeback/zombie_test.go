@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // heldStore is a Storage whose MarkRecovered waits, as a slow disk or a busy machine makes it.

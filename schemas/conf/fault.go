@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"weir/schemas/plain"
+	"github.com/weir-metrics/weir/schemas/plain"
 )
 
 // Fault is one thing that is wrong in a file.

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/consume/batches"
 )
 
 const topic = "t"

@@ -13,7 +13,7 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/consume/batches"
 )
 
 // wire is a connection on which a broker has answered already.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // The tables beside those of the tiers.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata")

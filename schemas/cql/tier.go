@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 const dayMS = 24 * 3600 * 1000

@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is a section tls of the config. Any of its settings turns TLS on.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // BenchmarkDecode decodes bodies as they come from Kafka: an array of 64 objects

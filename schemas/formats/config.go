@@ -3,8 +3,8 @@ package formats
 import (
 	"fmt"
 
-	"weir/schemas"
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is the section samples of the config file: what a sample may look like, at the

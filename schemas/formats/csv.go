@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // CSV is the format of recordings, in files alone; see the package's comment.

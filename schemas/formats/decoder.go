@@ -3,7 +3,7 @@ package formats
 import (
 	"bytes"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // The event times that are accepted, ms: the years 0 to 9999, so that neither

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Reason says why an entry was refused. The set is closed: reasons are metric

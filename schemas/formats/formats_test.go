@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 const now = 1_700_000_000_123 // ms

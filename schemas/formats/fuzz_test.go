@@ -10,8 +10,8 @@ import (
 
 	"github.com/influxdata/line-protocol/v2/lineprotocol"
 
-	"weir/schemas"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // checkEntries walks a body and checks what holds for every body: each entry is

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas/conf"
-	"weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // TestNumbersGoByTheGrammar: what only Go's strconv takes for a number is none, in any format.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // JSON is the format of objects of the seed API; see the package's comment.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // lineReader reads one entry of line protocol. It takes what InfluxDB's own decoder

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // samplesOf decodes a body, which must be good.

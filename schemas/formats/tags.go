@@ -3,7 +3,7 @@ package formats
 import (
 	"fmt"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // labelSet is the labels of a series, and the length of their names and values, bytes.

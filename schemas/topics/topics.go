@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // The topics.

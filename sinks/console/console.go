@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"weir/schemas/conf"
-	"weir/schemas/plain"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // Config is a receiver's settings: there are none, console: {} is all.

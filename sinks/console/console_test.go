@@ -8,10 +8,10 @@ import (
 	"sync"
 	"testing"
 
-	"weir/schemas"
-	"weir/sinks"
-	"weir/sinks/console"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/console"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // blocks is a writer that keeps each Write.

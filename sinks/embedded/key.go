@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"math"
 
-	"weir/schemas"
-	"weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
 )
 
 // The first byte of a key says what it is.

@@ -13,9 +13,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 const (

@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 // clock is moved by hand.

@@ -14,9 +14,9 @@ import (
 
 	gopagerduty "github.com/PagerDuty/go-pagerduty"
 
-	"weir/schemas/conf"
-	"weir/schemas/plain"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // The limits of the Events API v2.

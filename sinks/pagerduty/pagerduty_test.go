@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/pagerduty"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/pagerduty"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 const key = "0123456789abcdef0123456789abcdef"

@@ -6,12 +6,12 @@ import (
 	"regexp"
 	"strings"
 
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/console"
-	"weir/sinks/pagerduty"
-	"weir/sinks/twilio"
-	"weir/sinks/webhook"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/console"
+	"github.com/weir-metrics/weir/sinks/pagerduty"
+	"github.com/weir-metrics/weir/sinks/twilio"
+	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
 // Config is one entry of the config's list of receivers.

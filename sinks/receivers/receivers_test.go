@@ -8,15 +8,15 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/console"
-	"weir/sinks/pagerduty"
-	"weir/sinks/receivers"
-	"weir/sinks/sinktest"
-	"weir/sinks/twilio"
-	"weir/sinks/webhook"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/console"
+	"github.com/weir-metrics/weir/sinks/pagerduty"
+	"github.com/weir-metrics/weir/sinks/receivers"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/sinks/twilio"
+	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
 const good = `receivers:

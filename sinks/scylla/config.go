@@ -9,9 +9,9 @@ import (
 
 	"github.com/gocql/gocql"
 
-	"weir/schemas/conf"
-	"weir/schemas/cql"
-	"weir/schemas/dial"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas/dial"
 )
 
 // Config is the part cql of the configuration.

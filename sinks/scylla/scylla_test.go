@@ -13,10 +13,10 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
 func TestStatements(t *testing.T) {

@@ -10,9 +10,9 @@ import (
 	"github.com/gocql/gocql"
 	"github.com/scylladb/gocqlx/v2"
 
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // index writes the rows about fresh series, all of one source, until they are acknowledged.

@@ -3,7 +3,7 @@ package scylla
 import (
 	"github.com/scylladb/gocqlx/v2/qb"
 
-	"weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas/cql"
 )
 
 // statements holds the text of every statement, in the keyspace of the session. The

@@ -13,10 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/scylladb/gocqlx/v2"
 
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/schemas/dial"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas/dial"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 const (

@@ -14,9 +14,9 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/gocql/gocql"
 
-	"weir/schemas"
-	"weir/schemas/cql"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // Bounds of a batch. The size is that of the rows' keys and values; a row that is

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // NotifierUnderTest is one notifier, fresh, and what it tells.

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"weir/schemas"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // concurrent has writers of one source replay each other's rows while others read.

@@ -12,7 +12,7 @@ import (
 
 	twilioclient "github.com/twilio/twilio-go/client"
 
-	"weir/sinks"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // client is the transport under twilio-go for one call. The library's own knows no

@@ -12,9 +12,9 @@ import (
 
 	openapi "github.com/twilio/twilio-go/rest/api/v2010"
 
-	"weir/schemas/conf"
-	"weir/schemas/plain"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/schemas/plain"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // maxBody is what Twilio takes in one message, in characters.

@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/sinktest"
-	"weir/sinks/twilio"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/sinks/twilio"
 )
 
 const (

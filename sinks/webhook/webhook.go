@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"weir/schemas/conf"
-	"weir/sinks"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
 )
 
 // Config is a receiver's settings.

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"weir/schemas"
-	"weir/schemas/conf"
-	"weir/sinks"
-	"weir/sinks/sinktest"
-	"weir/sinks/webhook"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/sinks"
+	"github.com/weir-metrics/weir/sinks/sinktest"
+	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
 const token = "t0k3n+with/odd=chars"

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // SumTolerance is how far a sum may be off, relative to the exact sum: the same

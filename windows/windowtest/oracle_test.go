@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"weir/schemas"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 var cpu = schemas.Series{Metric: "cpu", Labels: schemas.Labels{{Name: "host", Value: "a"}}}

@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"weir/pipelines/simulation"
+	"github.com/weir-metrics/weir/pipelines/simulation"
 )
 
 func main() {
