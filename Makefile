@@ -14,10 +14,13 @@ run: ## the whole system in one process, fed by this machine's own metrics
 build:
 	go build -trimpath -o weir .
 
+# The folders whose tests run whole processes and look at how long things take.
+TIMED = /pipelines$$|/pipelines/(endtoend|operations)$$
+
 .PHONY: test
-test: ## everything but the real engines, race detector on; pipelines last and alone, as its tests are of time
-	go test -race $$(go list ./... | grep -v '/pipelines$$')
-	go test -race ./pipelines
+test: ## everything but the real engines, race detector on; those of time last, one folder after the other
+	go test -race $$(go list ./... | grep -vE '$(TIMED)')
+	go test -race -p 1 $$(go list ./... | grep -E '$(TIMED)')
 
 .PHONY: test-engines
 test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops

@@ -6,17 +6,17 @@ import (
 	"testing"
 )
 
-// TestFilesAreReadWithBounds: files that a config or a command names are read by schemas/conf, which neither waits
+// TestFilesAreReadWithBounds: files that a config or a command names are read by deploy/conf, which neither waits
 // for a FIFO or a device nor reads without a bound. The others are listed, with the reason.
 func TestFilesAreReadWithBounds(t *testing.T) {
 	reading := []string{"os.ReadFile", "os.Open", "os.OpenFile", "os.ReadDir", "tls.LoadX509KeyPair", "ioutil.ReadFile"}
 	listed := map[string]string{
-		"main.go":                "recordings and the terminal: read as a stream, and a pipe is welcome",
-		"collect/recording.go":   "as main.go",
-		"pipelines/broker.go":    "the lock of the data folder: it is made, not read",
-		"pipelines/enginetest/*": "helpers of tests",
-		"schemas/conf/read.go":   "the one place",
-		"processors/writeback/*": "the local store, in weir's own data folder",
+		"main.go":                    "recordings and the terminal: read as a stream, and a pipe is welcome",
+		"collect/recording.go":       "as main.go",
+		"pipelines/broker/broker.go": "the lock of the data folder: it is made, not read",
+		"pipelines/enginetest/*":     "helpers of tests",
+		"deploy/conf/read.go":        "the one place",
+		"processors/writeback/*":     "the local store, in weir's own data folder",
 	}
 	used := map[string]bool{}
 	for _, f := range sources(t) {

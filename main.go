@@ -21,8 +21,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines"
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/pipelines/operations"
+	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/schemas/formats"
 	"github.com/weir-metrics/weir/schemas/plain"
 )
@@ -193,16 +195,16 @@ func hasTerminal() bool {
 // output is where the log goes and what a running weir prints.
 type output struct {
 	log, out io.Writer
-	terminal *pipelines.Terminal // that shows the log, or nil
+	screen   *terminal.Terminal // that shows the log, or nil
 }
 
 func newOutput() output {
 	o := output{log: stderr, out: stdout}
-	if pipelines.IsTerminal(os.Stderr) {
-		o.terminal = pipelines.NewTerminal(os.Stderr)
-		o.log = o.terminal.Over(stderr)
-		if pipelines.IsTerminal(os.Stdout) {
-			o.out = o.terminal.Over(stdout)
+	if terminal.IsTerminal(os.Stderr) {
+		o.screen = terminal.New(os.Stderr)
+		o.log = o.screen.Over(stderr)
+		if terminal.IsTerminal(os.Stdout) {
+			o.out = o.screen.Over(stdout)
 		}
 	}
 	return o
@@ -261,7 +263,7 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error
 	}
 	ctx, reload, stop := hangups(ctx)
 	defer stop()
-	p := pipelines.Process{Config: config, Rules: rules, File: c.Config, Reload: reload, Roles: roles, Out: to.out, Log: log, Terminal: to.terminal}
+	p := pipelines.Process{Config: config, Rules: rules, File: c.Config, Reload: reload, Roles: roles, Out: to.out, Log: log, Terminal: to.screen}
 	return p.Run(ctx)
 }
 
@@ -276,7 +278,7 @@ type login struct {
 	KeyFile      string `help:"Its key." placeholder:"FILE"`
 }
 
-func (l login) pipeline() pipelines.Login {
+func (l login) pipeline() operations.Login {
 	secret := func(file, variable string) conf.Secret {
 		switch {
 		case file != "":
@@ -286,7 +288,7 @@ func (l login) pipeline() pipelines.Login {
 		}
 		return conf.Secret{}
 	}
-	to := pipelines.Login{Username: l.Username, CAFile: l.CAFile, CertFile: l.CertFile, KeyFile: l.KeyFile}
+	to := operations.Login{Username: l.Username, CAFile: l.CAFile, CertFile: l.CertFile, KeyFile: l.KeyFile}
 	if l.Username != "" {
 		to.Password = secret(l.PasswordFile, "WEIR_PASSWORD")
 	} else {
@@ -304,8 +306,8 @@ type destination struct {
 }
 
 // pipeline is the destination, or conf.Faults: there is one.
-func (d destination) pipeline() (pipelines.Destination, error) {
-	to := pipelines.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
+func (d destination) pipeline() (operations.Destination, error) {
+	to := operations.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
 	if d.Config != "" {
 		config, _, err := pipelines.Load(d.Config)
 		if err != nil {
@@ -341,7 +343,7 @@ func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return pipelines.RunAgent(ctx, config, to, log)
+	return operations.RunAgent(ctx, config, to, log)
 }
 
 type replayCommand struct {
@@ -367,7 +369,7 @@ func (c *replayCommand) Run(ctx context.Context) error {
 	if !(c.Speed >= 0) {
 		return conf.Faults{{Field: "--speed", Value: fmt.Sprint(c.Speed), Bound: "must be at least 0"}}
 	}
-	r := pipelines.Replay{Files: c.Files, Series: c.Series, Precision: precision, Format: format, Speed: c.Speed, Now: c.Now}
+	r := operations.Replay{Files: c.Files, Series: c.Series, Precision: precision, Format: format, Speed: c.Speed, Now: c.Now}
 	to, err := c.pipeline()
 	if err != nil {
 		return err
@@ -385,11 +387,11 @@ type foldCommand struct {
 
 // Run prints the windows; lines that are no samples are told, and fail the command.
 func (c *foldCommand) Run() error {
-	windows, err := pipelines.FoldConfig(c.Tiers, c.Grace)
+	windows, err := operations.FoldConfig(c.Tiers, c.Grace)
 	if err != nil {
 		return err
 	}
-	fold := pipelines.NewFold(windows)
+	fold := operations.NewFold(windows)
 	if fold.Format, err = formats.ByName(c.Format); err != nil {
 		return conf.Faults{{Field: "--format", Bound: err.Error()}}
 	}
@@ -438,9 +440,9 @@ func (c *topCommand) Run(ctx context.Context) error {
 	if c.Rows < 1 || c.Rows > 1000 {
 		return conf.Faults{{Field: "--rows", Value: fmt.Sprint(c.Rows), Bound: "must be 1 to 1000"}}
 	}
-	top := pipelines.Top{By: c.By, Rows: c.Rows, Login: c.login.pipeline()}
+	top := operations.Top{By: c.By, Rows: c.Rows, Login: c.login.pipeline()}
 	for _, text := range c.URL {
-		base, err := pipelines.ParseURL(text)
+		base, err := operations.ParseURL(text)
 		if err != nil {
 			return conf.Faults{{Field: "--url", Value: text, Bound: err.Error()}}
 		}
@@ -459,9 +461,9 @@ type checkCommand struct {
 // Run says that the files are right, or returns all faults. Warnings go to standard
 // error, and are no faults unless they are to be.
 func (c *checkCommand) Run(ctx context.Context) error {
-	check := pipelines.Check{Files: c.Files, Login: c.login.pipeline()}
+	check := operations.Check{Files: c.Files, Login: c.login.pipeline()}
 	if c.URL != "" {
-		base, err := pipelines.ParseURL(c.URL)
+		base, err := operations.ParseURL(c.URL)
 		if err != nil {
 			return conf.Faults{{Field: "--url", Value: c.URL, Bound: err.Error()}}
 		}

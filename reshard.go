@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines"
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/pipelines/operations"
 )
 
 // cluster is which brokers a command is about.
@@ -48,7 +49,7 @@ func (c *reshardCommand) Run(ctx context.Context) error {
 	if c.Config == "" {
 		fmt.Fprintln(stderr, "weir: no --config: the defaults' windows and topics are gone by, which must be those that weir runs with")
 	}
-	r := pipelines.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
+	r := operations.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
 	return r.Run(ctx, stdout, os.Stderr)
 }
 
@@ -66,5 +67,5 @@ func (c *shardsCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return pipelines.Shards{Config: config, Most: c.Most}.Run(ctx, stdout)
+	return operations.Shards{Config: config, Most: c.Most}.Run(ctx, stdout)
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/expr-lang/expr"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // randomExpr writes an expression of a truth (or a number) over a, b.c and net.in.

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Login is how a program of ours says to a listener who it is, and knows it. The zero

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/processors/connect"
 )
 
 // TestCanary puts a secret into every field that holds one, has everything that uses them
@@ -79,7 +80,7 @@ notify:
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	say((Destination{Brokers: []string{"127.0.0.1:1"}, Kafka: loaded(t, dir, secret).Kafka}).probe(ctx))
+	say(connect.New([]string{"127.0.0.1:1"}, loaded(t, dir, secret).Kafka).Probe(ctx))
 	for _, text := range said {
 		if strings.Contains(text, "canary-7d1f") {
 			t.Errorf("the secret shows: %s", text)

@@ -1,17 +1,15 @@
 package pipelines
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/collect"
+	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/pipelines/broker"
 	"github.com/weir-metrics/weir/pipelines/listener"
 	"github.com/weir-metrics/weir/processors/alert"
 	"github.com/weir-metrics/weir/processors/connect"
@@ -22,7 +20,6 @@ import (
 	"github.com/weir-metrics/weir/processors/store"
 	"github.com/weir-metrics/weir/processors/window"
 	"github.com/weir-metrics/weir/query"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/schemas/formats"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks/receivers"
@@ -44,7 +41,7 @@ type Config struct {
 	Brokers []string `yaml:"brokers"`
 	// Kafka is how they are reached: TLS and SASL.
 	Kafka  connect.Config `yaml:"kafka"`
-	Broker BrokerConfig   `yaml:"broker"`
+	Broker broker.Config  `yaml:"broker"`
 	// Members is how the processes watch each other.
 	Members members.Config `yaml:"members"`
 	Topics  topics.Config  `yaml:",inline"`
@@ -146,22 +143,12 @@ func (c *Config) validate(d *conf.Doc) {
 
 // validateOwn is about the fields that flags can set as well.
 func (c *Config) validateOwn(d *conf.Doc) {
-	checkAddress(d, "http", c.HTTP)
+	d.HostPort("http", c.HTTP)
 	if c.Data == "" {
 		d.Fail("data", c.Data, "must name a folder")
 	}
 	for i, b := range c.Brokers {
-		checkAddress(d, fmt.Sprintf("brokers[%d]", i), b)
-	}
-}
-
-func checkAddress(d *conf.Doc, field, addr string) {
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		d.Fail(field, addr, "must be host:port")
+		d.HostPort(fmt.Sprintf("brokers[%d]", i), b)
 	}
 }
 
@@ -170,15 +157,15 @@ func checkAddress(d *conf.Doc, field, addr string) {
 func Load(file string) (*Config, *alerts.RuleSet, error) {
 	if file == "" {
 		c := Default()
-		rules, err := alerts.Load(c.ruleConfig())
+		rules, err := alerts.Load(c.RuleConfig())
 		return &c, rules, err
 	}
 	c, files, err := read(file)
 	if c == nil {
 		return nil, nil, err
 	}
-	rules, ruleErr := alerts.Load(c.ruleConfig(), files...)
-	if err := joinFaults(err, ruleErr); err != nil {
+	rules, ruleErr := alerts.Load(c.RuleConfig(), files...)
+	if err := conf.Join(err, ruleErr); err != nil {
 		return nil, nil, err
 	}
 	return c, rules, nil
@@ -190,7 +177,7 @@ func read(file string) (*Config, []alerts.File, error) {
 	c := Default()
 	text, err := conf.ReadFile(file, conf.MaxConfigBytes)
 	if err != nil {
-		return nil, nil, unreadable(file, err)
+		return nil, nil, conf.Unreadable(file, err)
 	}
 	d := conf.Parse(file, text, &c)
 	c.source = source{file, text, d}
@@ -205,7 +192,7 @@ func read(file string) (*Config, []alerts.File, error) {
 		}
 		text, err := conf.ReadFile(path, conf.MaxRulesBytes)
 		if err != nil {
-			d.Fail(fmt.Sprintf("rules[%d]", i), name, "must be readable: "+reason(err))
+			d.Fail(fmt.Sprintf("rules[%d]", i), name, "must be readable: "+conf.ReadFault(err))
 			continue
 		}
 		files = append(files, alerts.File{Name: path, Data: text})
@@ -213,9 +200,9 @@ func read(file string) (*Config, []alerts.File, error) {
 	return &c, files, d.Err()
 }
 
-// ruleConfig is what rules are checked against. Tiers that are no tiers have their
+// RuleConfig is what rules are checked against. Tiers that are no tiers have their
 // own faults; rules are then checked against the default's.
-func (c *Config) ruleConfig() alerts.LoadConfig {
+func (c *Config) RuleConfig() alerts.LoadConfig {
 	w := c.Windows
 	d := conf.Parse("", nil, &struct{}{})
 	if w.Validate("", d); d.Err() != nil {
@@ -227,34 +214,6 @@ func (c *Config) ruleConfig() alerts.LoadConfig {
 		rules.TTLsMS = append(rules.TTLsMS, t.TTL.MS())
 	}
 	return rules
-}
-
-// joinFaults is all faults of both, or nil.
-func joinFaults(a, b error) error {
-	if a == nil {
-		return b
-	}
-	if b == nil {
-		return a
-	}
-	var first, second conf.Faults
-	if errors.As(a, &first) && errors.As(b, &second) {
-		return slices.Concat(first, second)
-	}
-	return errors.Join(a, b)
-}
-
-func unreadable(file string, err error) error {
-	return conf.Faults{{File: file, Bound: "must be readable: " + reason(err)}}
-}
-
-// reason is why a file could not be read, without its name, which stands beside it.
-func reason(err error) string {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return p.Err.Error()
-	}
-	return err.Error()
 }
 
 // Overrides are what the command line sets over the config file; "" and nil

@@ -2,17 +2,14 @@ package pipelines
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // write makes a file in a folder of its own and returns its path.
@@ -99,54 +96,6 @@ rules: [bad.yaml, missing.yaml]
 	}
 	if len(fs) < 10 {
 		t.Errorf("%d faults", len(fs))
-	}
-}
-
-func TestCheckTellsRulesFromConfig(t *testing.T) {
-	dir := t.TempDir()
-	config, rules := write(t, dir, "weir.yaml", "shards: 2\n"), write(t, dir, "r.yaml", goodRules)
-	list := write(t, dir, "list.yaml", "- name: g\n  rules:\n  - alert: down\n    expr: up == 0\n")
-	if _, err := (Check{Files: []string{config, rules, list}}).Run(t.Context()); err != nil {
-		t.Error(err)
-	}
-	badConfig, badRules := write(t, dir, "a.yaml", "shards: x\n"), write(t, dir, "b.yaml", "groups:\n- nam: g\n")
-	missing := filepath.Join(dir, "missing.yaml")
-	_, err := Check{Files: []string{config, badConfig, badRules, missing}}.Run(t.Context())
-	var fs conf.Faults
-	if !errors.As(err, &fs) || fs[0].File != badConfig || fs[1].File != badRules || fs[len(fs)-1].File != missing {
-		t.Errorf("%v", err)
-	}
-}
-
-// TestCheckReadsOnlyFiles: a FIFO, a folder, a device and a file without end are told at
-// once, wherever they are named.
-func TestCheckReadsOnlyFiles(t *testing.T) {
-	dir := t.TempDir()
-	fifo, huge := filepath.Join(dir, "fifo"), write(t, dir, "huge", "")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(huge, 1<<40); err != nil {
-		t.Fatal(err)
-	}
-	for what, want := range map[string]string{fifo: "is a FIFO", dir: "is a directory", "/dev/zero": "is a device", huge: "must be at most"} {
-		named := write(t, dir, "named.yaml", fmt.Sprintf("rules: [%s]\n", what))
-		secret := write(t, dir, "secret.yaml", fmt.Sprintf("notify:\n  receivers:\n  - name: r\n    pagerduty: {routing_key: {file: %s}}\n", what))
-		for _, file := range []string{what, named, secret} {
-			done := make(chan error, 1)
-			go func() {
-				_, err := Check{Files: []string{file}}.Run(t.Context())
-				done <- err
-			}()
-			select {
-			case err := <-done:
-				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("check %s, of %s: %v, want %s", file, what, err, want)
-				}
-			case <-time.After(time.Minute):
-				t.Fatalf("check %s, of %s: hangs", file, what)
-			}
-		}
 	}
 }
 

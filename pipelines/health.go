@@ -7,7 +7,7 @@ import (
 
 	"github.com/weir-metrics/weir/pipelines/listener"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Health answers /healthz and /readyz: whether the process lives, and whether

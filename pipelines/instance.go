@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
@@ -18,7 +18,7 @@ var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
 // kept, so that a process that was killed gets its partitions back at once instead
 // of waiting for its own old session to end (TRAPS 44). The folder is made if need be.
 func instanceID(data string) (string, error) {
-	if err := ownFolder(data); err != nil {
+	if err := conf.OwnFolder(data); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	file := filepath.Join(data, "instance")
@@ -34,20 +34,4 @@ func instanceID(data string) (string, error) {
 		return "", fmt.Errorf("data folder: %w", err)
 	}
 	return id, nil
-}
-
-// ownFolder makes a folder that only its owner can look into, or makes one so that others could.
-// It returns an error when that is another user.
-func ownFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if others := info.Mode().Perm() & 0o077; others != 0 {
-		return os.Chmod(dir, info.Mode().Perm()&^others)
-	}
-	return nil
 }

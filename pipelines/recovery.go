@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/processors/writeback"
 )
 
@@ -48,24 +49,18 @@ const (
 // tellRecovery draws one bar for all that recovers, or, without a terminal, logs how
 // far it is, until ctx ends.
 func (p *Process) tellRecovery(ctx context.Context) {
-	if p.Terminal == nil {
-		each(ctx, logEvery, p.logRecovery)
-		return
+	tell, every := p.logRecovery, logEvery
+	if p.Terminal != nil {
+		tell, every = p.drawRecovery, drawEvery
+		defer p.Terminal.Draw("")
 	}
-	each(ctx, drawEvery, p.drawRecovery)
-	p.Terminal.Draw("")
-}
-
-// each calls do now and every so often until ctx ends.
-func each(ctx context.Context, every time.Duration, do func()) {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	for {
-		do()
+	again := time.NewTicker(every)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		tell()
 		select {
 		case <-ctx.Done():
-			return
-		case <-t.C:
+		case <-again.C:
 		}
 	}
 }
@@ -88,7 +83,7 @@ func (p *Process) drawRecovery() {
 
 // recoveryLine has at its end what a narrow terminal may cut off.
 func recoveryLine(of []string, r writeback.Recovery, now time.Time) string {
-	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", bar(r.Part()), 100*r.Part(), left(r, now), strings.Join(of, ", "), r)
+	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", terminal.Bar(r.Part()), 100*r.Part(), left(r, now), strings.Join(of, ", "), r)
 }
 
 // left is how long the rest takes if it goes on as it went, or "?".

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weir-metrics/weir/pipelines/terminal"
+	"github.com/weir-metrics/weir/pipelines/terminal/terminaltest"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/topics"
@@ -102,8 +104,8 @@ func TestRecoveryIsTold(t *testing.T) {
 	fill(t, p, 40)
 	broker.hold()
 
-	s := newScreen(t)
-	term := NewTerminal(s)
+	s := terminaltest.New(t)
+	term := terminal.New(s)
 	again := &Process{Config: p.Config, Rules: p.Rules, Roles: p.Roles, Out: p.Out, Terminal: term,
 		Log: slog.New(slog.NewTextHandler(term.Over(s), nil))}
 	done, stop := runs(t, again)
@@ -123,24 +125,24 @@ func TestRecoveryIsTold(t *testing.T) {
 	}
 	bar := regexp.MustCompile(`^\[\.{20}\]   0 %  \? left  window: 0 of 8 partitions, 0 of \d+ record`)
 	await(t, again, func(readiness) bool {
-		lines := s.shows()
+		lines := s.Shows()
 		return bar.MatchString(lines[len(lines)-1])
 	})
 	again.Log.Info("something else")
-	if lines := s.shows(); !bar.MatchString(lines[len(lines)-1]) || !strings.HasSuffix(lines[len(lines)-2], `msg="something else"`) {
+	if lines := s.Shows(); !bar.MatchString(lines[len(lines)-1]) || !strings.HasSuffix(lines[len(lines)-2], `msg="something else"`) {
 		t.Errorf("the screen ends with %q", lines[len(lines)-2:])
 	}
 	broker.release()
 	await(t, again, func(r readiness) bool { return r.Ready })
 	await(t, again, func(readiness) bool {
-		lines := s.shows()
+		lines := s.Shows()
 		return lines[len(lines)-1] == ""
 	})
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	for _, l := range s.shows() {
+	for _, l := range s.Shows() {
 		if strings.Contains(l, "[..") || strings.Contains(l, "[##") {
 			t.Errorf("left on the screen: %q", l)
 		}

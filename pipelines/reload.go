@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-metrics/weir/alerts"
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // rules are those that the process goes by, which can be loaded again while it runs.
@@ -134,8 +134,8 @@ func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*
 		return nil, errNoFile
 	}
 	next, files, err := read(file)
-	set, ruleErr := alerts.Load(c.ruleConfig(), files...)
-	if err := joinFaults(err, ruleErr); err != nil {
+	set, ruleErr := alerts.Load(c.RuleConfig(), files...)
+	if err := conf.Join(err, ruleErr); err != nil {
 		return nil, err
 	}
 	if cut == refuseCut {
@@ -160,7 +160,7 @@ func (c *Config) cut(running *Config, file string, set, before *alerts.RuleSet) 
 	if faults != nil {
 		of = faults
 	}
-	err := joinFaults(of, set.Cut(before))
+	err := conf.Join(of, set.Cut(before))
 	if errors.As(err, &faults) {
 		return append(faults, conf.Fault{Bound: "A file that is meant to end there: add a line at its end, a comment will do, or POST /-/reload?cut=accept"})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-metrics/weir/collect"
 	"github.com/weir-metrics/weir/pipelines/listener"
+	"github.com/weir-metrics/weir/pipelines/routelag"
 	"github.com/weir-metrics/weir/processors/alert"
 	"github.com/weir-metrics/weir/processors/notify"
 	"github.com/weir-metrics/weir/processors/route"
@@ -95,40 +96,40 @@ func (p *Process) agent(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) window(reg prometheus.Registerer) (role, error) {
-	lag, err := newRouteLag(p.client, p.Config.Windows.LeastGrace(), reg, p.Log)
+	lag, err := routelag.New(p.client, p.Config.Windows.LeastGrace(), reg, p.Log)
 	if err != nil {
 		return role{}, err
 	}
 	w := window.NewAll(p.Config.Window, window.Deps{
 		Brokers: p.brokers, Kafka: p.kafka, Windows: p.Config.Windows, Rules: p.Rules, Topics: p.Config.Topics,
-		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.complete, Registry: reg, Log: p.Log,
+		Instance: p.instance, Owner: p.address(), Store: p.state, Behind: lag.Complete, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	}, p.client)
 	p.health.warn("window", w.Warning)
-	p.health.warn("pipeline", lag.warning)
+	p.health.warn("pipeline", lag.Warning)
 	p.rules.follow(w.SetRules)
 	p.recovery.of("window", w.Recovery)
 	run := func(ctx context.Context) error {
-		defer lag.follow(ctx)()
+		defer lag.Follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{served(run, p.server.top, query.Top(w, lag.standing, time.Now)), w.Waiting}, nil
+	return role{served(run, p.server.top, query.Top(w, lag.Standing, time.Now)), w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
-	lag, err := newRouteLag(p.client, 0, prometheus.NewRegistry(), p.Log) // the window role tells of it
+	lag, err := routelag.New(p.client, 0, prometheus.NewRegistry(), p.Log) // the window role tells of it
 	if err != nil {
 		return role{}, err
 	}
 	a := alert.New(p.Config.Alert, alert.Deps{
-		Clock:   lag.setTime,
+		Clock:   lag.SetTime,
 		Brokers: p.brokers, Kafka: p.kafka, Topics: p.Config.Topics, Instance: p.instance, Store: p.state, Registry: reg, Log: p.Log,
 		Letters: p.letters,
 	})
 	p.health.warn("alert", a.Warning)
 	p.recovery.of("alert", a.Recovery)
 	run := func(ctx context.Context) error {
-		defer lag.followClocks(ctx)()
+		defer lag.FollowClocks(ctx)()
 		return a.Run(ctx)
 	}
 	return role{run, a.Waiting}, nil

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/pipelines/broker"
+	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/processors/connect"
 	"github.com/weir-metrics/weir/processors/deadletter"
 	"github.com/weir-metrics/weir/processors/writeback"
@@ -37,7 +39,7 @@ type Process struct {
 	Log    *slog.Logger
 	// Terminal is where Log is shown, if that is a terminal: recovery draws a bar there.
 	// Without it, Log tells how far recovery is.
-	Terminal *Terminal
+	Terminal *terminal.Terminal
 
 	reg      *prometheus.Registry
 	health   *Health
@@ -81,12 +83,12 @@ func (p *Process) Run(ctx context.Context) error {
 		return err
 	}
 	if p.brokers = p.Config.Brokers; len(p.brokers) == 0 {
-		embedded, err := startBroker(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.reg, p.Log)
+		embedded, err := broker.Start(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.reg, p.Log)
 		if err != nil {
 			return err
 		}
-		defer embedded.close()
-		p.brokers = embedded.addrs()
+		defer embedded.Close()
+		p.brokers = embedded.Addrs()
 	}
 	access := p.Config.Kafka
 	if len(p.Config.Brokers) == 0 {

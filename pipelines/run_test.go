@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/pipelines/broker"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -165,17 +167,17 @@ func TestRunAddressTaken(t *testing.T) {
 // TestRunOutlivesTheBroker: every role is built anew when the broker was away.
 func TestRunOutlivesTheBroker(t *testing.T) {
 	dir := t.TempDir()
-	b := open(t, dir, BrokerConfig{})
-	p := process(t, b.addrs()...)
+	b := openBroker(t, dir)
+	p := process(t, b.Addrs()...)
 	p.Roles = Roles
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	await(t, p, func(r readiness) bool { return r.Ready })
-	b.close()
+	b.Close()
 	await(t, p, func(r readiness) bool { return !r.Ready })
-	b = open(t, dir, BrokerConfig{})
-	defer b.close()
+	b = openBroker(t, dir)
+	defer b.Close()
 	await(t, p, func(r readiness) bool { return r.Ready })
 
 	// The line works: a sample that goes in is routed.
@@ -190,15 +192,15 @@ func TestRunOutlivesTheBroker(t *testing.T) {
 // TestRunLeavesItsGroups: a process that has stopped is a member of no group, and its
 // partitions need not wait until its sessions end.
 func TestRunLeavesItsGroups(t *testing.T) {
-	b := open(t, t.TempDir(), BrokerConfig{})
-	defer b.close()
-	p := process(t, b.addrs()...)
+	b := openBroker(t, t.TempDir())
+	defer b.Close()
+	p := process(t, b.Addrs()...)
 	p.Roles = Roles
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	await(t, p, func(r readiness) bool { return r.Ready })
-	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.addrs()...))
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.Addrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,10 +247,19 @@ func post(t *testing.T, p *Process, line string) {
 	}
 }
 
-// awaitRecords returns when the topic has a record.
-func awaitRecords(t *testing.T, b *broker, topic string) {
+func openBroker(t *testing.T, dir string) *broker.Broker {
 	t.Helper()
-	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.addrs()...))
+	b, err := broker.Start(dir, broker.Config{}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// awaitRecords returns when the topic has a record.
+func awaitRecords(t *testing.T, b *broker.Broker, topic string) {
+	t.Helper()
+	adm, err := kadm.NewOptClient(kgo.SeedBrokers(b.Addrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}

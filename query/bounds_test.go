@@ -18,8 +18,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/sinks"
 )
 

@@ -4,8 +4,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Tier is one window length.

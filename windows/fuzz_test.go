@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // FuzzDecodeGroup feeds DecodeGroup arbitrary bytes: it must refuse them or return a

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the traces print into their files")

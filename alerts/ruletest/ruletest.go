@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Case is one command of a file, and what came of it.

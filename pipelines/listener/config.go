@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Config is the section web of the config file. The names are those of Prometheus's

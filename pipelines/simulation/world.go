@@ -13,11 +13,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/alert"
 	"github.com/weir-metrics/weir/processors/window"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 )

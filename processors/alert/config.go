@@ -3,7 +3,7 @@ package alert
 import (
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Config is the alert section of the config.

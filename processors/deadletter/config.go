@@ -3,7 +3,7 @@ package deadletter
 import (
 	"fmt"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 

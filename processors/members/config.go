@@ -4,7 +4,7 @@ import (
 	"net"
 	"strconv"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Config is how a process is found by the others.

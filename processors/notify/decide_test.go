@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 func TestTold(t *testing.T) {

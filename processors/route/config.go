@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 

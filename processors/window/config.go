@@ -3,7 +3,7 @@ package window
 import (
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Config is the window section of the config.

@@ -18,9 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 	"github.com/weir-metrics/weir/windows/windowtest"

@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // Config is a section tls of the config. Any of its settings turns TLS on.

@@ -3,8 +3,8 @@ package formats
 import (
 	"fmt"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 )
 
 // Config is the section samples of the config file: what a sample may look like, at the

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 )
 
 // The topics.

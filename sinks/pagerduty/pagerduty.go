@@ -14,7 +14,7 @@ import (
 
 	gopagerduty "github.com/PagerDuty/go-pagerduty"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas/plain"
 	"github.com/weir-metrics/weir/sinks"
 )

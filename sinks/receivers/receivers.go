@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/weir-metrics/weir/schemas/conf"
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/console"
 	"github.com/weir-metrics/weir/sinks/pagerduty"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/console"
 	"github.com/weir-metrics/weir/sinks/pagerduty"

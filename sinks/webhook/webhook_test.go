@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/conf"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
 	"github.com/weir-metrics/weir/sinks/webhook"

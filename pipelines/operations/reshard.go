@@ -1,0 +1,388 @@
+package operations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/pipelines/terminal"
+	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/processors/generations"
+	"github.com/weir-metrics/weir/processors/route"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/consume"
+	"github.com/weir-metrics/weir/schemas/topics"
+)
+
+// Reshard moves weir to another number of shards while it runs: samples from a time
+// on, the cut, go to a new generation of shards, and the old one drains. It can be
+// run again at any time, and goes on where it was.
+type Reshard struct {
+	Config *pipelines.Config // with Brokers
+	Shards int32
+	// Now cuts at the next minute instead of the next end of a largest window: the windows
+	// of larger tiers that are open then are kept half in each generation, which readers
+	// merge. Where no tier is a minute it is the next end of a window of at most that.
+	Now    bool
+	DryRun bool // only say what would be done
+
+	lead, lease, patience time.Duration // of tests; 0: what is safe
+}
+
+// lead is the least time between the plan and the cut: two leases for every route to
+// have read it, and what clocks may be off; and no sample that is handed on
+// before is later than max_future.
+const planSlack = 5 * time.Second
+
+// maxTail is up to how many offsets that are not committed are looked at.
+const maxTail = 1000
+
+// step is how often the command looks how far it is.
+const step = 500 * time.Millisecond
+
+// resharding is a Reshard that is connected.
+type resharding struct {
+	*Reshard
+	client   []kgo.Opt
+	adm      *kadm.Client
+	gens     *generations.Log
+	out      io.Writer
+	progress *terminal.Progress
+}
+
+// Run does it, says on out what it does, and draws on progress how far it is. It returns
+// an error when another reshard is under way, or when ctx ends first: what was
+// planned stands, and Run goes on with it the next time.
+func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
+	if r.lease == 0 {
+		r.lease = generations.Lease
+	}
+	if r.lead == 0 {
+		r.lead = 2*r.lease + planSlack + r.Config.Windows.MaxFuture.Std()
+	}
+	if r.patience == 0 {
+		tiers := r.Config.Windows.Tiers
+		r.patience = 2*tiers[len(tiers)-1].Size.Std() + time.Hour // a window that is held back may be open for as long
+	}
+	w, closeAll, err := r.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	w.out, w.progress = out, terminal.NewProgress(progress)
+	live := w.gens.Current().Live()
+	newest := live[len(live)-1]
+	switch {
+	case len(live) == 1 && newest.Shards == r.Shards:
+		fmt.Fprintf(out, "there are %d shards already, in generation %d\n", r.Shards, newest.Gen)
+		return nil
+	case len(live) > 1 && newest.Shards != r.Shards:
+		return fmt.Errorf("a reshard to %d shards is under way (generation %d from %s): see it through first, with weir reshard --shards %d",
+			newest.Shards, newest.Gen, at(newest.FromMS), newest.Shards)
+	case len(live) > 1:
+		fmt.Fprintf(out, "generation %d of %d shards from %s is under way: going on with it\n", newest.Gen, newest.Shards, at(newest.FromMS))
+	}
+	if r.DryRun {
+		w.sayPlan(live)
+		return nil
+	}
+	if len(live) == 1 {
+		if err := w.plan(ctx, newest); err != nil {
+			return err
+		}
+	}
+	return w.seeThrough(ctx)
+}
+
+func at(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateTime) + "Z" }
+
+func (r *Reshard) connect(ctx context.Context) (*resharding, func(), error) {
+	kafka := connect.New(r.Config.Brokers, r.Config.Kafka)
+	if err := kafka.Probe(ctx); err != nil {
+		return nil, nil, err
+	}
+	client := kafka.Options()
+	adm, err := kadm.NewOptClient(append(slices.Clip(client), kgo.MetadataMinAge(topics.Settle))...)
+	if err != nil {
+		return nil, nil, err
+	}
+	first, err := firstShards(ctx, adm)
+	if err != nil {
+		adm.Close()
+		return nil, nil, err
+	}
+	gens, err := generations.Open(first, client...)
+	if err == nil {
+		if err = gens.Refresh(ctx); err != nil {
+			gens.Close()
+		}
+	}
+	if err != nil {
+		adm.Close()
+		return nil, nil, err
+	}
+	return &resharding{Reshard: r, client: client, adm: adm, gens: gens}, func() { gens.Close(); adm.Close() }, nil
+}
+
+// firstShards is the shards of the first generation: the partitions of windows, which
+// are never changed.
+func firstShards(ctx context.Context, adm *kadm.Client) (int32, error) {
+	list, err := adm.ListTopics(ctx, topics.Windows)
+	if err == nil {
+		err = list[topics.Windows].Err
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return 0, fmt.Errorf("topic %s: %w Has weir run on these brokers?", topics.Windows, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("topic %s: %w", topics.Windows, err)
+	}
+	return int32(len(list[topics.Windows].Partitions)), nil
+}
+
+// cut is the time from which on the new generation takes the samples, ms.
+func (w *resharding) cut(now time.Time) int64 {
+	tiers := w.Config.Windows.Tiers
+	unit := tiers[len(tiers)-1].Size.MS()
+	if w.Now {
+		unit = tiers[0].Size.MS()
+		for _, t := range tiers[:len(tiers)-1] {
+			if t.Size.Std() <= time.Minute {
+				unit = t.Size.MS()
+			}
+		}
+	}
+	return (now.Add(w.lead).UnixMilli() + unit - 1) / unit * unit
+}
+
+func (w *resharding) sayPlan(live []schemas.Generation) {
+	if len(live) > 1 {
+		return // it was planned before
+	}
+	g := live[0].Gen + 1
+	from := w.cut(time.Now())
+	fmt.Fprintf(w.out, "generation %d of %d shards now\ngeneration %d of %d shards would take the samples from %s on (in %s)\ntopics to be made: %s, %s\nnothing was changed\n",
+		live[0].Gen, live[0].Shards, g, w.Shards, at(from), time.Until(time.UnixMilli(from)).Round(time.Second), topics.SamplesOf(g), topics.WindowTableOf(g))
+}
+
+// plan makes the topics, and then the plan.
+func (w *resharding) plan(ctx context.Context, newest schemas.Generation) error {
+	g := schemas.Generation{Gen: newest.Gen + 1, Shards: w.Shards, State: schemas.Planned}
+	make := topics.OfGeneration(w.Config.Topics, g.Gen, g.Shards)
+	for _, t := range topics.All(w.Config.Topics) {
+		if t.Name == topics.Generations || t.Name == topics.ShardReports {
+			make = append(make, t)
+		}
+	}
+	if err := topics.Ensure(ctx, w.adm, make); err != nil {
+		return err
+	}
+	// A plan that takes long to be written is not to come to light when it is too late.
+	soon, cancel := context.WithTimeout(ctx, w.lease/2)
+	defer cancel()
+	g.FromMS = w.cut(time.Now())
+	if err := w.gens.Write(soon, append(append([]schemas.Generation{}, w.gens.Current().List...), g)); err != nil {
+		return err
+	}
+	fmt.Fprintf(w.out, "generation %d of %d shards takes the samples from %s on\n", g.Gen, g.Shards, at(g.FromMS))
+	return nil
+}
+
+// seeThrough takes the two newest generations from state to state.
+func (w *resharding) seeThrough(ctx context.Context) error {
+	planned := time.Now()
+	for {
+		live := w.gens.Current().Live()
+		if len(live) == 1 {
+			fmt.Fprintf(w.out, "generation %d of %d shards has everything\n", live[0].Gen, live[0].Shards)
+			return nil
+		}
+		was, is := live[0], live[len(live)-1]
+		var err error
+		switch {
+		case is.State == schemas.Planned:
+			from := time.UnixMilli(is.FromMS)
+			err = w.until(ctx, func() (bool, string) {
+				return time.Now().After(from), terminal.Bar(float64(time.Since(planned))/float64(from.Sub(planned))) + " cut in " + time.Until(from).Round(time.Second).String()
+			})
+			if err == nil {
+				err = w.set(ctx, schemas.Draining, schemas.Active)
+			}
+		case was.State == schemas.Draining:
+			if err = w.drained(ctx, was); err == nil {
+				err = w.set(ctx, schemas.Closed, is.State)
+			}
+		default: // closed: what routes sent until they read so is on its way
+			began := time.Now()
+			err = w.until(ctx, func() (bool, string) { return time.Since(began) > 2*w.lease, "closing" })
+			if err == nil {
+				err = w.drained(ctx, was)
+			}
+			if err == nil {
+				err = w.set(ctx, schemas.Retired, is.State)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// set makes the older and the newer of the live generations so.
+func (w *resharding) set(ctx context.Context, older, newer schemas.GenerationState) error {
+	list := append([]schemas.Generation{}, w.gens.Current().List...)
+	n := len(list)
+	list[n-2].State, list[n-1].State = older, newer
+	if err := w.gens.Write(ctx, list); err != nil {
+		return err
+	}
+	fmt.Fprintf(w.out, "generation %d is %s, generation %d is %s\n", list[n-2].Gen, older, list[n-1].Gen, newer)
+	return nil
+}
+
+// ErrStuck is wrapped when nothing has moved for too long.
+var ErrStuck = errors.New("nothing moves any more")
+
+// until looks every step whether it is done, and draws how far it is. It gives up when that
+// has not changed for long: what is waited for then stands in the error.
+func (w *resharding) until(ctx context.Context, done func() (ok bool, far string)) error {
+	was, since := "", time.Now()
+	for {
+		ok, far := done()
+		if ok {
+			w.progress.Clear()
+			return nil
+		}
+		if far != was {
+			was, since = far, time.Now()
+		} else if time.Since(since) > w.patience {
+			w.progress.Clear()
+			return fmt.Errorf("%w: for %s it was: %s. The plan stands; mend that and run the same again", ErrStuck, w.patience.Round(time.Second), far)
+		}
+		w.progress.Draw(far)
+		select {
+		case <-ctx.Done():
+			w.progress.Clear()
+			return fmt.Errorf("interrupted: the plan stands; run the same again to see it through: %w", ctx.Err())
+		case <-time.After(step):
+		}
+	}
+}
+
+// drained returns when nothing of the generation is left: route has handed on all that
+// was there, its group has read all of its samples, and no shard holds a window. Groups
+// may be remembered for longer: a late sample then makes a late partial in the next
+// generation, as it would have in this one.
+func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
+	handed, err := w.adm.ListEndOffsets(ctx, topics.Metrics)
+	if err != nil {
+		return fmt.Errorf("end of %s: %w", topics.Metrics, err)
+	}
+	routed := time.Time{}
+	return w.until(ctx, func() (bool, string) {
+		behind, err := w.behind(ctx, route.Group, topics.Metrics, handed)
+		if err != nil || behind > 0 {
+			return false, waiting(err, fmt.Sprintf("generation %d: %d records of %s are not handed on", g.Gen, behind, topics.Metrics))
+		}
+		if routed.IsZero() {
+			routed = time.Now()
+		}
+		ends, err := w.adm.ListEndOffsets(ctx, topics.SamplesOf(g.Gen))
+		if err == nil {
+			behind, err = w.behind(ctx, topics.WindowGroupOf(g.Gen), topics.SamplesOf(g.Gen), ends)
+		}
+		reports := map[string]schemas.ShardReport{}
+		if err == nil {
+			reports, err = generations.Reports(ctx, w.client...)
+		}
+		open, silent, names := int64(0), 0, []string{}
+		for shard := range g.Shards {
+			rep, ok := reports[(&schemas.ShardReport{Gen: g.Gen, Shard: shard}).Key()]
+			if !ok || rep.AtMS <= routed.UnixMilli() {
+				if silent++; len(names) < 10 {
+					names = append(names, strconv.Itoa(int(shard)))
+				}
+			}
+			open += rep.Open
+		}
+		return err == nil && behind == 0 && open == 0 && silent == 0,
+			waiting(err, fmt.Sprintf("generation %d drains: %d records behind, %d series groups open, %d of %d shards not heard of%s", g.Gen, behind, open, silent, g.Shards, named(names)))
+	})
+}
+
+// named is the shards that were not heard of: is there a process with the role window?
+func named(shards []string) string {
+	if len(shards) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(shards, ", ") + ")"
+}
+
+func waiting(err error, far string) string {
+	if err != nil {
+		return err.Error()
+	}
+	return far
+}
+
+// behind is how many records before ends the group has not committed. Markers of
+// transactions and records of aborted ones, which nobody ever commits, are none.
+func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.ListedOffsets) (int64, error) {
+	starts, err := w.adm.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, err
+	}
+	committed, err := w.committed(ctx, group)
+	if err != nil {
+		return 0, err
+	}
+	behind := int64(0)
+	tails := map[int32][2]int64{}
+	ends.Each(func(end kadm.ListedOffset) {
+		done := int64(0)
+		if start, ok := starts.Lookup(topic, end.Partition); ok {
+			done = start.Offset
+		}
+		if c, ok := committed.Lookup(topic, end.Partition); ok {
+			done = max(done, c.At)
+		}
+		if n := end.Offset - done; n > 0 && n <= maxTail {
+			tails[end.Partition] = [2]int64{done, end.Offset}
+		} else {
+			behind += max(0, n)
+		}
+	})
+	for partition, tail := range tails {
+		n, err := consume.Count(ctx, w.client, topic, partition, tail[0], tail[1])
+		if err != nil {
+			return 0, fmt.Errorf("end of %s/%d: %w", topic, partition, err)
+		}
+		behind += n
+	}
+	return behind, nil
+}
+
+// committed is what the group has committed: nothing if nobody has joined it yet.
+func (w *resharding) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	offsets, err := w.adm.FetchOffsets(ctx, group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	return offsets, err
+}

@@ -1,0 +1,76 @@
+package operations
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/weir-metrics/weir/pipelines/terminal"
+)
+
+// TestReshardGivesUp: a wait in which nothing moves ends, and says what it waited for; one
+// in which something does goes on.
+func TestReshardGivesUp(t *testing.T) {
+	w := &resharding{Reshard: &Reshard{patience: time.Nanosecond}, progress: terminal.NewProgress(io.Discard)}
+	err := w.until(t.Context(), func() (bool, string) { return false, "2 of 8 shards not heard of (3, 5)" })
+	if !errors.Is(err, ErrStuck) || !strings.Contains(err.Error(), "2 of 8 shards not heard of (3, 5)") {
+		t.Errorf("%v", err)
+	}
+	looks := 0
+	err = w.until(t.Context(), func() (bool, string) { looks++; return looks == 4, strings.Repeat("x", looks) })
+	if err != nil || looks != 4 {
+		t.Errorf("after %d looks: %v", looks, err)
+	}
+}
+
+// TestReshardWaitsForNoMarker: what a group has not committed, and is markers of
+// transactions, is not behind; nor is an aborted record.
+func TestReshardWaitsForNoMarker(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	client := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
+	tx, err := kgo.NewClient(append(client, kgo.TransactionalID("t"))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Close()
+	for _, how := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
+		err := tx.BeginTransaction()
+		if err == nil {
+			err = tx.ProduceSync(ctx, &kgo.Record{Topic: "s", Value: []byte("x")}).FirstErr()
+		}
+		if err == nil {
+			err = tx.EndTransaction(ctx, how)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	adm := kadm.NewClient(tx)
+	w := &resharding{Reshard: &Reshard{}, client: client, adm: adm}
+	ends, err := adm.ListEndOffsets(ctx, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for committed, want := range map[int64]int64{0: 1, 1: 0} {
+		var o kadm.Offsets
+		o.Add(kadm.Offset{Topic: "s", Partition: 0, At: committed, LeaderEpoch: -1})
+		if err := adm.CommitAllOffsets(ctx, "g", o); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := w.behind(ctx, "g", "s", ends); err != nil || n != want {
+			t.Errorf("%d of 4 are committed: %d behind, %v, want %d", committed, n, err, want)
+		}
+	}
+}

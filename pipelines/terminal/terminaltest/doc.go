@@ -1,0 +1,2 @@
+// Package terminaltest is a terminal for tests. Only tests import it.
+package terminaltest
