@@ -21,7 +21,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "weir")
-	out, err := exec.Command("go", "build", "-o", bin, "weir").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/weir-metrics/weir").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %v\n%s", err, out)
 	}
