@@ -196,7 +196,7 @@ func (v *saved) append(dst []byte) []byte {
 	if v.last.truth == yes {
 		flags |= flagTrue
 	}
-	if v.last.held {
+	if v.last.wasTrue {
 		flags |= flagHeld
 	}
 	if v.last.other {
@@ -418,7 +418,7 @@ func (d *stateReader) outcome() saved {
 		flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) {
 		d.fail("outcome's flags %08b", flags)
 	}
-	v.last = outcome{truth: truthOf(flags&flagTrue != 0), held: flags&flagHeld != 0, other: flags&flagOther != 0,
+	v.last = outcome{truth: truthOf(flags&flagTrue != 0), wasTrue: flags&flagHeld != 0, other: flags&flagOther != 0,
 		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0}
 	if flags&flagNothing != 0 {
 		v.last.truth = unknown

@@ -153,14 +153,14 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		out = e.endSilent(set, b, group, out)
 	}
 	again := b.last.truth != unknown && b.last.endMS == end
-	held := b.last.truth == yes
+	wasTrue := b.last.truth == yes
 	if again {
-		held = b.last.held
+		wasTrue = b.last.wasTrue
 	}
-	held = held && !b.last.other
-	t, value, why := e.evaluate(set, b, end, held)
+	wasTrue = wasTrue && !b.last.other
+	t, value, why := e.evaluate(set, b, end, wasTrue)
 	switch {
-	case t == unknown: // held: neither recovered nor seen to be true; no_data will end it
+	case t == unknown: // it was true: neither recovered nor seen to be true; no_data will end it
 		return out
 	case t == no && b.last.truth == unknown && !e.mustSay(st, b, end, why): // healthy
 		return out
@@ -175,7 +175,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		revision = max(revision, b.last.revision+1)
 	}
 	old := b.last.old && (again || b.last.truth == yes)
-	b.last = outcome{truth: t, held: held, old: old, settled: st.lostMS > 0, endMS: end, revision: revision}
+	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, endMS: end, revision: revision}
 	if t == yes {
 		st.dueBy(b.deadlineMS())
 	}
@@ -216,8 +216,8 @@ func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []sch
 }
 
 // evaluate is the rule's outcome at a window's end: yes, or no and why. It is
-// unknown only if the condition is held and nothing says that it has recovered.
-func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, held bool) (truth, float64, string) {
+// unknown only if the condition was true and nothing says that it has recovered.
+func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool) (truth, float64, string) {
 	r := b.rule
 	for k := range r.inputs {
 		in := &r.inputs[k]
@@ -231,7 +231,7 @@ func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, held bool) (t
 		}
 	}
 	t, value := r.expr.truth(e.in)
-	if held && r.recover != nil {
+	if wasTrue && r.recover != nil {
 		recovered, v := r.recover.truth(e.in)
 		switch {
 		case recovered == yes:

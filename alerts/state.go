@@ -56,8 +56,8 @@ type binding struct {
 // value is: nothing.
 type outcome struct {
 	truth truth // no is kept until a later window, so that a replay says it again
-	// held: it was true at the end before endMS, so recover decided.
-	held bool
+	// wasTrue: the condition was true at the end before endMS, so recover decided.
+	wasTrue bool
 	// other: said by another version of the rule, whose recover does not count.
 	other bool
 	// old: said under the fingerprint of states of version 1, under which it must end.
@@ -90,7 +90,7 @@ const (
 // Lost says that what the rules remembered before atMS, ms, above 0, is lost: a condition
 // may have been true, and who took it for true must be told if it is not. So the first
 // outcome of each rule and label set is said, if it is false, too. A rule with recover says
-// no until it has recovered, as it may have been held; a rule whose inputs are not there, not
+// no until it has recovered, as it may have been true; a rule whose inputs are not there, not
 // before no_data is over.
 func (st *State) Lost(atMS int64) { st.lostMS = max(st.lostMS, atMS) }
 

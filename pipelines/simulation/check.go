@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
@@ -75,7 +76,8 @@ func (w *World) finish() {
 // emits is what must have been emitted.
 func (w *World) reference(r role) map[string][]*kgo.Record {
 	out := map[string][]*kgo.Record{} // by topic
-	proc := w.drive(r, writeback.Host{Local: writeback.NewLocal(), Produce: func(rec *kgo.Record, done func(*kgo.Record, error)) {
+	local := disk.New(writeback.ErrBroken)
+	proc := w.drive(r, writeback.Host{Table: func(id int32) writeback.Table { return local.Table(id) }, Produce: func(rec *kgo.Record, done func(*kgo.Record, error)) {
 		if rec.Topic != w.groups[r].input.name { // a tick: there are enough of them in the log
 			out[rec.Topic] = append(out[rec.Topic], rec)
 		}

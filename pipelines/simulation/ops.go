@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 )
 
@@ -293,7 +294,7 @@ func (w *World) kill(id, keep, haunt, lose int) bool {
 func (w *World) wipe(id, keep, haunt int) bool {
 	w.stats.Wipes++
 	for _, m := range w.machines[id].members {
-		m.local = writeback.NewLocal()
+		m.local = disk.New(writeback.ErrBroken)
 	}
 	return w.kill(id, keep, haunt, 0)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 )
 
 // role is one of the processors that keep state.
@@ -40,7 +41,7 @@ type member struct {
 	w     *World
 	role  role
 	id    int // of the machine
-	local *writeback.Local
+	local *disk.Disk
 	proc  writeback.Driven
 	out   *outbox
 	parts map[int32]*reading
@@ -64,9 +65,9 @@ func (m *member) group() *group { return m.w.groups[m.role] }
 // start makes a new process on the machine's disk, and gives it its partitions.
 func (m *member) start() {
 	m.out = newOutbox(m.w)
-	out := m.out
+	out, local := m.out, m.local
 	m.parts = map[int32]*reading{}
-	m.proc = m.w.drive(m.role, writeback.Host{Local: m.local, Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
+	m.proc = m.w.drive(m.role, writeback.Host{Table: func(id int32) writeback.Table { return local.Table(id) }, Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 		out.produce(m.w.now+m.skewMS(), r, done)
 	}, Writer: m.w.nextWriter, NowMS: func() int64 { return m.w.now + m.skewMS() }})
 	for p, owner := range m.group().owner {

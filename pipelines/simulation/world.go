@@ -17,6 +17,7 @@ import (
 	"github.com/weir-metrics/weir/processors/alert"
 	"github.com/weir-metrics/weir/processors/window"
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
@@ -212,7 +213,7 @@ func newWorld(p Params) *World {
 		m := &machine{}
 		w.machines = append(w.machines, m)
 		for r := range roles {
-			m.members[r] = &member{w: w, role: r, id: id, local: writeback.NewLocal()}
+			m.members[r] = &member{w: w, role: r, id: id, local: disk.New(writeback.ErrBroken)}
 		}
 	}
 	for _, m := range w.machines {

@@ -1,10 +1,7 @@
 package alert
 
 import (
-	"context"
-	"errors"
 	"log/slog"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -32,10 +29,10 @@ type Deps struct {
 
 // Processor is the alert processor.
 type Processor struct {
-	cfg    Config
-	deps   Deps
-	logic  *logic
-	engine atomic.Pointer[writeback.Engine[life]]
+	*writeback.Processor[life, none]
+	cfg   Config
+	deps  Deps
+	logic *logic
 }
 
 // New returns a Processor.
@@ -50,63 +47,11 @@ func New(cfg Config, d Deps) *Processor {
 		forgotten: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_alert_forgotten_total",
 			Help: "Alerts that were over for long and were deleted from the alert store."}),
 	}
-	l.conditions, l.transitions = register(d.Registry, l.conditions), register(d.Registry, l.transitions)
-	l.refused, l.forgotten = register(d.Registry, l.refused), register(d.Registry, l.forgotten)
-	return &Processor{cfg: cfg, deps: d, logic: l}
-}
-
-// register registers c, or returns the collector of a Processor that ran before.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	var already prometheus.AlreadyRegisteredError
-	if err := r.Register(c); errors.As(err, &already) {
-		return already.ExistingCollector.(C)
-	}
-	return c
-}
-
-// Ready says that the partitions of this process have recovered.
-func (p *Processor) Ready() bool {
-	e := p.engine.Load()
-	return e != nil && e.Ready()
-}
-
-// Waiting is what the processor waits for before it is ready, in words, or "".
-func (p *Processor) Waiting() string {
-	if e := p.engine.Load(); e != nil {
-		return e.Waiting()
-	}
-	return "starting"
-}
-
-// Warning says which alerts' state was lost (writeback.Engine.Warning), or is "".
-func (p *Processor) Warning() string {
-	if e := p.engine.Load(); e != nil {
-		return e.Warning()
-	}
-	return ""
-}
-
-// Recovery is how far the partitions of this process have recovered.
-func (p *Processor) Recovery() writeback.Recovery {
-	if e := p.engine.Load(); e != nil {
-		return e.Recovery()
-	}
-	return writeback.Recovery{}
-}
-
-// Run processes until ctx ends; see writeback.Engine.Run. It may be called again
-// after it returned.
-func (p *Processor) Run(ctx context.Context) error {
-	e := writeback.New(p.options(), p.logic)
-	p.engine.Store(e)
-	defer p.engine.Store(nil)
-	return e.Run(ctx)
-}
-
-// Drive returns the processor for a caller that stands in for Goka, the broker and
-// the clock.
-func (p *Processor) Drive(h writeback.Host) writeback.Driven {
-	return writeback.Drive(p.options(), p.logic, h)
+	l.conditions, l.transitions = writeback.Register(d.Registry, l.conditions), writeback.Register(d.Registry, l.transitions)
+	l.refused, l.forgotten = writeback.Register(d.Registry, l.refused), writeback.Register(d.Registry, l.forgotten)
+	p := &Processor{cfg: cfg, deps: d, logic: l}
+	p.Processor = writeback.NewProcessor(p.options, l)
+	return p
 }
 
 func (p *Processor) options() writeback.Options {

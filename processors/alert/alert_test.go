@@ -81,7 +81,7 @@ func (s *stage) start(dir string) (stop func(error)) {
 	}
 	s.metrics = prometheus.NewRegistry()
 	p := New(s.cfg, Deps{Brokers: s.brokers, Topics: s.topics, Instance: "test", Store: store, Registry: s.metrics, Log: s.log})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	deadline := time.Now().Add(30 * time.Second)
@@ -93,12 +93,11 @@ func (s *stage) start(dir string) (stop func(error)) {
 	}
 	return func(crash error) {
 		if crash != nil {
-			p.engine.Load().Crash(crash)
+			cancel(crash)
 		} else {
-			cancel()
+			cancel(nil)
 		}
 		err := <-done
-		cancel()
 		if crash == nil && err != nil || crash != nil && !errors.Is(err, crash) {
 			s.t.Errorf("stopped with %v, ended with %v", crash, err)
 		}

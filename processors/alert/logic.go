@@ -28,6 +28,13 @@ type life struct {
 	lostMS int64
 }
 
+// A partition's alerts share nothing.
+type (
+	none      struct{}
+	partition = writeback.Partition[life, none]
+	entry     = writeback.Entry[life, none]
+)
+
 // logic implements writeback.Logic.
 type logic struct {
 	forgetMS int64
@@ -40,15 +47,15 @@ type logic struct {
 	forgotten   prometheus.Counter
 }
 
-func (l *logic) Open(*writeback.Part[life]) any          { return nil }
-func (l *logic) New(*writeback.Part[life], string) *life { return &life{} }
-func (l *logic) Gone(v *life) bool                       { return v.alert == nil && v.lostMS == 0 }
-func (l *logic) Decode(_ *writeback.Part[life], _ string, b []byte) (*life, error) {
+func (l *logic) Open(*partition) *none        { return nil }
+func (l *logic) New(*partition, string) *life { return &life{} }
+func (l *logic) Gone(v *life) bool            { return v.alert == nil && v.lostMS == 0 }
+func (l *logic) Decode(_ *partition, _ string, b []byte) (*life, error) {
 	return decodeLife(b)
 }
 
 // Lost implements writeback.Logic.
-func (l *logic) Lost(_ *writeback.Part[life], v *life, atMS int64) { v.lostMS = atMS }
+func (l *logic) Lost(_ *partition, v *life, atMS int64) { v.lostMS = atMS }
 
 // reasonLost is why an alert is resolved whose life was lost before it was over.
 const reasonLost = "what weir knew of it was lost, and its condition is false"
@@ -66,7 +73,7 @@ func afterLoss(c *schemas.Condition) *schemas.Alert {
 // alert, if there is one, as in the topic alerts. In version 1 there is no lostMS.
 const lifeVersion = 2
 
-func (l *logic) Append(_ *writeback.Part[life], dst []byte, v *life) []byte {
+func (l *logic) Append(_ *partition, dst []byte, v *life) []byte {
 	dst = binary.AppendVarint(append(dst, lifeVersion), v.seenMS)
 	dst = binary.AppendVarint(dst, v.forgetMS)
 	dst = binary.AppendVarint(dst, v.lostMS)
@@ -101,7 +108,7 @@ func decodeLife(b []byte) (*life, error) {
 	return v, err
 }
 
-func (l *logic) Apply(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record) {
+func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
 	c, err := schemas.DecodeDoc[schemas.Condition](r.Value)
 	if err != nil {
 		l.refuse(p, e, r, "undecodable", err)
@@ -129,7 +136,7 @@ func (l *logic) Apply(p *writeback.Part[life], e *writeback.Entry[life], r write
 
 // become makes next the alert, as of a wall time, and sends it if it says
 // something new.
-func (l *logic) become(p *writeback.Part[life], e *writeback.Entry[life], next *schemas.Alert, wallMS int64) {
+func (l *logic) become(p *partition, e *entry, next *schemas.Alert, wallMS int64) {
 	before := e.V.alert
 	e.V.alert, e.V.seenMS, e.V.forgetMS = next, wallMS, 0
 	if next.State == schemas.Inactive || next.State == schemas.Resolved {
@@ -167,7 +174,7 @@ func (l *logic) Due(v *life) int64 {
 // Until is the tick's time: what conditions wait for, the windows wait for.
 func (l *logic) Until(_ *life, t *schemas.Tick) int64 { return t.NowMS }
 
-func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _ int64) {
+func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {
 	if e.V.alert == nil { // lost, and nothing has come since
 		*e.V = life{}
 		return
@@ -182,7 +189,7 @@ func (l *logic) Tick(p *writeback.Part[life], e *writeback.Entry[life], nowMS, _
 	e.Emit(p, topics.Alerts, []byte(e.Key), nil)
 }
 
-func (l *logic) refuse(p *writeback.Part[life], e *writeback.Entry[life], r writeback.Record, reason string, err error) {
+func (l *logic) refuse(p *partition, e *entry, r writeback.Record, reason string, err error) {
 	l.refused.WithLabelValues(reason).Inc()
 	l.log.Warn("condition refused", "fingerprint", e.Key, "partition", p.ID, "offset", r.Offset, "reason", reason, "err", err)
 	letter := deadletter.Of(&kgo.Record{Topic: topics.Conditions, Partition: p.ID, Offset: r.Offset, Key: []byte(e.Key), Value: r.Value},

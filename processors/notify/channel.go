@@ -16,10 +16,10 @@ import (
 // channel.
 type receiver struct {
 	sinks.Receiver
-	id      string
-	channel *channel
-	waiting atomic.Int64 // pending deliveries
-	held    atomic.Int64 // of them, those whose alert is in memory
+	id       string
+	channel  *channel
+	waiting  atomic.Int64 // pending deliveries
+	inMemory atomic.Int64 // of them, those whose alert is in memory
 }
 
 // channel chooses what is delivered next to one receiver, and when: the lanes that
@@ -187,8 +187,8 @@ func (c *channel) next(now time.Time) (*lane, time.Duration) {
 	if q.Len() == 0 {
 		return nil, wait
 	}
-	if held := c.pace.wait(now, c.inFlight); held > 0 {
-		return nil, held
+	if wait := c.pace.wait(now, c.inFlight); wait > 0 {
+		return nil, wait
 	}
 	c.turn++
 	c.inFlight++

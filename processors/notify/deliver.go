@@ -326,7 +326,7 @@ func (p *Processor) report(d *schemas.Delivery) {
 // whole is the delivery of an entry with the alert to send. A resolve gets the labels
 // that its trigger had: receivers know the alert by them.
 func (p *Processor) whole(l *lane, e entry) (*schemas.Delivery, error) {
-	d := e.held
+	d := e.inMemory
 	if d == nil {
 		var err error
 		if d, err = p.readBack(l.part, e.offset, l.bare(&e)); err != nil {

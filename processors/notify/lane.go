@@ -57,7 +57,7 @@ type entry struct {
 	seq      int64
 	offset   int64  // of its newest record in the ledger; unwritten before it is acknowledged
 	labels   uint64 // what was told, hashed; 0: not known
-	held     *schemas.Delivery
+	inMemory *schemas.Delivery
 }
 
 // unwritten is the offset of an entry that the ledger does not have yet.
@@ -240,7 +240,7 @@ func (l *lane) collapse() []*schemas.Delivery {
 	return ended
 }
 
-// end makes a pending entry one that ended. What it held is free.
+// end makes a pending entry one that ended. What it held in memory is free.
 func (l *lane) end(e *entry, s status) {
 	l.drop(e)
 	e.status = s

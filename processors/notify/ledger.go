@@ -168,7 +168,7 @@ func (p *Processor) entered(pl planned, r *kgo.Record) {
 		p.report(d)
 		return
 	}
-	// When more wait than may be held, those that come first are read back when it is their
+	// When more wait than may be in memory, those that come first are read back when it is their
 	// turn: what comes now would only take their room.
 	if l.r.waiting.Load() < int64(p.cfg.Queue) {
 		l.hold(e, d, len(r.Value), p.cfg.Queue)
@@ -379,12 +379,12 @@ func (part *partition) foresee(r *kgo.Record, most int) bool {
 			continue
 		}
 		e := l.find(firing, atMS)
-		if e == nil || e.status != pending || e.offset != r.Offset || e.held != nil || !l.room(len(r.Value), most) {
+		if e == nil || e.status != pending || e.offset != r.Offset || e.inMemory != nil || !l.room(len(r.Value), most) {
 			return false
 		}
 		if d, err := schemas.DecodeDoc[schemas.Delivery](r.Value); err == nil && d.Alert != nil {
 			l.hold(e, d, len(r.Value), most)
-			return e.held != nil
+			return e.inMemory != nil
 		}
 	}
 	return false

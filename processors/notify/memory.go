@@ -6,22 +6,22 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// maxHeldBytes bounds the alerts of pending deliveries that are held in memory, all
+// maxHeldBytes bounds the alerts of pending deliveries that are in memory, all
 // receivers together. Those beyond stand in the ledger alone, and are read back when it
 // is their turn.
 const maxHeldBytes = 32 << 20
 
-// memory counts what is held.
+// memory counts what is in memory.
 type memory struct{ bytes atomic.Int64 }
 
 // readAhead is how many deliveries that wait are taken into memory when one is read back:
 // they mostly stand side by side, and are next.
 const readAhead = 512
 
-// room reports whether an alert of size bytes may be held besides those of the lane's
+// room reports whether an alert of size bytes may be in memory besides those of the lane's
 // receiver, if those are less than most.
 func (l *lane) room(size, most int) bool {
-	return l.r != nil && l.r.held.Load() < int64(most) && l.part.memory.bytes.Load()+int64(size) <= maxHeldBytes
+	return l.r != nil && l.r.inMemory.Load() < int64(most) && l.part.memory.bytes.Load()+int64(size) <= maxHeldBytes
 }
 
 // hold keeps d, which takes size bytes in the ledger, in memory if there is room.
@@ -33,21 +33,21 @@ func (l *lane) hold(e *entry, d *schemas.Delivery, size, most int) {
 }
 
 func (l *lane) keep(e *entry, d *schemas.Delivery, size int) {
-	e.held, e.size = d, int32(size)
+	e.inMemory, e.size = d, int32(size)
 	l.part.memory.bytes.Add(int64(size))
 	if l.r != nil {
-		l.r.held.Add(1)
+		l.r.inMemory.Add(1)
 	}
 }
 
 // drop frees what an entry holds, if anything.
 func (l *lane) drop(e *entry) {
-	if e.held == nil {
+	if e.inMemory == nil {
 		return
 	}
-	e.held = nil
+	e.inMemory = nil
 	l.part.memory.bytes.Add(-int64(e.size))
 	if l.r != nil {
-		l.r.held.Add(-1)
+		l.r.inMemory.Add(-1)
 	}
 }

@@ -27,13 +27,13 @@ func deliverAlone(ctx context.Context, p *Processor) (see func(a *schemas.Alert)
 					return
 				}
 				began := time.Now()
-				n := &sinks.Notification{Alert: e.held.Alert, Receiver: l.receiver, To: e.held.To, AtMS: e.atMS}
+				n := &sinks.Notification{Alert: e.inMemory.Alert, Receiver: l.receiver, To: e.inMemory.To, AtMS: e.atMS}
 				result, err := l.r.Notifier.Notify(ctx, n)
 				now := time.Now()
-				wait, learn := p.judge(l, e.held, result, err, began, now)
+				wait, learn := p.judge(l, e.inMemory, result, err, began, now)
 				l.part.mu.Lock()
 				head, i := l.head()
-				if after := entryOf(e.held); after.status != pending {
+				if after := entryOf(e.inMemory); after.status != pending {
 					l.drop(head)
 					after.offset = head.offset
 					l.entries[i] = after
@@ -122,7 +122,7 @@ func TestTwoCallsASecond(t *testing.T) {
 					t.Errorf("%d of %d ends told, %d alerts are open, %d ends of nothing", ended, n+1, open, receiver.stray)
 				}
 				given := counted(p.metrics.attempts.WithLabelValues("slow", "refused"))
-				if waiting := p.receivers["slow"].held.Load(); given > 0 || waiting != 0 || p.memory.bytes.Load() != 0 {
+				if waiting := p.receivers["slow"].inMemory.Load(); given > 0 || waiting != 0 || p.memory.bytes.Load() != 0 {
 					t.Errorf("%v given up, %d alerts and %d bytes left in memory", given, waiting, p.memory.bytes.Load())
 				}
 			})

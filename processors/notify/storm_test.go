@@ -132,7 +132,7 @@ func (i *instance) goesOn(t testing.TB, what string, done func() int, is func() 
 		}
 		held := int64(0)
 		for _, r := range i.receivers {
-			held += r.held.Load()
+			held += r.inMemory.Load()
 		}
 		if bytes := i.memory.bytes.Load(); held > int64(len(i.receivers)*(i.cfg.Queue+readAhead)) || bytes > maxHeldBytes {
 			t.Fatalf("%s: %d alerts, %d bytes in memory, want %d and what is read ahead for each receiver at most", what, held, bytes, i.cfg.Queue)

@@ -26,7 +26,7 @@ type tails struct {
 	of       map[int32]*tail // none: nothing is known of the partition
 	returned time.Time       // when the last poll returned
 	stalled  bool            // nobody had polled for behindAfter when the last poll began
-	held     int             // values in all queues, bytes
+	queued   int             // values in all queues, bytes
 }
 
 // tail is what is known of the end of a partition.
@@ -43,7 +43,7 @@ type tail struct {
 func (t *tails) begin(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.of, t.returned, t.stalled, t.held = map[int32]*tail{}, now, false, 0
+	t.of, t.returned, t.stalled, t.queued = map[int32]*tail{}, now, false, 0
 }
 
 // polling notes that a poll begins: what comes while it waits comes as it is written.
@@ -77,7 +77,7 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 		f.heard, f.stamp = now, last.Timestamp.UnixMilli()
 		f.queue = append(f.queue, p.Records...)
 		for _, r := range p.Records {
-			t.held += len(r.Value)
+			t.queued += len(r.Value)
 		}
 	})
 }
@@ -102,7 +102,7 @@ func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) 
 			}
 		}
 		for _, r := range f.queue[:n] {
-			t.held -= len(r.Value)
+			t.queued -= len(r.Value)
 			if err := add(r, f.waited); err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (t *tails) waiting() (some bool, full []int32) {
 	defer t.mu.Unlock()
 	for id, f := range t.of {
 		some = some || len(f.queue) > 0
-		if len(f.queue) > 0 && t.held > maxHeld {
+		if len(f.queue) > 0 && t.queued > maxHeld {
 			full = append(full, id)
 		}
 	}
@@ -134,7 +134,7 @@ func (t *tails) lost(partitions []int32) {
 	for _, p := range partitions {
 		if f := t.of[p]; f != nil {
 			for _, r := range f.queue {
-				t.held -= len(r.Value)
+				t.queued -= len(r.Value)
 			}
 		}
 		delete(t.of, p)

@@ -50,17 +50,17 @@ type encoder struct {
 	out   output
 	count *counters
 
-	dec    *formats.Decoder
-	known  map[seriesKey]*series
-	groups map[string][]*group // of a key, one for each of gens
-	open   []*group            // those with a batch, in the order of their first sample
-	free   []*schemas.BatchBuilder
-	held   int    // about the bytes in open batches and in the arena
-	arena  []byte // values that were sent in this round
-	behind bool   // what is added had waited in metrics
-	sender uint64 // of the record in hand, see schemas.SenderOf
-	round  uint64 // number of flushes
-	record uint64 // number of the record in hand
+	dec      *formats.Decoder
+	known    map[seriesKey]*series
+	groups   map[string][]*group // of a key, one for each of gens
+	open     []*group            // those with a batch, in the order of their first sample
+	free     []*schemas.BatchBuilder
+	buffered int    // about the bytes in open batches and in the arena
+	arena    []byte // values that were sent in this round
+	behind   bool   // what is added had waited in metrics
+	sender   uint64 // of the record in hand, see schemas.SenderOf
+	round    uint64 // number of flushes
+	record   uint64 // number of the record in hand
 }
 
 // seriesKey is a series as the decoder gave it. Label sets are told apart by
@@ -115,9 +115,9 @@ func (e *encoder) add(r *kgo.Record) error {
 			e.count.refused.WithLabelValues(rc.Reason).Add(float64(rc.N))
 		}
 		e.out.refuse(r, &v)
-		e.held += len(r.Value)
+		e.buffered += len(r.Value)
 	}
-	if err == nil && e.held > roundBytes {
+	if err == nil && e.buffered > roundBytes {
 		err = e.finish()
 	}
 	return err
@@ -230,7 +230,7 @@ func (e *encoder) put(k *series, s *schemas.Sample, origin schemas.Origin) error
 		g.batch.Sender(e.sender)
 	}
 	g.size += k.cost
-	e.held += k.cost
+	e.buffered += k.cost
 	g.batch.AddSample(s, k.hash, k.id)
 	return nil
 }
@@ -286,7 +286,7 @@ func (e *encoder) finish() error {
 		clear(e.known)
 		clear(e.groups)
 	}
-	e.held = 0
+	e.buffered = 0
 	return e.flush()
 }
 

@@ -68,7 +68,7 @@ func (a *All) Warning() string {
 	defer a.mu.Unlock()
 	var altered, harmed []string
 	for _, m := range a.running {
-		e := m.engine.Load()
+		e := m.Engine()
 		if e == nil {
 			continue
 		}
@@ -126,7 +126,7 @@ func (a *All) Shards() (owned, all int) {
 	defer a.mu.Unlock()
 	for _, m := range a.running {
 		all += int(m.deps.Generation.Shards)
-		if e := m.engine.Load(); e != nil {
+		if e := m.Engine(); e != nil {
 			owned += e.Owned()
 		}
 	}
@@ -149,7 +149,7 @@ func (a *All) Run(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	log.Tell(register(a.deps.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_refused_generations_total",
+	log.Tell(writeback.Register(a.deps.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_refused_generations_total",
 		Help: "Records of the topic generations that do not decode, or cannot be: those that were known go on."})), a.deps.Log)
 	if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
 		return err
@@ -239,12 +239,12 @@ func (a *All) reports(now time.Time) []schemas.ShardReport {
 	defer a.mu.Unlock()
 	var reports []schemas.ShardReport
 	for gen, m := range a.running {
-		e := m.engine.Load()
+		e := m.Engine()
 		if e == nil {
 			continue
 		}
-		e.Each(func(p *writeback.Part[group]) {
-			loc := p.Local.(*local)
+		e.Each(func(p *partition) {
+			loc := p.Local
 			rate := 0.0
 			m.seen[p.ID], rate = rateOf(m.seen[p.ID], sampled{now, loc.count.Load()})
 			loc.watch.mu.Lock()

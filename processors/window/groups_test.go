@@ -7,7 +7,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/windows"
 )
 
@@ -31,7 +30,7 @@ func sourceOf(r *kgo.Record) string {
 
 // values are the live values of the partition, by what they say of themselves.
 func (b *bench) values() (all, open, series, groups int) {
-	b.spy.part.Values(func(e *writeback.Entry[group]) {
+	b.spy.part.Values(func(e *entry) {
 		all++
 		series += e.V.windows.Series()
 		if e.V.windows.DueMS() != 0 || e.V.rules.DueMS() != 0 {

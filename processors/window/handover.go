@@ -117,12 +117,12 @@ func (l *logic) rulesDue(g *group) int64 {
 }
 
 // handOver hands over the tiers whose windows up to the cut have closed.
-func (l *logic) handOver(p *writeback.Part[group], e *writeback.Entry[group], nowMS int64) {
+func (l *logic) handOver(p *partition, e *entry, nowMS int64) {
 	n := l.next()
 	if n == nil {
 		return
 	}
-	g, loc := e.V, p.Local.(*local)
+	g, loc := e.V, p.Local
 	at := g.windows.EventTimeAt(nowMS)
 	for i, t := range l.windows.Tiers {
 		if g.handed&(1<<i) != 0 || at < n.FromMS+t.Grace.MS() {
@@ -140,11 +140,11 @@ func (l *logic) handOver(p *writeback.Part[group], e *writeback.Entry[group], no
 
 // inherit takes over what the generation before handed over. It may come more than
 // once.
-func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+func (l *logic) inherit(p *partition, e *entry, r writeback.Record) {
 	h, err := decodeHandover(r.Value)
 	bit := l.tierBit(h.tierMS)
 	if err == nil && bit != 0 && e.V.taken&bit == 0 { // once, and of a tier that there still is
-		err = p.Local.(*local).eval.Inherit(&e.V.rules, h.rules)
+		err = p.Local.eval.Inherit(&e.V.rules, h.rules)
 	}
 	if err != nil {
 		l.corrupt.Inc()
@@ -153,7 +153,7 @@ func (l *logic) inherit(p *writeback.Part[group], e *writeback.Entry[group], r w
 		return
 	}
 	e.V.taken |= bit
-	e.V.windows.InheritDelay(p.Local.(*local).core, h.delayMS, r.TimeMS)
+	e.V.windows.InheritDelay(p.Local.core, h.delayMS, r.TimeMS)
 }
 
 // note counts the groups that hold a window, or something that rules wait for: a

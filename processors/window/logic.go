@@ -42,6 +42,11 @@ type local struct {
 	watch watch
 }
 
+type (
+	partition = writeback.Partition[group, local]
+	entry     = writeback.Entry[group, local]
+)
+
 // logic implements writeback.Logic.
 type logic struct {
 	windows windows.Config                 // of one partition: its share of the series
@@ -61,20 +66,20 @@ type logic struct {
 	ruleFaults prometheus.Counter
 }
 
-func (l *logic) Open(*writeback.Part[group]) any {
+func (l *logic) Open(*partition) *local {
 	rules := l.rules.Load()
 	loc := &local{rules: rules, eval: rules.NewEvaluator(), watch: watch{named: map[string]*named{}}}
 	loc.core = windows.NewShard(&l.windows, l.gen, func(metric string) bool { return loc.rules.Wants(metric) })
 	return loc
 }
 
-func (l *logic) New(p *writeback.Part[group], _ string) *group {
-	return &group{windows: windows.NewGroup(p.Local.(*local).core)}
+func (l *logic) New(p *partition, _ string) *group {
+	return &group{windows: windows.NewGroup(p.Local.core)}
 }
 
 // Lost implements writeback.Logic. What the group emits of windows that the lost one may have
 // emitted is late partials; rules say once what is false, too, as it may have been true before.
-func (l *logic) Lost(_ *writeback.Part[group], g *group, atMS int64) {
+func (l *logic) Lost(_ *partition, g *group, atMS int64) {
 	g.lostMS = atMS
 	g.windows.Doubt(atMS)
 	g.rules.Lost(atMS)
@@ -85,15 +90,15 @@ func (l *logic) ClockMS(g *group) int64 {
 	return g.windows.EmittedMS(l.windows.Tiers[len(l.windows.Tiers)-1].Size.MS())
 }
 
-func (l *logic) Append(p *writeback.Part[group], dst []byte, g *group) []byte {
+func (l *logic) Append(p *partition, dst []byte, g *group) []byte {
 	rules := g.rules.Append(nil)
 	dst = g.appendPassed(dst)
 	dst = binary.AppendUvarint(dst, uint64(len(rules)))
 	dst = append(dst, rules...)
-	return g.windows.AppendTo(p.Local.(*local).core, dst)
+	return g.windows.AppendTo(p.Local.core, dst)
 }
 
-func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, error) {
+func (l *logic) Decode(p *partition, key string, b []byte) (*group, error) {
 	done, b := decodePassed(b)
 	n, k := binary.Uvarint(b)
 	if k <= 0 || n > uint64(len(b)-k) {
@@ -103,7 +108,7 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 	if err != nil {
 		return nil, fmt.Errorf("rules of group %q: %w", key, err)
 	}
-	w, err := windows.DecodeGroup(p.Local.(*local).core, b[k+int(n):])
+	w, err := windows.DecodeGroup(p.Local.core, b[k+int(n):])
 	if errors.Is(err, windows.ErrTiers) {
 		err = fmt.Errorf("%w: %w", writeback.ErrSettings, err)
 	}
@@ -111,13 +116,13 @@ func (l *logic) Decode(p *writeback.Part[group], key string, b []byte) (*group, 
 		return nil, fmt.Errorf("group %q: %w", key, err)
 	}
 	g := &group{windows: w, rules: *st, passed: done}
-	p.Local.(*local).note(g)
+	p.Local.note(g)
 	return g, nil
 }
 
 // Forget implements writeback.Forgetter.
-func (l *logic) Forget(p *writeback.Part[group], g *group) {
-	loc := p.Local.(*local)
+func (l *logic) Forget(p *partition, g *group) {
+	loc := p.Local
 	loc.core.Drop(g.windows)
 	if g.busy {
 		loc.open.Add(-1)
@@ -130,8 +135,8 @@ func (l *logic) Untouched(g *group) bool {
 	return g.fresh() && g.lostMS == 0 && g.passed == passed{}
 }
 
-func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
-	loc := p.Local.(*local)
+func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
+	loc := p.Local
 	defer loc.note(e.V)
 	if isHandover(r.Value) {
 		l.inherit(p, e, r)
@@ -160,7 +165,7 @@ func (l *logic) Apply(p *writeback.Part[group], e *writeback.Entry[group], r wri
 }
 
 // collapsed counts samples that were counted in overflow series.
-func (l *logic) collapsed(loc *local, e *writeback.Entry[group], nowMS int64) {
+func (l *logic) collapsed(loc *local, e *entry, nowMS int64) {
 	for _, c := range []struct {
 		reason windows.Reason
 		n      int
@@ -172,8 +177,8 @@ func (l *logic) collapsed(loc *local, e *writeback.Entry[group], nowMS int64) {
 	}
 }
 
-func (l *logic) Tick(p *writeback.Part[group], e *writeback.Entry[group], nowMS, _ int64) {
-	loc := p.Local.(*local)
+func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {
+	loc := p.Local
 	defer loc.note(e.V)
 	loc.res.Reset()
 	e.V.windows.Advance(loc.core, nowMS, &loc.res)
@@ -221,8 +226,8 @@ func (l *logic) Gone(g *group) bool { return g.fresh() && g.lostMS == 0 }
 func (g *group) fresh() bool { return g.windows.Fresh() && g.rules.DueMS() == 0 }
 
 // emit sends what closed, and checks the rules on it.
-func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {
-	loc := p.Local.(*local)
+func (l *logic) emit(p *partition, e *entry) {
+	loc := p.Local
 	r := &loc.res
 	for _, v := range r.Values {
 		e.Emit(p, topics.Windows, []byte(e.Key), v)
@@ -251,8 +256,8 @@ func (l *logic) emit(p *writeback.Part[group], e *writeback.Entry[group]) {
 	count(l.closed, "late_partial", r.Partials)
 }
 
-func (l *logic) emitConditions(p *writeback.Part[group], e *writeback.Entry[group]) {
-	loc := p.Local.(*local)
+func (l *logic) emitConditions(p *partition, e *entry) {
+	loc := p.Local
 	for i := range loc.conds {
 		c := &loc.conds[i]
 		e.Emit(p, topics.Conditions, []byte(c.Fingerprint), schemas.EncodeDoc(c))
@@ -266,7 +271,7 @@ func (l *logic) emitConditions(p *writeback.Part[group], e *writeback.Entry[grou
 }
 
 // refuse counts refused samples and writes them to deadletter, by reason.
-func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offset int64, refused []windows.Refused) {
+func (l *logic) refuse(p *partition, e *entry, offset int64, refused []windows.Refused) {
 	by := map[windows.Reason][]schemas.Sample{}
 	for _, r := range refused {
 		l.samples.WithLabelValues(string(r.Reason)).Inc()
@@ -280,13 +285,13 @@ func (l *logic) refuse(p *writeback.Part[group], e *writeback.Entry[group], offs
 }
 
 // write writes a letter, if there are not too many.
-func (l *logic) write(p *writeback.Part[group], e *writeback.Entry[group], letter *kgo.Record) {
+func (l *logic) write(p *partition, e *entry, letter *kgo.Record) {
 	if l.letters.Admit(letter, time.Now()) {
 		e.Deadletter(p, letter)
 	}
 }
 
 // source is the record of samples that something refused stood in.
-func (l *logic) source(p *writeback.Part[group], key string, offset int64, value []byte) *kgo.Record {
+func (l *logic) source(p *partition, key string, offset int64, value []byte) *kgo.Record {
 	return &kgo.Record{Topic: topics.SamplesOf(l.gen), Partition: p.ID, Offset: offset, Key: []byte(key), Value: value}
 }

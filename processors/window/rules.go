@@ -2,7 +2,6 @@ package window
 
 import (
 	"github.com/weir-metrics/weir/alerts"
-	"github.com/weir-metrics/weir/processors/writeback"
 )
 
 // SetRules has the processor go on with other rules, partition by partition, each
@@ -13,7 +12,7 @@ import (
 // log: see docs/rules.md for what a crash at that moment may change.
 func (p *Processor) SetRules(rules *alerts.RuleSet) {
 	p.logic.rules.Store(rules)
-	if e := p.engine.Load(); e != nil {
+	if e := p.Engine(); e != nil {
 		e.Renew()
 	}
 }
@@ -21,13 +20,13 @@ func (p *Processor) SetRules(rules *alerts.RuleSet) {
 // Renew implements writeback.Renewer. What rules that are gone said last ends at the
 // very window of which they said it. The other groups' states are taken over by the new
 // rules when their next windows close.
-func (l *logic) Renew(p *writeback.Part[group]) {
-	loc, rules := p.Local.(*local), l.rules.Load()
+func (l *logic) Renew(p *partition) {
+	loc, rules := p.Local, l.rules.Load()
 	if loc.rules == rules {
 		return
 	}
 	loc.rules, loc.eval = rules, rules.NewEvaluator()
-	p.Values(func(e *writeback.Entry[group]) {
+	p.Values(func(e *entry) {
 		e.V.windows.MarkRead(loc.core)
 		if !e.V.rules.Active() {
 			return

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/windows"
 )
@@ -45,7 +44,7 @@ type named struct {
 }
 
 // refused remembers what was refused of a source.
-func (w *watch) refused(e *writeback.Entry[group], refused []windows.Refused, nowMS int64) {
+func (w *watch) refused(e *entry, refused []windows.Refused, nowMS int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.name(e, nowMS)
@@ -60,14 +59,14 @@ func (w *watch) refused(e *writeback.Entry[group], refused []windows.Refused, no
 }
 
 // collapsed remembers that samples of a source were counted in overflow series.
-func (w *watch) collapsed(e *writeback.Entry[group], reason windows.Reason, samples int, nowMS int64) {
+func (w *watch) collapsed(e *entry, reason windows.Reason, samples int, nowMS int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.name(e, nowMS).Collapsed[string(reason)] += int64(samples)
 }
 
 // name returns what is remembered of a source. The caller holds mu.
-func (w *watch) name(e *writeback.Entry[group], nowMS int64) *named {
+func (w *watch) name(e *entry, nowMS int64) *named {
 	s := w.named[e.Key]
 	if s == nil {
 		if len(w.named) == maxNamed {
@@ -95,28 +94,28 @@ func (w *watch) oldest() (key string) {
 }
 
 // describe says what a group's state tells of its source.
-func describe(s *schemas.Source, e *writeback.Entry[group]) {
+func describe(s *schemas.Source, e *entry) {
 	s.Series, s.DelayMS = e.V.windows.Series(), e.V.windows.DelayMS()
 	s.LargestMetric, s.LargestSeries = e.V.windows.LargestMetric()
 }
 
 // look is called after each record and tick, with its time, and looks at all groups when
 // it is time to.
-func (w *watch) look(p *writeback.Part[group], nowMS int64) {
+func (w *watch) look(p *partition, nowMS int64) {
 	since := nowMS - w.walkedMS
 	if since >= walkLatest || since >= walkAfter && w.records >= w.groups/4 {
 		w.walk(p, nowMS)
 	}
 }
 
-func (w *watch) walk(p *writeback.Part[group], nowMS int64) {
+func (w *watch) walk(p *partition, nowMS int64) {
 	seconds := float64(nowMS-w.walkedMS) / 1000
 	if w.walkedMS == 0 { // nobody knows how long the samples took to come
 		seconds = math.Inf(1)
 	}
 	var byRate, bySeries, fast, slow best
 	series, groups, late := 0, 0, 0
-	p.Values(func(e *writeback.Entry[group]) {
+	p.Values(func(e *entry) {
 		n := e.V.windows.Series()
 		groups++
 		series += n
@@ -146,8 +145,8 @@ func (w *watch) walk(p *writeback.Part[group], nowMS int64) {
 			sources[s.Source] = s
 		}
 	}
-	p.Values(func(e *writeback.Entry[group]) { e.V.samples = 0 })
-	p.Local.(*local).core.SetSeries(series) // groups that were thrown away are not in it
+	p.Values(func(e *entry) { e.V.samples = 0 })
+	p.Local.core.SetSeries(series) // groups that were thrown away are not in it
 	w.records, w.groups = 0, groups
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,10 +186,10 @@ type best []ranked
 
 type ranked struct {
 	rank float64
-	e    *writeback.Entry[group]
+	e    *entry
 }
 
-func (b *best) offer(rank float64, e *writeback.Entry[group]) {
+func (b *best) offer(rank float64, e *entry) {
 	list := *b
 	if len(list) == topSources {
 		if rank <= list[len(list)-1].rank {
@@ -207,13 +206,13 @@ func (b *best) offer(rank float64, e *writeback.Entry[group]) {
 
 // watches are those of the partitions that this process owns.
 func (p *Processor) watches() []*watch {
-	e := p.engine.Load()
+	e := p.Engine()
 	if e == nil {
 		return nil
 	}
 	var all []*watch
 	for _, loc := range e.Locals() {
-		all = append(all, &loc.(*local).watch)
+		all = append(all, &loc.watch)
 	}
 	return all
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
@@ -22,16 +23,16 @@ import (
 type spy struct {
 	*logic
 	opened []*local
-	part   *writeback.Part[group] // of the last record
+	part   *partition // of the last record
 }
 
-func (s *spy) Apply(p *writeback.Part[group], e *writeback.Entry[group], r writeback.Record) {
+func (s *spy) Apply(p *partition, e *entry, r writeback.Record) {
 	s.part = p
 	s.logic.Apply(p, e, r)
 }
 
-func (s *spy) Open(p *writeback.Part[group]) any {
-	loc := s.logic.Open(p).(*local)
+func (s *spy) Open(p *partition) *local {
+	loc := s.logic.Open(p)
 	s.opened = append(s.opened, loc)
 	return loc
 }
@@ -62,7 +63,8 @@ func newBenchOf(t *testing.T, cfg windows.Config, rules *alerts.RuleSet) *bench 
 	b := &bench{t: t, nowMS: 1_800_000_000_000, metrics: prometheus.NewRegistry()}
 	b.p = New(Default(), Deps{Windows: cfg, Rules: rules, Topics: tcfg, Registry: b.metrics, Log: slog.New(slog.DiscardHandler)})
 	b.spy = &spy{logic: b.p.logic}
-	b.driven = writeback.Drive(b.p.options(), b.spy, writeback.Host{Local: writeback.NewLocal(), Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
+	local := disk.New(writeback.ErrBroken)
+	b.driven = writeback.Drive(b.p.options(), b.spy, writeback.Host{Table: func(id int32) writeback.Table { return local.Table(id) }, Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 		if r.Topic == topics.DeadLetter {
 			b.letters = append(b.letters, r)
 		}

@@ -1,11 +1,8 @@
 package window
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -44,10 +41,10 @@ type Deps struct {
 
 // Processor is the window processor.
 type Processor struct {
-	cfg    Config
-	deps   Deps
-	logic  *logic
-	engine atomic.Pointer[writeback.Engine[group]]
+	*writeback.Processor[group, local]
+	cfg   Config
+	deps  Deps
+	logic *logic
 }
 
 // again ends the help of counters of what records did.
@@ -72,61 +69,16 @@ func New(cfg Config, d Deps) *Processor {
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
 	}
-	l.samples, l.closed, l.overflow = register(d.Registry, l.samples), register(d.Registry, l.closed), register(d.Registry, l.overflow)
+	l.samples, l.closed, l.overflow = writeback.Register(d.Registry, l.samples), writeback.Register(d.Registry, l.closed), writeback.Register(d.Registry, l.overflow)
 	l.applied, l.onTime = l.samples.WithLabelValues("applied"), l.closed.WithLabelValues("closed")
-	l.conditions, l.corrupt, l.ruleFaults = register(d.Registry, l.conditions), register(d.Registry, l.corrupt), register(d.Registry, l.ruleFaults)
+	l.conditions, l.corrupt, l.ruleFaults = writeback.Register(d.Registry, l.conditions), writeback.Register(d.Registry, l.corrupt), writeback.Register(d.Registry, l.ruleFaults)
 	l.rules.Store(d.Rules)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
-	register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
+	p.Processor = writeback.NewProcessor(p.options, l)
+	writeback.Register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
 		Help:        "Series that the partitions of this process have, as last counted.",
 		ConstLabels: prometheus.Labels{"generation": strconv.Itoa(d.Generation.Gen)}}, func() float64 { return float64(p.series()) }))
 	return p
-}
-
-// register registers c, or returns the collector of a Processor that ran before.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	var already prometheus.AlreadyRegisteredError
-	if err := r.Register(c); errors.As(err, &already) {
-		return already.ExistingCollector.(C)
-	}
-	return c
-}
-
-// Ready says that the partitions of this process have recovered.
-func (p *Processor) Ready() bool {
-	e := p.engine.Load()
-	return e != nil && e.Ready()
-}
-
-// Waiting is what the processor waits for before it is ready, in words, or "".
-func (p *Processor) Waiting() string {
-	if e := p.engine.Load(); e != nil {
-		return e.Waiting()
-	}
-	return "starting"
-}
-
-// Recovery is how far the partitions of this process have recovered.
-func (p *Processor) Recovery() writeback.Recovery {
-	if e := p.engine.Load(); e != nil {
-		return e.Recovery()
-	}
-	return writeback.Recovery{}
-}
-
-// Run processes until ctx ends; see writeback.Engine.Run. It may be called again
-// after it returned.
-func (p *Processor) Run(ctx context.Context) error {
-	e := writeback.New(p.options(), p.logic)
-	p.engine.Store(e)
-	defer p.engine.Store(nil)
-	return e.Run(ctx)
-}
-
-// Drive returns the processor for a caller that stands in for Goka, the broker and
-// the clock.
-func (p *Processor) Drive(h writeback.Host) writeback.Driven {
-	return writeback.Drive(p.options(), p.logic, h)
 }
 
 func (p *Processor) options() writeback.Options {

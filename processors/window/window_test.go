@@ -109,18 +109,17 @@ func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error))
 	p := New(cfg, Deps{Brokers: s.brokers, Windows: windows.Default(), Rules: s.rules, Topics: s.topics,
 		Instance: "test", Store: store, Behind: behind, Registry: s.registry, Log: s.log})
 	s.running = p
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
 	s.until("the processor is ready", p.Ready)
 	return func(crash error) {
 		if crash != nil {
-			p.engine.Load().Crash(crash)
+			cancel(crash)
 		} else {
-			cancel()
+			cancel(nil)
 		}
 		err := <-done
-		cancel()
 		if crash == nil && err != nil {
 			s.t.Errorf("clean stop: %v", err)
 		}

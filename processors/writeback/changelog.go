@@ -84,7 +84,7 @@ func storedRank(b []byte) int64 {
 const lostRank = -2
 
 // loadRecord has Goka put a record of the changelog into the local store.
-func (e *Engine[T]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw string, value []byte) error {
+func (e *Engine[T, L]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw string, value []byte) error {
 	e.mu.RLock()
 	p := e.opened[int32(ctx.Partition())]
 	e.mu.RUnlock()
@@ -97,7 +97,7 @@ func (e *Engine[T]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw st
 // load puts a record of the changelog into the local store. What does not decode has no
 // place there but for the fact: it is told of at the end of the recovery, unless it has been
 // deleted by then.
-func (p *Part[T]) load(raw string, value []byte, offset int64) error {
+func (p *Partition[T, L]) load(raw string, value []byte, offset int64) error {
 	delete(p.rubbish, raw)
 	if value == nil {
 		return p.Delete(raw)
@@ -127,7 +127,7 @@ type rubbish struct {
 const maxQuoted = 16
 
 // tellRubbish tells of what load has found.
-func (p *Part[T]) tellRubbish() {
+func (p *Partition[T, L]) tellRubbish() {
 	for _, raw := range slices.Sorted(maps.Keys(p.rubbish)) {
 		key, _ := splitTableKey(raw)
 		r := p.rubbish[raw]
@@ -137,18 +137,18 @@ func (p *Part[T]) tellRubbish() {
 }
 
 // Set puts a record of the changelog into the local store, as Goka and load do.
-func (p *Part[T]) Set(raw string, v []byte) error {
+func (p *Partition[T, L]) Set(raw string, v []byte) error {
 	p.changed(raw)
 	return p.Storage.Set(raw, v)
 }
 
 // Delete is Set for a tombstone.
-func (p *Part[T]) Delete(raw string) error {
+func (p *Partition[T, L]) Delete(raw string) error {
 	p.changed(raw)
 	return p.Storage.Delete(raw)
 }
 
-func (p *Part[T]) changed(raw string) {
+func (p *Partition[T, L]) changed(raw string) {
 	if p.kept && !p.recovered {
 		key, w := splitTableKey(raw)
 		if !slices.Contains(p.reload[key], w) {

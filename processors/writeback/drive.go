@@ -4,11 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"slices"
-	"strings"
-	"time"
 
-	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -52,21 +48,33 @@ type Driven interface {
 	Failed() error
 }
 
-// Host is what a Driven writes to. Writer and NowMS may be nil.
+// Host is the world that a Driven lives in. Writer and NowMS may be nil.
 type Host struct {
 	// Produce takes a record, with its partition set, and calls done, with its offset
 	// set or with an error, now or later or never.
 	Produce func(r *kgo.Record, done func(*kgo.Record, error))
-	Local   *Local
+	// Table opens a partition of the local copy of the table.
+	Table func(partition int32) Table
 	// Writer returns a number that it has not returned before, to any Driven of the world.
 	Writer func() uint64
 	NowMS  func() int64 // the wall clock
 }
 
+// Table is a partition of the local copy of the table: values by key, and the offset up to which all of the changelog is in it.
+// Errors that wrap ErrBroken have it thrown away.
+type Table interface {
+	Get(key string) ([]byte, error) // nil: there is none
+	Set(key string, value []byte) error
+	Delete(key string) error
+	Keys() ([]string, error) // ascending
+	Offset() int64           // that was saved last, -1 at first
+	SaveOffset(offset int64) error
+}
+
 // Drive returns an Engine for the caller to run. Of opts, Brokers, Instance, Store,
 // Tick and Flush are not used.
-func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
-	d := &driven[T]{e: New(opts, logic), flushes: map[int32][]*Entry[T]{}}
+func Drive[T, L any](opts Options, logic Logic[T, L], h Host) Driven {
+	d := &driven[T, L]{e: New(opts, logic), flushes: map[int32][]*Entry[T, L]{}}
 	d.e.fail = func(err error) {
 		if d.failed == nil {
 			d.failed = err
@@ -85,32 +93,32 @@ func Drive[T any](opts Options, logic Logic[T], h Host) Driven {
 	d.e.prod = newProducer(&d.e.opts, func(err error) { d.e.fail(err) })
 	d.e.prod.later = func(f func()) { f() }
 	d.e.prod.out = func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }
-	d.e.local = func(_ string, id int32) (storage.Storage, error) { return h.Local.open(id), nil }
-	d.opened = map[int32]*Part[T]{}
+	d.e.local = func(_ string, id int32) (storage.Storage, error) { return newHostTable(h.Table(id)), nil }
+	d.opened = map[int32]*Partition[T, L]{}
 	return d
 }
 
-type driven[T any] struct {
-	e       *Engine[T]
-	opened  map[int32]*Part[T]
-	flushes map[int32][]*Entry[T] // what the checkpoints under way have yet to flush
+type driven[T, L any] struct {
+	e       *Engine[T, L]
+	opened  map[int32]*Partition[T, L]
+	flushes map[int32][]*Entry[T, L] // what the checkpoints under way have yet to flush
 	failed  error
 }
 
-func (d *driven[T]) Failed() error { return d.failed }
-func (d *driven[T]) Joined()       { d.e.setUp() }
+func (d *driven[T, L]) Failed() error { return d.failed }
+func (d *driven[T, L]) Joined()       { d.e.setUp() }
 
-func (d *driven[T]) Open(id int32) (int64, error) {
+func (d *driven[T, L]) Open(id int32) (int64, error) {
 	st, err := d.e.storage(d.e.opts.Table, id)
 	if err != nil {
 		return 0, err
 	}
-	d.opened[id] = st.(*Part[T])
+	d.opened[id] = st.(*Partition[T, L])
 	offset, err := st.GetOffset(-1)
 	return offset + 1, err
 }
 
-func (d *driven[T]) Load(id int32, r *kgo.Record) error {
+func (d *driven[T, L]) Load(id int32, r *kgo.Record) error {
 	p := d.opened[id]
 	if err := p.load(string(r.Key), r.Value, r.Offset); err != nil {
 		return err
@@ -118,15 +126,15 @@ func (d *driven[T]) Load(id int32, r *kgo.Record) error {
 	return p.SetOffset(r.Offset)
 }
 
-func (d *driven[T]) Recovered(id int32) error { return d.opened[id].MarkRecovered() }
+func (d *driven[T, L]) Recovered(id int32) error { return d.opened[id].MarkRecovered() }
 
-func (d *driven[T]) Record(id int32, r *kgo.Record) {
-	d.opened[id].record(&driveContext{key: string(r.Key), offset: r.Offset, at: r.Timestamp}, r.Value)
+func (d *driven[T, L]) Record(id int32, r *kgo.Record) {
+	d.opened[id].record(string(r.Key), r.Value, r.Offset, r.Timestamp)
 }
 
-func (d *driven[T]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
+func (d *driven[T, L]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
 
-func (d *driven[T]) Begin(id int32) int64 {
+func (d *driven[T, L]) Begin(id int32) int64 {
 	d.Abort(id)
 	p := d.opened[id]
 	if ps := p.todo.takeRefused(); len(ps) > 0 {
@@ -138,7 +146,7 @@ func (d *driven[T]) Begin(id int32) int64 {
 	return p.next.Load()
 }
 
-func (d *driven[T]) Flush(id int32) bool {
+func (d *driven[T, L]) Flush(id int32) bool {
 	es := d.flushes[id]
 	if len(es) == 0 {
 		return false
@@ -154,169 +162,76 @@ func (d *driven[T]) Flush(id int32) bool {
 	return true
 }
 
-func (d *driven[T]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
+func (d *driven[T, L]) Marked(id int32, offset int64) { d.opened[id].marked.Store(offset) }
 
-func (d *driven[T]) Refused(id int32) bool { return d.opened[id].todo.unwritten.Load() }
+func (d *driven[T, L]) Refused(id int32) bool { return d.opened[id].todo.unwritten.Load() }
 
-func (d *driven[T]) Abort(id int32) {
+func (d *driven[T, L]) Abort(id int32) {
 	p := d.opened[id]
 	p.todo.add(d.flushes[id]...)
 	delete(d.flushes, id)
 }
 
-func (d *driven[T]) Close(id int32) error {
+func (d *driven[T, L]) Close(id int32) error {
 	d.Abort(id)
 	p := d.opened[id]
 	delete(d.opened, id)
 	return p.Close()
 }
 
-type gokaContext = goka.Context // its name must not be that of a method
-
-// driveContext is as much of a goka.Context as Part asks for.
-type driveContext struct {
-	gokaContext
-	key    string
-	offset int64
-	at     time.Time
-}
-
-func (c *driveContext) Key() string          { return c.key }
-func (c *driveContext) Offset() int64        { return c.offset }
-func (c *driveContext) Timestamp() time.Time { return c.at }
-
-// Local is a local store in memory, with the life of a disk: it outlives its process,
-// and a crash may take the last writes.
-type Local struct {
-	parts map[int32]*localPart
-	undo  []func() // of the writes since Sync
-}
-
-type localPart struct {
-	values map[string][]byte
-	offset int64
-	broken bool // see Local.Break
-}
-
-// NewLocal returns an empty store.
-func NewLocal() *Local { return &Local{parts: map[int32]*localPart{}} }
-
-// Sync makes all writes so far safe.
-func (l *Local) Sync() { l.undo = nil }
-
-// Crash takes back the last n writes since Sync, or all of them.
-func (l *Local) Crash(n int) {
-	for ; n > 0 && len(l.undo) > 0; n-- {
-		l.undo[len(l.undo)-1]()
-		l.undo = l.undo[:len(l.undo)-1]
-	}
-	l.undo = nil
-}
-
-// Break makes the store one that does not open, or whose files are corrupt: who has a
-// partition of it open gets ErrBroken from now on, and who opens one finds it empty.
-func (l *Local) Break() {
-	for _, p := range l.parts {
-		p.broken = true
-	}
-	l.parts, l.undo = map[int32]*localPart{}, nil
-}
-
-func (p *localPart) fault() error {
-	if p.broken {
-		return ErrBroken
-	}
-	return nil
-}
-
-func (l *Local) open(id int32) *localTable {
-	p := l.parts[id]
-	if p == nil {
-		p = &localPart{values: map[string][]byte{}, offset: -1}
-		l.parts[id] = p
-	}
-	t := &localTable{l: l, p: p}
-	t.offset.Store(p.offset)
-	return t
-}
-
-// localTable is partStore on a Local.
-type localTable struct {
-	l      *Local
-	p      *localPart
+// hostTable is a Table in the form that an Engine keeps a partition in.
+type hostTable struct {
+	Table
 	offset tableOffset
 }
 
-var errNoRange = errors.New("a Local has no ranges")
+var errNoRange = errors.New("a table of the host has no ranges")
 
-func (t *localTable) Open() error                    { return nil }
-func (t *localTable) Close() error                   { return t.save() }
-func (t *localTable) Has(key string) (bool, error)   { return t.p.values[key] != nil, t.p.fault() }
-func (t *localTable) Get(key string) ([]byte, error) { return t.p.values[key], t.p.fault() }
-func (t *localTable) MarkRecovered() error {
+func newHostTable(table Table) *hostTable {
+	t := &hostTable{Table: table}
+	t.offset.Store(table.Offset())
+	return t
+}
+
+func (t *hostTable) Open() error                        { return nil }
+func (t *hostTable) Close() error                       { return t.save() }
+func (t *hostTable) GetOffset(def int64) (int64, error) { return t.offset.get(def) }
+func (t *hostTable) save() error                        { return t.SaveOffset(t.offset.Load()) }
+
+func (t *hostTable) Has(key string) (bool, error) {
+	v, err := t.Get(key)
+	return v != nil, err
+}
+
+func (t *hostTable) MarkRecovered() error {
 	t.offset.recovered.Store(true)
 	return t.save()
 }
-func (t *localTable) Delete(key string) error          { return t.write(key, nil) }
-func (t *localTable) Set(key string, v []byte) error   { return t.write(key, slices.Clone(v)) }
-func (t *localTable) GetOffset(d int64) (int64, error) { return t.offset.get(d) }
 
-func (t *localTable) write(key string, v []byte) error {
-	if t.p.broken {
-		return ErrBroken
-	}
-	old, had := t.p.values[key]
-	t.l.undo = append(t.l.undo, func() {
-		delete(t.p.values, key)
-		if had {
-			t.p.values[key] = old
-		}
-	})
-	delete(t.p.values, key)
-	if v != nil {
-		t.p.values[key] = v
-	}
-	return nil
-}
-
-// SetOffset saves the offset more often than partStore does, as a Local is small.
-func (t *localTable) SetOffset(o int64) error {
+// SetOffset saves the offset more often than partStore does, as a host's tables are small.
+func (t *hostTable) SetOffset(o int64) error {
 	if t.offset.advance(o) && o%8 == 0 {
 		return t.save()
 	}
 	return nil
 }
 
-func (t *localTable) save() error {
-	if t.p.broken {
-		return ErrBroken
-	}
-	old := t.p.offset
-	t.l.undo = append(t.l.undo, func() { t.p.offset = old })
-	t.p.offset = t.offset.Load()
-	return nil
+func (t *hostTable) Iterator() (storage.Iterator, error) {
+	keys, err := t.Keys()
+	return &hostIterator{table: t.Table, keys: keys, at: -1}, err
 }
 
-func (t *localTable) Iterator() (storage.Iterator, error) {
-	it := &localIter{values: t.p.values, at: -1}
-	for k := range t.p.values {
-		it.keys = append(it.keys, k)
-	}
-	slices.SortFunc(it.keys, strings.Compare)
-	return it, t.p.fault()
+func (t *hostTable) IteratorWithRange(_, _ []byte) (storage.Iterator, error) { return nil, errNoRange }
+
+type hostIterator struct {
+	table Table
+	keys  []string
+	at    int
 }
 
-func (t *localTable) IteratorWithRange(_, _ []byte) (storage.Iterator, error) { return nil, errNoRange }
-
-type localIter struct {
-	values map[string][]byte
-	keys   []string
-	at     int
-}
-
-func (i *localIter) Next() bool             { i.at++; return i.at < len(i.keys) }
-func (i *localIter) Err() error             { return nil }
-func (i *localIter) Key() []byte            { return []byte(i.keys[i.at]) }
-func (i *localIter) Value() ([]byte, error) { return i.values[i.keys[i.at]], nil }
-func (i *localIter) Release()               {}
-func (i *localIter) Seek([]byte) bool       { return false }
+func (i *hostIterator) Next() bool             { i.at++; return i.at < len(i.keys) }
+func (i *hostIterator) Err() error             { return nil }
+func (i *hostIterator) Key() []byte            { return []byte(i.keys[i.at]) }
+func (i *hostIterator) Value() ([]byte, error) { return i.table.Get(i.keys[i.at]) }
+func (i *hostIterator) Release()               {}
+func (i *hostIterator) Seek([]byte) bool       { return false }

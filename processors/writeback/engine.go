@@ -29,19 +29,19 @@ type Record struct {
 }
 
 // Logic is the domain of a processor: what records and time do to the value of a
-// key. Its methods are called by one goroutine per partition and read no clock.
-type Logic[T any] interface {
-	// Open makes the partition's Local, before any value of it is decoded.
-	Open(p *Part[T]) any
+// key, T, and what the values of a partition share, L. Its methods are called by one goroutine per partition and read no clock.
+type Logic[T, L any] interface {
+	// Open makes the partition's Local, before any value of it is decoded; it may be nil.
+	Open(p *Partition[T, L]) *L
 	// New makes the value of a key that has none.
-	New(p *Part[T], key string) *T
+	New(p *Partition[T, L], key string) *T
 	// Append encodes v after dst, and Decode reads it back; b may be kept.
-	Append(p *Part[T], dst []byte, v *T) []byte
-	Decode(p *Part[T], key string, b []byte) (*T, error)
+	Append(p *Partition[T, L], dst []byte, v *T) []byte
+	Decode(p *Partition[T, L], key string, b []byte) (*T, error)
 	// Apply applies a record to the value of its key.
-	Apply(p *Part[T], e *Entry[T], r Record)
+	Apply(p *Partition[T, L], e *Entry[T, L], r Record)
 	// Tick is called when the value is due at nowMS; offset is the tick's.
-	Tick(p *Part[T], e *Entry[T], nowMS, offset int64)
+	Tick(p *Partition[T, L], e *Entry[T, L], nowMS, offset int64)
 	// Due is the wall time, ms, at which Tick has something to do, 0 for never.
 	Due(v *T) int64
 	// Until is the wall time, ms, up to which a tick may move v: earlier than the tick's own
@@ -52,7 +52,7 @@ type Logic[T any] interface {
 	// Lost is called with a value that New made in the place of one that was lost at atMS,
 	// ms, and again whenever it is decoded. What the key had before, and what it emitted
 	// until then, v does not know; what it emits must not take the place of that.
-	Lost(p *Part[T], v *T, atMS int64)
+	Lost(p *Partition[T, L], v *T, atMS int64)
 }
 
 // Options of an Engine. All are required but Kafka, Behind and More.
@@ -77,9 +77,9 @@ type Options struct {
 }
 
 // Engine is one run of a processor.
-type Engine[T any] struct {
+type Engine[T, L any] struct {
 	opts  Options
-	logic Logic[T]
+	logic Logic[T, L]
 	log   *slog.Logger
 	gate  *gate
 	prod  *producer
@@ -87,13 +87,13 @@ type Engine[T any] struct {
 	local func(topic string, id int32) (storage.Storage, error) // opens a partition of the local store
 
 	mu     sync.RWMutex
-	parts  map[int32]*Part[T]
-	opened map[int32]*Part[T] // being recovered
-	ends   map[int32]int64    // where the table ended when the recovery began
+	parts  map[int32]*Partition[T, L]
+	opened map[int32]*Partition[T, L] // being recovered
+	ends   map[int32]int64            // where the table ended when the recovery began
 	// session counts the sessions: a partition belongs to the one that it was opened in.
 	session int
-	began   time.Time          // the last recovery
-	parked  map[int32]*Part[T] // lost in the rebalance under way, kept in case they come back
+	began   time.Time                  // the last recovery
+	parked  map[int32]*Partition[T, L] // lost in the rebalance under way, kept in case they come back
 
 	run   context.Context
 	fail  context.CancelCauseFunc // ends run
@@ -121,17 +121,10 @@ type Engine[T any] struct {
 }
 
 // New returns an Engine; Run runs it.
-func New[T any](opts Options, logic Logic[T]) *Engine[T] {
+func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 	labels := prometheus.Labels{"group": opts.Group}
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_writeback_" + name, Help: help, ConstLabels: labels})
-		if err := opts.Registry.Register(c); err != nil {
-			var already prometheus.AlreadyRegisteredError
-			if errors.As(err, &already) { // an engine ran before this one
-				return already.ExistingCollector.(prometheus.Counter)
-			}
-		}
-		return c
+		return Register(opts.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_writeback_" + name, Help: help, ConstLabels: labels}))
 	}
 	if s := opts.Store; s != nil {
 		_ = opts.Registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weir_writeback_stores_rebuilt_total",
@@ -139,7 +132,7 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 			func() float64 { return float64(s.rebuilt.Load()) })) // the other processor has registered it, perhaps
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T]{newWriter: newWriter, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Part[T]{}, parked: map[int32]*Part[T]{}, opened: map[int32]*Part[T]{},
+	return &Engine[T, L]{newWriter: newWriter, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Partition[T, L]{}, parked: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks that were more than a second ahead of their records, and were believed no further than those."),
@@ -152,10 +145,10 @@ func New[T any](opts Options, logic Logic[T]) *Engine[T] {
 
 // Ready says that every partition that this member owns has recovered and is being
 // processed. A member without a partition is ready.
-func (e *Engine[T]) Ready() bool { return e.ready.Load() && e.gate.session.Load() != nil }
+func (e *Engine[T, L]) Ready() bool { return e.ready.Load() && e.gate.session.Load() != nil }
 
 // Owned is how many partitions this member owns now.
-func (e *Engine[T]) Owned() int {
+func (e *Engine[T, L]) Owned() int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return len(e.parts)
@@ -163,10 +156,10 @@ func (e *Engine[T]) Owned() int {
 
 // Locals is Logic's own of every partition that this member owns now. It is still used by
 // the partitions' goroutines: only what is safe to share may be.
-func (e *Engine[T]) Locals() []any {
+func (e *Engine[T, L]) Locals() []*L {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make([]any, 0, len(e.parts))
+	all := make([]*L, 0, len(e.parts))
 	for _, p := range e.parts {
 		all = append(all, p.Local)
 	}
@@ -178,8 +171,9 @@ const stopTime = 15 * time.Second
 
 // Run processes until ctx ends, then writes a last checkpoint and returns nil. It
 // returns an error when the broker is lost, a produce fails or a state does not
-// decode; then make a new Engine.
-func (e *Engine[T]) Run(ctx context.Context) error {
+// decode; then make a new Engine. A ctx that ends with a cause of its own ends Run at once, without a checkpoint, as a kill
+// would, and the cause is its error.
+func (e *Engine[T, L]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
 	var guards sync.WaitGroup
 	defer func() {
@@ -232,9 +226,19 @@ func (e *Engine[T]) Run(ctx context.Context) error {
 	return nil
 }
 
+// killed ends the run with ctx's cause, if it has one of its own.
+func (e *Engine[T, L]) killed(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ctx.Err()) {
+		return false
+	}
+	e.fail(cause)
+	return true
+}
+
 // leave takes this member out of the group, so that the others need not wait until
 // its session ends: a static member does not leave by itself.
-func (e *Engine[T]) leave() {
+func (e *Engine[T, L]) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	adm, err := kadm.NewOptClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))...)
@@ -255,7 +259,7 @@ const (
 )
 
 // open makes the producer and learns the table's id.
-func (e *Engine[T]) open(ctx context.Context) error {
+func (e *Engine[T, L]) open(ctx context.Context) error {
 	client, err := kgo.NewClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond),
 		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(maxValueBytes),
@@ -290,7 +294,7 @@ func (e *Engine[T]) open(ctx context.Context) error {
 }
 
 // processor defines the Goka group: callbacks that hand over to the partition.
-func (e *Engine[T]) processor() (*goka.Processor, error) {
+func (e *Engine[T, L]) processor() (*goka.Processor, error) {
 	cfg := goka.DefaultConfig()
 	cfg.Version = sarama.V2_8_0_0
 	cfg.ClientID = e.opts.Group
@@ -312,7 +316,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	tmc.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // open has compared what matters
 
 	// A partition is looked up once per record; sessions change it rarely.
-	at := func(ctx goka.Context) *Part[T] {
+	at := func(ctx goka.Context) *Partition[T, L] {
 		e.mu.RLock()
 		p := e.parts[ctx.Partition()]
 		e.mu.RUnlock()
@@ -324,7 +328,7 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	graph := goka.DefineGroup(goka.Group(e.opts.Group),
 		goka.Input(goka.Stream(e.opts.Input), raw{}, func(ctx goka.Context, msg any) {
 			value, _ := msg.([]byte) // nil for a record without a value
-			at(ctx).record(ctx, value)
+			at(ctx).record(ctx.Key(), value, ctx.Offset(), ctx.Timestamp())
 		}),
 		goka.Persist(raw{}))
 	return goka.NewProcessor(e.opts.Brokers, graph,
@@ -340,10 +344,10 @@ func (e *Engine[T]) processor() (*goka.Processor, error) {
 	)
 }
 
-func (e *Engine[T]) owned() []*Part[T] {
+func (e *Engine[T, L]) owned() []*Partition[T, L] {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	ps := make([]*Part[T], 0, len(e.parts))
+	ps := make([]*Partition[T, L], 0, len(e.parts))
 	for _, p := range e.parts {
 		ps = append(ps, p)
 	}
@@ -352,10 +356,11 @@ func (e *Engine[T]) owned() []*Part[T] {
 
 // loop appends ticks and writes checkpoints, from the first session on, until ctx or run ends. (Goka's own WaitForReady
 // waits for ever for the partitions of a session that has ended meanwhile.)
-func (e *Engine[T]) loop(ctx, run context.Context) {
+func (e *Engine[T, L]) loop(ctx, run context.Context) {
 	select {
 	case <-e.gate.first:
 	case <-ctx.Done():
+		e.killed(ctx)
 		return
 	case <-run.Done():
 		return
@@ -369,6 +374,9 @@ func (e *Engine[T]) loop(ctx, run context.Context) {
 		case <-run.Done():
 			return
 		case <-ctx.Done():
+			if e.killed(ctx) {
+				return
+			}
 			stop, cancel := context.WithTimeout(run, stopTime)
 			defer cancel()
 			if err := e.checkpoint(stop); err != nil {
@@ -391,13 +399,13 @@ func (e *Engine[T]) loop(ctx, run context.Context) {
 
 // appendTicks writes a tick to each partition in which something is due and whose
 // last tick has come back.
-func (e *Engine[T]) appendTicks(nowMS int64) {
+func (e *Engine[T, L]) appendTicks(nowMS int64) {
 	if e.gate.session.Load() != nil {
 		e.tickParts(nowMS)
 	}
 }
 
-func (e *Engine[T]) tickParts(nowMS int64) {
+func (e *Engine[T, L]) tickParts(nowMS int64) {
 	t := schemas.Tick{NowMS: nowMS}
 	if e.opts.Behind != nil {
 		e.opts.Behind(&t)
@@ -413,7 +421,7 @@ func (e *Engine[T]) tickParts(nowMS int64) {
 }
 
 // tick appends a tick to a partition whose last one has come back.
-func (e *Engine[T]) tick(p *Part[T], t *schemas.Tick) {
+func (e *Engine[T, L]) tick(p *Partition[T, L], t *schemas.Tick) {
 	if p.tickOut.CompareAndSwap(false, true) {
 		e.ticks.Inc()
 		e.prod.produceTo(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: t.AppendTo(nil), Timestamp: stampOf(t)}, func(error) {})
@@ -436,7 +444,7 @@ var errLost = errors.New("the session ended")
 // checkpoint has every partition write back what changed and marks the offsets up to
 // which that is complete. The goroutine of a partition does it after the next record; a
 // tick is that record when there is no other.
-func (e *Engine[T]) checkpoint(ctx context.Context) error {
+func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 	s := e.gate.session.Load()
 	if s == nil {
 		return nil

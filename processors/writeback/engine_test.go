@@ -45,17 +45,17 @@ type counting struct {
 	from    map[uint64]int32 // the partition of metrics that values of a sum are held back by
 }
 
-func (*counting) Open(*Part[counter]) any              { return nil }
-func (*counting) New(*Part[counter], string) *counter  { return &counter{} }
-func (*counting) Due(v *counter) int64                 { return v.due }
-func (*counting) Gone(*counter) bool                   { return false }
-func (*counting) Lost(*Part[counter], *counter, int64) {}
-func (*counting) Append(_ *Part[counter], dst []byte, v *counter) []byte {
+func (*counting) Open(*Partition[counter, none]) *none            { return nil }
+func (*counting) New(*Partition[counter, none], string) *counter  { return &counter{} }
+func (*counting) Due(v *counter) int64                            { return v.due }
+func (*counting) Gone(*counter) bool                              { return false }
+func (*counting) Lost(*Partition[counter, none], *counter, int64) {}
+func (*counting) Append(_ *Partition[counter, none], dst []byte, v *counter) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, v.n)
 	dst = binary.BigEndian.AppendUint64(dst, v.sum)
 	return binary.BigEndian.AppendUint64(dst, uint64(v.due))
 }
-func (*counting) Decode(_ *Part[counter], _ string, b []byte) (*counter, error) {
+func (*counting) Decode(_ *Partition[counter, none], _ string, b []byte) (*counter, error) {
 	if len(b) != 24 {
 		return nil, schemas.ErrCorrupt
 	}
@@ -67,7 +67,7 @@ func (c *counting) Until(v *counter, t *schemas.Tick) int64 {
 	}
 	return t.NowMS
 }
-func (c *counting) Apply(p *Part[counter], e *Entry[counter], r Record) {
+func (c *counting) Apply(p *Partition[counter, none], e *Entry[counter, none], r Record) {
 	e.V.n++
 	e.V.sum += binary.BigEndian.Uint64(r.Value)
 	e.V.due = r.TimeMS + 50
@@ -81,11 +81,11 @@ func (c *counting) Apply(p *Part[counter], e *Entry[counter], r Record) {
 	}
 	c.mu.Unlock()
 }
-func (c *counting) Tick(p *Part[counter], e *Entry[counter], _, _ int64) {
+func (c *counting) Tick(p *Partition[counter, none], e *Entry[counter, none], _, _ int64) {
 	e.V.due = 0
 	c.emit(p, e)
 }
-func (*counting) emit(p *Part[counter], e *Entry[counter]) {
+func (*counting) emit(p *Partition[counter, none], e *Entry[counter, none]) {
 	b := binary.BigEndian.AppendUint64(nil, e.V.n)
 	e.Emit(p, outTopic, []byte(e.Key), binary.BigEndian.AppendUint64(b, e.V.sum))
 }
@@ -125,9 +125,10 @@ func newBed(t testing.TB) *bed {
 
 // member is one running engine.
 type member struct {
-	eng   *Engine[counter]
+	eng   *Engine[counter, none]
 	store *Store
-	stop  context.CancelFunc
+	stop  func()
+	kill  context.CancelCauseFunc // ends it with an error, without a last checkpoint
 	done  chan error
 }
 
@@ -145,8 +146,8 @@ func (b *bed) startWith(reg prometheus.Registerer, name, dir string, c *counting
 		Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
 		Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 200 * time.Millisecond,
 		Registry: reg, Log: b.log.With("member", name)}, c)
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
+	ctx, cancel := context.WithCancelCause(context.Background())
+	m.stop, m.kill = func() { cancel(nil) }, cancel
 	go func() { m.done <- m.eng.Run(ctx) }()
 	return m
 }
@@ -155,7 +156,7 @@ var errKilled = errors.New("killed")
 
 func (b *bed) end(m *member, crash bool) {
 	if crash {
-		m.eng.Crash(errKilled)
+		m.kill(errKilled)
 	} else {
 		m.stop()
 	}

@@ -13,7 +13,7 @@ import (
 
 // Entry is the live value of one key. Logic may change V; it is used by the
 // goroutine of its partition only.
-type Entry[T any] struct {
+type Entry[T, L any] struct {
 	Key string
 	V   *T
 
@@ -47,7 +47,7 @@ func (m *emission) size() int { return len(m.key) + len(m.value) }
 // more than once. A nil value deletes the key from a compacted topic. The value must
 // not change afterwards. A record that the broker will never take is counted, alarmed, and
 // a dead letter in its place. Call it from Logic only.
-func (e *Entry[T]) Emit(p *Part[T], topic string, key, value []byte) {
+func (e *Entry[T, L]) Emit(p *Partition[T, L], topic string, key, value []byte) {
 	e.trim()
 	m := &emission{topic: topic, key: key, value: value}
 	e.pending = append(e.pending, m)
@@ -56,7 +56,7 @@ func (e *Entry[T]) Emit(p *Part[T], topic string, key, value []byte) {
 }
 
 // trim forgets what was acknowledged.
-func (e *Entry[T]) trim() {
+func (e *Entry[T, L]) trim() {
 	n := 0
 	for _, m := range e.pending {
 		if !m.acked.Load() {
@@ -74,7 +74,7 @@ const maxPending = 1 << 20
 
 // writable reports whether the value may be written as it is: its letters are there, and
 // not too much is pending; nothing, if it takes the place of one that was too large.
-func (e *Entry[T]) writable() bool {
+func (e *Entry[T, L]) writable() bool {
 	if e.letters.Load() > 0 {
 		return false
 	}
@@ -88,7 +88,7 @@ func (e *Entry[T]) writable() bool {
 	return n <= maxPending
 }
 
-func (p *Part[T]) send(m *emission) {
+func (p *Partition[T, L]) send(m *emission) {
 	r := &kgo.Record{Topic: m.topic, Key: m.key, Value: m.value, Headers: m.headers}
 	p.eng.prod.produce(r, func(err error) {
 		switch {
@@ -121,7 +121,7 @@ func errStoredVersion(b []byte) error {
 
 // encode appends the stored form: version, last offset, what is not acknowledged
 // yet, and Logic's value.
-func (e *Entry[T]) encode(p *Part[T], dst []byte) []byte {
+func (e *Entry[T, L]) encode(p *Partition[T, L], dst []byte) []byte {
 	e.trim()
 	dst = append(dst, entryVersion)
 	dst = binary.AppendVarint(dst, e.offset)
@@ -152,7 +152,7 @@ func appendBytes(dst, b []byte) []byte {
 }
 
 // decodeEntry reads what encode appended; b may be kept. Whatever b holds, it returns.
-func decodeEntry[T any](p *Part[T], key string, b []byte) (e *Entry[T], err error) {
+func decodeEntry[T, L any](p *Partition[T, L], key string, b []byte) (e *Entry[T, L], err error) {
 	defer func() { // a decoder that meets what nobody thought of costs one key, too
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("panic: %v: %w", fault, schemas.ErrCorrupt)
@@ -164,7 +164,7 @@ func decodeEntry[T any](p *Part[T], key string, b []byte) (e *Entry[T], err erro
 	if !knownVersion(b) || isGone(b) {
 		return nil, errStoredVersion(b)
 	}
-	e = &Entry[T]{Key: key}
+	e = &Entry[T, L]{Key: key}
 	version, r := b[0], entryReader{b: b[1:]}
 	e.offset = r.varint()
 	if version >= 3 {

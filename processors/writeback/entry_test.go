@@ -17,13 +17,13 @@ import (
 )
 
 // drivenCounter is an engine whose broker acknowledges nothing.
-func drivenCounter(t *testing.T) (*Engine[counter], *Part[counter], *[]*kgo.Record) {
+func drivenCounter(t *testing.T) (*Engine[counter, none], *Partition[counter, none], *[]*kgo.Record) {
 	t.Helper()
 	sent := &[]*kgo.Record{}
 	d := Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1, "dead": 1},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: nil}, Host{Local: NewLocal(),
-		Produce: func(r *kgo.Record, _ func(*kgo.Record, error)) { *sent = append(*sent, r) }}).(*driven[counter])
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: nil}, Host{Table: onDisk(newDisk()),
+		Produce: func(r *kgo.Record, _ func(*kgo.Record, error)) { *sent = append(*sent, r) }}).(*driven[counter, none])
 	if _, err := d.Open(0); err != nil {
 		t.Fatal(err)
 	}

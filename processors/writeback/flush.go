@@ -14,7 +14,7 @@ import (
 
 // changedSince says whether there is something to flush, to mark or to renew since the
 // last checkpoint.
-func (p *Part[T]) changedSince() bool {
+func (p *Partition[T, L]) changedSince() bool {
 	p.todo.mu.Lock()
 	defer p.todo.mu.Unlock()
 	p.mu.Lock()
@@ -27,7 +27,7 @@ type flushed struct{ id, next int64 }
 
 // flushAll writes back what changed, and deletes what that takes the place of. false: the
 // partition is to be given up, and not all is written.
-func (p *Part[T]) flushAll() bool {
+func (p *Partition[T, L]) flushAll() bool {
 	p.sweep()
 	es := p.todo.take()
 	for i, e := range es {
@@ -42,21 +42,21 @@ func (p *Part[T]) flushAll() bool {
 
 // changes is what is to be flushed. A partition that a rebalance gives back goes on with
 // that of before: what was on its way to the changelog then may be refused later.
-type changes[T any] struct {
+type changes[T, L any] struct {
 	mu        sync.Mutex
-	dirty     []*Entry[T]
+	dirty     []*Entry[T, L]
 	refused   []schemas.Parked // not yet told to the log
 	unwritten atomic.Bool      // a value was refused since the last checkpoint began
 }
 
-func (c *changes[T]) add(es ...*Entry[T]) {
+func (c *changes[T, L]) add(es ...*Entry[T, L]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dirty = append(c.dirty, es...)
 }
 
 // take empties the list of changed entries and returns it.
-func (c *changes[T]) take() []*Entry[T] {
+func (c *changes[T, L]) take() []*Entry[T, L] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	es := c.dirty
@@ -66,7 +66,7 @@ func (c *changes[T]) take() []*Entry[T] {
 
 // flush writes the entry, which is writable, to the group table, or deletes it when Logic
 // has no more use for it.
-func (p *Part[T]) flush(e *Entry[T]) {
+func (p *Partition[T, L]) flush(e *Entry[T, L]) {
 	if p.live[e.Key] != e {
 		return // forgotten, or read anew, since it was put into the list
 	}
@@ -105,7 +105,7 @@ func (p *Part[T]) flush(e *Entry[T]) {
 // it the local store's offset. It is not done through a Goka visit, the only way to a
 // context for a key: a visit that is cut short by a rebalance reads its count of
 // acknowledgements while they come in, without a lock.
-func (p *Part[T]) write(e *Entry[T], value []byte) {
+func (p *Partition[T, L]) write(e *Entry[T, L], value []byte) {
 	raw := tableKey(e.Key, p.writer)
 	if err := p.Set(string(raw), value); err != nil {
 		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", e.Key, p.ID, err))
@@ -133,7 +133,7 @@ func (p *Part[T]) write(e *Entry[T], value []byte) {
 
 // delete deletes the key, in the changelog under all its writers, the owner last: until
 // then the value is the owner's.
-func (p *Part[T]) delete(key string, writers []writer) {
+func (p *Partition[T, L]) delete(key string, writers []writer) {
 	own := false
 	for _, w := range writers {
 		if w != p.writer {
@@ -152,7 +152,7 @@ func (p *Part[T]) delete(key string, writers []writer) {
 }
 
 // deleteOf deletes what another writer has of the key.
-func (p *Part[T]) deleteOf(key string, w writer) {
+func (p *Partition[T, L]) deleteOf(key string, w writer) {
 	raw := tableKey(key, w)
 	p.log(raw, nil, func(err error) {
 		if err == nil {
@@ -165,7 +165,7 @@ func (p *Part[T]) deleteOf(key string, w writer) {
 
 // sweep deletes the records of the writers before this one, of keys whose own value is
 // acknowledged. A letter that quotes one is there before.
-func (p *Part[T]) sweep() {
+func (p *Partition[T, L]) sweep() {
 	if p.letters.Load() > 0 {
 		return
 	}
@@ -188,7 +188,7 @@ func (p *Part[T]) sweep() {
 }
 
 // log appends a record to the changelog of the partition.
-func (p *Part[T]) log(key, value []byte, done func(error)) {
+func (p *Partition[T, L]) log(key, value []byte, done func(error)) {
 	r := &kgo.Record{Topic: p.eng.opts.Table, Partition: p.ID, Key: key, Value: value}
 	p.eng.prod.produceTo(r, func(err error) {
 		if err == nil {

@@ -1,10 +1,10 @@
 package writeback
 
 // Forgetter is a Logic that counts its values, and has some that need not be kept at all.
-type Forgetter[T any] interface {
+type Forgetter[T, L any] interface {
 	// Forget is called when a value that New or Decode made is no more: it was deleted or
 	// lost, or is about to be read anew.
-	Forget(p *Part[T], v *T)
+	Forget(p *Partition[T, L], v *T)
 	// Untouched says that no record has changed the value: one that New makes does the same
 	// with the next record, and with this one when it is read again. Such a value is forgotten
 	// at once, and leaves nothing in the table.
@@ -12,7 +12,7 @@ type Forgetter[T any] interface {
 }
 
 // drop forgets the live entry.
-func (p *Part[T]) drop(e *Entry[T]) {
+func (p *Partition[T, L]) drop(e *Entry[T, L]) {
 	delete(p.live, e.Key)
 	p.keys.Store(int64(len(p.live)))
 	e.due = 0 // what stands of it in the heap is void, as in the dirty list
@@ -20,16 +20,16 @@ func (p *Part[T]) drop(e *Entry[T]) {
 }
 
 // forget tells Logic that a value is no more.
-func (p *Part[T]) forget(v *T) {
-	if f, ok := p.eng.logic.(Forgetter[T]); ok {
+func (p *Partition[T, L]) forget(v *T) {
+	if f, ok := p.eng.logic.(Forgetter[T, L]); ok {
 		f.Forget(p, v)
 	}
 }
 
 // dropUntouched forgets the entry if a record has just changed nothing. What it emitted is
 // acknowledged before the record's offset is committed, so it need not be remembered.
-func (p *Part[T]) dropUntouched(e *Entry[T]) bool {
-	f, ok := p.eng.logic.(Forgetter[T])
+func (p *Partition[T, L]) dropUntouched(e *Entry[T, L]) bool {
+	f, ok := p.eng.logic.(Forgetter[T, L])
 	if !ok || len(e.writers) > 0 && e.was == nil || e.lostMS > 0 || !f.Untouched(e.V) { // there is a value in the table
 		return false
 	}

@@ -40,7 +40,7 @@ func isGone(b []byte) bool {
 }
 
 // letGo forgets the entry, of which nothing is pending, and leaves its offset in the table.
-func (p *Part[T]) letGo(e *Entry[T]) {
+func (p *Partition[T, L]) letGo(e *Entry[T, L]) {
 	p.drop(e)
 	if len(e.writers) == 0 {
 		return // nothing of it is in the table
@@ -49,7 +49,7 @@ func (p *Part[T]) letGo(e *Entry[T]) {
 }
 
 // writeGone writes the key's offset, and keeps it.
-func (p *Part[T]) writeGone(g *gone) {
+func (p *Partition[T, L]) writeGone(g *gone) {
 	raw := tableKey(g.key, p.writer)
 	value := binary.AppendVarint([]byte{goneVersion}, g.offset)
 	if err := p.Set(string(raw), value); err != nil {
@@ -71,7 +71,7 @@ func (p *Part[T]) writeGone(g *gone) {
 }
 
 // readGone takes a key that is gone from its stored form.
-func (p *Part[T]) readGone(key string, writers []writer, value []byte) {
+func (p *Partition[T, L]) readGone(key string, writers []writer, value []byte) {
 	g := &gone{key, storedOffset(value), writers}
 	if len(writers) > 1 { // the others have older values, late or not yet deleted: under this writer's name, and then without them
 		p.writeGone(g)
@@ -81,7 +81,7 @@ func (p *Part[T]) readGone(key string, writers []writer, value []byte) {
 }
 
 // keepGone notes a key that is gone, and deletes those for which there is no room any more.
-func (p *Part[T]) keepGone(g *gone) {
+func (p *Partition[T, L]) keepGone(g *gone) {
 	if p.gone == nil {
 		p.gone = map[string]*gone{}
 	}
@@ -93,12 +93,12 @@ func (p *Part[T]) keepGone(g *gone) {
 }
 
 // orderGone puts the keys that a recovery has found, in the order of the store, into that in which they were let go of.
-func (p *Part[T]) orderGone() {
+func (p *Partition[T, L]) orderGone() {
 	slices.SortStableFunc(p.goneOrder, func(a, b *gone) int { return cmp.Compare(a.offset, b.offset) })
 	p.limitGone()
 }
 
-func (p *Part[T]) limitGone() {
+func (p *Partition[T, L]) limitGone() {
 	if len(p.goneOrder) > 2*maxGone { // most of them have come back, or are gone again
 		p.goneOrder = slices.DeleteFunc(p.goneOrder, func(g *gone) bool { return p.gone[g.key] != g })
 	}
@@ -114,7 +114,7 @@ func (p *Part[T]) limitGone() {
 }
 
 // sweepGone deletes what other writers have of keys that are gone, whose own record is acknowledged.
-func (p *Part[T]) sweepGone(gs []*gone) {
+func (p *Partition[T, L]) sweepGone(gs []*gone) {
 	for _, g := range gs {
 		if p.gone[g.key] != g {
 			continue

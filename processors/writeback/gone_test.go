@@ -16,7 +16,7 @@ type mortal struct{ counting }
 
 func (*mortal) Gone(v *counter) bool { return v.n > 0 && v.lostMS == -1 }
 
-func (m *mortal) Apply(p *Part[counter], e *Entry[counter], r Record) {
+func (m *mortal) Apply(p *Partition[counter, none], e *Entry[counter, none], r Record) {
 	e.V.n++
 	if e.V.lostMS = 0; binary.BigEndian.Uint64(r.Value) == 0 {
 		e.V.lostMS = -1
@@ -36,17 +36,17 @@ func (l *table) add(r *kgo.Record) {
 }
 
 // mortalPart opens partition 0 from what the table holds, and acknowledges all that is written.
-func mortalPart(t *testing.T, l *table) (*driven[counter], *Part[counter]) {
+func mortalPart(t *testing.T, l *table) (*driven[counter, none], *Partition[counter, none]) {
 	t.Helper()
 	d := Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1, "dead": 1},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &mortal{}, Host{Local: NewLocal(),
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &mortal{}, Host{Table: onDisk(newDisk()),
 		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 			if r.Topic == group+"-table" {
 				l.add(r)
 			}
 			done(r, nil)
-		}}).(*driven[counter])
+		}}).(*driven[counter, none])
 	if _, err := d.Open(0); err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +67,12 @@ func mortalPart(t *testing.T, l *table) (*driven[counter], *Part[counter]) {
 }
 
 // feed processes a record of the key, and makes a checkpoint behind it.
-func feed(d *driven[counter], key string, n uint64, offset int64) {
+func feed(d *driven[counter, none], key string, n uint64, offset int64) {
 	d.Record(0, &kgo.Record{Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, n), Offset: offset})
 	checkpointOf(d)
 }
 
-func checkpointOf(d *driven[counter]) {
+func checkpointOf(d *driven[counter, none]) {
 	at := d.Begin(0)
 	for d.Flush(0) {
 	}
@@ -132,7 +132,7 @@ func TestGoneIsBounded(t *testing.T) {
 	}
 	checkpointOf(d)
 	checkpointOf(d)
-	check := func(p *Part[counter]) {
+	check := func(p *Partition[counter, none]) {
 		t.Helper()
 		stand := 0
 		for _, r := range l.records {

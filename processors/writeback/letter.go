@@ -18,14 +18,14 @@ const maxLetters = 4 << 20
 // applied the record is not written before the letter is acknowledged, so that after a
 // crash the record is refused again. It waits while too many letters are on their way.
 // r may be used again. Call it from Logic only.
-func (e *Entry[T]) Deadletter(p *Part[T], r *kgo.Record) {
+func (e *Entry[T, L]) Deadletter(p *Partition[T, L], r *kgo.Record) {
 	e.letters.Add(1)
 	p.touch(e)
 	p.letter(r, func() { e.letters.Add(-1) })
 }
 
 // letter sends a dead letter, cut shorter until the broker takes it.
-func (p *Part[T]) letter(r *kgo.Record, done func()) {
+func (p *Partition[T, L]) letter(r *kgo.Record, done func()) {
 	n := int64(sizeOf(r))
 	p.await(func() bool { have := p.letters.Load(); return have == 0 || have+n <= maxLetters })
 	p.letters.Add(n)
@@ -38,7 +38,7 @@ func (p *Part[T]) letter(r *kgo.Record, done func()) {
 	})
 }
 
-func (p *Part[T]) sendLetter(r *kgo.Record, done func()) {
+func (p *Partition[T, L]) sendLetter(r *kgo.Record, done func()) {
 	c := *r
 	c.Partition, c.Offset = 0, 0
 	p.eng.prod.produce(&c, func(err error) {
@@ -52,7 +52,7 @@ func (p *Part[T]) sendLetter(r *kgo.Record, done func()) {
 }
 
 // cutLetter sends what is left of a letter that the broker did not take.
-func (p *Part[T]) cutLetter(r *kgo.Record, err error, done func()) {
+func (p *Partition[T, L]) cutLetter(r *kgo.Record, err error, done func()) {
 	if len(r.Value) < 1<<10 {
 		p.eng.harm("letter", string(r.Key), err)
 		done()
@@ -62,7 +62,7 @@ func (p *Part[T]) cutLetter(r *kgo.Record, err error, done func()) {
 }
 
 // dropEmission is called when the broker will never take what Logic emitted.
-func (p *Part[T]) dropEmission(m *emission, r *kgo.Record, err error) {
+func (p *Partition[T, L]) dropEmission(m *emission, r *kgo.Record, err error) {
 	p.eng.harm("emission", m.topic+" "+string(m.key), err)
 	acked := func() {
 		m.acked.Store(true)
@@ -77,7 +77,7 @@ func (p *Part[T]) dropEmission(m *emission, r *kgo.Record, err error) {
 }
 
 // acknowledged wakes the partition's goroutine if it waits for the broker.
-func (p *Part[T]) acknowledged() {
+func (p *Partition[T, L]) acknowledged() {
 	if p.waits.Load() {
 		select {
 		case p.acks <- struct{}{}:
@@ -88,7 +88,7 @@ func (p *Part[T]) acknowledged() {
 
 // await returns when ok, or false when the partition is to be given up before. It is for
 // the partition's goroutine, or who recovers it.
-func (p *Part[T]) await(ok func() bool) bool {
+func (p *Partition[T, L]) await(ok func() bool) bool {
 	if ok() {
 		return true
 	}

@@ -63,7 +63,7 @@ type harms struct {
 
 // harm counts, logs and alarms what cost a key something: kind is a label of the
 // counter.
-func (e *Engine[T]) harm(kind, key string, err error) {
+func (e *Engine[T, L]) harm(kind, key string, err error) {
 	e.lost.WithLabelValues(kind).Inc()
 	e.log.Error(harmText[kind], "key", short(key), "err", err)
 	e.harmMu.Lock()
@@ -98,7 +98,7 @@ func short(key string) string {
 
 // Warning says whose values were lost, or which records were dropped, in the last hour, or
 // is "".
-func (e *Engine[T]) Warning() string {
+func (e *Engine[T, L]) Warning() string {
 	e.harmMu.Lock()
 	defer e.harmMu.Unlock()
 	if e.harmed.n == 0 || time.Since(e.harmed.at) > harmNamedFor {
@@ -110,8 +110,8 @@ func (e *Engine[T]) Warning() string {
 
 // lose makes the entry of a key whose stored form does not decode. The loss is written at the
 // next checkpoint.
-func (p *Part[T]) lose(key string, writers []writer) {
-	e := &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1, writers: writers, lostMS: max(p.eng.nowMS(), 1)}
+func (p *Partition[T, L]) lose(key string, writers []writer) {
+	e := &Entry[T, L]{Key: key, V: p.eng.logic.New(p, key), offset: -1, writers: writers, lostMS: max(p.eng.nowMS(), 1)}
 	p.eng.logic.Lost(p, e.V, e.lostMS)
 	p.live[key] = e
 	p.register(e)
@@ -120,7 +120,7 @@ func (p *Part[T]) lose(key string, writers []writer) {
 
 // refuseStored tells of a record of the changelog, or a value of the local store, that does
 // not decode. offset is that of the changelog, -1 if nobody knows it.
-func (p *Part[T]) refuseStored(key string, value []byte, offset int64, err error) {
+func (p *Partition[T, L]) refuseStored(key string, value []byte, offset int64, err error) {
 	p.eng.harm("undecodable", key, err)
 	if p.eng.writes(topics.DeadLetter) {
 		p.letter(deadletter.Of(&kgo.Record{Topic: p.eng.opts.Table, Partition: p.ID, Offset: offset, Key: []byte(key), Value: value},
@@ -133,7 +133,7 @@ func (p *Part[T]) refuseStored(key string, value []byte, offset int64, err error
 const maxKey = 32 << 10
 
 // refuseKey refuses a record whose key is too long.
-func (p *Part[T]) refuseKey(key string, value []byte, offset int64) {
+func (p *Partition[T, L]) refuseKey(key string, value []byte, offset int64) {
 	err := fmt.Errorf("a key of %d bytes, at most %d", len(key), maxKey)
 	p.eng.harm("key", key, err)
 	if p.eng.writes(topics.DeadLetter) {
@@ -143,7 +143,7 @@ func (p *Part[T]) refuseKey(key string, value []byte, offset int64) {
 }
 
 // refuseTick refuses a record without a key, which only a tick may be without, and one that parks.
-func (p *Part[T]) refuseTick(value []byte, offset int64, err error) {
+func (p *Partition[T, L]) refuseTick(value []byte, offset int64, err error) {
 	p.eng.badTicks.Inc()
 	p.eng.log.Error("a record without a key is no tick, nor parks anything: it is refused", "partition", p.ID, "offset", offset, "err", err)
 	if p.eng.writes(topics.DeadLetter) {
@@ -153,10 +153,10 @@ func (p *Part[T]) refuseTick(value []byte, offset int64, err error) {
 }
 
 // stage is what letters call the processor: window, alert.
-func (e *Engine[T]) stage() string { return strings.TrimPrefix(e.opts.Group, "weir-") }
+func (e *Engine[T, L]) stage() string { return strings.TrimPrefix(e.opts.Group, "weir-") }
 
 // writes reports whether the processor may write to the topic.
-func (e *Engine[T]) writes(topic string) bool {
+func (e *Engine[T, L]) writes(topic string) bool {
 	if _, ok := e.opts.Counts[topic]; ok {
 		return true
 	}
@@ -170,9 +170,5 @@ func (e *Engine[T]) writes(topic string) bool {
 func newLost(reg prometheus.Registerer, labels prometheus.Labels) *prometheus.CounterVec {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_writeback_lost_values_total", ConstLabels: labels,
 		Help: "Keys that lost something, by kind: parked (the value cannot be written), undecodable (a value of the table), unwritable (nor can a small one), emission, letter (the broker does not take a record), key (too long)."}, []string{"kind"})
-	var already prometheus.AlreadyRegisteredError
-	if err := reg.Register(c); errors.As(err, &already) {
-		return already.ExistingCollector.(*prometheus.CounterVec)
-	}
-	return c
+	return Register(reg, c)
 }

@@ -39,7 +39,7 @@ func newFat() *fat {
 	return &fat{counting: counting{stalls: map[int32]time.Duration{}}, lost: map[string]int64{}}
 }
 
-func (f *fat) Append(p *Part[counter], dst []byte, v *counter) []byte {
+func (f *fat) Append(p *Partition[counter, none], dst []byte, v *counter) []byte {
 	return append(f.counting.Append(p, dst, v), noise(v.weight)...)
 }
 
@@ -52,7 +52,7 @@ func noise(n int) []byte {
 	return b
 }
 
-func (f *fat) Decode(p *Part[counter], key string, b []byte) (*counter, error) {
+func (f *fat) Decode(p *Partition[counter, none], key string, b []byte) (*counter, error) {
 	if len(b) < 24 {
 		return nil, schemas.ErrCorrupt
 	}
@@ -60,7 +60,7 @@ func (f *fat) Decode(p *Part[counter], key string, b []byte) (*counter, error) {
 	v.weight = len(b) - 24
 	return v, err
 }
-func (f *fat) Apply(p *Part[counter], e *Entry[counter], r Record) {
+func (f *fat) Apply(p *Partition[counter, none], e *Entry[counter, none], r Record) {
 	n := binary.BigEndian.Uint64(r.Value)
 	switch {
 	case n > emitFrom: // emit something of so many bytes
@@ -71,7 +71,7 @@ func (f *fat) Apply(p *Part[counter], e *Entry[counter], r Record) {
 		f.counting.Apply(p, e, r)
 	}
 }
-func (f *fat) Lost(_ *Part[counter], v *counter, atMS int64) {
+func (f *fat) Lost(_ *Partition[counter, none], v *counter, atMS int64) {
 	v.lostMS = atMS
 	f.mu.Lock()
 	f.lost["any"]++
@@ -91,7 +91,7 @@ func sizedBed(t testing.TB, most int) *bed {
 	return b
 }
 
-func (b *bed) startSmall(dir string, l Logic[counter]) *member {
+func (b *bed) startSmall(dir string, l Logic[counter, none]) *member {
 	store, err := OpenStore(dir, b.log)
 	if err != nil {
 		b.t.Fatal(err)
@@ -101,8 +101,8 @@ func (b *bed) startSmall(dir string, l Logic[counter]) *member {
 		Counts:   map[string]int32{"small-in": 1, outTopic: shards, "small-out": 1, "small-table": 1, topics.DeadLetter: 1},
 		Instance: "one", Store: store, Tick: 10 * time.Millisecond, Flush: 100 * time.Millisecond,
 		Registry: prometheus.NewRegistry(), Log: b.log}, l)
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop = cancel
+	ctx, cancel := context.WithCancelCause(context.Background())
+	m.stop, m.kill = func() { cancel(nil) }, cancel
 	go func() { m.done <- m.eng.Run(ctx) }()
 	return m
 }
@@ -392,7 +392,7 @@ func TestLettersAreNoState(t *testing.T) {
 	if n := len(k.encode(p, nil)); n > 100 {
 		t.Errorf("the value has %d bytes", n)
 	}
-	d := &driven[counter]{e: p.eng, opened: map[int32]*Part[counter]{0: p}, flushes: map[int32][]*Entry[counter]{}}
+	d := &driven[counter, none]{e: p.eng, opened: map[int32]*Partition[counter, none]{0: p}, flushes: map[int32][]*Entry[counter, none]{}}
 	*sent = nil
 	d.Begin(0)
 	if !d.Flush(0) || len(*sent) != 0 {

@@ -9,7 +9,7 @@ import (
 )
 
 // Clock is a Logic whose values have a clock of their own.
-type Clock[T any] interface {
+type Clock[T, L any] interface {
 	// ClockMS is the time, ms, up to which v may have emitted something.
 	ClockMS(v *T) int64
 }
@@ -22,7 +22,7 @@ type refusal struct {
 
 // refuse notes that the value of an entry cannot be written. The next checkpoint has it
 // parked, unless it is bare.
-func (p *Part[T]) refuse(e *Entry[T], lostMS int64, r *refusal) {
+func (p *Partition[T, L]) refuse(e *Entry[T, L], lostMS int64, r *refusal) {
 	e.refused.Store(r)
 	if !r.bare {
 		p.todo.mu.Lock()
@@ -37,7 +37,7 @@ func (p *Part[T]) refuse(e *Entry[T], lostMS int64, r *refusal) {
 const maxParkingKeys = 256 << 10
 
 // takeRefused returns the values to park next.
-func (c *changes[T]) takeRefused() []schemas.Parked {
+func (c *changes[T, L]) takeRefused() []schemas.Parked {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, size := 0, 0
@@ -51,7 +51,7 @@ func (c *changes[T]) takeRefused() []schemas.Parked {
 
 // appendParking appends a record that parks to the input of a partition. If it is not taken, the next
 // checkpoint tries again.
-func (e *Engine[T]) appendParking(p *Part[T], ps []schemas.Parked) {
+func (e *Engine[T, L]) appendParking(p *Partition[T, L], ps []schemas.Parked) {
 	e.prod.produceTo(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: schemas.AppendParking(nil, ps)}, func(err error) {
 		if err == nil {
 			return
@@ -65,7 +65,7 @@ func (e *Engine[T]) appendParking(p *Part[T], ps []schemas.Parked) {
 
 // askParts begins a checkpoint: it asks the partitions that have changed to flush. Those that
 // have answered before have a next offset.
-func (e *Engine[T]) askParts() (asked []*Part[T], next []int64) {
+func (e *Engine[T, L]) askParts() (asked []*Partition[T, L], next []int64) {
 	e.checkpointID++
 	for _, p := range e.owned() {
 		if !p.changedSince() {
@@ -84,7 +84,7 @@ func (e *Engine[T]) askParts() (asked []*Part[T], next []int64) {
 				continue
 			}
 			p.todo.unwritten.Store(false)
-			p.wanted.Store(e.checkpointID)
+			p.checkpointRequested.Store(e.checkpointID)
 			e.tick(p, &schemas.Tick{NowMS: schemas.NoTime})
 		}
 		asked, next = append(asked, p), append(next, n)
@@ -94,7 +94,7 @@ func (e *Engine[T]) askParts() (asked []*Part[T], next []int64) {
 
 // parkAll parks the values that a record names. If a checkpoint of this process wrote it,
 // everything is flushed here, where the new values are small.
-func (p *Part[T]) parkAll(value []byte, off int64, written time.Time) {
+func (p *Partition[T, L]) parkAll(value []byte, off int64, written time.Time) {
 	ps, err := schemas.DecodeParking(value)
 	if err != nil {
 		p.refuseTick(value, off, err)
@@ -126,9 +126,9 @@ func (p *Part[T]) parkAll(value []byte, off int64, written time.Time) {
 
 // park throws away the value of an entry that cannot be written, at the offset that it has
 // applied.
-func (p *Part[T]) park(e *Entry[T], atMS int64, err error) {
+func (p *Partition[T, L]) park(e *Entry[T, L], atMS int64, err error) {
 	p.eng.harm("parked", e.Key, err)
-	if c, ok := p.eng.logic.(Clock[T]); ok {
+	if c, ok := p.eng.logic.(Clock[T, L]); ok {
 		atMS = c.ClockMS(e.V)
 	}
 	e.lostMS = max(e.lostMS+1, atMS)
@@ -142,7 +142,7 @@ func (p *Part[T]) park(e *Entry[T], atMS int64, err error) {
 }
 
 // silence gives up to write the value of an entry.
-func (p *Part[T]) silence(e *Entry[T], err error) {
+func (p *Partition[T, L]) silence(e *Entry[T, L], err error) {
 	p.eng.harm("unwritable", e.Key, err)
 	e.mute = true
 	p.delete(e.Key, e.writers)

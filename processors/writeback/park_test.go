@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 )
 
@@ -26,13 +27,13 @@ type smallLog struct {
 
 // tenant is a driven Engine on a smallLog, with what it emitted.
 type tenant struct {
-	*driven[counter]
+	*driven[counter, none]
 	log     *smallLog
 	read    int
 	emitted []string
 }
 
-func (l *smallLog) start(t *testing.T, local *Local) *tenant {
+func (l *smallLog) start(t *testing.T, local *disk.Disk) *tenant {
 	t.Helper()
 	p := &tenant{log: l}
 	produce := func(r *kgo.Record, done func(*kgo.Record, error)) {
@@ -57,7 +58,7 @@ func (l *smallLog) start(t *testing.T, local *Local) *tenant {
 	}
 	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, newFat(), Host{Local: local, Produce: produce}).(*driven[counter])
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, newFat(), Host{Table: onDisk(local), Produce: produce}).(*driven[counter, none])
 	p.open(t)
 	return p
 }
@@ -110,7 +111,7 @@ func (p *tenant) checkpoint() bool {
 // the log again: all emit the same. A second refusal of the same value loses nothing.
 func TestParkingStandsInTheLog(t *testing.T) {
 	l := &smallLog{limit: 100}
-	a, b := l.start(t, NewLocal()), l.start(t, NewLocal())
+	a, b := l.start(t, newDisk()), l.start(t, newDisk())
 	for range 4 {
 		l.number("k", 1)
 	}
@@ -128,7 +129,7 @@ func TestParkingStandsInTheLog(t *testing.T) {
 	}
 	a.readAll()
 	b.readAll()
-	c := l.start(t, NewLocal())
+	c := l.start(t, newDisk())
 	c.readAll()
 	if !slices.Equal(a.emitted, b.emitted) || !slices.Equal(a.emitted, c.emitted) || len(a.emitted) != 2 {
 		t.Errorf("emitted %v, by another %v, by one that came later %v; want the same, twice", a.emitted, b.emitted, c.emitted)
@@ -143,7 +144,7 @@ func TestParkingStandsInTheLog(t *testing.T) {
 	if e.V.n != 3 || e.V.sum != 9 || e.lostMS != l.input[6].Timestamp.UnixMilli() {
 		t.Errorf("after the loss at %d: %d records, sum %d; want 3 and 9, at %v", e.lostMS, e.V.n, e.V.sum, l.input[6].Timestamp.UnixMilli())
 	}
-	d := l.start(t, NewLocal()) // goes on from what a wrote
+	d := l.start(t, newDisk()) // goes on from what a wrote
 	d.readAll()
 	if got := d.opened[0].live["k"]; got.V.n != 3 || got.offset != e.offset || got.lostMS != e.lostMS || len(d.emitted) != 0 {
 		t.Errorf("read back: %d records at %d, lost at %d; emitted %v", got.V.n, got.offset, got.lostMS, d.emitted)
@@ -154,7 +155,7 @@ func TestParkingStandsInTheLog(t *testing.T) {
 // partition back. It is parked, and nothing is committed before.
 func TestLateRefusal(t *testing.T) {
 	l := &smallLog{limit: 100, hold: true}
-	a := l.start(t, NewLocal())
+	a := l.start(t, newDisk())
 	l.number("k", fatBytes(200))
 	a.readAll()
 	a.checkpoint()
@@ -189,7 +190,7 @@ func TestLateRefusal(t *testing.T) {
 // its partition commits.
 func TestSmallestValueRefused(t *testing.T) {
 	l := &smallLog{limit: 0}
-	a := l.start(t, NewLocal())
+	a := l.start(t, newDisk())
 	l.number("k", 1)
 	a.readAll()
 	for i := 0; !a.checkpoint(); i++ {
@@ -209,7 +210,7 @@ func TestSmallestValueRefused(t *testing.T) {
 // TestParkingIsBounded: as many values as are refused are parked, some at a time; rubbish and
 // names that nobody knows do nothing.
 func TestParkingIsBounded(t *testing.T) {
-	c := &changes[counter]{}
+	c := &changes[counter, none]{}
 	key := string(make([]byte, maxKey))
 	for range 20 {
 		c.refused = append(c.refused, schemas.Parked{Key: key})
@@ -226,7 +227,7 @@ func TestParkingIsBounded(t *testing.T) {
 		t.Errorf("parked %v at a time, want 8, 8 and 4", sizes)
 	}
 	l := &smallLog{limit: 1000}
-	a := l.start(t, NewLocal())
+	a := l.start(t, newDisk())
 	l.number("k", 5)
 	l.append(&l.input, &kgo.Record{Topic: inTopic, Value: []byte("P\xffrubbish")})
 	l.append(&l.input, &kgo.Record{Topic: inTopic, Value: schemas.AppendParking(nil, []schemas.Parked{{Key: "nobody"}, {Key: "k", LostMS: 7}})})

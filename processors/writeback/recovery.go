@@ -12,12 +12,12 @@ import (
 )
 
 // storage builds what Goka keeps a partition of the table in.
-func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
+func (e *Engine[T, L]) storage(topic string, id int32) (storage.Storage, error) {
 	ps, err := e.local(topic, id)
 	if err != nil {
 		return nil, err
 	}
-	p := &Part[T]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1), acks: make(chan struct{}, 1), writer: e.newWriter()}
+	p := &Partition[T, L]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1), acks: make(chan struct{}, 1), writer: e.newWriter()}
 	at, err := ps.GetOffset(-1)
 	if err != nil {
 		return nil, err
@@ -30,19 +30,19 @@ func (e *Engine[T]) storage(topic string, id int32) (storage.Storage, error) {
 	e.opened[id] = p
 	e.mu.Unlock()
 	if was == nil {
-		p.live, p.todo = map[string]*Entry[T]{}, &changes[T]{}
+		p.live, p.todo = map[string]*Entry[T, L]{}, &changes[T, L]{}
 		return p, nil
 	}
 	p.kept, p.reload = true, map[string][]writer{}
-	p.Local, p.live, p.heap, p.held, p.todo = was.Local, was.live, was.heap, was.held, was.todo
+	p.Local, p.live, p.heap, p.waiting, p.todo = was.Local, was.live, was.heap, was.waiting, was.todo
 	p.gone, p.goneOrder = was.gone, was.goneOrder
-	p.holding.Store(len(p.held) > 0)
+	p.anyWaiting.Store(len(p.waiting) > 0)
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil
 }
 
 // wrote notes that a record of the changelog is acknowledged.
-func (e *Engine[T]) wrote(r *kgo.Record) {
+func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	e.mu.RLock()
 	p := e.parts[r.Partition]
 	e.mu.RUnlock()
@@ -57,7 +57,7 @@ func (e *Engine[T]) wrote(r *kgo.Record) {
 // addPart takes a partition into use, unless it was given up before its recovery ended:
 // Goka does not wait for the end, and never closes the partition of a session that ended in
 // the middle of it.
-func (e *Engine[T]) addPart(p *Part[T]) {
+func (e *Engine[T, L]) addPart(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.opened[p.ID] == p {
@@ -71,7 +71,7 @@ func (e *Engine[T]) addPart(p *Part[T]) {
 
 // parkPart takes a partition out of use. Its goroutine has ended, unless it is in the middle
 // of its recovery: such a partition is not kept.
-func (e *Engine[T]) parkPart(p *Part[T]) {
+func (e *Engine[T, L]) parkPart(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.closed.Store(true)
@@ -88,7 +88,7 @@ func (e *Engine[T]) parkPart(p *Part[T]) {
 
 // endSession gives up what the session that ended has not closed, so that no partition
 // outlives its session.
-func (e *Engine[T]) endSession() {
+func (e *Engine[T, L]) endSession() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.session++
@@ -104,7 +104,7 @@ func (e *Engine[T]) endSession() {
 
 // tableEnds looks whether somebody altered the topics, and returns the end offset of
 // each partition of the table.
-func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
+func (e *Engine[T, L]) tableEnds() (map[int32]int64, error) {
 	// Not under the session's context: that it ends here is no error.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -130,7 +130,7 @@ func (e *Engine[T]) tableEnds() (map[int32]int64, error) {
 // recovered is called when a session is alive and Goka says that its partitions have
 // recovered: at least to ends, or something stopped the reading of the table, which
 // Goka takes for the end of it.
-func (e *Engine[T]) recovered(ends map[int32]int64) error {
+func (e *Engine[T, L]) recovered(ends map[int32]int64) error {
 	for _, p := range e.owned() {
 		if at, err := p.GetOffset(-1); err != nil || at < ends[p.ID]-1 {
 			return fmt.Errorf("partition %d: %w: read to %d of %d, %v", p.ID, ErrRecovery, at+1, ends[p.ID], err)
@@ -149,7 +149,7 @@ func (e *Engine[T]) recovered(ends map[int32]int64) error {
 
 // setUp marks the partitions as complete, and forgets those that the rebalance gave
 // to others.
-func (e *Engine[T]) setUp() {
+func (e *Engine[T, L]) setUp() {
 	e.mu.Lock()
 	for _, p := range e.parts {
 		p.complete = true
@@ -201,7 +201,7 @@ func (r Recovery) String() string {
 }
 
 // Recovery says how far the recovery is that is under way, or was the last one.
-func (e *Engine[T]) Recovery() Recovery {
+func (e *Engine[T, L]) Recovery() Recovery {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	r := Recovery{Partitions: len(e.opened) + len(e.parts), Recovered: len(e.parts), Began: e.began}
@@ -219,7 +219,7 @@ func (e *Engine[T]) Recovery() Recovery {
 }
 
 // Waiting is what stands between this member and being Ready, in words, or "".
-func (e *Engine[T]) Waiting() string {
+func (e *Engine[T, L]) Waiting() string {
 	if e.Ready() {
 		return ""
 	}

@@ -13,25 +13,33 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-metrics/weir/processors/writeback/disk"
 	"github.com/weir-metrics/weir/schemas"
 )
+
+// none is what partitions share: nothing.
+type none struct{}
+
+func newDisk() *disk.Disk { return disk.New(ErrBroken) }
+
+func onDisk(d *disk.Disk) func(int32) Table { return func(id int32) Table { return d.Table(id) } }
 
 // process is an Engine driven by hand: its changelog is acknowledged when the test
 // says so.
 type process struct {
-	*driven[counter]
+	*driven[counter, none]
 	t     *testing.T
-	local *Local
+	local *disk.Disk
 	logic *counting
 	sent  []func(offset int64) *kgo.Record // of the changelog, in order
 	ticks int                              // records of other topics
 }
 
-func newProcess(t *testing.T, local *Local) *process {
+func newProcess(t *testing.T, local *disk.Disk) *process {
 	p := &process{t: t, local: local, logic: &counting{stalls: map[int32]time.Duration{}}}
 	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, p.logic, Host{Local: local,
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, p.logic, Host{Table: onDisk(local),
 		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
 			if r.Topic != group+"-table" {
 				p.ticks++
@@ -42,7 +50,7 @@ func newProcess(t *testing.T, local *Local) *process {
 				done(r, nil)
 				return r
 			})
-		}}).(*driven[counter])
+		}}).(*driven[counter, none])
 	return p
 }
 
@@ -88,7 +96,7 @@ func (p *process) sum(key string) uint64 {
 // whose changelog record was lost with its process, is written again before what it
 // holds is committed: the next owner has only the changelog.
 func TestLocalStoreAheadOfChangelog(t *testing.T) {
-	local := NewLocal()
+	local := newDisk()
 	killed := newProcess(t, local)
 	killed.open()
 	killed.apply(0, "a", 7)
@@ -102,7 +110,7 @@ func TestLocalStoreAheadOfChangelog(t *testing.T) {
 	if next := p.checkpoint(); next != 1 || len(p.sent) != 1 {
 		t.Fatalf("%d values flushed before the commit of %d, want 1", len(p.sent), next)
 	}
-	other := newProcess(t, NewLocal())
+	other := newProcess(t, newDisk())
 	other.open(p.sent[0](0))
 	if other.sum("a") != 7 {
 		t.Errorf("the next owner has %d, want 7", other.sum("a"))
@@ -112,7 +120,7 @@ func TestLocalStoreAheadOfChangelog(t *testing.T) {
 // TestOlderValueLoses: what a process writes that has lost the partition, after its
 // successor, does not win.
 func TestOlderValueLoses(t *testing.T) {
-	before, after := newProcess(t, NewLocal()), newProcess(t, NewLocal())
+	before, after := newProcess(t, newDisk()), newProcess(t, newDisk())
 	before.open()
 	before.apply(0, "a", 1)
 	before.checkpoint()
@@ -120,7 +128,7 @@ func TestOlderValueLoses(t *testing.T) {
 	after.apply(0, "a", 1)
 	after.apply(1, "a", 2)
 	after.checkpoint()
-	p := newProcess(t, NewLocal())
+	p := newProcess(t, newDisk())
 	p.open(after.sent[0](0), before.sent[0](1))
 	if p.sum("a") != 3 {
 		t.Errorf("recovered %d, want 3", p.sum("a"))
@@ -129,7 +137,7 @@ func TestOlderValueLoses(t *testing.T) {
 
 // TestRecoverySaysHowFar: the records that the local store has already are not counted.
 func TestRecoverySaysHowFar(t *testing.T) {
-	local := NewLocal()
+	local := newDisk()
 	first := newProcess(t, local)
 	first.open()
 	for i := range int64(6) {
@@ -143,7 +151,7 @@ func TestRecoverySaysHowFar(t *testing.T) {
 	if err := first.Close(0); err != nil {
 		t.Fatal(err)
 	}
-	expect := func(e *Engine[counter], part float64, waiting string, want Recovery) {
+	expect := func(e *Engine[counter, none], part float64, waiting string, want Recovery) {
 		t.Helper()
 		got := e.Recovery()
 		if got.Began = (time.Time{}); got != want || got.Part() != part || e.Waiting() != waiting {
@@ -152,13 +160,13 @@ func TestRecoverySaysHowFar(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name       string
-		local      *Local
+		local      *disk.Disk
 		ends, from int64
 		after4     Recovery
 		part       float64
 		waiting    string
 	}{
-		{"from the changelog alone", NewLocal(), 6, 0, Recovery{Partitions: 1, Records: 6, Read: 4}, 0.5,
+		{"from the changelog alone", newDisk(), 6, 0, Recovery{Partitions: 1, Records: 6, Read: 4}, 0.5,
 			"recovering counts-table: 0 of 1 partitions, 4 of 6 records, 50 %"},
 		{"from the local store", local, 6, 6, Recovery{Partitions: 1}, 0, "recovering counts-table: 0 of 1 partitions, 0 of 0 records, 0 %"},
 		{"from the local store and the tail", local, 8, 6, Recovery{Partitions: 1, Records: 2}, 0,
@@ -202,7 +210,7 @@ func TestRecoveriesTogether(t *testing.T) {
 // TestForeignWrites: the local store's offset follows this process' own writes, and
 // stops at the first that another one made in between.
 func TestForeignWrites(t *testing.T) {
-	local := NewLocal()
+	local := newDisk()
 	p := newProcess(t, local)
 	if from := p.open(); from != 0 {
 		t.Fatalf("an empty store is read from %d on", from)
@@ -223,10 +231,10 @@ func TestForeignWrites(t *testing.T) {
 // TestReadAnew: a value that another owner changed while the partition was away is
 // read anew when it comes back, and what stood of the old one fires no timer.
 func TestReadAnew(t *testing.T) {
-	p := newProcess(t, NewLocal())
+	p := newProcess(t, newDisk())
 	p.open()
 	p.apply(0, "a", 1) // due at 50
-	other := newProcess(t, NewLocal())
+	other := newProcess(t, newDisk())
 	other.open()
 	other.apply(0, "a", 1)
 	other.apply(1, "a", 4) // due at 1050
@@ -260,7 +268,7 @@ func (s endless) Context() context.Context { return s.ctx }
 // TestAnySessionBegins: a member whose first session ended before anybody looked, as another joined, is ready in the
 // next one, and does what is due by the clock. (Goka's WaitForReady waited for the first one's partitions for ever.)
 func TestAnySessionBegins(t *testing.T) {
-	e := newProcess(t, NewLocal()).e
+	e := newProcess(t, newDisk()).e
 	e.opts.Tick, e.opts.Flush = time.Millisecond, time.Hour
 	asked := make(chan struct{}, 1)
 	e.opts.Behind = func(*schemas.Tick) {

@@ -1,26 +1,26 @@
 package writeback
 
 // Renewer is a Logic whose settings may change while it runs.
-type Renewer[T any] interface {
+type Renewer[T, L any] interface {
 	// Renew has a partition go on by the settings of now. It is called by the goroutine of
 	// the partition, after Engine.Renew, between two records, when everything that the
 	// records before have changed has been written: a crash does not apply them again by
 	// the new settings, unless it comes before the broker has what was written.
-	Renew(p *Part[T])
+	Renew(p *Partition[T, L])
 }
 
 // Renew has Logic, if it is a Renewer, renew every partition, also those that are
 // recovering now. It does not wait for that.
-func (e *Engine[T]) Renew() { e.renewals.Add(1) }
+func (e *Engine[T, L]) Renew() { e.renewals.Add(1) }
 
 // renew is called when the partition's values have been flushed.
-func (p *Part[T]) renew() {
+func (p *Partition[T, L]) renew() {
 	n := p.eng.renewals.Load()
 	if p.renewed.Load() == n {
 		return
 	}
 	p.renewed.Store(n)
-	if l, ok := p.eng.logic.(Renewer[T]); ok {
+	if l, ok := p.eng.logic.(Renewer[T, L]); ok {
 		l.Renew(p)
 		for _, e := range p.live {
 			p.register(e)

@@ -15,7 +15,7 @@ import (
 )
 
 // bound has sarama read as schemas/consume has the others.
-func (e *Engine[T]) bound(cfg *sarama.Config) {
+func (e *Engine[T, L]) bound(cfg *sarama.Config) {
 	bounded := &consume.Dialer{Inner: cfg.Net.Proxy.Dialer, Watch: consume.Counted(e.opts.Group, e.opts.Registry, e.log)}
 	if !cfg.Net.Proxy.Enable {
 		bounded.Inner = &net.Dialer{Timeout: cfg.Net.DialTimeout, KeepAlive: cfg.Net.KeepAlive}
@@ -25,7 +25,7 @@ func (e *Engine[T]) bound(cfg *sarama.Config) {
 
 // countLost tells of records of the input that retention took before this group read them.
 // sarama goes on at the start of the log and says nothing.
-func (e *Engine[T]) countLost(claims []int32) {
+func (e *Engine[T, L]) countLost(claims []int32) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	adm := kadm.NewClient(e.prod.client)
@@ -62,12 +62,12 @@ const (
 // passTails looks, until ctx ends, for recoveries that stand still: Goka waits for the last
 // offset of the table, and a marker, or a record that was compacted away, never comes. A
 // tombstone is written behind it, which does.
-func (e *Engine[T]) passTails(ctx context.Context) {
+func (e *Engine[T, L]) passTails(ctx context.Context) {
 	type seen struct {
 		at    int64
 		since time.Time
 	}
-	was := map[*Part[T]]seen{}
+	was := map[*Partition[T, L]]seen{}
 	tick := time.NewTicker(stallAfter / 4)
 	defer tick.Stop()
 	for {
@@ -101,10 +101,10 @@ func (e *Engine[T]) passTails(ctx context.Context) {
 }
 
 // recovering are the partitions that are being recovered.
-func (e *Engine[T]) recovering() []*Part[T] {
+func (e *Engine[T, L]) recovering() []*Partition[T, L] {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	var ps []*Part[T]
+	var ps []*Partition[T, L]
 	for _, p := range e.opened {
 		ps = append(ps, p)
 	}

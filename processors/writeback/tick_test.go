@@ -22,7 +22,7 @@ func (p *process) tick(offset int64, tick schemas.Tick, stampMS int64) {
 // TestTicksAreBelievedNoFurtherThanTheirRecords: one of an hour ahead, and one of the end
 // of time, do what one of their record's time does; what is no time is refused.
 func TestTicksAreBelievedNoFurtherThanTheirRecords(t *testing.T) {
-	p := newProcess(t, NewLocal())
+	p := newProcess(t, newDisk())
 	p.open()
 	p.apply(0, "a", 1) // due at 50
 	p.ticks = 0
@@ -44,7 +44,7 @@ func TestTicksAreBelievedNoFurtherThanTheirRecords(t *testing.T) {
 // back by no tick that does not move it, and no tick is wanted for it until route has gone
 // on; its neighbour does not wait.
 func TestHeldBack(t *testing.T) {
-	p := newProcess(t, NewLocal())
+	p := newProcess(t, newDisk())
 	p.logic.from = map[uint64]int32{2: 5} // values of which the sum is 2 get something from partition 5
 	p.open()
 	p.apply(0, "a", 1) // due at 50

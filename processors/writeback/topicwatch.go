@@ -21,18 +21,14 @@ var ErrPartitions = errors.New("wrong number of partitions")
 func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_topics_altered",
 		Help: "Partitions beyond those on record of a group's input or table: somebody altered one of them, and weir grew the other to match. Use weir reshard instead."}, []string{"topic"})
-	var already prometheus.AlreadyRegisteredError
-	if err := reg.Register(g); errors.As(err, &already) {
-		return already.ExistingCollector.(*prometheus.GaugeVec)
-	}
-	return g
+	return Register(reg, g)
 }
 
 // guard sees to it that the input and the table have the partitions on record. Keys go
 // to partitions by the number on record, so those that somebody added stay empty and
 // nothing is lost; but Goka wants the input and the table to have as many, so the
 // one that was left behind is grown to match, and the alarm is raised.
-func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
+func (e *Engine[T, L]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
 	has := map[string]int32{}
 	most := int32(0)
 	for name, t := range topics {
@@ -61,7 +57,7 @@ func (e *Engine[T]) guard(ctx context.Context, adm *kadm.Client, topics kadm.Top
 // tell logs, once, which topics have more partitions than on record. weir grows none
 // beyond the other: the one that is ahead was altered by somebody else. Of those that are
 // not it is not known, as this process may have grown them in an earlier life, or another one.
-func (e *Engine[T]) tell(has map[string]int32, most int32) {
+func (e *Engine[T, L]) tell(has map[string]int32, most int32) {
 	even := slices.Min(slices.Collect(maps.Values(has))) == most
 	for name, n := range has {
 		if n == e.opts.Counts[name] || n == e.told[name] {
@@ -78,7 +74,7 @@ func (e *Engine[T]) tell(has map[string]int32, most int32) {
 }
 
 // warn has Altered tell which topics have more partitions than on record.
-func (e *Engine[T]) warn(has map[string]int32) {
+func (e *Engine[T, L]) warn(has map[string]int32) {
 	var altered []string
 	for _, name := range slices.Sorted(maps.Keys(has)) {
 		if n, want := has[name], e.opts.Counts[name]; n > want {
@@ -91,7 +87,7 @@ func (e *Engine[T]) warn(has map[string]int32) {
 
 // Altered names the topics that have more partitions than on record, with both numbers,
 // or is "".
-func (e *Engine[T]) Altered() string {
+func (e *Engine[T, L]) Altered() string {
 	if w := e.warning.Load(); w != nil {
 		return *w
 	}
@@ -100,7 +96,7 @@ func (e *Engine[T]) Altered() string {
 
 // disarm takes back the alarm: what somebody did to the topics of a generation that is
 // retired does not matter any more.
-func (e *Engine[T]) disarm() {
+func (e *Engine[T, L]) disarm() {
 	for _, topic := range []string{e.opts.Input, e.opts.Table} {
 		e.altered.DeleteLabelValues(topic)
 	}
@@ -112,7 +108,7 @@ func (e *Engine[T]) disarm() {
 const guardEvery = 10 * time.Second
 
 // keepGuard guards until ctx ends. Brokers that do not answer are asked again.
-func (e *Engine[T]) keepGuard(ctx context.Context, adm *kadm.Client) {
+func (e *Engine[T, L]) keepGuard(ctx context.Context, adm *kadm.Client) {
 	tick := time.NewTicker(guardEvery)
 	defer tick.Stop()
 	for {
@@ -128,7 +124,7 @@ func (e *Engine[T]) keepGuard(ctx context.Context, adm *kadm.Client) {
 }
 
 // look guards the topics as they are now.
-func (e *Engine[T]) look(ctx context.Context, adm *kadm.Client) error {
+func (e *Engine[T, L]) look(ctx context.Context, adm *kadm.Client) error {
 	e.guarding.Lock()
 	defer e.guarding.Unlock()
 	list, err := adm.ListTopics(ctx, e.opts.Table, e.opts.Input)
@@ -162,7 +158,7 @@ func grow(ctx context.Context, adm *kadm.Client, topic string, to int32) error {
 }
 
 // Each calls f for every partition that this member owns and that has recovered.
-func (e *Engine[T]) Each(f func(*Part[T])) {
+func (e *Engine[T, L]) Each(f func(*Partition[T, L])) {
 	for _, p := range e.owned() {
 		f(p)
 	}

@@ -27,7 +27,7 @@ func (h heldStore) MarkRecovered() error { <-h.hold; return h.Storage.MarkRecove
 // whenever the recovery ends.
 func TestZombiePart(t *testing.T) {
 	for _, closes := range []bool{true, false} { // Goka does not always
-		p := newProcess(t, NewLocal())
+		p := newProcess(t, newDisk())
 		hold := make(chan struct{})
 		local := p.e.local
 		p.e.local = func(topic string, id int32) (storage.Storage, error) {
@@ -65,13 +65,13 @@ func TestZombiePart(t *testing.T) {
 
 // TestZombieReplacesNoPart: the same, and the partition has come back in the meantime.
 func TestZombieReplacesNoPart(t *testing.T) {
-	first := newProcess(t, NewLocal())
+	first := newProcess(t, newDisk())
 	first.open()
 	first.apply(0, "a", 7)
 	first.checkpoint()
 	log := first.sent[0](0)
 
-	p := newProcess(t, NewLocal())
+	p := newProcess(t, newDisk())
 	hold, held := make(chan struct{}), true
 	open := p.e.local
 	p.e.local = func(topic string, id int32) (storage.Storage, error) {
@@ -114,7 +114,7 @@ type heldDecoder struct {
 	released atomic.Int32
 }
 
-func (s *heldDecoder) Decode(p *Part[counter], key string, b []byte) (*counter, error) {
+func (s *heldDecoder) Decode(p *Partition[counter, none], key string, b []byte) (*counter, error) {
 	s.waiting.Add(1)
 	<-s.release
 	s.released.Add(1)
@@ -140,7 +140,7 @@ func TestSessionEndsInRecovery(t *testing.T) {
 	b.until("a has flushed all", func() bool {
 		return counted(a.eng, "weir_writeback_flushed_values_total") >= 60 && counted(a.eng, "weir_writeback_checkpoints_total") > 1
 	})
-	start := func(name string, l Logic[counter]) *member {
+	start := func(name string, l Logic[counter, none]) *member {
 		store, err := OpenStore(t.TempDir(), b.log)
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestSessionEndsInRecovery(t *testing.T) {
 }
 
 // counted is the sum of a counter of the engine.
-func counted(e *Engine[counter], name string) (sum float64) {
+func counted(e *Engine[counter, none], name string) (sum float64) {
 	families, _ := e.opts.Registry.(*prometheus.Registry).Gather()
 	for _, f := range families {
 		if f.GetName() == name {

@@ -13,7 +13,7 @@ import (
 // After a rebalance that gave the partition back, only the values that another owner
 // wrote in between are: the others are as this process left them, each at its own
 // offset, and the records since the last checkpoint that come again are skipped.
-func (p *Part[T]) MarkRecovered() error {
+func (p *Partition[T, L]) MarkRecovered() error {
 	if err := p.Storage.MarkRecovered(); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (p *Part[T]) MarkRecovered() error {
 	return nil
 }
 
-func (p *Part[T]) decodeAll() error {
+func (p *Partition[T, L]) decodeAll() error {
 	it, err := p.Storage.Iterator()
 	if err != nil {
 		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
@@ -106,7 +106,7 @@ func (f *found) add(w writer, v []byte) {
 }
 
 // decodeAgain reads anew what a key has, of its writers as far as they are known and more.
-func (p *Part[T]) decodeAgain(key string, more []writer) error {
+func (p *Partition[T, L]) decodeAgain(key string, more []writer) error {
 	if old := p.live[key]; old != nil {
 		p.drop(old)
 		for _, w := range old.writers {
@@ -141,7 +141,7 @@ func (p *Part[T]) decodeAgain(key string, more []writer) error {
 
 // decode makes the live entry of a key from its value, which it keeps, or a new one in the
 // place of what does not decode.
-func (p *Part[T]) decode(key string, writers []writer, value []byte) {
+func (p *Partition[T, L]) decode(key string, writers []writer, value []byte) {
 	if key == "" || len(key) > maxKey {
 		p.refuseStored(key, value, -1, fmt.Errorf("a key of %d bytes, must be 1 to %d", len(key), maxKey))
 		p.delete(key, writers)

@@ -7,24 +7,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/storage"
 
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Part is a partition that this process owns: its live values.
-type Part[T any] struct {
+// Partition is a partition that this process owns: its live values.
+type Partition[T, L any] struct {
 	storage.Storage // of the partition: what Goka reads and writes
 	ID              int32
-	Local           any // Logic's own, from Open; used by the partition's goroutine only
+	Local           *L // Logic's own, from Open; used by the partition's goroutine only
 
 	from, to  int64 // offsets of the changelog that recovery is to read
-	eng       *Engine[T]
-	live      map[string]*Entry[T]
-	heap      dueHeap[T]
-	held      []dueAt[T] // due at the last tick, but route is behind with what they get
-	kept      bool       // live was kept over a rebalance
+	eng       *Engine[T, L]
+	live      map[string]*Entry[T, L]
+	heap      dueHeap[T, L]
+	waiting   []dueAt[T, L] // due at the last tick, but route is behind with what they get
+	kept      bool          // live was kept over a rebalance
 	recovered bool
 	complete  bool                // recovered in a session that was alive to the end of it; under Engine.mu
 	closed    atomic.Bool         // given up; set under Engine.mu
@@ -33,18 +32,18 @@ type Part[T any] struct {
 	writer    writer              // under whose name the values are written (changelog.go)
 	session   int                 // that the partition was opened in; see Engine.session
 
-	next    atomic.Int64 // offset of the next record to apply
-	dueMS   atomic.Int64 // when the next value is due, ms, 0 never
-	tickOut atomic.Bool  // a tick was appended and has not come back
-	holding atomic.Bool  // there are some in held
-	keys    atomic.Int64 // len(live)
-	marked  atomic.Int64 // next, as the last checkpoint marked it
+	next       atomic.Int64 // offset of the next record to apply
+	dueMS      atomic.Int64 // when the next value is due, ms, 0 never
+	tickOut    atomic.Bool  // a tick was appended and has not come back
+	anyWaiting atomic.Bool  // len(waiting) > 0
+	keys       atomic.Int64 // len(live)
+	marked     atomic.Int64 // next, as the last checkpoint marked it
 
-	wanted  atomic.Int64 // the checkpoint that wants a flush, 0 none
-	flushed chan flushed // its answer
-	renewed atomic.Int64 // Engine.renewals, as Logic has followed them
+	checkpointRequested atomic.Int64 // the checkpoint that waits for a flush, 0 none
+	flushed             chan flushed // its answer
+	renewed             atomic.Int64 // Engine.renewals, as Logic has followed them
 
-	todo       *changes[T]
+	todo       *changes[T, L]
 	parkingOut atomic.Bool  // a record that parks was appended for a checkpoint, and has not come back
 	parkedNext atomic.Int64 // when it had, everything was flushed: the next offset of then, until a checkpoint takes it
 
@@ -52,7 +51,7 @@ type Part[T any] struct {
 	behind  []schemas.Behind // of the last tick
 	unknown bool             // its writer knew nothing of route
 	unlike  []error          // of values that wrap ErrSettings
-	sweeps  []*Entry[T]      // whose own value is acknowledged, and others' are to be deleted
+	sweeps  []*Entry[T, L]   // whose own value is acknowledged, and others' are to be deleted
 
 	gone       map[string]*gone // see gone.go
 	goneOrder  []*gone          // by when; some have come back
@@ -65,46 +64,46 @@ type Part[T any] struct {
 
 // dueHeap orders entries by when they are due. An entry may stand in it twice; only
 // the time in the entry counts.
-type dueHeap[T any] []dueAt[T]
+type dueHeap[T, L any] []dueAt[T, L]
 
-type dueAt[T any] struct {
+type dueAt[T, L any] struct {
 	ms int64
-	e  *Entry[T]
+	e  *Entry[T, L]
 }
 
-func (h dueHeap[T]) Len() int           { return len(h) }
-func (h dueHeap[T]) Less(i, j int) bool { return h[i].ms < h[j].ms }
-func (h dueHeap[T]) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap[T]) Push(x any)        { *h = append(*h, x.(dueAt[T])) }
-func (h *dueHeap[T]) Pop() any {
+func (h dueHeap[T, L]) Len() int           { return len(h) }
+func (h dueHeap[T, L]) Less(i, j int) bool { return h[i].ms < h[j].ms }
+func (h dueHeap[T, L]) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap[T, L]) Push(x any)        { *h = append(*h, x.(dueAt[T, L])) }
+func (h *dueHeap[T, L]) Pop() any {
 	old := *h
 	x := old[len(old)-1]
-	old[len(old)-1] = dueAt[T]{}
+	old[len(old)-1] = dueAt[T, L]{}
 	*h = old[:len(old)-1]
 	return x
 }
 
 // Values calls f for every live value, from the partition's goroutine.
-func (p *Part[T]) Values(f func(e *Entry[T])) {
+func (p *Partition[T, L]) Values(f func(e *Entry[T, L])) {
 	for _, e := range p.live {
 		f(e)
 	}
 }
 
 // Keys is how many live values there are; safe for concurrent use.
-func (p *Part[T]) Keys() int64 { return p.keys.Load() }
+func (p *Partition[T, L]) Keys() int64 { return p.keys.Load() }
 
 // Close is called by Goka when the partition is lost or the processor stops.
-func (p *Part[T]) Close() error {
+func (p *Partition[T, L]) Close() error {
 	p.eng.parkPart(p)
 	return p.Storage.Close()
 }
 
 // entry returns the live entry of key, made anew if need be.
-func (p *Part[T]) entry(key string) *Entry[T] {
+func (p *Partition[T, L]) entry(key string) *Entry[T, L] {
 	e := p.live[key]
 	if e == nil {
-		e = &Entry[T]{Key: key, V: p.eng.logic.New(p, key), offset: -1}
+		e = &Entry[T, L]{Key: key, V: p.eng.logic.New(p, key), offset: -1}
 		if g := p.gone[key]; g != nil {
 			delete(p.gone, key)
 			e.offset, e.writers, e.was = g.offset, g.writers, g
@@ -116,7 +115,7 @@ func (p *Part[T]) entry(key string) *Entry[T] {
 }
 
 // touch marks the entry as changed since it was flushed.
-func (p *Part[T]) touch(e *Entry[T]) {
+func (p *Partition[T, L]) touch(e *Entry[T, L]) {
 	if e.dirty.CompareAndSwap(false, true) {
 		p.todo.add(e)
 	}
@@ -126,7 +125,7 @@ func (p *Part[T]) touch(e *Entry[T]) {
 // that this process begins to read at. A value may have come into the local store when
 // it was flushed, and not into the changelog: the records up to it will be skipped, so
 // nothing else would write it again before they are committed.
-func (p *Part[T]) touchSince(off int64) {
+func (p *Partition[T, L]) touchSince(off int64) {
 	var keys []string
 	for key, e := range p.live {
 		if e.offset >= off {
@@ -140,27 +139,26 @@ func (p *Part[T]) touchSince(off int64) {
 }
 
 // register puts the entry into the heap if it is due earlier than noted there.
-func (p *Part[T]) register(e *Entry[T]) {
+func (p *Partition[T, L]) register(e *Entry[T, L]) {
 	d := p.eng.logic.Due(e.V)
 	if d == 0 || e.due != 0 && e.due <= d {
 		return
 	}
 	e.due = d
-	heap.Push(&p.heap, dueAt[T]{d, e})
+	heap.Push(&p.heap, dueAt[T, L]{d, e})
 	p.dueMS.Store(p.heap[0].ms)
 }
 
-// record applies a record of the input, unless it is a replay.
-func (p *Part[T]) record(ctx goka.Context, value []byte) {
-	off := ctx.Offset()
+// record applies a record of the input, written at the time at, unless it is a replay.
+func (p *Partition[T, L]) record(key string, value []byte, off int64, at time.Time) {
 	if p.next.Load() == 0 {
 		p.touchSince(off)
 	}
-	switch key := ctx.Key(); {
+	switch {
 	case key == "" && schemas.IsParking(value):
-		p.parkAll(value, off, ctx.Timestamp())
+		p.parkAll(value, off, at)
 	case key == "":
-		p.tick(value, off, ctx.Timestamp())
+		p.tick(value, off, at)
 	case len(key) > maxKey:
 		p.refuseKey(key, value, off)
 	default:
@@ -171,14 +169,14 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 		}
 		e.offset = off
 		p.touch(e)
-		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: ctx.Timestamp().UnixMilli()})
+		p.eng.logic.Apply(p, e, Record{Value: value, Offset: off, TimeMS: at.UnixMilli()})
 		if !p.dropUntouched(e) {
 			p.register(e)
 		}
 	}
 	p.next.Store(off + 1)
-	if id := p.wanted.Load(); id != 0 && p.flushAll() {
-		p.wanted.CompareAndSwap(id, 0)
+	if id := p.checkpointRequested.Load(); id != 0 && p.flushAll() {
+		p.checkpointRequested.CompareAndSwap(id, 0)
 		p.renew()
 		select { // what an abandoned checkpoint left
 		case <-p.flushed:
@@ -191,7 +189,7 @@ func (p *Part[T]) record(ctx goka.Context, value []byte) {
 // tick acts on the values that are due at the time in the record, in log order. written is
 // the record's own time. The tick is believed no further than that: the clock of the
 // process that wrote it may be wrong, the broker's stamp or that of the client is another.
-func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
+func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	t, err := schemas.DecodeTick(value)
 	if err != nil {
 		p.refuseTick(value, off, err)
@@ -209,18 +207,18 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 		t.NowMS = stamp
 	}
 	now := t.NowMS
-	for _, at := range p.held {
+	for _, at := range p.waiting {
 		heap.Push(&p.heap, at)
 	}
-	p.held = p.held[:0]
+	p.waiting = p.waiting[:0]
 	p.mu.Lock()
 	p.behind, p.unknown = t.Behind, t.Unknown
 	p.mu.Unlock()
 	// Due at what Due says, whatever this tick said: the next may be of a slower clock, and
 	// after a crash nobody knows of this one.
-	var looked []dueAt[T]
+	var looked []dueAt[T, L]
 	for len(p.heap) > 0 && p.heap[0].ms <= now {
-		at := heap.Pop(&p.heap).(dueAt[T])
+		at := heap.Pop(&p.heap).(dueAt[T, L])
 		e := at.e
 		if at.ms != e.due { // registered again, earlier
 			continue
@@ -230,7 +228,7 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 			until := min(now, p.eng.logic.Until(e.V, &t))
 			if until < d { // route is behind with what it gets
 				e.due = d
-				p.held = append(p.held, dueAt[T]{d, e})
+				p.waiting = append(p.waiting, dueAt[T, L]{d, e})
 				continue
 			}
 			e.offset = off
@@ -241,13 +239,13 @@ func (p *Part[T]) tick(value []byte, off int64, written time.Time) {
 		}
 		if d := p.eng.logic.Due(e.V); d != 0 {
 			e.due = d
-			looked = append(looked, dueAt[T]{d, e})
+			looked = append(looked, dueAt[T, L]{d, e})
 		}
 	}
 	for _, at := range looked {
 		heap.Push(&p.heap, at)
 	}
-	p.holding.Store(len(p.held) > 0)
+	p.anyWaiting.Store(len(p.waiting) > 0)
 	if len(p.heap) > 0 {
 		p.dueMS.Store(p.heap[0].ms)
 	} else {
@@ -260,11 +258,11 @@ const tellFastMS = 1000
 
 // wants reports whether the partition needs a tick like t: something is due, or was held
 // back and may go on.
-func (p *Part[T]) wants(t *schemas.Tick) bool {
+func (p *Partition[T, L]) wants(t *schemas.Tick) bool {
 	if d := p.dueMS.Load(); d != 0 && d <= t.NowMS {
 		return true
 	}
-	if !p.holding.Load() {
+	if !p.anyWaiting.Load() {
 		return false
 	}
 	p.mu.Lock()

@@ -1,0 +1,99 @@
+package disk
+
+import (
+	"maps"
+	"slices"
+)
+
+// Disk has tables, by partition.
+type Disk struct {
+	broken error // what its tables return once Break was called
+	tables map[int32]*Table
+	undo   []func() // of the writes since Sync
+}
+
+// New returns an empty Disk, whose tables return broken once Break was called.
+func New(broken error) *Disk { return &Disk{broken: broken, tables: map[int32]*Table{}} }
+
+// Sync makes all writes so far safe.
+func (d *Disk) Sync() { d.undo = nil }
+
+// Crash takes back the last n writes since Sync, or all of them.
+func (d *Disk) Crash(n int) {
+	for ; n > 0 && len(d.undo) > 0; n-- {
+		d.undo[len(d.undo)-1]()
+		d.undo = d.undo[:len(d.undo)-1]
+	}
+	d.undo = nil
+}
+
+// Break makes the disk one whose files are corrupt: who has a table of it open gets an error from now on, and who opens one
+// finds it empty.
+func (d *Disk) Break() {
+	for _, t := range d.tables {
+		t.err = d.broken
+	}
+	d.tables, d.undo = map[int32]*Table{}, nil
+}
+
+// Table opens a partition's table, and makes it if there is none.
+func (d *Disk) Table(partition int32) *Table {
+	t := d.tables[partition]
+	if t == nil {
+		t = &Table{disk: d, values: map[string][]byte{}, offset: -1}
+		d.tables[partition] = t
+	}
+	return t
+}
+
+// Table holds values by key, and an offset. All methods return the disk's error once it is broken.
+type Table struct {
+	disk   *Disk
+	values map[string][]byte
+	offset int64
+	err    error
+}
+
+// Get returns the value of key, nil if there is none.
+func (t *Table) Get(key string) ([]byte, error) { return t.values[key], t.err }
+
+// Set sets the value of key, of which it keeps a copy.
+func (t *Table) Set(key string, value []byte) error { return t.write(key, slices.Clone(value)) }
+
+// Delete deletes key, if it is there.
+func (t *Table) Delete(key string) error { return t.write(key, nil) }
+
+// Keys are all keys, ascending.
+func (t *Table) Keys() ([]string, error) { return slices.Sorted(maps.Keys(t.values)), t.err }
+
+// Offset is what SaveOffset saved last, -1 at first.
+func (t *Table) Offset() int64 { return t.offset }
+
+// SaveOffset saves the offset.
+func (t *Table) SaveOffset(offset int64) error {
+	if t.err != nil {
+		return t.err
+	}
+	old := t.offset
+	t.disk.undo = append(t.disk.undo, func() { t.offset = old })
+	t.offset = offset
+	return nil
+}
+
+func (t *Table) write(key string, v []byte) error {
+	if t.err != nil {
+		return t.err
+	}
+	old, had := t.values[key]
+	t.disk.undo = append(t.disk.undo, func() {
+		delete(t.values, key)
+		if had {
+			t.values[key] = old
+		}
+	})
+	delete(t.values, key)
+	if v != nil {
+		t.values[key] = v
+	}
+	return nil
+}
