@@ -82,19 +82,11 @@ func (p *Process) Run(ctx context.Context) error {
 	if p.instance, err = instanceID(p.Config.Data); err != nil {
 		return err
 	}
-	if p.brokers = p.Config.Brokers; len(p.brokers) == 0 {
-		embedded, err := broker.Start(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.reg, p.Log)
-		if err != nil {
-			return err
-		}
-		defer embedded.Close()
-		p.brokers = embedded.Addrs()
+	closeBroker, err := p.reachKafka()
+	if err != nil {
+		return err
 	}
-	access := p.Config.Kafka
-	if len(p.Config.Brokers) == 0 {
-		access = connect.Default() // the embedded broker knows neither TLS nor SASL
-	}
-	p.kafka = connect.New(p.brokers, access)
+	defer closeBroker()
 	keep.explain = p.kafka.Explain
 	keep.reach = p.kafka.Probe
 	p.client = p.kafka.Options()
@@ -125,6 +117,22 @@ func (p *Process) Run(ctx context.Context) error {
 	p.Log.Info("stopping")
 	leave() // before the roles stop: who says goodbye is not taken for dead
 	return nil
+}
+
+// reachKafka says how the brokers are reached; where none are named it starts the embedded one.
+func (p *Process) reachKafka() (closeBroker func(), err error) {
+	if len(p.Config.Brokers) > 0 {
+		p.brokers = p.Config.Brokers
+		p.kafka = connect.New(p.brokers, p.Config.Kafka)
+		return func() {}, nil
+	}
+	embedded, err := broker.Start(filepath.Join(p.Config.Data, "broker"), p.Config.Broker, p.reg, p.Log)
+	if err != nil {
+		return nil, err
+	}
+	p.brokers = embedded.Addrs()
+	p.kafka = connect.New(p.brokers, connect.Default()) // it knows neither TLS nor SASL
+	return embedded.Close, nil
 }
 
 // await returns when ctx ends, and reloads the rules, certificates and secrets until then

@@ -251,7 +251,22 @@ func (p *planner) progress() bool {
 			}
 		}
 	}
-	for id, m := range w.machines {
+	p.members(add)
+	for part, at := range w.store.next {
+		if at < int64(len(w.topics["windows"].parts[part])) && p.oneIn(3) {
+			add("store", part, 1+p.n(8))
+		}
+	}
+	if len(can) == 0 {
+		return false
+	}
+	c := can[p.n(len(can))]
+	return p.do(c.verb, c.args...)
+}
+
+// members adds what the members of the groups can do next.
+func (p *planner) members(add func(verb string, args ...int)) {
+	for id, m := range p.w.machines {
 		for r := range roles {
 			mem := m.members[r]
 			for _, part := range mem.opened() {
@@ -273,16 +288,6 @@ func (p *planner) progress() bool {
 			}
 		}
 	}
-	for part, at := range w.store.next {
-		if at < int64(len(w.topics["windows"].parts[part])) && p.oneIn(3) {
-			add("store", part, 1+p.n(8))
-		}
-	}
-	if len(can) == 0 {
-		return false
-	}
-	c := can[p.n(len(can))]
-	return p.do(c.verb, c.args...)
 }
 
 // fault lets something fail, or change.

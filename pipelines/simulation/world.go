@@ -157,19 +157,7 @@ func (s *Stats) Add(o Stats) {
 
 func newWorld(p Params) *World {
 	w := &World{params: p, now: epochMS, topics: map[string]*topic{}, turned: map[string]bool{}, harmed: map[string]bool{}, harmedMS: map[string]int64{}, begunAnew: map[string]bool{}, spoilt: map[string]bool{}, registry: prometheus.NewRegistry()}
-	w.windowsCfg = windows.Default()
-	w.windowsCfg.Tiers = tierSets[p.Tiers]
-	w.windowsCfg.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)
-	w.windowsCfg.MaxFuture = conf.Duration(time.Duration(p.Future) * time.Second)
-	for _, l := range []struct {
-		limit *int
-		n     int
-	}{{&w.windowsCfg.MaxSeries, p.MaxSeries}, {&w.windowsCfg.MaxSeriesPerMetric, p.PerMetric},
-		{&w.windowsCfg.MaxSeriesTotal, p.Total}, {&w.windowsCfg.MaxRate, p.Rate}} {
-		if l.n > 0 {
-			*l.limit = l.n
-		}
-	}
+	w.windowsCfg = windowsConfig(p)
 	w.tiers = w.windowsCfg.TiersMS()
 	var graces []int64
 	for _, t := range w.windowsCfg.Tiers {
@@ -222,6 +210,24 @@ func newWorld(p Params) *World {
 		}
 	}
 	return w
+}
+
+// windowsConfig is the setting of windows that the parameters ask for.
+func windowsConfig(p Params) windows.Config {
+	c := windows.Default()
+	c.Tiers = tierSets[p.Tiers]
+	c.MaxAge = conf.Duration(time.Duration(p.MaxAge) * time.Second)
+	c.MaxFuture = conf.Duration(time.Duration(p.Future) * time.Second)
+	for _, l := range []struct {
+		limit *int
+		n     int
+	}{{&c.MaxSeries, p.MaxSeries}, {&c.MaxSeriesPerMetric, p.PerMetric},
+		{&c.MaxSeriesTotal, p.Total}, {&c.MaxRate, p.Rate}} {
+		if l.n > 0 {
+			*l.limit = l.n
+		}
+	}
+	return c
 }
 
 func newGroup(input, table *topic, machines int) *group {

@@ -135,12 +135,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	answered := func(c *pace, now time.Time) { c.answered(now) }
 	name := l.r.Name
 	if err == nil {
-		d.Status, d.Heard = schemas.DeliverySubmitted, schemas.HeardYes
-		addAttempt(d, now.UnixMilli(), result)
-		p.metrics.attempts.WithLabelValues(name, "accepted").Inc()
-		p.metrics.delay.WithLabelValues(name).Observe(float64(now.UnixMilli()-d.AtMS) / 1000)
-		p.metrics.misconfigured.WithLabelValues(name).Set(0)
-		p.refusing.took(d.Receiver)
+		p.taken(l, d, result, now)
 		return 0, answered
 	}
 	addAttempt(d, now.UnixMilli(), err.Error())
@@ -176,19 +171,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 		p.refusing.refused(d.Receiver, now, err.Error())
 	}
 	p.metrics.attempts.WithLabelValues(name, outcome).Inc()
-	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))
-	l.tries++
-	if l.r.channel.down() {
-		// The receiver fails whoever calls: it is not this delivery's fault. Others ask next.
-		wait = max(wait, spread(min(probeApart, retry.Max.Std())))
-		l.failedAt = time.Time{}
-	} else {
-		if !l.failedAt.IsZero() {
-			l.spent += min(began.Sub(l.failedAt), l.waits+excused)
-		}
-		l.spent += now.Sub(began)
-		l.failedAt, l.waits = now, wait
-	}
+	wait := p.waitAfter(l, began, now)
 	failed := func(c *pace, now time.Time) { c.failed(now, l, retry.Initial.Std(), retry.Max.Std()) }
 	if l.spent+wait > retry.MaxElapsed.Std() {
 		d.Status = schemas.DeliveryFailed
@@ -197,6 +180,36 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	level("delivery will be retried", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "to", d.To,
 		"outcome", outcome, "attempts", len(d.Attempts), "wait", wait, "error", err)
 	return wait, failed
+}
+
+// taken notes that the receiver took a delivery.
+func (p *Processor) taken(l *lane, d *schemas.Delivery, result string, now time.Time) {
+	name := l.r.Name
+	d.Status, d.Heard = schemas.DeliverySubmitted, schemas.HeardYes
+	addAttempt(d, now.UnixMilli(), result)
+	p.metrics.attempts.WithLabelValues(name, "accepted").Inc()
+	p.metrics.delay.WithLabelValues(name).Observe(float64(now.UnixMilli()-d.AtMS) / 1000)
+	p.metrics.misconfigured.WithLabelValues(name).Set(0)
+	p.refusing.took(d.Receiver)
+}
+
+// waitAfter is how long the lane waits after an attempt that failed. What the delivery has spent counts it, unless the receiver
+// fails whoever calls.
+func (p *Processor) waitAfter(l *lane, began, now time.Time) time.Duration {
+	retry := p.cfg.Retry
+	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))
+	l.tries++
+	if l.r.channel.down() {
+		// It is not this delivery's fault. Others ask next.
+		l.failedAt = time.Time{}
+		return max(wait, spread(min(probeApart, retry.Max.Std())))
+	}
+	if !l.failedAt.IsZero() {
+		l.spent += min(began.Sub(l.failedAt), l.waits+excused)
+	}
+	l.spent += now.Sub(began)
+	l.failedAt, l.waits = now, wait
+	return wait
 }
 
 // spread is d, spread by half of itself both ways.

@@ -101,10 +101,36 @@ func (p *Processor) assigned(ctx context.Context, member *kgo.Client, given map[
 // resume starts the work of a partition from what was read of its ledger.
 func (p *Processor) resume(ctx context.Context, part *partition) error {
 	now := time.Now()
-	var due []planned
-	var keys []string
-	var waiting []*lane
+	due, waiting, keys, entries := p.takeUp(part, now)
+	p.forget(part, keys)
+	if err := p.enter(ctx, part, due); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.partitions[part.id] = part
+	p.mu.Unlock()
+	// In the order in which they were entered: alerts of one urgency keep it.
+	slices.SortFunc(waiting, func(a, b *lane) int {
+		x, _ := a.head()
+		y, _ := b.head()
+		return int(x.offset - y.offset)
+	})
+	for _, l := range waiting {
+		p.schedule(l, now)
+	}
+	p.tend(part)
+	if err := p.watch(part); err != nil {
+		return err
+	}
+	p.log.Debug("partition assigned", "partition", part.id, "alerts", entries, "pending", len(waiting))
+	return nil
+}
+
+// takeUp goes through what the ledger said of the partition's alerts: due is what is given up, waiting the lanes that go on, and
+// keys what may be forgotten.
+func (p *Processor) takeUp(part *partition, now time.Time) (due []planned, waiting []*lane, keys []string, alerts int) {
 	part.mu.Lock()
+	defer part.mu.Unlock()
 	for _, lanes := range part.alerts {
 		for _, l := range lanes {
 			l.order()
@@ -137,30 +163,7 @@ func (p *Processor) resume(ctx context.Context, part *partition) error {
 			}
 		}
 	}
-	entries := len(part.alerts)
-	part.mu.Unlock()
-	p.forget(part, keys)
-	if err := p.enter(ctx, part, due); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	p.partitions[part.id] = part
-	p.mu.Unlock()
-	// In the order in which they were entered: alerts of one urgency keep it.
-	slices.SortFunc(waiting, func(a, b *lane) int {
-		x, _ := a.head()
-		y, _ := b.head()
-		return int(x.offset - y.offset)
-	})
-	for _, l := range waiting {
-		p.schedule(l, now)
-	}
-	p.tend(part)
-	if err := p.watch(part); err != nil {
-		return err
-	}
-	p.log.Debug("partition assigned", "partition", part.id, "alerts", entries, "pending", len(waiting))
-	return nil
+	return due, waiting, keys, len(part.alerts)
 }
 
 // isOld reports whether a pending trigger has waited for so long that it must be known

@@ -199,13 +199,7 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	if t.NowMS == schemas.NoTime {
 		return // it is there to be read, for a checkpoint
 	}
-	if stamp := written.UnixMilli(); stamp > 0 && t.NowMS > stamp { // else the record has no time
-		if t.NowMS-stamp > tellFastMS {
-			p.eng.fastTicks.Inc()
-			p.eng.log.Warn("a tick is ahead of its record: is the clock of its process wrong?", "partition", p.ID, "offset", off, "ahead_ms", t.NowMS-stamp)
-		}
-		t.NowMS = stamp
-	}
+	t.NowMS = p.believed(t.NowMS, off, written)
 	now := t.NowMS
 	for _, at := range p.waiting {
 		heap.Push(&p.heap, at)
@@ -251,6 +245,19 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	} else {
 		p.dueMS.Store(0)
 	}
+}
+
+// believed is the time of a tick, no later than when its record was written.
+func (p *Partition[T, L]) believed(nowMS, off int64, written time.Time) int64 {
+	stamp := written.UnixMilli()
+	if stamp <= 0 || nowMS <= stamp { // a record without a time, or a sound one
+		return nowMS
+	}
+	if nowMS-stamp > tellFastMS {
+		p.eng.fastTicks.Inc()
+		p.eng.log.Warn("a tick is ahead of its record: is the clock of its process wrong?", "partition", p.ID, "offset", off, "ahead_ms", nowMS-stamp)
+	}
+	return stamp
 }
 
 // tellFastMS is how far ahead of its record a tick must be, ms, for somebody to be told.
