@@ -115,6 +115,21 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
+// TestKitsAreForTests: what helps tests is imported by tests alone, and by other such kits.
+func TestKitsAreForTests(t *testing.T) {
+	kit := regexp.MustCompile(`/(\w+test)(/|$)`)
+	for _, f := range sources(t) {
+		if f.test() || kit.MatchString("/"+f.folder) || f.folder == "pipelines/attack" {
+			continue
+		}
+		for _, i := range f.imports {
+			if inner, ours := strings.CutPrefix(i, "github.com/weir-metrics/weir/"); ours && kit.MatchString("/"+inner) {
+				t.Errorf("%s imports %s", f.path, i)
+			}
+		}
+	}
+}
+
 // TestEachDependencyHasItsFolder: what a dependency does stays behind one package.
 func TestEachDependencyHasItsFolder(t *testing.T) {
 	homes := map[string][]string{
@@ -165,7 +180,7 @@ func TestKafkaStaysOutOfThePureCore(t *testing.T) {
 			switch {
 			case f.test():
 			case strings.HasPrefix(i, franz+"/pkg/kfake"):
-				if f.folder != "pipelines/broker" {
+				if f.folder != "pipelines/broker" && f.folder != "schemas/kafkatest" {
 					t.Errorf("%s imports %s", f.path, i)
 				}
 			case f.folder == "schemas/topics" || within(f.folder, "schemas/consume"):

@@ -16,7 +16,7 @@ func consuming(name string) bool {
 // them read committed records only and bounds what a batch may unpack to; and what Goka
 // reads with is told the first, and gets the second by its connections. Elsewhere kgo makes producers, in the folders that are named.
 func TestEveryConsumerIsMadeHere(t *testing.T) {
-	producers := []string{"processors/notify", "processors/route", "processors/writeback", "processors/connect", "collect", "pipelines/enginetest", "pipelines/attack"}
+	producers := []string{"processors/notify", "processors/route", "processors/writeback", "processors/connect", "collect", "pipelines/enginetest", "pipelines/attack", "schemas/kafkatest"}
 	made, goka := 0, 0
 	for _, f := range sources(t) {
 		if f.test() {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -42,13 +43,10 @@ type bed struct {
 
 func newBed(t *testing.T, cfg Config) *bed {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, topics.Metrics), kfake.SeedTopics(1, topics.DeadLetter),
+	cluster := kafkatest.Cluster(t, kfake.SeedTopics(2, topics.Metrics), kfake.SeedTopics(1, topics.DeadLetter),
 		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000000"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	b := &bed{t: t, cluster: cluster, reg: prometheus.NewRegistry()}
+	var err error
 	if b.publish, err = NewPublisher(cfg, kgo.SeedBrokers(cluster.ListenAddrs()...)); err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +56,8 @@ func newBed(t *testing.T, cfg Config) *bed {
 	b.gateway.Register(mux)
 	b.server = httptest.NewServer(mux)
 	t.Cleanup(b.server.Close)
-	if b.reader, err = kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topics.Metrics, topics.DeadLetter),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.reader.Close)
+	b.reader = kafkatest.Client(t, cluster.ListenAddrs(), kgo.ConsumeTopics(topics.Metrics, topics.DeadLetter),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	return b
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/terminal/terminaltest"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -59,11 +60,7 @@ func (h *held) hold() {
 // fill makes the state of n groups and loses the local copy of it.
 func fill(t *testing.T, p *Process, n int) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.Config.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := kafkatest.Client(t, p.Config.Brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	done, stop := runs(t, p)
 	await(t, p, func(r readiness) bool { return r.Ready })
 	s := schemas.Series{Metric: "up"}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/pipelines/broker"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -118,12 +119,8 @@ func TestRunWaitsForBrokers(t *testing.T) {
 }
 
 func TestRunRefusesAnotherShape(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topics.Samples))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	err = process(t, c.ListenAddrs()...).Run(t.Context())
+	c := kafkatest.Cluster(t, kfake.SeedTopics(3, topics.Samples))
+	err := process(t, c.ListenAddrs()...).Run(t.Context())
 	if !errors.Is(err, topics.ErrShape) || !strings.Contains(err.Error(), "topic samples: has 3 partitions, the config wants 8") {
 		t.Error(err)
 	}
@@ -132,11 +129,7 @@ func TestRunRefusesAnotherShape(t *testing.T) {
 // TestRunWarnsOfAlteredSamples: somebody added partitions to samples. weir works, and
 // /readyz says what to do instead.
 func TestRunWarnsOfAlteredSamples(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(11, topics.Samples))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Cluster(t, kfake.SeedTopics(11, topics.Samples))
 	p := process(t, c.ListenAddrs()...)
 	p.Roles = []string{"window"}
 	ctx, stop := context.WithCancel(t.Context())

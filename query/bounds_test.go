@@ -20,6 +20,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/sinks"
 )
 
@@ -84,14 +85,14 @@ func TestHungUpClientsEndTheirScans(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "four scans and twenty that wait", func() bool {
+	kafkatest.Eventually(t, "four scans and twenty that wait", func() bool {
 		a.gate.mu.Lock()
 		defer a.gate.mu.Unlock()
 		return store.running.Load() == 4 && len(a.gate.queue) == 20
 	})
 	hangUp()
 	wg.Wait()
-	eventually(t, "nothing runs or waits", func() bool {
+	kafkatest.Eventually(t, "nothing runs or waits", func() bool {
 		a.gate.mu.Lock()
 		defer a.gate.mu.Unlock()
 		return store.running.Load() == 0 && len(a.gate.queue) == 0 && a.gate.all == 0
@@ -246,7 +247,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 	}
-	eventually(t, "the room is taken", func() bool {
+	kafkatest.Eventually(t, "the room is taken", func() bool {
 		a.answers.mu.Lock()
 		defer a.answers.mu.Unlock()
 		return a.answers.held > cfg.MaxHeldBytes/2

@@ -24,26 +24,19 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 func newCluster(t testing.TB) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, topics.Windows, topics.Alerts))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t, kfake.SeedTopics(2, topics.Windows, topics.Alerts))
 	return c
 }
 
 func produce(t testing.TB, c *kfake.Cluster, records ...*kgo.Record) {
 	t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := kafkatest.Client(t, c.ListenAddrs(), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err := cl.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,19 +50,6 @@ func windowRecord(ws ...schemas.Window) *kgo.Record {
 
 func alertRecord(a *schemas.Alert) *kgo.Record {
 	return &kgo.Record{Topic: topics.Alerts, Key: []byte(a.Fingerprint), Value: schemas.EncodeDoc(a)}
-}
-
-// eventually waits for the condition, at most 10 s.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	for !holds() {
-		select {
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
 }
 
 // startLive runs a Live until the test ends and waits until it is ready.
@@ -90,7 +70,7 @@ func startLive(t testing.TB, c *kfake.Cluster, reg prometheus.Registerer) *Live 
 			t.Errorf("Live.Run: %v", err)
 		}
 	})
-	eventually(t, "Live ready", l.Ready)
+	kafkatest.Eventually(t, "Live ready", l.Ready)
 	return l
 }
 
@@ -247,7 +227,7 @@ func TestLiveStreamsWhatIsAskedFor(t *testing.T) {
 		t.Errorf("%v windows handed out, want 10", n)
 	}
 	all.body.Close()
-	eventually(t, "a stream whose client left is given up", func() bool {
+	kafkatest.Eventually(t, "a stream whose client left is given up", func() bool {
 		return metric(t, reg, "weir_query_live_streams", "") == 5
 	})
 	live.hub.close()
@@ -320,11 +300,7 @@ func TestLiveFindsNewPartitions(t *testing.T) {
 	c := newCluster(t)
 	server, _, _ := serve(t, c)
 	stream := follow(t, server.URL, "")
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := kafkatest.Client(t, c.ListenAddrs())
 	if _, err := kadm.NewClient(cl).UpdatePartitions(t.Context(), 3, topics.Windows); err != nil {
 		t.Fatal(err)
 	}
@@ -446,13 +422,13 @@ func TestStuckStreamIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := mkWindow(mkSeries(t, `m{x="`+strings.Repeat("y", 4000)+`"}`), 10*second, nowMS, 1)
-	eventually(t, "the stream is cut off", func() bool {
+	kafkatest.Eventually(t, "the stream is cut off", func() bool {
 		for range 200 {
 			f.live.hub.windows([]schemas.Window{w})
 		}
 		return metric(t, f.reg, "weir_query_live_dropped_total", "") == 1
 	})
-	eventually(t, "it is gone", func() bool { return metric(t, f.reg, "weir_query_live_streams", "") == 0 })
+	kafkatest.Eventually(t, "it is gone", func() bool { return metric(t, f.reg, "weir_query_live_streams", "") == 0 })
 }
 
 // TestStreamsAreLimited: by client, and in all; who is stuck gives way, and then who has the most.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-metrics/weir/query/webtest"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // site serves a page with some series, alerts and a flood of limited sources.
@@ -118,7 +119,7 @@ func TestTabsShareOneStream(t *testing.T) {
 					t.Fatalf("tab %d: %v", i, err)
 				}
 			}
-			eventually(t, "one stream for eight tabs", func() bool { return metric(t, s.reg, "weir_query_live_streams", "") == 1 })
+			kafkatest.Eventually(t, "one stream for eight tabs", func() bool { return metric(t, s.reg, "weir_query_live_streams", "") == 1 })
 			first := s.next()
 			for i := range tabs {
 				arrives(i, first)
@@ -144,7 +145,7 @@ func TestTabsShareOneStream(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, "one stream for six tabs", func() bool { return metric(t, s.reg, "weir_query_live_streams", "") == 1 })
+			kafkatest.Eventually(t, "one stream for six tabs", func() bool { return metric(t, s.reg, "weir_query_live_streams", "") == 1 })
 			for i, p := range tabs[2:] {
 				if faults := p.Faults(); len(faults) > 0 {
 					t.Errorf("console of tab %d: %q", i+2, faults)

@@ -15,12 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
@@ -222,11 +222,7 @@ func (b *badInput) throughGateway(e badEntry) {
 // through the gateway: each gets its reason, counter and place, and the samples
 // sent in between are all counted, and in time.
 func TestBadInput(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
+	cluster := kafkatest.Cluster(t)
 	var config pipelines.Config
 	p := start(t, writeConfig(t, t.TempDir(), fmt.Sprintf(`
 brokers: [%q]
@@ -239,12 +235,8 @@ windows:
   - {size: 10s, grace: 1s, ttl: 1d}
   - {size: 1m, grace: 2s, ttl: 1d}
 `, cluster.ListenAddrs()[0])), &config)
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchMaxBytes(16<<20),
+	kafka := kafkatest.Client(t, cluster.ListenAddrs(), kgo.ProducerBatchMaxBytes(16<<20),
 		kgo.ProducerBatchCompression(kgo.NoCompression()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(kafka.Close)
 	now := time.Now().UnixMilli()
 	b := &badInput{t: t, url: p.url, kafka: kafka, wanted: map[string]int{}}
 	b.beginMS = now - now%60_000 - 5*60_000
@@ -391,12 +383,8 @@ var badName = regexp.MustCompile(`bad-(kafka|gateway)-\d{3}`)
 // letter that nobody wants.
 func (b *badInput) checkLetters(brokers []string) {
 	b.t.Helper()
-	reader, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics.DeadLetter),
+	reader := kafkatest.Client(b.t, brokers, kgo.ConsumeTopics(topics.DeadLetter),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(64<<20), kgo.FetchMaxPartitionBytes(32<<20))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer reader.Close()
 	missing := map[string]wantedLetter{}
 	for _, l := range b.letters {
 		missing[l.name] = l

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/operations"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -61,16 +62,8 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 		}
 		opts = append(opts, kfake.User("PLAIN", userOf(row), "p", acls...))
 	}
-	c, err := kfake.NewCluster(opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	admin, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.SASL(plain.Auth{User: "admin", Pass: "p"}.AsMechanism()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
+	c := kafkatest.Cluster(t, opts...)
+	admin := kafkatest.Client(t, c.ListenAddrs(), kgo.SASL(plain.Auth{User: "admin", Pass: "p"}.AsMechanism()))
 	shape := topics.Default()
 	shape.Shards, shape.AlertShards, shape.MetricsPartitions = 2, 2, 2
 	if err := topics.Ensure(t.Context(), kadm.NewClient(admin), topics.All(shape)); err != nil {

@@ -8,29 +8,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
 // TestFloodOfRubbish: 42 MB of bad lines, through the gateway and through Kafka, leave
 // letters of no more than their senders may write, and the letter of another sender; the rest is counted.
 func TestFloodOfRubbish(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
+	cluster := kafkatest.Cluster(t)
 	var config pipelines.Config
 	p := start(t, writeConfig(t, t.TempDir(), fmt.Sprintf("brokers: [%q]\nshards: 1\nalert_shards: 1\nmetrics_partitions: 1\n", cluster.ListenAddrs()[0])), &config)
-	kafka, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topics.DeadLetter),
+	kafka := kafkatest.Client(t, cluster.ListenAddrs(), kgo.ConsumeTopics(topics.DeadLetter),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(kafka.Close)
 	b := &badInput{t: t, url: p.url, kafka: kafka}
 	rubbish := bytes.Repeat([]byte("rubbish,\n"), 700_000/9)
 	for range 30 {

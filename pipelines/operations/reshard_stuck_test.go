@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/weir-metrics/weir/pipelines/terminal"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // TestReshardGivesUp: a wait in which nothing moves ends, and says what it waited for; one
@@ -34,11 +35,7 @@ func TestReshardGivesUp(t *testing.T) {
 func TestReshardWaitsForNoMarker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Cluster(t, kfake.SeedTopics(1, "s"))
 	client := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
 	tx, err := kgo.NewClient(append(client, kgo.TransactionalID("t"))...)
 	if err != nil {

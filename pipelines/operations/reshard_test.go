@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
@@ -27,6 +26,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/pipelinetest"
 	"github.com/weir-metrics/weir/processors/generations"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 	"github.com/weir-metrics/weir/windows/windowtest"
@@ -55,11 +55,7 @@ const reshardRules = `groups:
 `
 
 func newReshardBed(t *testing.T, shards int32) *reshardBed {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
+	cluster := kafkatest.Cluster(t, kafkatest.Quick())
 	c := pipelines.Default()
 	c.Brokers = cluster.ListenAddrs()
 	c.Topics.Shards, c.Topics.AlertShards, c.Topics.MetricsPartitions = shards, 2, 3
@@ -70,13 +66,11 @@ func newReshardBed(t *testing.T, shards int32) *reshardBed {
 	c.Window.Tick, c.Window.Flush = conf.Duration(50*time.Millisecond), conf.Duration(300*time.Millisecond)
 	c.Route.Commit = conf.Duration(200 * time.Millisecond)
 	b := &reshardBed{t: t, brokers: c.Brokers, config: &c}
+	var err error
 	if b.rules, err = alerts.Load(c.RuleConfig(), alerts.File{Name: "rules.yaml", Data: []byte(reshardRules)}); err != nil {
 		t.Fatal(err)
 	}
-	if b.client, err = kgo.NewClient(kgo.SeedBrokers(b.brokers...)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.client.Close)
+	b.client = kafkatest.Client(t, b.brokers)
 	return b
 }
 
@@ -166,11 +160,7 @@ func (b *reshardBed) all(topic string) []*kgo.Record {
 	}
 	left := int64(0)
 	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := kafkatest.Client(b.t, b.brokers, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	var records []*kgo.Record
 	for left > int64(len(records)) {
 		fetches := cl.PollFetches(ctx)

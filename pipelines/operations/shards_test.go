@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/processors/generations"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -22,11 +22,7 @@ import (
 // marked, and 70 % is not; shards that nobody speaks for are counted, and so are
 // partitions that somebody added.
 func TestShards(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
+	cluster := kafkatest.Cluster(t)
 	c := pipelines.Default()
 	c.Brokers, c.Topics.Shards = cluster.ListenAddrs(), 4
 	var out bytes.Buffer

@@ -11,12 +11,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/route"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 )
@@ -233,16 +233,8 @@ func TestWindowsWaitForRoute(t *testing.T) {
 func TestRouteSaysHowFarItIs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	c := kafkatest.Cluster(t, kafkatest.Quick())
+	cl := kafkatest.Client(t, c.ListenAddrs())
 	cfg := topics.Default()
 	cfg.MetricsPartitions = 3
 	if err := topics.Ensure(ctx, kadm.NewClient(cl), topics.All(cfg)); err != nil {

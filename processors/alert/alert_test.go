@@ -16,13 +16,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -43,11 +43,7 @@ type stage struct {
 }
 
 func newStage(t *testing.T) *stage {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t)
 	s := &stage{t: t, brokers: c.ListenAddrs(), topics: topics.Default(), cfg: Default(),
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)), alerts: map[string]*schemas.Alert{}, told: map[string][]schemas.Transition{}}
 	if os.Getenv("WEIR_TEST_LOG") != "" {
@@ -55,20 +51,14 @@ func newStage(t *testing.T) *stage {
 	}
 	s.topics.Shards, s.topics.AlertShards = 2, 2
 	s.cfg.Tick, s.cfg.Flush = conf.Duration(20*time.Millisecond), conf.Duration(150*time.Millisecond)
-	if s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.client.Close)
+	s.client = kafkatest.Client(t, s.brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := topics.Ensure(ctx, kadm.NewClient(s.client), topics.All(s.topics)); err != nil {
 		t.Fatal(err)
 	}
-	if s.reader, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(topics.Alerts, topics.DeadLetter),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.reader.Close)
+	s.reader = kafkatest.Client(t, s.brokers, kgo.ConsumeTopics(topics.Alerts, topics.DeadLetter),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(50*time.Millisecond))
 	return s
 }
 

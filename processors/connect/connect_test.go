@@ -29,6 +29,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas/dial"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // authority signs certificates of 127.0.0.1.
@@ -100,11 +101,7 @@ func write(t *testing.T, path, text string) {
 
 func broker(t *testing.T, opts ...kfake.Opt) string {
 	t.Helper()
-	c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t, append(opts, kfake.SeedTopics(1, "t"))...)
 	return c.ListenAddrs()[0]
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-metrics/weir/processors/deadletter"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/formats"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -60,16 +61,8 @@ func TestReasonIsACode(t *testing.T) {
 // TestLetterAlwaysFits: a producer and a broker with their default limits take the
 // letter of any record.
 func TestLetterAlwaysFits(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.DeadLetter))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
+	cluster := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.DeadLetter))
+	cl := kafkatest.Client(t, cluster.ListenAddrs(), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	large := bytes.Repeat([]byte{'x'}, 2<<20)

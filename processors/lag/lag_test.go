@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 const group, topic = "readers", "records"
@@ -41,18 +42,6 @@ func values(t *testing.T, g *prometheus.GaugeVec) map[int]float64 {
 	return all
 }
 
-// eventually polls for at most 10 s.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
 // bed is a broker with the topic, of two partitions.
 type bed struct {
 	*testing.T
@@ -61,12 +50,8 @@ type bed struct {
 }
 
 func newBed(t *testing.T) *bed {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, topic),
-		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t, kfake.SeedTopics(2, topic),
+		kafkatest.Quick())
 	b := &bed{T: t, cluster: c}
 	b.producer = b.client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	return b
@@ -114,14 +99,14 @@ func TestLook(t *testing.T) {
 	m := b.member()
 	f := newFollower(m, group, topic, newGauge())
 	b.produce(0, 5)
-	eventually(t, "5 records that nobody has read", saysOf(t, f, map[int]float64{0: 5, 1: 0}))
+	kafkatest.Eventually(t, "5 records that nobody has read", saysOf(t, f, map[int]float64{0: 5, 1: 0}))
 	if n := m.PollFetches(t.Context()).NumRecords(); n == 0 {
 		t.Fatal("nothing read")
 	}
 	b.produce(1, 3)
-	eventually(t, "records that were read and not committed, and 3 more", saysOf(t, f, map[int]float64{0: 5, 1: 3}))
+	kafkatest.Eventually(t, "records that were read and not committed, and 3 more", saysOf(t, f, map[int]float64{0: 5, 1: 3}))
 	m.CommitOffsetsSync(t.Context(), map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: 4}}}, nil)
-	eventually(t, "one record that is not committed, and 3 more", saysOf(t, f, map[int]float64{0: 1, 1: 3}))
+	kafkatest.Eventually(t, "one record that is not committed, and 3 more", saysOf(t, f, map[int]float64{0: 1, 1: 3}))
 
 	// What retention dropped is not waited for.
 	var o kadm.Offsets
@@ -129,7 +114,7 @@ func TestLook(t *testing.T) {
 	if _, err := kadm.NewClient(b.producer).DeleteRecords(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "one record of each that is left", saysOf(t, f, map[int]float64{0: 1, 1: 1}))
+	kafkatest.Eventually(t, "one record of each that is left", saysOf(t, f, map[int]float64{0: 1, 1: 1}))
 }
 
 // TestTwoMembers: each has what it owns, so that the sum is the group's.
@@ -147,7 +132,7 @@ func TestTwoMembers(t *testing.T) {
 			}
 		}()
 	}
-	eventually(t, "a partition each", func() bool {
+	kafkatest.Eventually(t, "a partition each", func() bool {
 		both := map[int]float64{}
 		for _, f := range followers {
 			f.look(t.Context())
@@ -158,7 +143,7 @@ func TestTwoMembers(t *testing.T) {
 		return maps.Equal(both, map[int]float64{0: 2, 1: 7})
 	})
 	followers[1].member.Close()
-	eventually(t, "both with the one that is left", saysOf(t, followers[0], map[int]float64{0: 2, 1: 7}))
+	kafkatest.Eventually(t, "both with the one that is left", saysOf(t, followers[0], map[int]float64{0: 2, 1: 7}))
 }
 
 // TestWithoutBrokers: what was known stays, and the end does not wait for them.
@@ -167,7 +152,7 @@ func TestWithoutBrokers(t *testing.T) {
 	b := newBed(t)
 	b.produce(0, 5)
 	f := newFollower(b.member(), group, topic, newGauge())
-	eventually(t, "5 records behind", saysOf(t, f, map[int]float64{0: 5, 1: 0}))
+	kafkatest.Eventually(t, "5 records behind", saysOf(t, f, map[int]float64{0: 5, 1: 0}))
 	b.cluster.Close()
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -189,7 +174,7 @@ func TestFollow(t *testing.T) {
 	g := newGauge()
 	stop := Follow(b.member(), group, topic, g)
 	for want := range 3 {
-		eventually(t, strconv.Itoa(want)+" records behind", func() bool {
+		kafkatest.Eventually(t, strconv.Itoa(want)+" records behind", func() bool {
 			return maps.Equal(values(t, g), map[int]float64{0: float64(want), 1: 0})
 		})
 		b.produce(0, 1)

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -57,11 +58,7 @@ func TestAsk(t *testing.T) {
 // it out of its groups, long before its session ends; one that stops in order says goodbye
 // and is not counted among the dead.
 func TestDeadMemberIsTakenOut(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.Members), kfake.SeedTopics(3, "input"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.Members), kfake.SeedTopics(3, "input"))
 	opts := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
 	adm, err := kadm.NewOptClient(opts...)
 	if err != nil {
@@ -115,22 +112,22 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 			return p.judge.known[id] != nil && p.judge.known[id].reached
 		}
 	}
-	until(t, "three members in the group", func() bool { return len(strings.Fields(instances())) == 3 })
-	until(t, "dead reached by a", reached(a, "dead"))
-	until(t, "dead reached by b", reached(b, "dead"))
+	kafkatest.Eventually(t, "three members in the group", func() bool { return len(strings.Fields(instances())) == 3 })
+	kafkatest.Eventually(t, "dead reached by a", reached(a, "dead"))
+	kafkatest.Eventually(t, "dead reached by b", reached(b, "dead"))
 
 	// Its port refuses and it renews no longer, as after kill -9: the goodbye is not sent either.
 	dead.client.Close()
 	dead.http.Close()
-	until(t, "dead out of the group", func() bool { ids := instances(); return ids != "" && !strings.Contains(ids, "dead") })
-	until(t, "a counts the dead no longer", known(a, 1))
+	kafkatest.Eventually(t, "dead out of the group", func() bool { ids := instances(); return ids != "" && !strings.Contains(ids, "dead") })
+	kafkatest.Eventually(t, "a counts the dead no longer", known(a, 1))
 
 	removedBefore := removed(t, a.reg) + removed(t, b.reg)
 	if removedBefore == 0 {
 		t.Error("nobody says that a member was taken out")
 	}
 	b.stop()
-	until(t, "a heard the goodbye", known(a, 0))
+	kafkatest.Eventually(t, "a heard the goodbye", known(a, 0))
 	if !strings.Contains(instances(), "b") || removed(t, a.reg)+removed(t, b.reg) != removedBefore {
 		t.Error("b said goodbye and was taken out")
 	}
@@ -144,7 +141,7 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 		}
 	}
 	start("c")
-	until(t, "a knows c alone", known(a, 1))
+	kafkatest.Eventually(t, "a knows c alone", known(a, 1))
 	if n := counted(t, a.reg, "weir_members_undecodable_records_total"); n != float64(len(rubbish)) {
 		t.Errorf("%g records of rubbish were counted, want %d", n, len(rubbish))
 	}
@@ -170,26 +167,10 @@ func counted(t *testing.T, reg *prometheus.Registry, name string) (n float64) {
 	return n
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within 30 s: %s", what)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
 // TestDeadMemberOfUnknownGroups: Kafka leaves groups out of its list that a user may not Describe. That a
 // dead member was taken out of none of them is not told as if it had been.
 func TestDeadMemberOfUnknownGroups(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics.Members))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.Members))
 	var said strings.Builder
 	m, err := New("me", "127.0.0.1:1", []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&said, nil)))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
@@ -106,7 +107,7 @@ func TestLongRetryAfterIsBounded(t *testing.T) {
 	b.run(t, cfg, toPagerDuty(pd))
 	first, second := alertNow(1, 0), alertNow(2, 0)
 	b.publish(t, first)
-	eventually(t, "the 429 is in the ledger", func() bool { return len(b.newest(t, first, "pd").Attempts) >= 1 })
+	kafkatest.Eventually(t, "the 429 is in the ledger", func() bool { return len(b.newest(t, first, "pd").Attempts) >= 1 })
 	b.publish(t, second)
 	for _, a := range []*schemas.Alert{first, second} {
 		b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
@@ -130,7 +131,7 @@ func TestRetryAfterHoldsTheWholeReceiver(t *testing.T) {
 	b.run(t, quick(), toPagerDuty(pd))
 	first, second := alertNow(1, 0), alertNow(2, 0)
 	b.publish(t, first)
-	eventually(t, "the 429 is in the ledger", func() bool { return len(b.newest(t, first, "pd").Attempts) == 1 })
+	kafkatest.Eventually(t, "the 429 is in the ledger", func() bool { return len(b.newest(t, first, "pd").Attempts) == 1 })
 	b.publish(t, second)
 	b.awaitStatus(t, second, "pd", schemas.DeliverySubmitted)
 	b.awaitStatus(t, first, "pd", schemas.DeliverySubmitted)
@@ -159,7 +160,7 @@ func TestStopLetsACallEnd(t *testing.T) {
 	b.publish(t, a)
 	<-called
 	i.cancel()
-	eventually(t, "the partitions are given up", func() bool { return len(i.owned()) == 0 })
+	kafkatest.Eventually(t, "the partitions are given up", func() bool { return len(i.owned()) == 0 })
 	close(release)
 	i.stop(t)
 	if got := statuses(b.ledger(t)[newDelivery(a, real.ID()).Key()]); got != "PENDING SUBMITTED" || len(sms.Messages()) != 1 {
@@ -178,7 +179,7 @@ func TestStopDoesNotWaitForRetries(t *testing.T) {
 	i := b.run(t, cfg, toPagerDuty(pd))
 	a := alertNow(1, 0)
 	b.publish(t, a)
-	eventually(t, "the 500 is in the ledger", func() bool { return len(b.newest(t, a, "pd").Attempts) == 1 })
+	kafkatest.Eventually(t, "the 500 is in the ledger", func() bool { return len(b.newest(t, a, "pd").Attempts) == 1 })
 	i.stop(t) // fails after 20 s
 	b.run(t, cfg, toPagerDuty(pd))
 	if d := b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted); len(d.Attempts) != 2 {
@@ -196,7 +197,7 @@ func TestOneSlowReceiverHoldsUpNoOther(t *testing.T) {
 	for n := range 8 {
 		b.publish(t, alertNow(n, 0))
 	}
-	eventually(t, "all are told to pd", func() bool { return len(pd.Alerts()) == 8 && i.pendingOf("pd") == 0 })
+	kafkatest.Eventually(t, "all are told to pd", func() bool { return len(pd.Alerts()) == 8 && i.pendingOf("pd") == 0 })
 	hook.AwaitRequests(t, 2)
 	if len(hook.Requests()) != 2 || i.pendingOf("hook") != 8 {
 		t.Errorf("%d calls, %d pending: want 2, 8", len(hook.Requests()), i.pendingOf("hook"))

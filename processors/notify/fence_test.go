@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -60,7 +61,7 @@ func TestFenceKnowsAFormerMember(t *testing.T) {
 	t.Cleanup(member.Close)
 	go member.PollFetches(t.Context())
 	ask := func() error { return isMember(t.Context(), member) }
-	eventually(t, "member", func() bool { return ask() == nil })
+	kafkatest.Eventually(t, "member", func() bool { return ask() == nil })
 	left, err := kadm.NewClient(b.client).LeaveGroup(t.Context(), kadm.LeaveGroup(Group).InstanceIDs("one"))
 	if err == nil {
 		err = left.Error()

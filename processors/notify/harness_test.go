@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/pagerduty"
@@ -44,16 +45,12 @@ type broker struct {
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1),
-		kfake.SeedTopics(partitions, topics.Alerts, topics.NotificationLog), kfake.SeedTopics(1, topics.DeadLetter))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t, kfake.SeedTopics(partitions, topics.Alerts, topics.NotificationLog), kfake.SeedTopics(1, topics.DeadLetter))
 	b := &broker{Cluster: c, opts: []kgo.Opt{
 		kgo.SeedBrokers(c.ListenAddrs()...),
 		kgo.HeartbeatInterval(100 * time.Millisecond), kgo.MetadataMinAge(50 * time.Millisecond), // rebalances and errors pass quickly
 	}}
+	var err error
 	b.client, err = kgo.NewClient(append(b.opts, kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitionOf)))...)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +143,7 @@ func (b *broker) newest(t *testing.T, a *schemas.Alert, receiver string) *schema
 func (b *broker) awaitStatus(t *testing.T, a *schemas.Alert, receiver string, want schemas.DeliveryStatus) *schemas.Delivery {
 	t.Helper()
 	var d *schemas.Delivery
-	eventually(t, fmt.Sprintf("%s of %s to %s is %s", a.Last.To, a.Fingerprint, receiver, want), func() bool {
+	kafkatest.Eventually(t, fmt.Sprintf("%s of %s to %s is %s", a.Last.To, a.Fingerprint, receiver, want), func() bool {
 		d = b.newest(t, a, receiver)
 		return d.Status == want
 	})
@@ -282,21 +279,6 @@ func alertNow(i int, ago time.Duration) *schemas.Alert {
 
 func resolvedNow(a *schemas.Alert) *schemas.Alert {
 	return sinktest.ResolvedAlert(a, max(a.Last.AtMS+1, time.Now().UnixMilli()))
-}
-
-// eventually polls until is true, for 15 s at most.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline := time.After(15 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-deadline:
-			t.Fatalf("not within 15 s: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 func checkViolations(t *testing.T, mocks ...interface{ Violations() []string }) {

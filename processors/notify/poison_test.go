@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
@@ -56,7 +57,7 @@ func TestPoisonInAlerts(t *testing.T) {
 	}
 	i.stop(t)
 	i = b.run(t, quick(), toPagerDuty(pd))
-	eventually(t, "the survey is over", i.surveyed)
+	kafkatest.Eventually(t, "the survey is over", i.surveyed)
 	over := []*schemas.Alert{resolvedNow(told), resolvedNow(large), resolvedNow(next)}
 	b.publish(t, over...)
 	for _, a := range over {
@@ -102,10 +103,10 @@ func TestPoisonInTheLedger(t *testing.T) {
 			over := resolvedNow(ends)
 			b.publish(t, over)
 			b.run(t, quick(), toPagerDuty(pd))
-			eventually(t, "what fires is told again", func() bool { return b.actions(pd, fires) == "trigger trigger" })
-			eventually(t, "what is over is ended", func() bool { return !pd.Alerts()[ends.DedupKey()].Open })
+			kafkatest.Eventually(t, "what fires is told again", func() bool { return b.actions(pd, fires) == "trigger trigger" })
+			kafkatest.Eventually(t, "what is over is ended", func() bool { return !pd.Alerts()[ends.DedupKey()].Open })
 			b.publish(t, resolvedNow(fires), resolvedNow(other))
-			eventually(t, "the others are ended", func() bool { return !pd.Alerts()[fires.DedupKey()].Open && !pd.Alerts()[other.DedupKey()].Open })
+			kafkatest.Eventually(t, "the others are ended", func() bool { return !pd.Alerts()[fires.DedupKey()].Open && !pd.Alerts()[other.DedupKey()].Open })
 			if got := pd.Alerts()[other.DedupKey()]; got.Triggers != 1 || got.Resolves != 1 {
 				t.Errorf("a neighbour is told %d triggers, %d resolves, want one each", got.Triggers, got.Resolves)
 			}
@@ -162,7 +163,7 @@ func TestWrongAddress(t *testing.T) {
 			}
 			hook.Mend()
 			b.publish(t, alertNow(2, 0))
-			eventually(t, "the warning ends", func() bool { return i.Warning() == "" })
+			kafkatest.Eventually(t, "the warning ends", func() bool { return i.Warning() == "" })
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
@@ -36,7 +37,7 @@ func TestEveryMatchingReceiverIsToldOnce(t *testing.T) {
 	over.Last = schemas.Transition{From: schemas.Pending, To: schemas.Resolved, AtMS: a.Last.AtMS}
 	b.publish(t, pending, over, a, mild, resolvedNow(a))
 	var resolved sinktest.PagerDutyAlert
-	eventually(t, "both alerts are told", func() bool {
+	kafkatest.Eventually(t, "both alerts are told", func() bool {
 		resolved = pd.Alerts()[a.DedupKey()]
 		return len(pd.Requests()) == 3 && len(hook.Payloads()) == 3 && len(sms.Messages()) == 2 && resolved.Resolves == 1
 	})
@@ -168,7 +169,7 @@ func TestPendingIsAcknowledgedBeforeTheCall(t *testing.T) {
 	}
 	release()
 	b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
-	eventually(t, "the second offset is committed", func() bool { return b.committed(t) == 2 })
+	kafkatest.Eventually(t, "the second offset is committed", func() bool { return b.committed(t) == 2 })
 	i.stop(t)
 }
 
@@ -225,7 +226,7 @@ func TestHandover(t *testing.T) {
 	b.publish(t, all[:alerts/2]...)
 	second := b.run(t, quick(), toPagerDuty(pd), toPhone(sms, phone))
 	b.publish(t, all[alerts/2:]...)
-	eventually(t, "both own partitions", func() bool { return len(first.owned()) > 0 && len(second.owned()) > 0 })
+	kafkatest.Eventually(t, "both own partitions", func() bool { return len(first.owned()) > 0 && len(second.owned()) > 0 })
 	for _, a := range all[:alerts/2] {
 		b.publish(t, resolvedNow(a))
 	}
@@ -233,7 +234,7 @@ func TestHandover(t *testing.T) {
 	for _, a := range all[alerts/2:] {
 		b.publish(t, resolvedNow(a))
 	}
-	eventually(t, "all are told", func() bool { return len(sms.Messages()) >= 2*alerts && len(pd.Requests()) >= 2*alerts })
+	kafkatest.Eventually(t, "all are told", func() bool { return len(sms.Messages()) >= 2*alerts && len(pd.Requests()) >= 2*alerts })
 	second.stop(t)
 	for _, a := range all {
 		if got := pd.Alerts()[a.DedupKey()]; got.Triggers != 1 || got.Resolves != 1 || got.Open {
@@ -311,7 +312,7 @@ func TestLedgerAtStart(t *testing.T) {
 	poke := alertNow(5, 0)
 	b.publish(t, poke) // pruning comes with work
 	b.awaitStatus(t, poke, "pd", schemas.DeliverySubmitted)
-	eventually(t, "the ancient entry is deleted", func() bool {
+	kafkatest.Eventually(t, "the ancient entry is deleted", func() bool {
 		return len(b.ledger(t)[newDelivery(ancient, "pd").Key()]) == 0
 	})
 	i.stop(t)
@@ -336,7 +337,7 @@ func TestUnmatchedIsCounted(t *testing.T) {
 	i := b.run(t, quick(), sinks.Receiver{Name: "db", Match: map[string]string{"team": "db"},
 		Notifier: notifierFunc(func(context.Context, *sinks.Notification) (string, error) { calls.Add(1); return "ok", nil })})
 	b.publish(t, alertNow(1, 0))
-	eventually(t, "it is counted", func() bool { return counted(i.metrics.unmatched) == 1 })
+	kafkatest.Eventually(t, "it is counted", func() bool { return counted(i.metrics.unmatched) == 1 })
 	i.stop(t)
 	if calls.Load() != 0 {
 		t.Errorf("%d calls, want none", calls.Load())

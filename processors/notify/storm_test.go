@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 )
@@ -100,21 +100,6 @@ func (b *broker) flood(t testing.TB, alerts []*schemas.Alert) {
 	}
 	if err := b.client.ProduceSync(t.Context(), rs...).FirstErr(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// within polls until is true, for at most as long as given.
-func within(t testing.TB, most time.Duration, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(most); !is(); {
-		if time.Now().After(deadline) {
-			if os.Getenv("WEIR_STACKS") != "" {
-				buf := make([]byte, 1<<20)
-				t.Logf("%s", buf[:runtime.Stack(buf, true)])
-			}
-			t.Fatalf("not within %v: %s", most, what)
-		}
-		wait(20*time.Millisecond, t.Context().Done())
 	}
 }
 
@@ -221,10 +206,10 @@ func TestSlowProvider(t *testing.T) {
 			}
 			told := labelled(alertNow(n, 0), "warning")
 			b.publish(t, told)
-			within(t, time.Minute, "the first is told", func() bool { opened, _, _, _ := p.count(); return opened == 1 })
+			kafkatest.Within(t, time.Minute, "the first is told", func() bool { opened, _, _, _ := p.count(); return opened == 1 })
 			began := time.Now()
 			b.flood(t, storm)
-			within(t, time.Minute, "the storm is on", func() bool { opened, _, _, _ := p.count(); return opened > 5 })
+			kafkatest.Within(t, time.Minute, "the storm is on", func() bool { opened, _, _, _ := p.count(); return opened > 5 })
 			critical := alertNow(n+1, 0)
 			sent := time.Now()
 			b.publish(t, critical, resolvedNow(told))
@@ -233,15 +218,15 @@ func TestSlowProvider(t *testing.T) {
 				defer p.mu.Unlock()
 				return of[a.Fingerprint] > 0
 			}
-			within(t, time.Minute, "the critical one is told", func() bool { return has(p.opened, critical) })
+			kafkatest.Within(t, time.Minute, "the critical one is told", func() bool { return has(p.opened, critical) })
 			if took, opened := time.Since(sent), len(p.opened); took > 6*time.Second || opened == n+2 {
 				t.Errorf("the critical alert waited %v, behind %d of %d", took, opened, n)
 			}
-			within(t, time.Minute, "the end is told", func() bool { return has(p.ended, told) })
+			kafkatest.Within(t, time.Minute, "the end is told", func() bool { return has(p.ended, told) })
 			if opened, _, _, _ := p.count(); opened == n+2 {
 				t.Error("the end was told after all triggers")
 			}
-			within(t, 3*time.Minute, "all are told", func() bool { opened, _, _, _ := p.count(); return opened == n+2 })
+			kafkatest.Within(t, 3*time.Minute, "all are told", func() bool { opened, _, _, _ := p.count(); return opened == n+2 })
 			took := time.Since(began)
 			i.stop(t)
 			_, _, _, refused := p.count()

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
@@ -83,7 +84,7 @@ func (b *broker) owner(t *testing.T, mock *sinktest.PagerDuty) *instance {
 // seenTo waits until of no key the newest entry is one that a former owner wrote after its successor had.
 func (b *broker) seenTo(t *testing.T) {
 	t.Helper()
-	eventually(t, "the newest entry of each key is an owner's", func() bool {
+	kafkatest.Eventually(t, "the newest entry of each key is an owner's", func() bool {
 		newest, late := map[int32]int64{}, map[string]bool{}
 		for _, r := range b.records(t, topics.NotificationLog) {
 			late[string(r.Key)] = string(r.Key) != barrierKey && termOf(r) < newest[r.Partition]
@@ -186,7 +187,7 @@ func TestLastWordIsRight(t *testing.T) {
 				after = b.run(t, quick(), toPagerDuty(mock))
 			}
 			b.seenTo(t)
-			eventually(t, c.name, func() bool { return toldTo(mock, all[0]) == c.want })
+			kafkatest.Eventually(t, c.name, func() bool { return toldTo(mock, all[0]) == c.want })
 			for range 2 { // who comes after that finds nothing to do
 				if after == nil {
 					after = i

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
@@ -118,8 +119,8 @@ func TestToldWhatWasCompacted(t *testing.T) {
 				if away {
 					i = b.run(t, quick(), critical)
 				}
-				eventually(t, c.want+" is told", func() bool { return b.actions(pd, a) == strings.TrimSpace("trigger "+c.want) })
-				eventually(t, "the survey is over", func() bool { return i.surveyed() })
+				kafkatest.Eventually(t, c.want+" is told", func() bool { return b.actions(pd, a) == strings.TrimSpace("trigger "+c.want) })
+				kafkatest.Eventually(t, "the survey is over", func() bool { return i.surveyed() })
 				if got := b.actions(pd, a); got != strings.TrimSpace("trigger "+c.want) {
 					t.Errorf("events %q, want trigger %s", got, c.want)
 				}
@@ -182,7 +183,7 @@ func TestTheEndIsToldInTheWordsOfTheTrigger(t *testing.T) {
 		} else {
 			b.publish(t, labelled(resolvedNow(a), "warning"))
 		}
-		eventually(t, "the end is told", func() bool { return len(hook.Payloads()) == 2 })
+		kafkatest.Eventually(t, "the end is told", func() bool { return len(hook.Payloads()) == 2 })
 		ps := hook.Payloads()
 		if ps[1].GroupKey != ps[0].GroupKey || ps[1].Status != "resolved" || !ps[1].Alerts[0].StartsAt.Equal(ps[0].Alerts[0].StartsAt) {
 			t.Errorf("deleted %v: the end %+v has not the key and the start of the trigger %+v", deleted, ps[1], ps[0])
@@ -239,7 +240,7 @@ func TestFiringForLongIsNotForgotten(t *testing.T) {
 	}
 	b.publish(t, long)
 	i := b.run(t, quick(), toPagerDuty(pd))
-	eventually(t, "the survey is over", i.surveyed)
+	kafkatest.Eventually(t, "the survey is over", i.surveyed)
 	for n := range 3 { // it fires on, and says so
 		long.Value, long.LastMS, long.LastTrueMS = float64(n), time.Now().UnixMilli(), time.Now().UnixMilli()
 		b.publish(t, long)
@@ -249,8 +250,8 @@ func TestFiringForLongIsNotForgotten(t *testing.T) {
 	b.publish(t, poke)
 	b.awaitStatus(t, poke, "pd", schemas.DeliverySubmitted)
 	b.publish(t, after(long, schemas.Resolved, time.Now().UnixMilli()))
-	eventually(t, "the end is told", func() bool { return b.actions(pd, long) == "resolve" })
-	eventually(t, "what is over is forgotten", func() bool {
+	kafkatest.Eventually(t, "the end is told", func() bool { return b.actions(pd, long) == "resolve" })
+	kafkatest.Eventually(t, "what is over is forgotten", func() bool {
 		entries := b.ledger(t)
 		return len(entries[newDelivery(over, "pd").Key()])+len(entries[newDelivery(ended, "pd").Key()]) == 0
 	})
@@ -280,7 +281,7 @@ func TestReplayTellsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	i = b.run(t, quick(), toPagerDuty(pd))
-	eventually(t, "the survey is over", i.surveyed)
+	kafkatest.Eventually(t, "the survey is over", i.surveyed)
 	over := after(last, schemas.Resolved, last.LastMS+1)
 	b.publish(t, over)
 	b.awaitStatus(t, over, "pd", schemas.DeliverySubmitted)

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -32,13 +33,9 @@ type bed struct {
 
 func newBed(t *testing.T, partitions int32) *bed {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topics.Metrics),
+	cluster := kafkatest.Cluster(t, kfake.SeedTopics(partitions, topics.Metrics),
 		kfake.SeedTopics(testShards, topics.Samples), kfake.SeedTopics(1, topics.DeadLetter),
 		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000000", "group.initial.rebalance.delay.ms": "0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
 	b := &bed{t: t, cluster: cluster, readers: map[string]*kgo.Client{}, want: map[string]map[sample]int{}}
 	b.reopen()
 	b.admin = kadm.NewClient(b.client)

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 )
@@ -91,17 +92,9 @@ type bed struct {
 
 func newBed(t *testing.T, partitions int32) *bed {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+	cluster := kafkatest.Cluster(t, kfake.GroupMinSessionTimeout(100*time.Millisecond),
 		kfake.SeedTopics(partitions, topics.Windows), kfake.SeedTopics(1, topics.DeadLetter))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
+	client := kafkatest.Client(t, cluster.ListenAddrs(), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	return &bed{T: t, cluster: cluster, client: client, admin: kadm.NewClient(client), store: newFlaky()}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
@@ -187,12 +188,8 @@ func TestRebalanceDuringAnOutage(t *testing.T) {
 // letters reads n records of deadletter.
 func (b *bed) letters(n int) []*kgo.Record {
 	b.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.ConsumeTopics(topics.DeadLetter),
+	cl := kafkatest.Client(b, b.cluster.ListenAddrs(), kgo.ConsumeTopics(topics.DeadLetter),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer cl.Close()
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()
 	var out []*kgo.Record

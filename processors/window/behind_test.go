@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/windows"
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
@@ -28,20 +29,20 @@ func TestNothingClosesWhileRouteIsBehind(t *testing.T) {
 		s.send(r, r[0].TimeMS)
 	}
 	sent := len(flatten(rounds[:waits]))
-	s.until("the samples are counted", func() bool { return s.counted() == int64(sent) })
+	kafkatest.Eventually(s.t, "the samples are counted", func() bool { return s.counted() == int64(sent) })
 	before := asked.Load()
-	s.until("windows were due 20 times", func() bool { return asked.Load() > before+20 })
+	kafkatest.Eventually(s.t, "windows were due 20 times", func() bool { return asked.Load() > before+20 })
 	if s.readWindows(); s.emitted != 0 {
 		t.Fatalf("%d windows closed", s.emitted)
 	}
 	for _, r := range rounds[waits:] {
 		s.send(r, r[0].TimeMS)
 	}
-	s.until("the others are counted", func() bool { return s.counted() == int64(len(flatten(rounds))) })
+	kafkatest.Eventually(s.t, "the others are counted", func() bool { return s.counted() == int64(len(flatten(rounds))) })
 	behind.Store(false)
 	cfg := windows.Default()
 	want := windowtest.Oracle(flatten(rounds), cfg.TiersMS()...)
-	s.until("all windows closed", func() bool { s.readWindows(); return s.emitted >= len(want) })
+	kafkatest.Eventually(s.t, "all windows closed", func() bool { s.readWindows(); return s.emitted >= len(want) })
 	if err := windowtest.Compare(s.merged.Windows(), want); err != nil || s.emitted != len(want) {
 		t.Errorf("%d windows emitted, want %d, each once: %v", s.emitted, len(want), err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -141,7 +142,7 @@ func BenchmarkWindowProcessor(b *testing.B) {
 				began := cpu()
 				b.StartTimer()
 				end := s.start(b.TempDir(), nil)
-				s.until("every sample is counted", func() bool { return s.counted() >= total })
+				kafkatest.Eventually(s.t, "every sample is counted", func() bool { return s.counted() >= total })
 				end(nil)
 				used := cpu() - began
 				runtime.ReadMemStats(&after)

@@ -10,12 +10,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 )
@@ -97,11 +97,7 @@ func TestLargeLabels(t *testing.T) {
 // TestFloodOfRefused: samples that are refused, on a broker that takes its time for dead
 // letters, do not make the group's value large, and stop nothing.
 func TestFloodOfRefused(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t)
 	cfg := topics.Default()
 	cfg.Shards, cfg.AlertShards = 4, 2
 	s := newStageOn(t, c.ListenAddrs(), cfg, "groups: []")

@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // BenchmarkRecovery measures how long a processor takes to be ready with the state of
@@ -14,7 +16,7 @@ func BenchmarkRecovery(b *testing.B) {
 	s, stopBroker := benchStage(b, l)
 	dir := b.TempDir()
 	end := s.start(dir, nil)
-	s.until("every sample is counted", func() bool { return s.counted() >= int64(l.series*l.rounds) })
+	kafkatest.Eventually(s.t, "every sample is counted", func() bool { return s.counted() >= int64(l.series*l.rounds) })
 	end(nil)
 	for _, bc := range []struct{ name, dir string }{{"local", dir}, {"changelog", ""}} {
 		b.Run(bc.name, func(b *testing.B) {

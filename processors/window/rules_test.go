@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 )
@@ -41,7 +42,7 @@ func (s *rulesStage) next(hosts ...string) {
 // until reads conditions until ok.
 func (s *rulesStage) until(what string, ok func() bool) {
 	s.t.Helper()
-	s.stage.until(what, func() bool {
+	kafkatest.Eventually(s.t, what, func() bool {
 		s.read(topics.Conditions, func(r *kgo.Record) {
 			if len(r.Key) == 0 {
 				return

@@ -14,13 +14,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/processors/writeback"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 	"github.com/weir-metrics/weir/windows/windowtest"
@@ -45,11 +45,7 @@ type stage struct {
 }
 
 func newStage(t testing.TB, rules string) *stage {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t)
 	cfg := topics.Default()
 	cfg.Shards, cfg.AlertShards = 4, 2
 	s := newStageOn(t, c.ListenAddrs(), cfg, rules)
@@ -68,10 +64,7 @@ func newStageOn(t testing.TB, brokers []string, cfg topics.Config, rules string)
 		s.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	var err error
-	if s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.client.Close)
+	s.client = kafkatest.Client(t, s.brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	wcfg := windows.Default()
 	if s.rules, err = alerts.Load(alerts.LoadConfig{TiersMS: wcfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte(rules)}); err != nil {
 		t.Fatal(err)
@@ -112,7 +105,7 @@ func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	s.until("the processor is ready", p.Ready)
+	kafkatest.Eventually(s.t, "the processor is ready", p.Ready)
 	return func(crash error) {
 		if crash != nil {
 			cancel(crash)
@@ -129,17 +122,6 @@ func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error))
 		if err := store.Close(); err != nil {
 			s.t.Error(err)
 		}
-	}
-}
-
-func (s *stage) until(what string, ok func() bool) {
-	s.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("waited 60 s until %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -193,11 +175,7 @@ func (s *stage) read(topic string, f func(*kgo.Record)) {
 	if left == 0 {
 		return
 	}
-	c, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumePartitions(from))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Client(s.t, s.brokers, kgo.ConsumePartitions(from))
 	for left > 0 {
 		fs := c.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {
@@ -274,7 +252,7 @@ func TestCrashes(t *testing.T) {
 		s.send(r, from+int64(i)*1000+int64(rnd.IntN(40_000)))
 		if rnd.IntN(6) == 0 { // let the clock close what was sent, so that what follows is late
 			before := s.emitted
-			s.until("windows are emitted", func() bool { s.readWindows(); return s.emitted > before })
+			kafkatest.Eventually(s.t, "windows are emitted", func() bool { s.readWindows(); return s.emitted > before })
 		}
 		switch rnd.IntN(30) {
 		case 0:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -76,7 +77,7 @@ func TestBatchesThatGokaCannotRead(t *testing.T) {
 		spread()
 		m = b.startWith(reg, "one", folder, &counting{stalls: map[int32]time.Duration{}})
 		b.compare(map[string]counter{"a": want})
-		b.until("the member is ready", m.eng.Ready)
+		kafkatest.Eventually(b.t, "the member is ready", m.eng.Ready)
 		b.end(m, false)
 	}
 	if n := counted(m.eng, "weir_unread_batches_total"); n < float64(4*len(huge)+4*len(rubbish)) {
@@ -97,7 +98,7 @@ func TestRecordsWithoutKey(t *testing.T) {
 	}
 	sent := b.number("small-in", "a", 3)
 	m := b.startSmall(t.TempDir(), newFat())
-	b.until("committed", func() bool { return b.committed("small") >= sent })
+	kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 	b.end(m, false)
 	b.each(topics.DeadLetter, func(r *kgo.Record) {
 		for _, h := range r.Headers {

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // transaction produces a number to a key of the input in a transaction of its own.
@@ -23,11 +24,7 @@ func (b *bed) transact(r *kgo.Record, end kgo.TransactionEndTry) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer cl.Close()
+	cl := kafkatest.Client(b.t, b.brokers, kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err := cl.BeginTransaction(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -54,7 +51,7 @@ func TestOnlyCommittedRecordsCount(t *testing.T) {
 	b.transaction("a", 10_000, kgo.TryAbort)
 	m = b.start("one", dir, &counting{stalls: map[int32]time.Duration{}})
 	b.compare(map[string]counter{"a": {n: 2, sum: 1010}})
-	b.until("the member is ready", m.eng.Ready)
+	kafkatest.Eventually(b.t, "the member is ready", m.eng.Ready)
 	b.end(m, false)
 }
 
@@ -72,7 +69,7 @@ func TestMarkersAtTheEndOfTheTable(t *testing.T) {
 	}
 	for _, folder := range []string{dir, t.TempDir()} {
 		m = b.start("one", folder, &counting{stalls: map[int32]time.Duration{}})
-		b.until("the member is ready", m.eng.Ready)
+		kafkatest.Eventually(b.t, "the member is ready", m.eng.Ready)
 		b.end(m, false)
 	}
 }
@@ -104,7 +101,7 @@ func TestLostRecordsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	m = b.startWith(reg, "one", dir, &counting{stalls: map[int32]time.Duration{}})
-	b.until("the member is ready", m.eng.Ready)
+	kafkatest.Eventually(b.t, "the member is ready", m.eng.Ready)
 	b.end(m, false)
 	families, err := reg.Gather()
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 const (
@@ -100,19 +101,12 @@ type bed struct {
 }
 
 func newBed(t testing.TB) *bed {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := kafkatest.Cluster(t)
 	b := &bed{t: t, cluster: c, brokers: c.ListenAddrs(), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if os.Getenv("WEIR_TEST_LOG") != "" {
 		b.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	if b.client, err = kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.client.Close)
+	b.client = kafkatest.Client(t, b.brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	compact, large := "compact", "20000000"
 	for topic, cfg := range map[string]map[string]*string{inTopic: {"max.message.bytes": &large}, outTopic: nil,
 		group + "-table": {"cleanup.policy": &compact, "max.message.bytes": &large}} {
@@ -170,16 +164,6 @@ func (b *bed) end(m *member, crash bool) {
 	}
 }
 
-func (b *bed) until(what string, ok func() bool) {
-	b.t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("waited 40 s until %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
-
 // feed produces numbers to random keys until stop is closed, and returns the count and
 // sum of each key on done.
 func (b *bed) feed(rnd *rand.Rand, every time.Duration, stop <-chan struct{}) (done chan map[string]counter) {
@@ -219,11 +203,7 @@ func (b *bed) feed(rnd *rand.Rand, every time.Duration, stop <-chan struct{}) (d
 
 // totals reads the out topic: the last of each key, and every (n, sum) seen.
 func (b *bed) totals() map[string]counter {
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumeTopics(outTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Client(b.t, b.brokers, kgo.ConsumeTopics(outTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ends, err := kadm.NewClient(b.client).ListEndOffsets(context.Background(), outTopic)
 	if err != nil {
 		b.t.Fatal(err)
@@ -298,7 +278,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	}
 	running["a"] = b.start("a", dirs["a"], c)
 	for round := range 8 {
-		b.until("all partitions are owned", func() bool { return owned() == shards })
+		kafkatest.Eventually(b.t, "all partitions are owned", func() bool { return owned() == shards })
 		name := string(rune('a' + rnd.IntN(3)))
 		m := running[name]
 		switch {
@@ -322,7 +302,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		c.mu.Lock()
 		before := c.applied
 		c.mu.Unlock()
-		b.until("records are applied", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.applied > before+300 })
+		kafkatest.Eventually(b.t, "records are applied", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.applied > before+300 })
 	}
 	close(stop)
 	b.compare(<-done)
@@ -338,7 +318,7 @@ func TestPause(t *testing.T) {
 	stop := make(chan struct{})
 	done := b.feed(rand.New(rand.NewPCG(1, 1)), 5*time.Millisecond, stop)
 	steady := func(ms ...*member) {
-		b.until("every partition is owned and applies", func() bool {
+		kafkatest.Eventually(b.t, "every partition is owned and applies", func() bool {
 			n := 0
 			for _, m := range ms {
 				n += m.eng.Owned()
@@ -348,7 +328,7 @@ func TestPause(t *testing.T) {
 		c.mu.Lock()
 		before := c.applied
 		c.mu.Unlock()
-		b.until("records are applied", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.applied > before+2000 })
+		kafkatest.Eventually(b.t, "records are applied", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.applied > before+2000 })
 	}
 	worst := func() (d time.Duration) {
 		c.mu.Lock()
@@ -364,7 +344,7 @@ func TestPause(t *testing.T) {
 	worst()
 	second := b.start("b", t.TempDir(), c)
 	steady(first, second)
-	b.until("both own partitions", func() bool { return first.eng.Owned() > 0 && second.eng.Owned() > 0 })
+	kafkatest.Eventually(b.t, "both own partitions", func() bool { return first.eng.Owned() > 0 && second.eng.Owned() > 0 })
 	join := worst()
 	b.end(second, false)
 	steady(first)

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -147,11 +148,7 @@ func (b *bed) each(topic string, f func(r *kgo.Record)) {
 		b.t.Fatal(err)
 	}
 	end, _ := ends.Lookup(topic, 0)
-	c, err := kgo.NewClient(kgo.SeedBrokers(b.brokers...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer c.Close()
+	c := kafkatest.Client(b.t, b.brokers, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for at := int64(0); at < end.Offset; {
@@ -180,25 +177,25 @@ func TestParked(t *testing.T) {
 			sent := int64(0)
 			number := func(key string, n uint64) { sent = b.number("small-in", key, n) }
 			number("big", 5) // stored before it is parked: must not come back
-			b.until("committed", func() bool { return b.committed("small") >= sent })
+			kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 			number("big", fatBytes(c.size))
 			for i := range 30 {
 				number("neighbour-"+strconv.Itoa(i), 7)
 			}
-			b.until("big is parked", func() bool { return counted(m.eng, "weir_writeback_lost_values_total") > 0 })
-			b.until("committed", func() bool { return b.committed("small") >= sent })
+			kafkatest.Eventually(b.t, "big is parked", func() bool { return counted(m.eng, "weir_writeback_lost_values_total") > 0 })
+			kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 			if w := m.eng.Warning(); !strings.Contains(w, "big") {
 				t.Errorf("warning: %q", w)
 			}
 			number("big", 2)
-			b.until("committed", func() bool { return b.committed("small") >= sent })
+			kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 			b.end(m, true)
 			for i, dir := range []string{dir, t.TempDir()} {
 				l := newFat()
 				m := b.startSmall(dir, l)
-				b.until("ready", m.eng.Ready)
+				kafkatest.Eventually(b.t, "ready", m.eng.Ready)
 				number("big", 1)
-				b.until("committed", func() bool { return b.committed("small") >= sent })
+				kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 				stored := b.stored("small-table")
 				if _, v := decodeCounter(t, stored["neighbour-3"]); v.sum != 7 {
 					t.Errorf("a neighbour has %d, want 7", v.sum)
@@ -233,7 +230,7 @@ func TestDroppedEmission(t *testing.T) {
 	for i := range 30 {
 		sent = b.number("small-in", "other-"+strconv.Itoa(i%3), uint64(i))
 	}
-	b.until("committed", func() bool { return b.committed("small") >= sent })
+	kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 	b.end(m, false)
 	letters := 0
 	b.each(topics.DeadLetter, func(r *kgo.Record) {
@@ -260,7 +257,7 @@ func TestRubbishInTable(t *testing.T) {
 	for i := range 20 {
 		sent = b.number("small-in", "k"+strconv.Itoa(i), 3)
 	}
-	b.until("committed", func() bool { return b.committed("small") >= sent })
+	kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 	b.end(m, false)
 	whole := b.stored("small-table")["k3"]
 	rubbish := map[string][]byte{
@@ -280,12 +277,12 @@ func TestRubbishInTable(t *testing.T) {
 	}
 	for round, dir := range []string{t.TempDir(), dir, t.TempDir()} {
 		m := b.startSmall(dir, newFat())
-		b.until("ready", m.eng.Ready)
+		kafkatest.Eventually(b.t, "ready", m.eng.Ready)
 		for i := range 20 {
 			b.number("small-in", "k"+strconv.Itoa(i), 3)
 		}
 		sent = b.number("small-in", "new", 3)
-		b.until("committed", func() bool { return b.committed("small") >= sent })
+		kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 		if got := counted(m.eng, "weir_writeback_lost_values_total"); (got > 0) != (round == 0) {
 			t.Errorf("round %d: %v values lost", round, got)
 		}
@@ -413,7 +410,7 @@ func TestStoreBreaks(t *testing.T) {
 	b := sizedBed(t, maxValueBytes)
 	m := b.startSmall(t.TempDir(), newFat())
 	sent := b.number("small-in", "a", 3)
-	b.until("committed", func() bool { return b.committed("small") >= sent })
+	kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 	m.store.files.breaks(errors.New("checksum mismatch"))
 	sent = b.number("small-in", "a", 4)
 	if err := <-m.done; !errors.Is(err, ErrBroken) {
@@ -424,7 +421,7 @@ func TestStoreBreaks(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	next.stop = cancel
 	go func() { next.done <- next.eng.Run(ctx) }()
-	b.until("committed", func() bool { return b.committed("small") >= sent })
+	kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 	if _, v := decodeCounter(t, b.stored("small-table")["a"]); v.sum != 7 || v.n != 2 {
 		t.Errorf("%d records, sum %d", v.n, v.sum)
 	}

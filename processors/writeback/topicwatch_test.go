@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // TestAltered: somebody adds partitions to the input, or to the table, while the engine
@@ -29,15 +30,15 @@ func TestAltered(t *testing.T) {
 			stop := make(chan struct{})
 			done := b.feed(rnd, 5*time.Millisecond, stop)
 			m := b.start("one", dir, logic)
-			b.until("the engine is ready", m.eng.Ready)
+			kafkatest.Eventually(b.t, "the engine is ready", m.eng.Ready)
 			adm := kadm.NewClient(b.client)
 			if _, err := adm.UpdatePartitions(context.Background(), shards+3, altered); err != nil {
 				t.Fatal(err)
 			}
 			b.end(m, true)
 			m = b.start("one", dir, logic)
-			b.until("the engine is ready again", m.eng.Ready)
-			b.until("records are applied", func() bool { logic.mu.Lock(); defer logic.mu.Unlock(); return logic.applied > 1000 })
+			kafkatest.Eventually(b.t, "the engine is ready again", m.eng.Ready)
+			kafkatest.Eventually(b.t, "records are applied", func() bool { logic.mu.Lock(); defer logic.mu.Unlock(); return logic.applied > 1000 })
 			close(stop)
 			want := <-done
 			list, err := adm.ListTopics(context.Background(), inTopic, group+"-table")
@@ -72,7 +73,7 @@ func TestAlteredBeforeARebalance(t *testing.T) {
 	stop := make(chan struct{})
 	done := b.feed(rand.New(rand.NewPCG(8, 8)), 5*time.Millisecond, stop)
 	one := b.start("one", t.TempDir(), logic)
-	b.until("one has all partitions", func() bool { return one.eng.Owned() == shards })
+	kafkatest.Eventually(b.t, "one has all partitions", func() bool { return one.eng.Owned() == shards })
 	adm := kadm.NewClient(b.client)
 	if _, err := adm.UpdatePartitions(t.Context(), shards+3, inTopic); err != nil {
 		t.Fatal(err)
@@ -80,7 +81,7 @@ func TestAlteredBeforeARebalance(t *testing.T) {
 	if _, err := adm.LeaveGroup(t.Context(), kadm.LeaveGroup(group).InstanceIDs("one")); err != nil {
 		t.Fatal(err)
 	}
-	b.until("one has the new partitions", func() bool { return one.eng.Owned() == shards+3 })
+	kafkatest.Eventually(b.t, "one has the new partitions", func() bool { return one.eng.Owned() == shards+3 })
 	close(stop)
 	b.compare(<-done)
 	b.end(one, false)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // heldStore is a Storage whose MarkRecovered waits, as a slow disk or a busy machine makes it.
@@ -137,7 +138,7 @@ func TestSessionEndsInRecovery(t *testing.T) {
 		}
 	}
 	send(60)
-	b.until("a has flushed all", func() bool {
+	kafkatest.Eventually(b.t, "a has flushed all", func() bool {
 		return counted(a.eng, "weir_writeback_flushed_values_total") >= 60 && counted(a.eng, "weir_writeback_checkpoints_total") > 1
 	})
 	start := func(name string, l Logic[counter, none]) *member {
@@ -157,21 +158,21 @@ func TestSessionEndsInRecovery(t *testing.T) {
 	}
 	slow := &heldDecoder{counting: counting{stalls: map[int32]time.Duration{}}, release: make(chan struct{})}
 	mb := start("b", slow)
-	b.until("b is in the middle of a recovery", func() bool { return slow.waiting.Load() > 0 })
+	kafkatest.Eventually(b.t, "b is in the middle of a recovery", func() bool { return slow.waiting.Load() > 0 })
 	was := slow.waiting.Load()
 	mc := start("c", &counting{stalls: map[int32]time.Duration{}})
 	// The session that b recovers in has ended when the next one recovers.
-	b.until("b recovers again", func() bool { return slow.waiting.Load() > was || mc.eng.Owned() > 0 })
+	kafkatest.Eventually(b.t, "b recovers again", func() bool { return slow.waiting.Load() > was || mc.eng.Owned() > 0 })
 	close(slow.release)
 	ready := func() bool { return a.eng.Ready() && mb.eng.Ready() && mc.eng.Ready() }
 	sum := func() int { return a.eng.Owned() + mb.eng.Owned() + mc.eng.Owned() }
-	b.until("all are ready and own all", func() bool { return ready() && sum() >= shards && slow.released.Load() == slow.waiting.Load() })
+	kafkatest.Eventually(b.t, "all are ready and own all", func() bool { return ready() && sum() >= shards && slow.released.Load() == slow.waiting.Load() })
 	if n := sum(); n != shards {
 		t.Errorf("%d partitions are owned, of %d: a %d, b %d, c %d", n, shards, a.eng.Owned(), mb.eng.Owned(), mc.eng.Owned())
 	}
 	mb.eng.Renew()
 	before := counted(mb.eng, "weir_writeback_checkpoints_total")
-	b.until("b has made a checkpoint after a reload", func() bool { send(10); return counted(mb.eng, "weir_writeback_checkpoints_total") > before })
+	kafkatest.Eventually(b.t, "b has made a checkpoint after a reload", func() bool { send(10); return counted(mb.eng, "weir_writeback_checkpoints_total") > before })
 	for _, m := range []*member{mc, mb, a} {
 		b.end(m, false)
 	}

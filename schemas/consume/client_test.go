@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas/consume/batches"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 const topic = "t"
@@ -27,12 +28,8 @@ type bed struct {
 
 func newBed(t *testing.T, partitions int32) *bed {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic),
+	c := kafkatest.Cluster(t, kfake.SeedTopics(partitions, topic),
 		kfake.BrokerConfigs(map[string]string{"message.max.bytes": "20000000", "group.initial.rebalance.delay.ms": "0"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
 	b := &bed{T: t, cluster: c}
 	b.client = b.plain(kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	return b

@@ -16,21 +16,14 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // broker starts a broker in memory and returns its admin client.
 func broker(t *testing.T) (*kfake.Cluster, *kadm.Client) {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cl.Close)
+	c := kafkatest.Cluster(t)
+	cl := kafkatest.Client(t, c.ListenAddrs())
 	return c, kadm.NewClient(cl)
 }
 
@@ -164,24 +157,16 @@ func TestEnsureWithoutRights(t *testing.T) {
 		"no right to look": {ours, append(on(kmsg.ACLOperationDescribeConfigs, Metrics), describe...), []string{"the right to DescribeConfigs on the topics alerts"}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			c0, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(),
+			c0 := kafkatest.Cluster(t, kfake.EnableSASL(), kfake.EnableACLs(),
 				kfake.Superuser("PLAIN", "admin", "p"), kfake.User("PLAIN", "weir", "p", c.acls...))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c0.Close()
 			as := func(user string) *kadm.Client {
-				cl, err := kgo.NewClient(kgo.SeedBrokers(c0.ListenAddrs()...), kgo.SASL(plain.Auth{User: user, Pass: "p"}.AsMechanism()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(cl.Close)
+				cl := kafkatest.Client(t, c0.ListenAddrs(), kgo.SASL(plain.Auth{User: user, Pass: "p"}.AsMechanism()))
 				return kadm.NewClient(cl)
 			}
 			if err := Ensure(within(t, 10*time.Second), as("admin"), c.made); err != nil {
 				t.Fatal(err)
 			}
-			err = Ensure(within(t, 10*time.Second), as("weir"), ours)
+			err := Ensure(within(t, 10*time.Second), as("weir"), ours)
 			if c.want == nil {
 				if err != nil {
 					t.Error(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // BenchmarkProduce writes records of 200 bytes through the embedded broker, and without a gate.
@@ -15,16 +16,8 @@ func BenchmarkProduce(b *testing.B) {
 		"open": net.Listen, "gate": New(Default(), discard{}, slog.New(slog.DiscardHandler)).Listen,
 	} {
 		b.Run(name, func(b *testing.B) {
-			c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(listen), kfake.DataDir(b.TempDir()), kfake.SeedTopics(8, "t"), kfake.MaxVersions(Versions()))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer c.Close()
-			cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.DefaultProduceTopic("t"))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer cl.Close()
+			c := kafkatest.Cluster(b, kfake.ListenFn(listen), kfake.DataDir(b.TempDir()), kfake.SeedTopics(8, "t"), kfake.MaxVersions(Versions()))
+			cl := kafkatest.Client(b, c.ListenAddrs(), kgo.DefaultProduceTopic("t"))
 			value := make([]byte, 200)
 			for i := range value {
 				value[i] = byte(i * i >> 3)

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // discard is a Registerer of nothing.
@@ -34,12 +35,8 @@ func (discard) Unregister(prometheus.Collector) bool { return true }
 func guarded(t testing.TB, cfg Config) (addr string, g *Gate) {
 	t.Helper()
 	g = New(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(g.Listen), kfake.MaxVersions(Versions()), kfake.DataDir(t.TempDir()),
+	c := kafkatest.Cluster(t, kfake.ListenFn(g.Listen), kfake.MaxVersions(Versions()), kfake.DataDir(t.TempDir()),
 		kfake.SeedTopics(2, "honest", "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
 	return c.ListenAddrs()[0], g
 }
 
@@ -307,16 +304,6 @@ func TestHonestClientsNeedNoMore(t *testing.T) {
 
 func errOf[T any](_ T, err error) error { return err }
 
-// eventually waits until f is true.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not %s", what)
-		}
-	}
-}
-
 func dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -372,7 +359,7 @@ func TestSlowClientsEnd(t *testing.T) {
 	for range 4 {
 		send(c, frame(encoded(req)))
 	}
-	eventually(t, "counted as unread", func() bool { return g.counted(t)["unread"] == 1 })
+	kafkatest.Eventually(t, "counted as unread", func() bool { return g.counted(t)["unread"] == 1 })
 }
 
 // TestConnectionsAreBounded: those that never sent a request make room for one that does.
@@ -391,12 +378,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "bounded", func() bool {
+	kafkatest.Eventually(t, "bounded", func() bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		return len(g.conns) <= 8
 	})
-	eventually(t, "counted", func() bool { return g.counted(t)["connections"] >= 30 })
+	kafkatest.Eventually(t, "counted", func() bool { return g.counted(t)["connections"] >= 30 })
 }
 
 // TestFramesTakeWhatHasArrived: what is announced costs nothing, and what all hold is
@@ -416,11 +403,11 @@ func TestFramesTakeWhatHasArrived(t *testing.T) {
 		defer g.mu.Unlock()
 		return g.held
 	}
-	eventually(t, "held", func() bool { return held() >= 60*smallFrame })
+	kafkatest.Eventually(t, "held", func() bool { return held() >= 60*smallFrame })
 	for _, c := range all {
 		go send(c, make([]byte, 1<<20))
 	}
-	eventually(t, "bounded", func() bool { return g.counted(t)["memory"] > 0 })
+	kafkatest.Eventually(t, "bounded", func() bool { return g.counted(t)["memory"] > 0 })
 	if n := held(); n > cfg.Held {
 		t.Errorf("%d bytes are held", n)
 	}

@@ -1,0 +1,55 @@
+package kafkatest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Cluster starts a broker, which ends with the test. Options are kfake's, beside the one that there is one broker.
+func Cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Quick has a group's first session begin at once, instead of waiting for members that may come.
+func Quick() kfake.Opt {
+	return kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"})
+}
+
+// Client makes a client of the brokers, which ends with the test.
+func Client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(brokers...))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// Patience is how long Eventually waits: far beyond what anything takes on a loaded machine.
+const Patience = 40 * time.Second
+
+// Eventually returns when holds does, which it asks every few ms, and fails the test when that takes longer than Patience.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	Within(t, Patience, what, holds)
+}
+
+// Within is Eventually with another patience.
+func Within(t testing.TB, most time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(most); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", most, what)
+		}
+	}
+}
