@@ -16,7 +16,7 @@ var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
 
 // instanceID is the name of this data folder's member in consumer groups. It is
 // kept, so that a process that was killed gets its partitions back at once instead
-// of waiting for its own old session to end (TRAPS 44). The folder is made if need be.
+// of waiting for its own old session to end. The folder is made if need be.
 func instanceID(data string) (string, error) {
 	if err := conf.OwnFolder(data); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)

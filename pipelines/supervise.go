@@ -60,7 +60,7 @@ type build func(reg prometheus.Registerer) (role, error)
 
 // start runs the role that newRole makes until the returned stop is called, which
 // waits for it, for at most stopWithin. A newRole or a run that fails is tried again:
-// a Goka processor ends for good when a broker is lost (TRAPS 8).
+// a Goka processor ends for good when a broker is lost.
 func (s *supervisor) start(name string, health *roleHealth, newRole build) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

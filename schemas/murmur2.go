@@ -30,5 +30,5 @@ func Murmur2(key []byte) uint32 {
 }
 
 // Shard is the partition of key among shards partitions (shards > 0). It depends
-// on the number on record and never on the live count (DESIGN, Scaling).
+// on the number on record and never on the live count (docs/scaling.md).
 func Shard(key []byte, shards int32) int32 { return int32(Murmur2(key) % uint32(shards)) }

@@ -23,7 +23,7 @@ func SplitNS(ns int64) (ms int64, sub uint32) {
 
 // Origin is where a sample was first recorded: a record of the metrics topic.
 // It is how a group's state knows a sample that route handed on twice
-// (DESIGN, Exactness 4).
+// (docs/exactness.md).
 type Origin struct {
 	Epoch     uint64 // first 8 bytes of the topic's id: a recreated topic is not a replay
 	Partition int32

@@ -21,7 +21,8 @@ const (
 // Section is what one origin record contributed to a batch. A group's state
 // applies a section once: it remembers the highest (Offset, Chunk) of each
 // (Epoch, Partition), and the last few digests, by which a producer that sends
-// the same samples twice in two records is known (TRAPS 39).
+// the same samples twice in two records is known: remote-write senders do so after a timeout of a request
+// that was taken.
 type Section struct {
 	Origin Origin
 	Chunk  uint32 // 0, or the running number when one origin was too large for one batch

@@ -4,10 +4,11 @@
 // It decodes each record (schemas/formats), groups its samples by
 // schemas.GroupOf, and writes one schemas.SampleBatch for each group of a poll, to
 // partition schemas.Shard(group, shards). The shards are the number on record, never
-// the live partition count (DESIGN, Scaling).
+// the live partition count (docs/scaling.md).
 //
-// Contract: every sample reaches the group's state exactly once (DESIGN,
-// Exactness 4; TRAPS 46, 47). route itself is at-least-once with an idempotent
+// Contract: every sample reaches the group's state exactly once
+// (docs/exactness.md). A transaction over both topics would do it too, but a process that
+// dies with one open holds up every key until it comes back. So route itself is at-least-once with an idempotent
 // producer, and its readers drop what they have applied from an origin, so all of
 // the following must hold:
 //

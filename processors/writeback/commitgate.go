@@ -12,7 +12,9 @@ import (
 
 // gate wraps sarama's consumer group: Goka's marks are swallowed, only checkpoints
 // mark offsets; and Consume loops over rebalances by itself, because Goka waits five
-// seconds between two calls of it (TRAPS 2, 3).
+// seconds between two calls of it, in which no partition is processed. Goka's own marks
+// leave a hole: a message whose acknowledgement failed is passed over when a later one
+// is committed, as sarama keeps the highest mark only.
 type gate struct {
 	session atomic.Pointer[session]
 	once    sync.Once

@@ -9,7 +9,7 @@ import (
 )
 
 // MarkRecovered is called by Goka when the table is complete. Every value is decoded,
-// in order (lazily it costs 24 µs a key, TRAPS 45), and what was pending emitted again.
+// in order (lazily it costs 24 µs a key), and what was pending emitted again.
 // After a rebalance that gave the partition back, only the values that another owner
 // wrote in between are: the others are as this process left them, each at its own
 // offset, and the records since the last checkpoint that come again are skipped.

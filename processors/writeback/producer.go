@@ -15,7 +15,8 @@ import (
 )
 
 // producer is Goka's Producer on franz-go: idempotent, acks=all, a third of the CPU
-// of sarama's (TRAPS 6, 12). Partitions come from the number on record, never from
+// of sarama's, whose defaults (acks=1, not idempotent, five requests under way) let a retry
+// reorder a changelog. Partitions come from the number on record, never from
 // the live count. A record that the broker will never take is told to who produced it
 // (ErrRefused), and harms no other (lane.go); any other error ends the Engine.
 type producer struct {
@@ -104,7 +105,8 @@ func (p *producer) fail(err error) {
 	p.failed(err)
 }
 
-// murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka asks for (TRAPS 1).
+// murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka asks for. By its default,
+// FNV-1a, Goka would look for a key in another partition than Kafka's clients write it to.
 type murmur2 struct{ key []byte }
 
 func newMurmur2() hash.Hash32 { return &murmur2{} }
@@ -119,7 +121,8 @@ func (m *murmur2) Sum(b []byte) []byte {
 	return append(b, byte(s>>24), byte(s>>16), byte(s>>8), byte(s))
 }
 
-// raw passes bytes through Goka; it cannot fail (TRAPS 7).
+// raw passes bytes through Goka; it cannot fail: a codec's error would stop the
+// processor at the same record for ever.
 type raw struct{}
 
 func (raw) Encode(v any) ([]byte, error) { return v.([]byte), nil }

@@ -52,8 +52,7 @@ var ErrBroken = errors.New("the local store is broken")
 const storeFormat = 1
 
 // maxOffline is how long a partition may have been away from its store: after
-// delete.retention.ms (a day) the changelog no longer says which keys were deleted
-// (TRAPS 10).
+// delete.retention.ms (a day) the changelog no longer says which keys were deleted.
 const maxOffline = 20 * time.Hour
 
 // OpenStore opens the store in dir, made if need be. One that does not open is

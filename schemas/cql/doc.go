@@ -3,7 +3,7 @@
 //
 // Contract: pure. The same text runs on Cassandra 5 and on ScyllaDB, so it holds
 // only what both accept: no compression map, no secondary index, no materialized
-// view, no lightweight transaction (TRAPS 25). Every statement may be run again.
+// view, no lightweight transaction. Every statement may be run again.
 //
 // The schema is public: users read it with cqlsh. A window is found in the
 // partition (source, bucket), source being the key of its series group:

@@ -26,7 +26,7 @@ var ErrDenied = errors.New("denied by Kafka's ACLs")
 
 // Ensure creates the topics that are missing and returns when every partition of
 // all of them answers for its offsets: a consumer that starts earlier fails with
-// "not the leader" now and then (TRAPS 44). It returns an error for each topic
+// "not the leader" now and then. It returns an error for each topic
 // that exists with another partition count or cleanup policy than wanted, naming
 // both and wrapping ErrShape, one that wraps ErrDenied for each right that is missing and
 // needed, with the topics that it is missing on, and one when ctx ends first. The right to create topics is

@@ -34,7 +34,7 @@ type Config struct {
 	// Timeout of one request, 100ms to 1m; it is then tried again.
 	Timeout conf.Duration `yaml:"timeout"`
 	// InFlight bounds the requests under way, 1 to 1024. More than 128 add latency
-	// and no throughput (TRAPS 26).
+	// and no throughput.
 	InFlight int `yaml:"in_flight"`
 }
 

@@ -8,13 +8,13 @@
 // with a TTL of what is left of the tier's since the window's end. So a write that
 // is repeated, late or out of order can neither bring an old value back
 // nor make a row live longer. Every column is written with one stamp, and two
-// writes of one stamp carry the same values: otherwise columns would mix (TRAPS
-// 23). The stamp leaves room for a million revisions before it would reach the
+// writes of one stamp carry the same values: otherwise columns would mix, as
+// Cassandra settles them one by one. The stamp leaves room for a million revisions before it would reach the
 // stamp of a window that ends a second later, which is another row anyway.
 //
 // Batches. Rows of one partition, that is of one source, tier and bucket, go
 // in unlogged batches of at most 60 rows and 5 KiB: a fifth of the cost of single
-// inserts (TRAPS 26). Several partitions are never in one batch.
+// inserts. Several partitions are never in one batch.
 //
 // Outages. The driver's retry policy tries one other host; beyond that every
 // request is tried again, with backoff, until it is acknowledged or the caller's
@@ -26,7 +26,7 @@
 //
 // Durability is the cluster's: replication 3 with LOCAL_QUORUM, or on a single
 // node commitlog_sync batch or group. With periodic, a crash of the node loses
-// rows that were acknowledged (TRAPS 28).
+// rows that were acknowledged.
 //
 // The index of series. When a series first appears in this process, and about once
 // a day from then on, its row in series is written again, with one row in

@@ -20,7 +20,7 @@ func statementsOf(tiers []cql.Tier) statements {
 		cql.SeriesTable: cql.SeriesColumns, cql.LabelIndex: cql.LabelIndexColumns, cql.LabelValues: cql.LabelValuesColumns}}
 	for _, t := range tiers {
 		st.columns[t.Table()] = cql.TierColumns
-		// TTL and Timestamp named: with a constant TTL qb drops the timestamp (TRAPS 22).
+		// TTL and Timestamp named: with a constant TTL qb drops the timestamp.
 		st.write[t.SizeMS], _ = qb.Insert(t.Table()).Columns(cql.TierColumns...).TTLNamed("ttl").TimestampNamed("stamp").ToCql()
 		st.read[t.SizeMS], _ = qb.Select(t.Table()).Columns(cql.TierColumns[4:]...).
 			Where(qb.Eq("source"), qb.Eq("bucket"), qb.Eq("metric"), qb.Eq("series"), qb.GtOrEq("ts"), qb.Lt("ts")).ToCql()

@@ -13,7 +13,7 @@ import (
 
 // PagerDuty is a mock of the Events API v2. It refuses what PagerDuty refuses, and
 // what no request of weir should be although PagerDuty or a mock made from its
-// description lets it pass (TRAPS 35). It keeps the alerts that result.
+// description lets it pass: a trigger without a payload, a resolve without a dedup_key. It keeps the alerts that result.
 type PagerDuty struct {
 	mock
 	routingKey string

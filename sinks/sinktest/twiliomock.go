@@ -13,8 +13,8 @@ import (
 )
 
 // Twilio is a mock of the Messages resource of Twilio's API of 2010. Beyond the
-// API description it asks for From and Body, and for E.164 in both numbers
-// (TRAPS 35). Like the real one it sends every message it accepts: it knows no
+// API description it asks for From and Body, and for E.164 in both numbers, which a mock made from the description alone
+// lets pass. Like the real one it sends every message it accepts: it knows no
 // idempotency key.
 type Twilio struct {
 	mock
