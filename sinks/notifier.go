@@ -32,6 +32,12 @@ type Notification struct {
 	ExternalURL string
 }
 
+// Target is a notifier of a receiver, and its name: see Receiver.Target.
+type Target struct {
+	Name     string
+	Notifier Notifier
+}
+
 // Receiver is a notifier and what it is told: the config's receivers, made.
 type Receiver struct {
 	Name string // from the config, without a slash

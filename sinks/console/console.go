@@ -22,6 +22,9 @@ func Default() Config { return Config{} }
 // Validate records nothing: there is nothing to be wrong.
 func (c *Config) Validate(string, *conf.Doc) {}
 
+// Build implements receivers.Kind.
+func (c *Config) Build(out io.Writer) []sinks.Target { return []sinks.Target{{Notifier: New(out)}} }
+
 // Notifier writes to one writer. Use New.
 type Notifier struct {
 	mu sync.Mutex

@@ -68,6 +68,9 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
+// Build implements receivers.Kind.
+func (c *Config) Build(_ io.Writer) []sinks.Target { return []sinks.Target{{Notifier: New(*c)}} }
+
 // Notifier is one PagerDuty service. Use New.
 type Notifier struct {
 	cfg  Config

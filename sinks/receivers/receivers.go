@@ -3,6 +3,7 @@ package receivers
 import (
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -14,23 +15,58 @@ import (
 	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
-// Config is one entry of the config's list of receivers.
-type Config struct {
-	Name string `yaml:"name"` // unique: letters, digits, _ . -
-	// Match holds the labels that an alert must have, each with exactly that
-	// value; empty matches every alert.
-	Match     map[string]string `yaml:"match"`
+// Kinds has a field for each kind of receiver, of which an entry sets one. This is the registry: a new kind is a
+// folder beside this one, whose *Config is a Kind, and a line here.
+type Kinds struct {
 	Console   *console.Config   `yaml:"console"`
 	Webhook   *webhook.Config   `yaml:"webhook"`
 	PagerDuty *pagerduty.Config `yaml:"pagerduty"`
 	Twilio    *twilio.Config    `yaml:"twilio"`
 }
 
+// Kind is the config of a kind of receiver.
+type Kind interface {
+	// Validate fills it, and records what is wrong with it.
+	Validate(at string, d *conf.Doc)
+	// Build returns its notifiers, by the target of each: "" where there is but one, and in the order in which they are told.
+	// Of what it is given it uses what it needs; it is valid.
+	Build(out io.Writer) []sinks.Target
+}
+
+// names are those of all kinds, as the config spells them.
+func names() (all []string) {
+	t := reflect.TypeFor[Kinds]()
+	for i := range t.NumField() {
+		all = append(all, t.Field(i).Tag.Get("yaml"))
+	}
+	return all
+}
+
+// set are the kinds that an entry has, by name.
+func (k *Kinds) set() (names []string, kinds []Kind) {
+	v := reflect.ValueOf(k).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); !f.IsNil() {
+			names, kinds = append(names, v.Type().Field(i).Tag.Get("yaml")), append(kinds, f.Interface().(Kind))
+		}
+	}
+	return names, kinds
+}
+
+// Config is one entry of the config's list of receivers.
+type Config struct {
+	Name string `yaml:"name"` // unique: letters, digits, _ . -
+	// Match holds the labels that an alert must have, each with exactly that
+	// value; empty matches every alert.
+	Match map[string]string `yaml:"match"`
+	Kinds `yaml:",inline"`
+}
+
 // List is the config's list of receivers.
 type List []Config
 
 // Default is one receiver, the console, for every alert.
-func Default() List { return List{{Name: "console", Console: &console.Config{}}} }
+func Default() List { return List{{Name: "console", Kinds: Kinds{Console: &console.Config{}}}} }
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
@@ -46,53 +82,24 @@ func (l List) Validate(at string, d *conf.Doc) {
 			d.Fail(at+".name", c.Name, "must be unique: the delivery ledger goes by it")
 		}
 		seen[c.Name] = true
-		c.validateKinds(at, d)
-	}
-}
-
-func (c *Config) validateKinds(at string, d *conf.Doc) {
-	var kinds []string
-	if c.Console != nil {
-		kinds = append(kinds, "console")
-		c.Console.Validate(at+".console", d)
-	}
-	if c.Webhook != nil {
-		kinds = append(kinds, "webhook")
-		c.Webhook.Validate(at+".webhook", d)
-	}
-	if c.PagerDuty != nil {
-		kinds = append(kinds, "pagerduty")
-		c.PagerDuty.Validate(at+".pagerduty", d)
-	}
-	if c.Twilio != nil {
-		kinds = append(kinds, "twilio")
-		c.Twilio.Validate(at+".twilio", d)
-	}
-	if len(kinds) != 1 {
-		d.Fail(at, strings.Join(kinds, ", "), "must have exactly one of console: {}, webhook, pagerduty, twilio")
+		set, kinds := c.set()
+		for k := range kinds {
+			kinds[k].Validate(at+"."+set[k], d)
+		}
+		if len(kinds) != 1 {
+			d.Fail(at, strings.Join(set, ", "), "must have exactly one of "+strings.Join(names(), ", ")+": an empty one is {}")
+		}
 	}
 }
 
 // Build makes the receivers of a valid list. The console writes to out.
 func (l List) Build(out io.Writer) []sinks.Receiver {
-	var rs []sinks.Receiver
-	for _, c := range l {
-		r := sinks.Receiver{Name: c.Name, Match: c.Match}
-		switch {
-		case c.Console != nil:
-			r.Notifier = console.New(out)
-		case c.Webhook != nil:
-			r.Notifier = webhook.New(*c.Webhook)
-		case c.PagerDuty != nil:
-			r.Notifier = pagerduty.New(*c.PagerDuty)
-		case c.Twilio != nil:
-			for _, to := range c.Twilio.To {
-				r.Target, r.Notifier = to, twilio.New(*c.Twilio, to)
-				rs = append(rs, r)
-			}
-			continue
+	var all []sinks.Receiver
+	for i := range l {
+		_, kinds := l[i].set()
+		for _, t := range kinds[0].Build(out) {
+			all = append(all, sinks.Receiver{Name: l[i].Name, Match: l[i].Match, Target: t.Name, Notifier: t.Notifier})
 		}
-		rs = append(rs, r)
 	}
-	return rs
+	return all
 }

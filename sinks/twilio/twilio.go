@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -85,6 +86,14 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.Timeout < 0 {
 		d.Fail(at+".timeout", c.Timeout, "must be more than 0s")
 	}
+}
+
+// Build implements receivers.Kind: each number is a target of its own.
+func (c *Config) Build(_ io.Writer) (all []sinks.Target) {
+	for _, to := range c.To {
+		all = append(all, sinks.Target{Name: to, Notifier: New(*c, to)})
+	}
+	return all
 }
 
 // Notifier is one phone. Use New.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -78,6 +79,9 @@ type Alert struct {
 	GeneratorURL string            `json:"generatorURL"`
 	Fingerprint  string            `json:"fingerprint"` // 32 hex digits
 }
+
+// Build implements receivers.Kind.
+func (c *Config) Build(_ io.Writer) []sinks.Target { return []sinks.Target{{Notifier: New(*c)}} }
 
 // Notifier is one webhook. Use New.
 type Notifier struct {
