@@ -2,7 +2,11 @@ package main
 
 import (
 	"go/ast"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -42,5 +46,46 @@ func TestFilesAreReadWithBounds(t *testing.T) {
 		if !used[name] {
 			t.Errorf("%s reads no file any more: take it off the list", name)
 		}
+	}
+}
+
+// TestNamedFilesExist: a file of the project that a page or a comment names by its path from the root is there. The changelog
+// may name what is gone.
+func TestNamedFilesExist(t *testing.T) {
+	var tops []string
+	for folder := range layer {
+		if folder != "" {
+			tops = append(tops, folder)
+		}
+	}
+	slices.Sort(tops)
+	named := regexp.MustCompile(`\b(?:` + strings.Join(tops, "|") + `)/[\w./-]+\.(?:go|md|sh|yaml|trace)\b`)
+	found := 0
+	look := func(where, text string) {
+		for _, name := range named.FindAllString(text, -1) {
+			found++
+			if _, err := os.Stat(name); err != nil {
+				t.Errorf("%s names %s: %v", where, name, err)
+			}
+		}
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md") {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		look(page, string(b))
+	}
+	for _, f := range sources(t) {
+		for _, c := range f.ast.Comments {
+			look(f.path, c.Text())
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d names of files: are these all?", found)
 	}
 }

@@ -52,7 +52,7 @@ func (w *World) strange(a [5]int) bool {
 }
 
 // setClock makes the clock of a machine wrong by so much that its processes notice: they
-// write ticks by the middle one of three clocks (pipelines/routelag.go). All else that they
+// write ticks by the middle one of three clocks (pipelines/routelag/routelag.go). All else that they
 // do is by their own.
 func (w *World) setClock(machine, ms int) bool {
 	if !in(machine, len(w.machines)) || w.machines[machine].clockMS == int64(ms) {
