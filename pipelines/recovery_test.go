@@ -34,12 +34,8 @@ type held struct {
 }
 
 func newHeld(t *testing.T) *held {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &held{Cluster: c, letGo: make(chan struct{})}
-	t.Cleanup(func() { h.release(); c.Close() })
+	h := &held{Cluster: kafkatest.Cluster(t), letGo: make(chan struct{})}
+	t.Cleanup(h.release) // before the cluster closes, which waits for it
 	return h
 }
 

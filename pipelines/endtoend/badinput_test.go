@@ -263,9 +263,9 @@ windows:
 		postOne(t, p.url, []schemas.Sample{{Series: goodSeries(h), TimeMS: time.Now().UnixMilli(), Value: 0}})
 	}
 
-	eventually(t, 20*time.Second, b.checkGood)
-	eventually(t, 20*time.Second, func() error { return b.checkFlood("kafka", 100_000) })
-	eventually(t, 20*time.Second, func() error { return b.checkFlood("gateway", 20_000) })
+	kafkatest.Until(t, 20*time.Second, b.checkGood)
+	kafkatest.Until(t, 20*time.Second, func() error { return b.checkFlood("kafka", 100_000) })
+	kafkatest.Until(t, 20*time.Second, func() error { return b.checkFlood("gateway", 20_000) })
 	live.check(t)
 	b.checkLetters(cluster.ListenAddrs())
 	b.checkCounters()

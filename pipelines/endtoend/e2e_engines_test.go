@@ -20,6 +20,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/enginetest"
 	"github.com/weir-metrics/weir/query/webtest"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
 	"github.com/weir-metrics/weir/windows"
 	"github.com/weir-metrics/weir/windows/windowtest"
@@ -93,8 +94,8 @@ func TestEnginesEndToEnd(t *testing.T) {
 	weir.Ready(t, time.Minute)
 	t.Log(enginetest.Command(t, append([]string{"replay", "--brokers", enginetest.Kafka(t).Addr}, s.writeFiles(t)...)...))
 	s.closeAll(t, weir.URL)
-	eventually(t, time.Minute, func() error { return s.checkAPI(weir.URL) })
-	eventually(t, time.Minute, s.checkTold)
+	kafkatest.Until(t, time.Minute, func() error { return s.checkAPI(weir.URL) })
+	kafkatest.Until(t, time.Minute, s.checkTold)
 	if err := s.checkTables(t); err != nil {
 		t.Error(err)
 	}
@@ -219,8 +220,8 @@ func TestEnginesKilled(t *testing.T) {
 		w.Ready(t, 2*time.Minute)
 	}
 	s.closeAll(t, weirs[0].URL)
-	eventually(t, 2*time.Minute, func() error { return s.checkAPI(weirs[0].URL) })
-	eventually(t, time.Minute, s.checkToldAtLeastOnce)
+	kafkatest.Until(t, 2*time.Minute, func() error { return s.checkAPI(weirs[0].URL) })
+	kafkatest.Until(t, time.Minute, s.checkToldAtLeastOnce)
 	if err := s.checkTables(t); err != nil {
 		t.Error(err)
 	}

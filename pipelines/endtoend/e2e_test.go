@@ -19,6 +19,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/sinks/embedded"
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
@@ -66,7 +67,7 @@ func start(t testing.TB, file string, config *pipelines.Config) *process {
 		}
 	}
 	t.Cleanup(p.stop)
-	eventually(t, 30*time.Second, func() error {
+	kafkatest.Until(t, 30*time.Second, func() error {
 		resp, err := http.Get(p.url + "/readyz")
 		if err != nil {
 			return err
@@ -132,14 +133,14 @@ func TestEndToEnd(t *testing.T) {
 		post(t, p.url, s.samples(t, f), 500)
 	}
 	s.closeAll(t, p.url)
-	eventually(t, 30*time.Second, func() error { return s.checkAPI(p.url) })
-	eventually(t, 30*time.Second, s.checkTold)
+	kafkatest.Until(t, 30*time.Second, func() error { return s.checkAPI(p.url) })
+	kafkatest.Until(t, 30*time.Second, s.checkTold)
 	p.stop()
 	s.checkStore(t, &config)
 
 	p = start(t, file, &config)
 	s.probe(t, p.url)
-	eventually(t, 30*time.Second, s.checkTold)
+	kafkatest.Until(t, 30*time.Second, s.checkTold)
 	if err := s.checkAPI(p.url); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -177,7 +178,7 @@ func TestEndToEndOutOfOrder(t *testing.T) {
 		postOne(t, p.url, piece)
 	}
 	s.closeAll(t, p.url)
-	eventually(t, 60*time.Second, func() error { return s.checkAPI(p.url) })
+	kafkatest.Until(t, 60*time.Second, func() error { return s.checkAPI(p.url) })
 	p.stop()
 	s.checkStore(t, &config)
 }

@@ -96,7 +96,7 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
 			go func() { ended <- p.Run(ctx) }()
-			eventually(t, 20*time.Second, func() error {
+			kafkatest.Until(t, 20*time.Second, func() error {
 				if !strings.Contains(said.String(), "every role is ready") {
 					return fmt.Errorf("not ready: %s", said)
 				}

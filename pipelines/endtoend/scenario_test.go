@@ -315,23 +315,3 @@ func getJSON(address string, into any) error {
 	}
 	return nil
 }
-
-// eventually calls check every 50 ms until it returns nil, and ends the test with
-// its last error when that takes longer than within.
-func eventually(t testing.TB, within time.Duration, check func() error) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(within)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("after %v: %v", within, err)
-		}
-	}
-}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
@@ -201,7 +202,7 @@ func TestRevisionsReachEveryReader(t *testing.T) {
 		sent = append(sent, samples...)
 		live.next(step.windows, step.alerts)
 	}
-	eventually(t, 30*time.Second, func() error { return checkReaders(p.url, sent, fromMS, fromMS+140_000, smallTiersMS...) })
+	kafkatest.Until(t, 30*time.Second, func() error { return checkReaders(p.url, sent, fromMS, fromMS+140_000, smallTiersMS...) })
 
 	var view struct {
 		Data struct {
@@ -255,9 +256,9 @@ func TestRepeatedBatchCountsOnce(t *testing.T) {
 	postOne(t, p.url, batch)
 	postOne(t, p.url, batch)
 	postOne(t, p.url, []schemas.Sample{{Series: load, TimeMS: fromMS + 120_000, Value: 3}}) // closes all windows of batch
-	eventually(t, 30*time.Second, func() error { return checkReaders(p.url, batch, fromMS, fromMS+60_000, smallTiersMS...) })
+	kafkatest.Until(t, 30*time.Second, func() error { return checkReaders(p.url, batch, fromMS, fromMS+60_000, smallTiersMS...) })
 	postOne(t, p.url, batch)
-	eventually(t, 30*time.Second, func() error {
+	kafkatest.Until(t, 30*time.Second, func() error {
 		if n := counterOf(t, p.url, `weir_window_samples_total{result="duplicate"}`); n != 2*len(batch) {
 			return fmt.Errorf("%d samples were dropped as duplicates, want %d", n, 2*len(batch))
 		}
@@ -280,5 +281,5 @@ func TestIdleHostsLastWindowCloses(t *testing.T) {
 	samples := []schemas.Sample{{Series: load, TimeMS: nowMS - 1, Value: 2}, {Series: load, TimeMS: nowMS, Value: 3}}
 	postOne(t, p.url, samples)
 	// The 10s window ends within 10 s, and its second of grace.
-	eventually(t, 30*time.Second, func() error { return checkReaders(p.url, samples, nowMS-60_000, nowMS+11_000, smallTiersMS[:2]...) })
+	kafkatest.Until(t, 30*time.Second, func() error { return checkReaders(p.url, samples, nowMS-60_000, nowMS+11_000, smallTiersMS[:2]...) })
 }

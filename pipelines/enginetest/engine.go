@@ -13,6 +13,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
 // Engine is a Kafka or a Cassandra that a test may kill, stop and start.
@@ -110,22 +112,13 @@ func Reset(t testing.TB, keyspace string) {
 	CQL(t, "DROP KEYSPACE IF EXISTS "+keyspace)
 }
 
-// Eventually calls check every 100 ms until it returns nil, and fails the test with
-// check's last error when that takes longer than within.
+// Eventually is kafkatest.Until, with what was waited for in the error.
 func Eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(within)
-	for {
-		err := check()
-		if err == nil {
-			return
+	kafkatest.Until(t, within, func() error {
+		if err := check(); err != nil {
+			return fmt.Errorf("no %s: %w", what, err)
 		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("no %s within %v: %v", what, within, err)
-		}
-	}
+		return nil
+	})
 }

@@ -59,12 +59,7 @@ func newBed(t *testing.T) *bed {
 
 func (b *bed) client(opts ...kgo.Opt) *kgo.Client {
 	b.Helper()
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.cluster.ListenAddrs()...))...)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(cl.Close)
-	return cl
+	return kafkatest.Client(b, b.cluster.ListenAddrs(), opts...)
 }
 
 // member is one that commits nothing by itself.

@@ -50,12 +50,7 @@ func newBroker(t *testing.T) *broker {
 		kgo.SeedBrokers(c.ListenAddrs()...),
 		kgo.HeartbeatInterval(100 * time.Millisecond), kgo.MetadataMinAge(50 * time.Millisecond), // rebalances and errors pass quickly
 	}}
-	var err error
-	b.client, err = kgo.NewClient(append(b.opts, kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitionOf)))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.client.Close)
+	b.client = kafkatest.Client(t, c.ListenAddrs(), append(b.opts, kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitionOf)))...)
 	return b
 }
 

@@ -49,12 +49,7 @@ func (b *bed) reopen() {
 
 func (b *bed) open(opts ...kgo.Opt) *kgo.Client {
 	b.t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...)}, opts...)...)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(cl.Close)
-	return cl
+	return kafkatest.Client(b.t, b.cluster.ListenAddrs(), opts...)
 }
 
 // context ends before the test binary's own deadline, so that a hang is explained.

@@ -98,16 +98,6 @@ func newBed(t *testing.T, partitions int32) *bed {
 	return &bed{T: t, cluster: cluster, client: client, admin: kadm.NewClient(client), store: newFlaky()}
 }
 
-// eventually polls until the condition holds, for at most 10 s.
-func (b *bed) eventually(what string, holds func() bool) {
-	b.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
 func name(i int) string { return fmt.Sprintf("g%05d", i) }
 
 // value is a windows record's.

@@ -27,8 +27,8 @@ func TestWritesAndCommits(t *testing.T) {
 	b := newBed(t, 3)
 	b.feed(300, 3)
 	r := b.start(quick(), time.Second)
-	b.eventually("all written", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 300 })
+	kafkatest.Eventually(b, "all written", b.writtenAll)
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 300 })
 	if !r.Ready() {
 		t.Error("not ready although it writes")
 	}
@@ -55,19 +55,19 @@ func TestCommitsOnlyWhatIsAcknowledged(t *testing.T) {
 	b.store.hold(func(group string) bool { return group == name(7) })
 	b.feed(15, 1)
 	r := b.start(quick(), 50*time.Millisecond)
-	b.eventually("all but one written", func() (ok bool) {
+	kafkatest.Eventually(b, "all but one written", func() (ok bool) {
 		b.store.look(func() { ok = len(b.store.written) == 14 })
 		return ok
 	})
-	b.eventually("the 7 before it committed", func() bool { return b.committed() == 7 })
+	kafkatest.Eventually(b, "the 7 before it committed", func() bool { return b.committed() == 7 })
 	b.stop(r) // abandons the one
 	if n := b.committed(); n != 7 {
 		t.Errorf("committed %d when stopped, want 7", n)
 	}
 	b.store.hold(nothing)
 	b.start(quick(), time.Second)
-	b.eventually("all written", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 15 })
+	kafkatest.Eventually(b, "all written", b.writtenAll)
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 15 })
 }
 
 // A stop waits for writes in flight and commits them.
@@ -76,12 +76,12 @@ func TestStopFlushesThenCommits(t *testing.T) {
 	b.store.hold(everything)
 	b.feed(10, 2)
 	r := b.start(quick(), 10*time.Second)
-	b.eventually("all in flight", func() (ok bool) {
+	kafkatest.Eventually(b, "all in flight", func() (ok bool) {
 		b.store.look(func() { ok = b.store.calls == 10 })
 		return ok
 	})
 	r.cancel()
-	b.eventually("no member any more", func() bool { return !r.Ready() })
+	kafkatest.Eventually(b, "no member any more", func() bool { return !r.Ready() })
 	b.store.hold(nothing)
 	if err := b.ended(r); err != nil {
 		t.Fatal(err)
@@ -98,13 +98,13 @@ func TestOutage(t *testing.T) {
 	b.store.hold(everything)
 	b.feed(2000, 4)
 	r := b.start(quick(), time.Second)
-	b.eventually("as many in flight as may be", func() (ok bool) {
+	kafkatest.Eventually(b, "as many in flight as may be", func() (ok bool) {
 		b.store.look(func() { ok = b.store.calls == 20 })
 		return ok
 	})
 	before := b.cluster.GroupInfo(Group)
 	began := time.Now()
-	b.eventually("the session timeout has passed", func() bool { return time.Since(began) > 1500*time.Millisecond })
+	kafkatest.Eventually(b, "the session timeout has passed", func() bool { return time.Since(began) > 1500*time.Millisecond })
 	after := b.cluster.GroupInfo(Group)
 	if after.State != "Stable" || len(after.Members) != 1 || after.Epoch != before.Epoch {
 		t.Errorf("the group was %+v and is %+v, want it as it was", before, after)
@@ -134,13 +134,13 @@ func TestOutage(t *testing.T) {
 			return sum == want
 		}
 	}
-	b.eventually("a lag of 2000", lag(2000))
+	kafkatest.Eventually(b, "a lag of 2000", lag(2000))
 	b.feed(100, 4)
-	b.eventually("a lag of 2100, although nothing is read", lag(2100))
+	kafkatest.Eventually(b, "a lag of 2100, although nothing is read", lag(2100))
 	b.store.hold(nothing)
-	b.eventually("all written", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 2100 })
-	b.eventually("no lag", lag(0))
+	kafkatest.Eventually(b, "all written", b.writtenAll)
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 2100 })
+	kafkatest.Eventually(b, "no lag", lag(0))
 	b.store.look(func() {
 		for group, n := range b.store.written {
 			if n != 1 {
@@ -159,7 +159,7 @@ func TestRebalanceDuringAnOutage(t *testing.T) {
 	b.feed(400, 4)
 	all := Config{InFlight: 400, Commit: quick().Commit} // of every partition some, and no slot is free
 	first := b.start(all, 100*time.Millisecond)
-	b.eventually("the first has its hands full", func() (ok bool) {
+	kafkatest.Eventually(b, "the first has its hands full", func() (ok bool) {
 		b.store.look(func() { ok = b.store.calls == 400 })
 		return ok
 	})
@@ -169,14 +169,14 @@ func TestRebalanceDuringAnOutage(t *testing.T) {
 		defer r.mu.Unlock()
 		return len(r.partitions)
 	}
-	b.eventually("two partitions each", func() bool { return owned(first) == 2 && owned(second) == 2 })
+	kafkatest.Eventually(b, "two partitions each", func() bool { return owned(first) == 2 && owned(second) == 2 })
 	b.store.hold(nothing)
-	b.eventually("all written", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 400 })
+	kafkatest.Eventually(b, "all written", b.writtenAll)
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 400 })
 	b.stop(first)
 	b.feed(100, 4)
-	b.eventually("all written by the second alone", b.writtenAll)
-	b.eventually("all committed", func() bool { return b.committed() == 500 })
+	kafkatest.Eventually(b, "all written by the second alone", b.writtenAll)
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 500 })
 	b.stop(second)
 	for _, r := range []*run{first, second} {
 		if n := len(r.slots); n != 0 {
@@ -229,7 +229,7 @@ func TestBadRecordsGoToDeadletter(t *testing.T) {
 		&kgo.Record{Topic: topics.Windows, Key: []byte(rejected), Value: value()})
 	b.feed(5, 1)
 	r := b.start(quick(), time.Second)
-	b.eventually("all committed", func() bool { return b.committed() == 13 })
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 13 })
 	if !b.writtenAll() {
 		t.Error("committed, and not all good records are written")
 	}
@@ -276,7 +276,7 @@ func TestTooLargeLetterIsCut(t *testing.T) {
 	b.produce(&kgo.Record{Topic: topics.Windows, Key: []byte("k"), Value: big})
 	b.feed(3, 1)
 	r := b.start(quick(), time.Second)
-	b.eventually("all committed", func() bool { return b.committed() == 4 })
+	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 4 })
 	l := b.letters(1)[0]
 	if n := len(l.Value); n != 10_000 || !bytes.HasPrefix(big, l.Value) {
 		t.Errorf("letter of %d bytes, want the first 10000 of the record", n)
@@ -310,7 +310,7 @@ func TestUnexpectedErrorEndsRun(t *testing.T) {
 	}
 	b.store.look(func() { b.store.fault = func(string) error { return nil } })
 	b.start(quick(), time.Second)
-	b.eventually("all written after the next start", b.writtenAll)
+	kafkatest.Eventually(b, "all written after the next start", b.writtenAll)
 }
 
 func TestConfig(t *testing.T) {

@@ -37,12 +37,7 @@ func newBed(t *testing.T, partitions int32) *bed {
 
 func (b *bed) plain(opts ...kgo.Opt) *kgo.Client {
 	b.Helper()
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.cluster.ListenAddrs()...))...)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(cl.Close)
-	return cl
+	return kafkatest.Client(b, b.cluster.ListenAddrs(), opts...)
 }
 
 func (b *bed) context() context.Context {

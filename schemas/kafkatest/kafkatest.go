@@ -1,6 +1,7 @@
 package kafkatest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -47,9 +48,31 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 // Within is Eventually with another patience.
 func Within(t testing.TB, most time.Duration, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(most); !holds(); time.Sleep(5 * time.Millisecond) {
+	missing := errors.New(what)
+	poll(t, most, 5*time.Millisecond, func() error {
+		if holds() {
+			return nil
+		}
+		return missing
+	})
+}
+
+// Until returns when check returns nil, and fails the test with check's last error when that takes longer than most. It asks
+// less often than Eventually, for a check may ask other processes.
+func Until(t testing.TB, most time.Duration, check func() error) {
+	t.Helper()
+	poll(t, most, 50*time.Millisecond, check)
+}
+
+func poll(t testing.TB, most, every time.Duration, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(most); ; time.Sleep(every) {
+		err := check()
+		if err == nil {
+			return
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", most, what)
+			t.Fatalf("not within %v: %v", most, err)
 		}
 	}
 }
