@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // rules name time zones, and a machine need not have any
 
 	"github.com/alecthomas/kong"
 

@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 		t.Errorf("%+v", st.sets)
 	}
 	x := st.sets[0].series[0]
-	if x.metric != "x" || len(x.ring.at) != 5 || x.ring.newest() != 1_700_000_050_000 || x.ring.over(fnAvg, x.ring.newest(), 60_000) != 6.1 {
+	if x.metric != "x" || len(x.ring.at) != 5 || x.ring.newest() != 1_700_000_050_000 || x.ring.over(&input{fn: fnAvg}, x.ring.newest(), 60_000) != 6.1 {
 		t.Errorf("%+v", x)
 	}
 	if y := st.sets[2]; y.labels.Get("host") != "web01" || y.series[0].ring.at[0].revision != 2 || y.saved[0].last.truth != no {

@@ -27,9 +27,8 @@
 //
 //   - A metric's name is the last value of its newest window that ends in
 //     (T-no_data, T]; no_data is 5m unless given, Prometheus's lookback.
-//   - avg, min, max, sum, count, first, last, delta of (metric, "5m") are over the
-//     windows that end in (T-5m, T]; those that are there, if some are missing. avg
-//     is the sum of sums by the sum of counts. delta is last - first, not extrapolated.
+//   - A function of (metric, "5m") is over the windows that end in (T-5m, T]; those that
+//     are there, if some are missing. functions.go has the table of all functions.
 //   - What is missing, NaN or infinite (x / 0) is unknown, as in SQL: a comparison
 //     with it is neither true nor false, and an unknown rule is not true.
 //   - A true condition ends when the expression is not true, or if the rule has

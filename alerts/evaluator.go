@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/expr-lang/expr/vm"
 
@@ -227,7 +228,9 @@ func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool)
 			if back == 0 {
 				back = r.noDataMS // Prometheus's lookback
 			}
-			e.in[k] = set.series[i].ring.over(in.fn, end, back)
+			e.in[k] = set.series[i].ring.over(in, end, back)
+		} else if in.zone != nil {
+			e.in[k] = in.fn.at(time.UnixMilli(end).In(in.zone))
 		}
 	}
 	t, value := r.expr.truth(e.in)

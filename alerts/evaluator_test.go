@@ -236,14 +236,14 @@ func TestRingAgainstOracle(t *testing.T) {
 					delete(known, end)
 				}
 			}
-			for name, fn := range rangeFuncs {
-				if reads[fn]&r.cols != reads[fn] {
+			for _, fn := range []*function{fnLast, byName["first"], fnAvg, byName["min"], byName["max"], byName["sum"], fnCount, fnDelta} {
+				if fn.reads&r.cols != fn.reads {
 					continue
 				}
 				for _, back := range []int64{span, span / 2, 10_000} {
-					got, want := r.over(fn, newest, back), overOracle(known, fn, newest, back)
+					got, want := r.over(&input{fn: fn}, newest, back), overOracle(known, fn.name, newest, back)
 					if math.Float64bits(got) != math.Float64bits(want) && !(got != got && want != want) {
-						t.Fatalf("%s over %d ms is %v, want %v", name, back, got, want)
+						t.Fatalf("%s over %d ms is %v, want %v", fn.name, back, got, want)
 					}
 				}
 			}
@@ -251,7 +251,7 @@ func TestRingAgainstOracle(t *testing.T) {
 	}
 }
 
-func overOracle(known map[int64]schemas.Window, fn rangeFunc, end, back int64) float64 {
+func overOracle(known map[int64]schemas.Window, fn string, end, back int64) float64 {
 	var ws []schemas.Window
 	for _, w := range known {
 		if w.EndMS() > end-back && w.EndMS() <= end {
@@ -269,8 +269,8 @@ func overOracle(known map[int64]schemas.Window, fn rangeFunc, end, back int64) f
 		least, most = min(least, w.Min), max(most, w.Max)
 	}
 	first, last := ws[0].First, ws[len(ws)-1].Last
-	return map[rangeFunc]float64{fnLast: last, fnFirst: first, fnAvg: sum / count, fnMin: least,
-		fnMax: most, fnSum: sum, fnCount: count, fnDelta: last - first}[fn]
+	return map[string]float64{"last": last, "first": first, "avg": sum / count, "min": least,
+		"max": most, "sum": sum, "count": count, "delta": last - first}[fn]
 }
 
 // TestReshape: what was kept before stays, what was not is missing, not wrong.
@@ -283,17 +283,17 @@ func TestReshape(t *testing.T) {
 	put(20_000, 2)
 	r.reshape(colSum|colCount|colMax, 60_000)
 	put(30_000, 3)
-	for fn, want := range map[rangeFunc]float64{fnSum: 12, fnCount: 2, fnAvg: 3, fnMax: 3} {
-		if got := r.over(fn, 30_000, 60_000); got != want {
-			t.Errorf("function %d is %v, want %v", fn, got, want)
+	for fn, want := range map[*function]float64{byName["sum"]: 12, fnCount: 2, fnAvg: 3, byName["max"]: 3} {
+		if got := r.over(&input{fn: fn}, 30_000, 60_000); got != want {
+			t.Errorf("%s is %v, want %v", fn.name, got, want)
 		}
 	}
 	r.reshape(colSum, 20_000)
-	if got := r.over(fnSum, 30_000, 60_000); got != 10 || len(r.at) != 2 || len(r.vals) != 2 {
+	if got := r.over(&input{fn: byName["sum"]}, 30_000, 60_000); got != 10 || len(r.at) != 2 || len(r.vals) != 2 {
 		t.Errorf("%v, %+v", got, r)
 	}
 	r.reshape(colSum, 0)
-	if got := r.over(fnSum, 30_000, 60_000); got != 6 || len(r.at) != 1 {
+	if got := r.over(&input{fn: byName["sum"]}, 30_000, 60_000); got != 6 || len(r.at) != 1 {
 		t.Errorf("%v, %+v", got, r)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/expr-lang/expr/ast"
@@ -11,9 +12,6 @@ import (
 	exprconf "github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
-
-	"github.com/weir-metrics/weir/deploy/conf"
-	"github.com/weir-metrics/weir/schemas"
 )
 
 // Bounds of one expression. The length also bounds how deep it nests.
@@ -27,13 +25,22 @@ const (
 )
 
 // input is one number that an expression reads for each label set: a metric's
-// last value, or a function of its windows over a range.
+// last value, a function of its windows over a range, or, without a metric, one of the time.
 type input struct {
-	metric  string
-	fn      rangeFunc
-	rangeMS int64 // 0: the metric alone
-	at      int   // where the text says so, in runes
+	metric   string
+	fn       *function
+	rangeMS  int64 // 0: the metric alone
+	beforeMS int64 // how much earlier the range ended, or the one that it is compared with
+	aheadMS  int64
+	periodMS int64
+	factors  [2]float64
+	zone     *time.Location // of a function of the time; else nil
+	tierMS   int64          // the rule's, set when it is chosen
+	at       int            // where the text says so, in runes
 }
+
+// backMS is how far back from a window's end it reads.
+func (in *input) backMS() int64 { return in.rangeMS + in.beforeMS }
 
 // exprError is a fault in an expression, at a rune of its text.
 type exprError struct {
@@ -196,7 +203,7 @@ func (c *lowering) lowerNode(n ast.Node) (*node, error) {
 		if named, ok := c.names[n.Value]; ok {
 			return named, nil
 		}
-		return c.read(n, fnLast, 0)
+		return c.read(n, input{fn: fnLast})
 	case *ast.UnaryNode:
 		return c.unary(n)
 	case *ast.BinaryNode:
@@ -301,120 +308,4 @@ func (c *lowering) choose(n *ast.ConditionalNode) (*node, error) {
 		return nil, fault(n.Exp2, "both outcomes must be numbers, or both true or false")
 	}
 	return &node{op: opChoose, bool: a.bool, cond: cond, a: a, b: b, reads: cond.reads || a.reads || b.reads}, nil
-}
-
-var scalarFuncs = map[string]op{"abs": opAbs, "floor": opFloor, "ceil": opCeil, "round": opRound}
-
-// refusedFuncs are those that people look for.
-var refusedFuncs = map[string]string{
-	"increase": "would be wrong by what a counter loses inside a window when it restarts, which windows do not keep yet; use delta for what never restarts",
-	"rate":     "would be wrong by what a counter loses inside a window when it restarts, which windows do not keep yet; use delta for what never restarts",
-	"quantile": "needs a sketch, which windows do not keep yet",
-	"stddev":   "needs the sum of squares, which windows do not keep",
-	"absent":   "is not a function: rules cannot fire on what is missing yet. An alert whose series fall silent for no_data ends, and says so. up == 0 is of use only where something else than the machine itself sends up",
-}
-
-func (c *lowering) call(n *ast.CallNode) (*node, error) {
-	callee, ok := n.Callee.(*ast.IdentifierNode)
-	if !ok {
-		return nil, fault(n, "only functions are called")
-	}
-	name := callee.Value
-	if name == "metric" {
-		return c.read(n, fnLast, 0)
-	}
-	if o, ok := scalarFuncs[name]; ok {
-		if len(n.Arguments) != 1 {
-			return nil, fault(n, "%s takes one number, got %d arguments", name, len(n.Arguments))
-		}
-		a, err := c.number(n.Arguments[0], name)
-		return &node{op: o, a: a, reads: err == nil && a.reads}, err
-	}
-	if len(n.Arguments) == 2 {
-		if text, ok := n.Arguments[1].(*ast.StringNode); ok {
-			return c.over(n, name, text)
-		}
-		if o := map[string]op{"min": opMin, "max": opMax}[name]; o != 0 {
-			return c.binaryCall(n, name, o)
-		}
-	}
-	if _, ok := rangeFuncs[name]; ok {
-		return nil, fault(n, `%s takes a metric and a range, as in %s(cpu.usage, "5m")`, name, name)
-	}
-	return nil, unknownFunc(n, name)
-}
-
-func unknownFunc(n ast.Node, name string) error {
-	if why, ok := refusedFuncs[name]; ok {
-		return fault(n, "%s %s", name, why)
-	}
-	return fault(n, "unknown function %s, must be one of avg, min, max, sum, count, first, last, delta, abs, floor, ceil, round, metric", name)
-}
-
-func (c *lowering) binaryCall(n *ast.CallNode, name string, o op) (*node, error) {
-	a, err := c.number(n.Arguments[0], name)
-	if err != nil {
-		return nil, err
-	}
-	b, err := c.number(n.Arguments[1], name)
-	if err != nil {
-		return nil, err
-	}
-	return &node{op: o, a: a, b: b, reads: a.reads || b.reads}, nil
-}
-
-func (c *lowering) over(n *ast.CallNode, name string, text *ast.StringNode) (*node, error) {
-	fn, ok := rangeFuncs[name]
-	if !ok {
-		return nil, unknownFunc(n, name)
-	}
-	d, err := conf.ParseDuration(text.Value)
-	if err != nil {
-		return nil, fault(text, "range %q %v", text.Value, err)
-	}
-	if d.MS() <= 0 {
-		return nil, fault(text, "range %q must be positive", text.Value)
-	}
-	return c.read(n.Arguments[0], fn, d.MS())
-}
-
-// read is the node of an input. n is a name, or metric("any name").
-func (c *lowering) read(n ast.Node, fn rangeFunc, rangeMS int64) (*node, error) {
-	in := input{fn: fn, rangeMS: rangeMS, at: n.Location().From}
-	switch n := n.(type) {
-	case *ast.IdentifierNode:
-		if strings.HasPrefix(unfuse(n.Value), "labels.") {
-			return nil, fault(n, "labels are tested in where, as in where: %s == \"…\"", n.Value)
-		}
-		if strings.Contains(n.Value, "$") { // $env is all names at once to expr-lang
-			return nil, fault(n, `unknown name %s: a metric of that name is written metric("%s")`, n.Value, n.Value)
-		}
-		if c.names[n.Value] != nil {
-			return nil, fault(n, "%s is declared by let, must be a metric", n.Value)
-		}
-		in.metric = unfuse(n.Value)
-	case *ast.CallNode:
-		if callee, ok := n.Callee.(*ast.IdentifierNode); ok && callee.Value == "metric" && len(n.Arguments) == 1 {
-			if s, ok := n.Arguments[0].(*ast.StringNode); ok {
-				in.metric = s.Value
-				break
-			}
-		}
-		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
-	default:
-		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
-	}
-	if err := (schemas.Series{Metric: in.metric}).Validate(); err != nil {
-		return nil, fault(n, "%v", err)
-	}
-	for i, known := range *c.inputs {
-		if known.metric == in.metric && known.fn == fn && known.rangeMS == rangeMS {
-			return &node{op: opInput, slot: i, reads: true}, nil
-		}
-	}
-	if len(*c.inputs) == maxInputs {
-		return nil, fault(n, "a rule reads at most %d metrics and ranges", maxInputs)
-	}
-	*c.inputs = append(*c.inputs, in)
-	return &node{op: opInput, slot: len(*c.inputs) - 1, reads: true}, nil
 }

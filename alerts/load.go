@@ -293,8 +293,10 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 			return
 		}
 	}
-	for i, in := range r.inputs {
-		if err := checkRange(r.tierMS, in.rangeMS); err == nil {
+	for i := range r.inputs {
+		in := &r.inputs[i]
+		in.tierMS = r.tierMS
+		if err := checkRange(r.tierMS, in); err == nil {
 			continue
 		} else if i < ofExpr {
 			l.failExpr(at+".expr", &y.Expr, &exprError{in.at, err.Error()})

@@ -29,12 +29,8 @@ const (
 	opMultiply
 	opDivide
 	opPower
-	opAbs
-	opFloor
-	opCeil
-	opRound
-	opMin
-	opMax
+	opOne    // a function of a number
+	opTwo    // of two
 	opChoose // a number or a truth: cond ? a : b
 
 	opTruth // truths
@@ -57,7 +53,8 @@ type node struct {
 	slot  int  // opInput: index of the input
 	at    int  // where the text says so, in runes
 	num   float64
-	yes   bool // opTruth
+	fn    *function // opOne, opTwo
+	yes   bool      // opTruth
 	cond  *node
 	a, b  *node
 }
@@ -87,18 +84,10 @@ func (n *node) number(in []float64) float64 {
 			return math.NaN() // math.Pow(NaN, 0) is 1
 		}
 		v = math.Pow(x, y)
-	case opAbs:
-		v = math.Abs(n.a.number(in))
-	case opFloor:
-		v = math.Floor(n.a.number(in))
-	case opCeil:
-		v = math.Ceil(n.a.number(in))
-	case opRound:
-		v = math.Round(n.a.number(in))
-	case opMin:
-		v = min(n.a.number(in), n.b.number(in))
-	case opMax:
-		v = max(n.a.number(in), n.b.number(in))
+	case opOne:
+		v = n.fn.one(n.a.number(in))
+	case opTwo:
+		v = n.fn.two(n.a.number(in), n.b.number(in))
 	case opChoose:
 		switch t, _ := n.cond.truth(in); t {
 		case yes:

@@ -32,31 +32,6 @@ func (c columns) index(col columns) int {
 	return (c & (col - 1)).len()
 }
 
-// rangeFunc is a function of the windows of a range.
-type rangeFunc uint8
-
-const (
-	fnLast rangeFunc = iota // also what a metric's bare name reads
-	fnFirst
-	fnAvg
-	fnMin
-	fnMax
-	fnSum
-	fnCount
-	fnDelta
-)
-
-var rangeFuncs = map[string]rangeFunc{
-	"last": fnLast, "first": fnFirst, "avg": fnAvg, "min": fnMin,
-	"max": fnMax, "sum": fnSum, "count": fnCount, "delta": fnDelta,
-}
-
-// reads are the columns that each rangeFunc needs.
-var reads = [...]columns{
-	fnLast: colLast, fnFirst: colFirst, fnAvg: colSum | colCount, fnMin: colMin,
-	fnMax: colMax, fnSum: colSum, fnCount: colCount, fnDelta: colFirst | colLast,
-}
-
 // ring holds the newest closed windows of one series and tier, oldest first, and
 // of each only the columns that rules read. Its zero value is empty.
 type ring struct {
@@ -188,34 +163,29 @@ func (r *ring) value(i int, col columns) float64 {
 	return r.vals[i*r.cols.len()+k]
 }
 
-// over is fn of the windows that end in (end-rangeMS, end], NaN if there are none.
-// A range that is not yet full is computed on what is there.
-func (r *ring) over(fn rangeFunc, end, rangeMS int64) float64 {
-	n := len(r.at)
-	for n > 0 && r.at[n-1].endMS > end {
-		n--
+// over is what an input reads at a window's end, of the windows that end in (end-backMS, end], or as much earlier as it says; NaN if
+// there are none. A range that is not yet full is computed on what is there.
+func (r *ring) over(in *input, end, backMS int64) float64 {
+	w := reach{end: end, input: in}
+	if in.fn.extra == anOffset {
+		w.end -= in.beforeMS
 	}
-	from := 0
-	for from < n && r.at[from].endMS <= end-rangeMS {
+	if w.from, w.to = r.ending(w.end, backMS); w.from == w.to {
+		return math.NaN()
+	}
+	return in.fn.over(r, w)
+}
+
+// ending are the windows that end in (end-backMS, end]: from an index to before another.
+func (r *ring) ending(end, backMS int64) (from, to int) {
+	to = len(r.at)
+	for to > 0 && r.at[to-1].endMS > end {
+		to--
+	}
+	for from < to && r.at[from].endMS <= end-backMS {
 		from++
 	}
-	switch fn {
-	case fnLast:
-		return r.lastOf(colLast, from, n)
-	case fnFirst:
-		return r.firstOf(colFirst, from, n)
-	case fnDelta:
-		return r.lastOf(colLast, from, n) - r.firstOf(colFirst, from, n)
-	case fnAvg:
-		return r.avgOf(from, n)
-	case fnSum:
-		return r.sumOf(colSum, from, n)
-	case fnCount:
-		return r.sumOf(colCount, from, n)
-	case fnMin:
-		return r.extremeOf(colMin, from, n, func(a, b float64) bool { return a < b })
-	}
-	return r.extremeOf(colMax, from, n, func(a, b float64) bool { return a > b })
+	return from, to
 }
 
 func (r *ring) lastOf(col columns, from, to int) float64 {

@@ -91,6 +91,9 @@ func newRuleSet(rules []*rule) *RuleSet {
 		r.index = i
 		rs.byName[r.name] = r
 		for _, in := range r.inputs {
+			if in.zone != nil {
+				continue
+			}
 			if rd := rs.readers[in.metric]; !slices.Contains(rd, r) {
 				rs.readers[in.metric] = append(rd, r)
 			}
@@ -118,10 +121,10 @@ func chooseTier(tiersMS []int64, inputs []input) int64 {
 	for _, t := range tiersMS {
 		longest := int64(0)
 		for _, in := range inputs {
-			if in.rangeMS%t != 0 {
+			if in.rangeMS%t != 0 || in.beforeMS%t != 0 || in.periodMS%t != 0 {
 				return chosen // tiers are multiples of each other: no larger one fits
 			}
-			longest = max(longest, in.rangeMS)
+			longest = max(longest, in.backMS())
 		}
 		chosen = t
 		if longest/t <= goodRingWindows {
@@ -131,13 +134,22 @@ func chooseTier(tiersMS []int64, inputs []input) int64 {
 	return chosen
 }
 
-// checkRange says why the tier cannot serve the range.
-func checkRange(tierMS, rangeMS int64) error {
-	switch {
-	case rangeMS%tierMS != 0:
-		return fmt.Errorf("range %s must be a multiple of the tier, %s", msText(rangeMS), msText(tierMS))
-	case rangeMS/tierMS > maxRingWindows:
-		return fmt.Errorf("range is %d windows of %s, must be at most %d: name a larger tier", rangeMS/tierMS, msText(tierMS), maxRingWindows)
+// checkRange says why the tier cannot serve the input.
+func checkRange(tierMS int64, in *input) error {
+	for _, d := range []struct {
+		what string
+		ms   int64
+	}{{"range", in.rangeMS}, {"offset", in.beforeMS}, {"period", in.periodMS}} {
+		if d.ms%tierMS != 0 {
+			return fmt.Errorf("%s %s must be a multiple of the tier, %s", d.what, msText(d.ms), msText(tierMS))
+		}
+	}
+	if n := in.backMS() / tierMS; n > maxRingWindows {
+		what := "range"
+		if in.beforeMS > 0 {
+			what = "range, with the offset,"
+		}
+		return fmt.Errorf("%s is %d windows of %s, must be at most %d: name a larger tier", what, n, msText(tierMS), maxRingWindows)
 	}
 	return nil
 }

@@ -228,11 +228,11 @@ func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 			for i := range s.series {
 				if x := &s.series[i]; x.tierMS == r.tierMS && x.metric == in.metric {
 					b.in[k] = int16(i)
-					cols[i] |= reads[in.fn]
-					span[i] = max(span[i], in.rangeMS)
+					cols[i] |= in.fn.reads
+					span[i] = max(span[i], in.backMS())
 				}
 			}
-			s.keepMS = max(s.keepMS, in.rangeMS)
+			s.keepMS = max(s.keepMS, in.backMS())
 		}
 		s.keepMS = max(s.keepMS, r.noDataMS)
 		if i := slices.IndexFunc(s.saved, func(v saved) bool { return v.rule == r.name }); i >= 0 {

@@ -207,8 +207,8 @@ func (v *verdict) own(n *node, facts map[string]span) span {
 	case opConst:
 		return span{n.num, n.num, !finite(n.num)}
 	case opInput:
-		if v.inputs[n.slot].fn == fnCount {
-			return span{lo: 1, hi: math.Inf(1)} // of what is there
+		if fn := v.inputs[n.slot].fn; fn.within != (span{}) {
+			return fn.within // of what is there
 		}
 		return anything
 	case opChoose:
@@ -256,21 +256,19 @@ func (v *verdict) apply(n *node, a, b span) span {
 			return anything
 		}
 		return over(a, b, func(x, y float64) float64 { return x / y })
-	case opAbs:
-		if a.lo <= 0 && a.hi >= 0 {
-			return span{hi: max(-a.lo, a.hi)}
+	case opOne:
+		switch out := anything; {
+		case n.fn.spans != nil:
+			return n.fn.spans(a)
+		case n.fn.mono:
+			return one(n.fn.one)
+		case n.fn.within != (span{}):
+			return n.fn.within
+		default:
+			return out
 		}
-		return span{lo: min(math.Abs(a.lo), math.Abs(a.hi)), hi: max(math.Abs(a.lo), math.Abs(a.hi))}
-	case opFloor:
-		return one(math.Floor)
-	case opCeil:
-		return one(math.Ceil)
-	case opRound:
-		return one(math.Round)
-	case opMin:
-		return over(a, b, math.Min)
-	case opMax:
-		return over(a, b, math.Max)
+	case opTwo:
+		return over(a, b, n.fn.two)
 	case opPower:
 		if a.lo == a.hi && b.lo == b.hi {
 			p := math.Pow(a.lo, b.lo)
@@ -295,7 +293,11 @@ func (v *verdict) key(n *node) string {
 	case opInput:
 		k = "i" + strconv.Itoa(n.slot)
 	default:
-		k = fmt.Sprintf("(%d %s %s %s %v)", n.op, v.key(n.cond), v.key(n.a), v.key(n.b), n.yes)
+		name := ""
+		if n.fn != nil {
+			name = n.fn.name
+		}
+		k = fmt.Sprintf("(%d%s %s %s %s %v)", n.op, name, v.key(n.cond), v.key(n.a), v.key(n.b), n.yes)
 	}
 	if v.keys == nil {
 		v.keys = map[*node]string{}

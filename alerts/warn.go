@@ -51,13 +51,17 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 		l.warn(at+".recover", &y.Recover, 0, "is true whenever expr is: the alert ends at the next window that expr is true at")
 	}
 	for i, in := range r.inputs {
-		if in.fn == fnDelta && in.rangeMS == r.tierMS {
-			field, n := at+".expr", &y.Expr
+		if n := in.rangeMS / r.tierMS; n < int64(in.fn.least) && in.zone == nil {
+			field, text := at+".expr", &y.Expr
 			if i >= r.ofExpr {
-				field, n = at+".recover", &y.Recover
+				field, text = at+".recover", &y.Recover
 			}
-			l.warn(field, n, in.at, "delta over %s is over one window of %s: of a series with one sample in each it is always 0. A range needs two windows or more, as in \"%s\"",
-				msText(in.rangeMS), msText(r.tierMS), msText(2*in.rangeMS))
+			why := "it says nothing"
+			if in.fn == fnDelta {
+				why = "of a series with one sample in each it is always 0"
+			}
+			l.warn(field, text, in.at, "%s over %s is over %d window of %s, and needs %d: %s. Take a range of \"%s\" or more",
+				in.fn.name, msText(in.rangeMS), n, msText(r.tierMS), in.fn.least, why, msText(int64(in.fn.least)*r.tierMS))
 		}
 	}
 	ttlMS := int64(math.MaxInt64)
@@ -65,13 +69,13 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 		ttlMS = l.ttlsMS[i]
 	}
 	for i, in := range r.inputs {
-		if in.rangeMS > ttlMS {
+		if in.backMS() > ttlMS {
 			field, n := at+".expr", &y.Expr
 			if i >= r.ofExpr {
 				field, n = at+".recover", &y.Recover
 			}
 			l.warn(field, n, in.at, "a range of %s is longer than windows of %s are kept, %s (windows.tiers ttl): the rule is judged, but who is told finds only a part of what it was judged by",
-				msText(in.rangeMS), msText(r.tierMS), msText(ttlMS))
+				msText(in.backMS()), msText(r.tierMS), msText(ttlMS))
 		}
 	}
 	for _, d := range []struct {

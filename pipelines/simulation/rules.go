@@ -35,6 +35,39 @@ func (at lookback) last(metric string, backMS int64) (v float64, ok bool) {
 	return v, ok
 }
 
+// avg is the average over the windows that end in (T-backMS, T-untilMS], NaN if there are none.
+func (at lookback) avg(metric string, backMS, untilMS int64) float64 {
+	sum, n := 0.0, 0.0
+	at(metric, backMS, func(w *schemas.Window) { sum, n = sum+w.Sum, n+float64(w.Count) })
+	if untilMS > 0 {
+		at(metric, untilMS, func(w *schemas.Window) { sum, n = sum-w.Sum, n-float64(w.Count) })
+	}
+	return sum / n
+}
+
+// grownBeyond says whether a counter has grown by more than a limit: from sample to sample, as far as windows tell.
+func grownBeyond(metric string, rangeMS int64, limit float64) func(lookback) bool {
+	return func(at lookback) bool {
+		grown, before := 0.0, -1.0
+		at(metric, rangeMS, func(w *schemas.Window) {
+			if before >= 0 {
+				grown += w.First
+				if w.First >= before {
+					grown -= before
+				}
+			}
+			if before = w.Last; w.Max > w.Last {
+				grown += w.Max - w.First + w.Last
+			} else if w.Min < w.First {
+				grown += w.Last
+			} else {
+				grown += w.Last - w.First
+			}
+		})
+		return grown > limit
+	}
+}
+
 // rulesOf are the rules: many on the smallest tier, and some on each.
 func rulesOf(tiers []int64) []rule {
 	t0, t1 := tiers[0], tiers[1]
@@ -73,6 +106,13 @@ func rulesOf(tiers []int64) []rule {
 		rules = append(rules,
 			rule{name: fmt.Sprintf("range%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
 				expr: fmt.Sprintf(`avg(b, "%ds") > 50`, 3*t/1000), isTrue: avgAbove("b", 3*t, 50)},
+			rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
+				expr: fmt.Sprintf(`increase(b, "%ds") > 120`, 3*t/1000), isTrue: grownBeyond("b", 3*t, 120)},
+			rule{name: fmt.Sprintf("changed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t,
+				expr: fmt.Sprintf(`change(a, "%ds", "%ds") > 20`, t/1000, 2*t/1000), isTrue: func(at lookback) bool {
+					now, before := at.avg("a", t, 0), at.avg("a", 3*t, 2*t)
+					return now-before > 20 // false if either is missing
+				}},
 			rule{name: fmt.Sprintf("least%d", i), metrics: []string{"c"}, tierMS: t, forMS: t, noDataMS: 4 * t,
 				expr: fmt.Sprintf(`min(c, "%ds") > 20`, 2*t/1000), isTrue: func(at lookback) bool {
 					low, n := false, 0

@@ -1,0 +1,208 @@
+package alerts
+
+import (
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/schemas"
+)
+
+// refusedFuncs are those that people look for.
+var refusedFuncs = map[string]string{
+	"quantile": "needs a sketch, which windows do not keep yet",
+	"absent":   "is not a function: rules cannot fire on what is missing yet. An alert whose series fall silent for no_data ends, and says so. up == 0 is of use only where something else than the machine itself sends up",
+}
+
+func (c *lowering) call(n *ast.CallNode) (*node, error) {
+	callee, ok := n.Callee.(*ast.IdentifierNode)
+	if !ok {
+		return nil, fault(n, "only functions are called")
+	}
+	name := callee.Value
+	if name == "metric" {
+		return c.read(n, input{fn: fnLast})
+	}
+	f := byName[name]
+	if f == nil {
+		return nil, unknownFunc(n, name)
+	}
+	switch ranged := len(n.Arguments) > 1 && isText(n.Arguments[1]); {
+	case f.at != nil:
+		return c.time(n, f)
+	case f.over != nil && (ranged || f.two == nil):
+		return c.over(n, f)
+	case f.two != nil && len(n.Arguments) == 2:
+		return c.binaryCall(n, f)
+	case f.two != nil:
+		return nil, fault(n, `%s takes a metric and a range, as in %s, or two numbers`, name, f.usage())
+	case len(n.Arguments) != 1:
+		return nil, fault(n, "%s takes one number, got %d arguments", name, len(n.Arguments))
+	}
+	a, err := c.number(n.Arguments[0], name)
+	return &node{op: opOne, fn: f, a: a, reads: err == nil && a.reads}, err
+}
+
+func isText(n ast.Node) bool {
+	_, ok := n.(*ast.StringNode)
+	return ok
+}
+
+func unknownFunc(n ast.Node, name string) error {
+	if why, ok := refusedFuncs[name]; ok {
+		return fault(n, "%s %s", name, why)
+	}
+	names := functionNames()
+	hint := ""
+	if near := conf.Closest(name, names); near != "" {
+		hint = " (did you mean " + near + "?)"
+	}
+	return fault(n, "unknown function %s%s, must be one of %s", name, hint, strings.Join(names, ", "))
+}
+
+func (c *lowering) binaryCall(n *ast.CallNode, f *function) (*node, error) {
+	a, err := c.number(n.Arguments[0], f.name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.number(n.Arguments[1], f.name)
+	if err != nil {
+		return nil, err
+	}
+	return &node{op: opTwo, fn: f, a: a, b: b, reads: a.reads || b.reads}, nil
+}
+
+// time is the node of a function of the time.
+func (c *lowering) time(n *ast.CallNode, f *function) (*node, error) {
+	in := input{fn: f, zone: time.UTC, at: n.Location().From}
+	if len(n.Arguments) > 0 {
+		text, ok := n.Arguments[0].(*ast.StringNode)
+		if !ok || len(n.Arguments) > 1 {
+			return nil, fault(n, `%s takes a time zone or nothing, as in %s("Europe/Zurich")`, f.name, f.name)
+		}
+		zone, err := time.LoadLocation(text.Value)
+		if err != nil || text.Value == "" || text.Value == "Local" {
+			return nil, fault(text, `unknown time zone %q, must be a name such as "UTC" or "Europe/Zurich"`, text.Value)
+		}
+		in.zone = zone
+	}
+	slot, err := c.slot(n, in)
+	return &node{op: opInput, slot: slot}, err
+}
+
+// over is the node of a function of windows.
+func (c *lowering) over(n *ast.CallNode, f *function) (*node, error) {
+	in, args := input{fn: f}, n.Arguments
+	least, most := 2, 2
+	switch f.extra {
+	case anOffset, aPeriod:
+		most = 3
+	case earlier, aHorizon:
+		least, most = 3, 3
+	case aQuotient:
+		least, most = 4, 4
+	}
+	if len(args) < least || len(args) > most {
+		return nil, fault(n, `%s takes (%s), as in %s`, f.name, f.args, f.usage())
+	}
+	var err error
+	if in.rangeMS, err = duration(args[1], "range"); err != nil {
+		return nil, err
+	}
+	if len(args) == 3 {
+		to, what := &in.beforeMS, "offset"
+		switch f.extra {
+		case aHorizon:
+			to, what = &in.aheadMS, "horizon"
+		case aPeriod:
+			to, what = &in.periodMS, "period"
+		}
+		if *to, err = duration(args[2], what); err != nil {
+			return nil, err
+		}
+	}
+	for i := range args[2:] {
+		if f.extra == aQuotient {
+			if in.factors[i], err = c.factor(args[2+i], f.name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c.read(args[0], in)
+}
+
+// duration is that of a text, ms.
+func duration(n ast.Node, what string) (int64, error) {
+	text, ok := n.(*ast.StringNode)
+	if !ok {
+		return 0, fault(n, `the %s must be a duration in quotes, as in "5m"`, what)
+	}
+	d, err := conf.ParseDuration(text.Value)
+	if err != nil {
+		return 0, fault(text, "%s %q %v", what, text.Value, err)
+	}
+	if d.MS() <= 0 {
+		return 0, fault(text, "%s %q must be positive", what, text.Value)
+	}
+	return d.MS(), nil
+}
+
+// factor is a constant between 0 and 1.
+func (c *lowering) factor(n ast.Node, where string) (float64, error) {
+	v, err := c.number(n, where)
+	if err != nil {
+		return 0, err
+	}
+	if v.op != opConst || !(v.num > 0 && v.num < 1) {
+		return 0, fault(n, "must be a number between 0 and 1 for %s", where)
+	}
+	return v.num, nil
+}
+
+// read is the node of an input. n is a name, or metric("any name").
+func (c *lowering) read(n ast.Node, in input) (*node, error) {
+	in.at = n.Location().From
+	switch n := n.(type) {
+	case *ast.IdentifierNode:
+		if strings.HasPrefix(unfuse(n.Value), "labels.") {
+			return nil, fault(n, "labels are tested in where, as in where: %s == \"…\"", n.Value)
+		}
+		if strings.Contains(n.Value, "$") { // $env is all names at once to expr-lang
+			return nil, fault(n, `unknown name %s: a metric of that name is written metric("%s")`, n.Value, n.Value)
+		}
+		if c.names[n.Value] != nil {
+			return nil, fault(n, "%s is declared by let, must be a metric", n.Value)
+		}
+		in.metric = unfuse(n.Value)
+	case *ast.CallNode:
+		if callee, ok := n.Callee.(*ast.IdentifierNode); ok && callee.Value == "metric" && len(n.Arguments) == 1 {
+			if s, ok := n.Arguments[0].(*ast.StringNode); ok {
+				in.metric = s.Value
+				break
+			}
+		}
+		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
+	default:
+		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
+	}
+	if err := (schemas.Series{Metric: in.metric}).Validate(); err != nil {
+		return nil, fault(n, "%v", err)
+	}
+	slot, err := c.slot(n, in)
+	return &node{op: opInput, slot: slot, reads: true}, err
+}
+
+// slot is where the input stands among those of the rule, which it joins if need be.
+func (c *lowering) slot(n ast.Node, in input) (int, error) {
+	for i, known := range *c.inputs {
+		if known.at = in.at; known == in {
+			return i, nil
+		}
+	}
+	if len(*c.inputs) == maxInputs {
+		return 0, fault(n, "a rule reads at most %d metrics and ranges", maxInputs)
+	}
+	*c.inputs = append(*c.inputs, in)
+	return len(*c.inputs) - 1, nil
+}
