@@ -250,7 +250,7 @@ func (w *World) told() map[transition]schemas.Transition {
 // quieted reports whether the silence at the start of the calm part was so long that nothing
 // of before it matters to an alert.
 func (w *World) quieted(t transition) bool {
-	for _, r := range rulesOf(w.tiers) {
+	for _, r := range rulesOf(w.tiers, w.params.Rules) {
 		if strings.HasPrefix(t.alert, "sim/"+r.name+"{") {
 			// After hours of silence the steps are long, and keep_firing_for goes by when
 			// conditions come (processors/alert/doc.go).
@@ -270,7 +270,7 @@ func (w *World) checkTransitions(ws []schemas.Window, limited bool) {
 	}
 	w.stats.Calm++
 	before := func(t transition) bool { return t.atMS <= w.reset || w.ofHarmed(t) || !w.quieted(t) }
-	w.compareTransitions(got, slices.DeleteFunc(alertOracle(w.tiers, ws), before), before)
+	w.compareTransitions(got, slices.DeleteFunc(alertOracle(w.tiers, w.params.Rules, ws), before), before)
 }
 
 // compareTransitions compares what was told, but for some, with a batch evaluation.

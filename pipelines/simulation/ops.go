@@ -410,18 +410,18 @@ func (p Params) String() string {
 }
 
 var paramNames = []string{"seed", "hosts", "metrics", "shards", "reshard", "alerts", "routers", "machines", "chunk", "tiers", "max_age_s", "max_future_s",
-	"paths", "max_series", "per_metric", "total", "rate", "max_value", "max_alert"}
+	"paths", "max_series", "per_metric", "total", "rate", "max_value", "max_alert", "rules"}
 
 func (p *Params) fields() []*int {
 	return []*int{&p.Seed, &p.Hosts, &p.Metrics, &p.Shards, &p.Reshard, &p.Alerts, &p.Routers, &p.Machines, &p.Chunk, &p.Tiers, &p.MaxAge, &p.Future,
-		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue, &p.MaxAlert}
+		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue, &p.MaxAlert, &p.Rules}
 }
 
 // ParseParams reads what String wrote. It returns an error that quotes the line.
 func ParseParams(line string) (Params, error) {
 	var p Params
 	f := strings.Fields(line)
-	if n := len(paramNames); len(f) < n-1 || len(f) > n+1 || len(f) == 0 || f[0] != "world" {
+	if n := len(paramNames); len(f) < n-2 || len(f) > n+1 || len(f) == 0 || f[0] != "world" {
 		return p, fmt.Errorf("%q: wants world and %s", line, strings.Join(paramNames, " "))
 	}
 	for _, kv := range f[1:] {

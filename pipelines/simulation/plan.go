@@ -53,6 +53,9 @@ func newPlanner(seed uint64) *planner {
 	if rnd.IntN(8) == 0 {
 		params.MaxAlert = []int{300, 500, 700, 900, 1200}[rnd.IntN(5)]
 	}
+	if params.MaxValue == 0 { // whose limits are for values of the first rules
+		params.Rules = rnd.IntN(2)
+	}
 	p.w = newWorld(params)
 	return p
 }

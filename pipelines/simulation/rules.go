@@ -68,8 +68,8 @@ func grownBeyond(metric string, rangeMS int64, limit float64) func(lookback) boo
 	}
 }
 
-// rulesOf are the rules: many on the smallest tier, and some on each.
-func rulesOf(tiers []int64) []rule {
+// rulesOf are the rules: many on the smallest tier, and some on each; and more of each, if asked for.
+func rulesOf(tiers []int64, more int) []rule {
 	t0, t1 := tiers[0], tiers[1]
 	above := func(metric string, limit float64) func(lookback) bool {
 		return func(at lookback) bool { v, ok := at.last(metric, 6*t0); return ok && v > limit }
@@ -106,28 +106,31 @@ func rulesOf(tiers []int64) []rule {
 		rules = append(rules,
 			rule{name: fmt.Sprintf("range%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
 				expr: fmt.Sprintf(`avg(b, "%ds") > 50`, 3*t/1000), isTrue: avgAbove("b", 3*t, 50)},
-			rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
-				expr: fmt.Sprintf(`increase(b, "%ds") > 120`, 3*t/1000), isTrue: grownBeyond("b", 3*t, 120)},
-			rule{name: fmt.Sprintf("changed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t,
-				expr: fmt.Sprintf(`change(a, "%ds", "%ds") > 20`, t/1000, 2*t/1000), isTrue: func(at lookback) bool {
-					now, before := at.avg("a", t, 0), at.avg("a", 3*t, 2*t)
-					return now-before > 20 // false if either is missing
-				}},
 			rule{name: fmt.Sprintf("least%d", i), metrics: []string{"c"}, tierMS: t, forMS: t, noDataMS: 4 * t,
 				expr: fmt.Sprintf(`min(c, "%ds") > 20`, 2*t/1000), isTrue: func(at lookback) bool {
 					low, n := false, 0
 					at("c", 2*t, func(w *schemas.Window) { low, n = low || w.Min <= 20, n+1 })
 					return n > 0 && !low
 				}})
+		if more > 0 {
+			rules = append(rules,
+				rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
+					expr: fmt.Sprintf(`increase(b, "%ds") > 120`, 3*t/1000), isTrue: grownBeyond("b", 3*t, 120)},
+				rule{name: fmt.Sprintf("changed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t,
+					expr: fmt.Sprintf(`change(a, "%ds", "%ds") > 20`, t/1000, 2*t/1000), isTrue: func(at lookback) bool {
+						now, before := at.avg("a", t, 0), at.avg("a", 3*t, 2*t)
+						return now-before > 20 // false if either is missing
+					}})
+		}
 	}
 	return rules
 }
 
 // rulesFor loads the rules.
-func rulesFor(tiers, graces []int64) *alerts.RuleSet {
+func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 	var b strings.Builder
 	b.WriteString("groups:\n- name: sim\n  rules:\n")
-	for _, r := range rulesOf(tiers) {
+	for _, r := range rulesOf(tiers, more) {
 		fmt.Fprintf(&b, "  - alert: %s\n    expr: '%s'\n    tier: %ds\n    no_data: %ds\n", r.name, r.expr, r.tierMS/1000, r.noDataMS/1000)
 		if r.forMS > 0 {
 			fmt.Fprintf(&b, "    for: %ds\n", r.forMS/1000)
@@ -158,10 +161,10 @@ func (t transition) String() string {
 }
 
 // alertOracle evaluates the rules over all windows at once, in order of their ends.
-func alertOracle(tiers []int64, ws []schemas.Window) []transition {
+func alertOracle(tiers []int64, more int, ws []schemas.Window) []transition {
 	type set map[string][]*schemas.Window // by metric
 	var out []transition
-	for _, r := range rulesOf(tiers) {
+	for _, r := range rulesOf(tiers, more) {
 		sets := map[string]set{}
 		for i := range ws {
 			w := &ws[i]

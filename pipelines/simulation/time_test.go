@@ -138,7 +138,7 @@ func TestBacklog(t *testing.T) {
 			// keep_firing_for goes by when conditions arrive (processors/alert/doc.go): in a
 			// backlog it ends no alert.
 			kept := func(t transition) bool { return strings.HasPrefix(t.alert, "sim/sticky") }
-			w.compareTransitions(w.told(), slices.DeleteFunc(alertOracle(w.tiers, w.store.merged()), kept), kept)
+			w.compareTransitions(w.told(), slices.DeleteFunc(alertOracle(w.tiers, w.params.Rules, w.store.merged()), kept), kept)
 			if err := w.check(); err != nil {
 				t.Fatal(err)
 			}

@@ -53,6 +53,8 @@ type Params struct {
 	Rate      int // samples a second of a host
 	MaxValue  int // of a table of windows, bytes: the broker refuses more
 	MaxAlert  int // of the table of alerts
+
+	Rules int // sets of rules beside the first
 }
 
 var tierSets = [][]windows.Tier{
@@ -163,7 +165,7 @@ func newWorld(p Params) *World {
 	for _, t := range w.windowsCfg.Tiers {
 		graces = append(graces, t.Grace.MS())
 	}
-	w.rules = rulesFor(w.tiers, graces)
+	w.rules = rulesFor(w.tiers, graces, p.Rules)
 	counts := topics.Default()
 	counts.Shards, counts.AlertShards, counts.MetricsPartitions = int32(p.Shards), int32(p.Alerts), int32(p.Metrics)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError + 1}))
