@@ -10,6 +10,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/weir-metrics/weir/processors/writeback"
 )
 
 // supervisor runs roles and builds them anew when they fail.
@@ -60,7 +61,7 @@ type build func(reg prometheus.Registerer) (role, error)
 
 // start runs the role that newRole makes until the returned stop is called, which
 // waits for it, for at most stopWithin. A newRole or a run that fails is tried again:
-// a Goka processor ends for good when a broker is lost.
+// a Goka processor ends for good when a broker is lost. One whose state is of other settings stays stopped, and says so.
 func (s *supervisor) start(name string, health *roleHealth, newRole build) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -96,6 +97,12 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 		}
 		if err == nil {
 			err = errors.New("ended by itself")
+		}
+		if errors.Is(err, writeback.ErrSettings) {
+			s.log.Error("stopped: its state is of other settings, and trying again does not help", "role", name, "error", err)
+			s.health.stopped(health, fmt.Sprintf("stopped: %v", err))
+			<-ctx.Done()
+			return
 		}
 		if s.explain != nil {
 			err = s.explain(err)

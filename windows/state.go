@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
+	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/schemas"
 )
 
@@ -59,6 +62,15 @@ func (g *Group) AppendTo(sh *Shard, dst []byte) []byte {
 	return g.frames.appendTo(sh, dst)
 }
 
+// sizesText is such as "10s, 1m".
+func sizesText(sizesMS []int64) string {
+	var all []string
+	for _, ms := range sizesMS {
+		all = append(all, conf.Duration(ms*int64(time.Millisecond)).String())
+	}
+	return strings.Join(all, ", ")
+}
+
 // DecodeGroup reads what AppendTo wrote. It returns an error that wraps ErrState
 // or ErrTiers, or names an unknown version (schemas.ErrVersion).
 func DecodeGroup(sh *Shard, state []byte) (*Group, error) {
@@ -71,7 +83,7 @@ func DecodeGroup(sh *Shard, state []byte) (*Group, error) {
 		sizes[i] = int64(r.uvarint())
 	}
 	if !r.bad && !slices.Equal(sizes, sh.sizes) {
-		return nil, fmt.Errorf("%w: %v ms, the config has %v ms", ErrTiers, sizes, sh.sizes)
+		return nil, fmt.Errorf("%w: %s, the config has %s", ErrTiers, sizesText(sizes), sizesText(sh.sizes))
 	}
 	g := NewGroup(sh)
 	flags := r.byte()

@@ -110,7 +110,8 @@ func (l *logic) Decode(p *partition, key string, b []byte) (*group, error) {
 	}
 	w, err := windows.DecodeGroup(p.Local.core, b[k+int(n):])
 	if errors.Is(err, windows.ErrTiers) {
-		err = fmt.Errorf("%w: %w", writeback.ErrSettings, err)
+		err = fmt.Errorf("%w: %w. Put windows.tiers back as they were; or give up the windows that are open: stop every process with the role window, delete the topic %s, and start again",
+			writeback.ErrSettings, err, topics.WindowTableOf(l.gen))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("group %q: %w", key, err)

@@ -79,7 +79,9 @@ func (p *Partition[T, L]) decodeAll() error {
 	}
 	end()
 	if n := len(p.unlike); n > 0 && n == len(p.live) {
-		return fmt.Errorf("all %d values of %s/%d: %w", n, p.eng.opts.Table, p.ID, p.unlike[0])
+		err := fmt.Errorf("all %d values of %s/%d: %w", n, p.eng.opts.Table, p.ID, p.unlike[0])
+		p.eng.fail(err) // Goka would pass on no more than its text
+		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(apart)) {
 		if err := p.decodeAgain(key, apart[key]); err != nil {
