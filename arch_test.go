@@ -166,7 +166,7 @@ func TestEachDependencyHasItsFolder(t *testing.T) {
 	}
 }
 
-// within says whether folder is home or below it; the root is only itself.
+// within reports whether folder is home or below it; the root is only itself.
 func within(folder, home string) bool {
 	return folder == home || home != "" && strings.HasPrefix(folder, home+"/")
 }

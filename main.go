@@ -184,7 +184,7 @@ func hangups(ctx context.Context) (ends context.Context, reload <-chan os.Signal
 	return ctx, asked, func() { signal.Stop(signals); close(signals); cancel() }
 }
 
-// hasTerminal says that a terminal controls this process.
+// hasTerminal reports whether a terminal controls this process.
 func hasTerminal() bool {
 	f, err := os.Open("/dev/tty")
 	if err == nil {

@@ -86,7 +86,7 @@ func (e *Evaluator) Inherit(st *State, b []byte) error {
 	return nil
 }
 
-// said says whether the set has an outcome of the rule.
+// said reports whether the set has an outcome of the rule.
 func (s *labelSet) said(rule string) bool {
 	return slices.ContainsFunc(s.saved, func(v saved) bool { return v.rule == rule }) ||
 		slices.ContainsFunc(s.bound, func(b binding) bool { return b.rule.name == rule && b.last.truth != unknown })

@@ -68,10 +68,10 @@ func (rs *RuleSet) Hash() string { return rs.hash }
 // Has reports whether there is a rule of that name (group/alert).
 func (rs *RuleSet) Has(name string) bool { return rs.byName[name] != nil }
 
-// Wants says whether any rule reads the metric.
+// Wants reports whether any rule reads the metric.
 func (rs *RuleSet) Wants(metric string) bool { return len(rs.readers[metric]) > 0 }
 
-// WantsTier says whether any rule reads windows of that length, in ms: Closed
+// WantsTier reports whether any rule reads windows of that length, in ms: Closed
 // does nothing for other tiers.
 func (rs *RuleSet) WantsTier(tierMS int64) bool { return rs.tiers[tierMS] != nil }
 

@@ -97,7 +97,7 @@ func (st *State) Lost(atMS int64) { st.lostMS = max(st.lostMS, atMS) }
 // DueMS is when Advance has something to do at the earliest, ms; 0 is never.
 func (st *State) DueMS() int64 { return st.due }
 
-// Active says that a condition is true.
+// Active reports whether a condition is true.
 func (st *State) Active() bool {
 	for _, s := range st.sets {
 		if slices.ContainsFunc(s.bound, func(b binding) bool { return b.last.truth == yes }) ||

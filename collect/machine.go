@@ -85,7 +85,7 @@ func (r *reading) add(metric, name, value string, v float64) {
 	r.samples = append(r.samples, schemas.Sample{Series: schemas.Series{Metric: metric, Labels: labels}, TimeMS: r.timeMS, Value: v})
 }
 
-// failed notes an error, and says whether there is one.
+// failed notes an error, and reports whether there is one.
 func (r *reading) failed(what string, err error) bool {
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", what, err))

@@ -76,7 +76,7 @@ func (s *sorted) goodOf(e *formats.Entry) *chunks {
 	return c
 }
 
-// judge counts an entry, and says whether it is good.
+// judge counts an entry, and reports whether it is good.
 func (s *sorted) judge(e *formats.Entry) bool {
 	fault := e.Fault
 	if fault == nil && len(e.Raw) > recordBytes-100 { // room for a stamp and brackets

@@ -81,7 +81,7 @@ func NewLive(cfg Config, brokers []kgo.Opt, reg prometheus.Registerer, log *slog
 	return l
 }
 
-// Ready says that the alerts topic has been read to where it ended when Run began.
+// Ready reports whether the alerts topic has been read to where it ended when Run began.
 func (l *Live) Ready() bool { return l.ready.Load() }
 
 // Run follows the topics until ctx ends, and then ends every stream and returns
@@ -202,7 +202,7 @@ func (l *Live) missing(ctx context.Context, cl *consume.Client) (map[int32]int64
 }
 
 // reportErrors counts what went wrong in a poll, the end of the poll's own
-// context excepted, and says whether anything did.
+// context excepted, and reports whether anything did.
 func (l *Live) reportErrors(fetches kgo.Fetches) bool {
 	failed := false
 	for _, e := range fetches.Errors() {

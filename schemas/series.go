@@ -158,7 +158,7 @@ func (s Series) String() string {
 	return string(append(b, '}'))
 }
 
-// bare says whether a name stands in a series' text without quotes.
+// bare reports whether a name stands in a series' text without quotes.
 func bare(name string) bool {
 	for _, r := range name {
 		if strings.ContainsRune(`{}=,"\`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {

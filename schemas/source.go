@@ -36,7 +36,7 @@ const (
 	SlowClock = "slow" // or its samples are held up on their way
 )
 
-// Named says that something is wrong with the source.
+// Named reports whether something is wrong with the source.
 func (s *Source) Named() bool { return len(s.Collapsed) > 0 || len(s.Refused) > 0 || s.Clock != "" }
 
 // TopOrders are the orders of Top, by name.

@@ -111,7 +111,7 @@ func (e *DeliveryError) Error() string {
 // Unwrap returns Err.
 func (e *DeliveryError) Unwrap() error { return e.Err }
 
-// Firing says whether the transition raised the alert; else it resolved it.
+// Firing reports whether the transition raised the alert; else it resolved it.
 func (n *Notification) Firing() bool { return n.To == schemas.Firing }
 
 // Name is the alert's label alertname, or the rule.

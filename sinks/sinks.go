@@ -60,7 +60,7 @@ func AppendPart(ws []schemas.Window, row schemas.Window) []schemas.Window {
 	return append(ws, row)
 }
 
-// Matches says whether the series has every label of match, with that value.
+// Matches reports whether the series has every label of match, with that value.
 func Matches(s schemas.Series, match map[string]string) bool {
 	for name, value := range match {
 		if s.Labels.Get(name) != value {

@@ -68,7 +68,7 @@ func (a *agg) flags() (flags byte) {
 	return flags
 }
 
-// like says whether b has a's count, times and revision.
+// like reports whether b has a's count, times and revision.
 func (a *agg) like(b *agg) bool {
 	return a.Count == b.Count && a.FirstOff == b.FirstOff && a.LastOff == b.LastOff && a.revision() == b.revision()
 }

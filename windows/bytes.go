@@ -29,7 +29,7 @@ func pairBytes(l schemas.Label) int { return len(l.Name) + len(l.Value) + 6 }
 // seriesCost is what a series can add to a state, but for its windows.
 func seriesCost(s schemas.Series) int { return textBytes(s) + 3*(len(s.Labels)+2) }
 
-// hasNames says whether there is room for the names of one more series. Those of a group are
+// hasNames reports whether there is room for the names of one more series. Those of a group are
 // bounded on their own, as they are written with each state and with many windows: as pairs,
 // once each, and in full.
 func (g *Group) hasNames(sh *Shard, s schemas.Series) bool {
@@ -102,7 +102,7 @@ func (g *Group) growBySample(sh *Shard, frame, row bool) bool {
 	return g.grow(sh, n)
 }
 
-// grow takes n bytes of what the group may grow by, and says whether there are as many.
+// grow takes n bytes of what the group may grow by, and reports whether there are as many.
 func (g *Group) grow(sh *Shard, n int) bool {
 	if sh.budget.left < n {
 		return false

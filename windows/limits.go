@@ -105,7 +105,7 @@ func (g *Group) over(sh *Shard, s schemas.Series) int32 {
 // maxWithOverflow bounds the series of a group, those included that stand for others.
 func (sh *Shard) maxWithOverflow() int { return min(sh.limits.maxSeries+maxOverflow, maxSeriesCap) }
 
-// full says that there are no new series at that event time, ms. It is the one limit
+// full reports whether there are no new series at that event time, ms. It is the one limit
 // that depends on more than the group's own state, so a replay after a crash may
 // decide otherwise, and the group's windows of that time be made of other samples. To
 // make that rare, and so that without a crash no window is counted in part, a Shard that

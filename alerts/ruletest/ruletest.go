@@ -21,7 +21,7 @@ type Case struct {
 	Got     string // set by Run
 }
 
-// Failed says whether the output is not what was expected.
+// Failed reports whether the output is not what was expected.
 func (c *Case) Failed() bool { return c.Want != c.Got }
 
 // Disturbance is what a run does to the alerts' state beside what the file says.

@@ -39,7 +39,7 @@ func SecretFile(path string) Secret { return Secret{fromFile, path} }
 // SecretEnv is a secret that an environment variable holds.
 func SecretEnv(name string) Secret { return Secret{fromEnv, name} }
 
-// IsZero says that no secret was given.
+// IsZero reports whether no secret was given.
 func (s Secret) IsZero() bool { return s.kind == unset }
 
 // Reveal returns the text, from which space around it is cut, wherever it stands. A file and a

@@ -190,7 +190,7 @@ func (w *Weir) Stop(t testing.TB, within time.Duration) {
 	}
 }
 
-// Running says whether the process runs.
+// Running reports whether the process runs.
 func (w *Weir) Running() bool {
 	select {
 	case <-w.done:

@@ -46,7 +46,7 @@ func open(t testing.TB, cfg Config, h http.Handler) (*Listener, *prometheus.Regi
 	return l, reg
 }
 
-// served counts what passed the doors, and says whether it was brief.
+// served counts what passed the doors, and reports whether it was brief.
 type served struct {
 	mu sync.Mutex
 	n  int

@@ -180,7 +180,7 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 // reasons are why samples may be refused.
 var reasons = []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.GroupLimit, windows.BytesLimit, windows.RateLimit}
 
-// known says that a repeat of a sample is known as one, whatever else came: its window
+// known reports whether a repeat of a sample is known as one, whatever else came: its window
 // of the smallest tier was open or the last to close when the group's clock was at most
 // at clockMS.
 func (w *World) known(s *schemas.Sample, clockMS int64) bool {

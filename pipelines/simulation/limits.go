@@ -61,7 +61,7 @@ func placesOf(ws []schemas.Window) places {
 	return out
 }
 
-// both says that a series may have been collapsed and then have got a place of its
+// both reports whether a series may have been collapsed and then have got a place of its
 // own: what was counted before that is not known to be repeated (windows/doc.go).
 func (p places) both(s schemas.Series) bool {
 	return len(s.Labels) > 1 && p[s.String()] && p[overflowName(s).String()]

@@ -155,7 +155,7 @@ func (o *outbox) empty() bool {
 }
 
 // put stores the next n records and acknowledges the first acks of what is
-// stored. It says whether that did anything.
+// stored. It reports whether that did anything.
 func (q *queue) put(n, acks int) bool {
 	if q == nil {
 		return false

@@ -174,7 +174,7 @@ var verbAt = func() map[string]int {
 
 func in(i, n int) bool { return i >= 0 && i < n }
 
-// do runs an op and says whether it did anything.
+// do runs an op and reports whether it did anything.
 func (w *World) do(op Op) bool {
 	i, ok := verbAt[op.Verb]
 	if !ok {
@@ -239,7 +239,7 @@ func (w *World) wait(ms int) bool {
 	return true
 }
 
-// drained says that all that was sent has been processed by who owns it.
+// drained reports whether all that was sent has been processed by who owns it.
 func (w *World) drained() bool {
 	for _, r := range w.routers {
 		if r.unread() || !r.out.empty() {

@@ -99,7 +99,7 @@ func (r *router) poll(n int) bool {
 	return read
 }
 
-// unread says whether a poll would find something.
+// unread reports whether a poll would find something.
 func (r *router) unread() bool {
 	for p := range r.w.metrics {
 		if at, owns := r.at[p]; owns && at < int64(len(r.w.metrics[p])) {

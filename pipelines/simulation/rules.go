@@ -45,7 +45,7 @@ func (at lookback) avg(metric string, backMS, untilMS int64) float64 {
 	return sum / n
 }
 
-// grownBeyond says whether a counter has grown by more than a limit: from sample to sample, as far as windows tell.
+// grownBeyond reports whether a counter has grown by more than a limit: from sample to sample, as far as windows tell.
 func grownBeyond(metric string, rangeMS int64, limit float64) func(lookback) bool {
 	return func(at lookback) bool {
 		grown, before := 0.0, -1.0

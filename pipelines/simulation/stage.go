@@ -120,7 +120,7 @@ func (m *member) opened() []int32 {
 	return ps
 }
 
-// zombie says that it believes to own a partition that it does not own.
+// zombie reports whether it believes to own a partition that it does not own.
 func (m *member) zombie(p int32) bool { return m.parts[p] != nil && m.group().owner[p] != m.id }
 
 // read processes the next n records of a partition.

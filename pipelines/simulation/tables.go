@@ -104,7 +104,7 @@ type sectionID struct {
 	chunk     uint32
 }
 
-// before says whether o is a later section of the same partition.
+// before reports whether o is a later section of the same partition.
 func (id sectionID) before(o sectionID) bool {
 	return id.offset < o.offset || id.offset == o.offset && id.chunk < o.chunk
 }
@@ -166,7 +166,7 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 	}
 }
 
-// isHandover says that a record of samples is not a batch, but what a generation hands
+// isHandover reports whether a record of samples is not a batch, but what a generation hands
 // over to the next (processors/window/handover.go).
 func isHandover(r *kgo.Record) bool { return len(r.Value) > 0 && r.Value[0] == 'H' }
 

@@ -22,7 +22,7 @@ type Terminal struct {
 // New returns a Terminal that draws on out.
 func New(out io.Writer) *Terminal { return &Terminal{out: out} }
 
-// IsTerminal says that f shows what is written to it, and can erase a line.
+// IsTerminal reports whether f shows what is written to it, and can erase a line.
 func IsTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"

@@ -152,7 +152,7 @@ func (l *logic) become(p *partition, e *entry, next *schemas.Alert, wallMS int64
 
 func moved(before, next *schemas.Alert) bool { return before == nil || before.Last != next.Last }
 
-// sameText says that two alerts show the same.
+// sameText reports whether two alerts show the same.
 func sameText(a, b *schemas.Alert) bool {
 	return a.Value == b.Value && a.Reason == b.Reason && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }

@@ -82,7 +82,7 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 	})
 }
 
-// next calls add with each record, and says whether it had waited. Of partitions that are
+// next calls add with each record, and reports whether it had waited. Of partitions that are
 // behind it takes what is not newer than what was read of the slowest; the rest waits, in
 // order. Those that are read as they are written wait for nobody. It stops at the first
 // error, and returns it.
@@ -114,7 +114,7 @@ func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) 
 	return nil
 }
 
-// waiting says whether records wait, and of which partitions no more are to be fetched.
+// waiting reports whether records wait, and of which partitions no more are to be fetched.
 func (t *tails) waiting() (some bool, full []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -73,7 +73,7 @@ func New(cfg Config, seeds []string, shards int32, reg prometheus.Registerer, lo
 		base:       []kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}, extra: opts}
 }
 
-// Ready says whether the router runs and is a member of its group.
+// Ready reports whether the router runs and is a member of its group.
 func (r *Router) Ready() bool {
 	cl := r.member.Load()
 	if cl == nil {
@@ -198,7 +198,7 @@ func (r *Router) poll(ctx context.Context, cl *consume.Client, waiting bool) kgo
 }
 
 // pause stops fetching what waits when it is much, and goes on with the others of what was
-// paused before. It says whether any waits.
+// paused before. It reports whether any waits.
 func (r *Router) pause(cl *consume.Client, before []int32) (waiting bool, paused []int32) {
 	waiting, paused = r.tails.waiting()
 	if len(before) > 0 {

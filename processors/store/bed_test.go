@@ -183,7 +183,7 @@ func (b *bed) committed() (sum int64) {
 	return sum
 }
 
-// writtenAll says whether every record that was fed is written.
+// writtenAll reports whether every record that was fed is written.
 func (b *bed) writtenAll() (all bool) {
 	b.store.look(func() { all = len(b.store.written) == b.fed })
 	return all

@@ -62,7 +62,7 @@ func New(cfg Config, opts []kgo.Opt, tiers sinks.TierStore, reg prometheus.Regis
 	return &Processor{cfg: cfg, opts: opts, tiers: tiers, metrics: newMetrics(reg), reg: reg, log: log.With("processor", "store"), drain: drainTime}
 }
 
-// Ready says whether the processor runs and is a member of its group.
+// Ready reports whether the processor runs and is a member of its group.
 func (p *Processor) Ready() bool {
 	cl := p.member.Load()
 	if cl == nil {

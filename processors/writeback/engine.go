@@ -47,7 +47,7 @@ type Logic[T, L any] interface {
 	// Until is the wall time, ms, up to which a tick may move v: earlier than the tick's own
 	// while what v is made of is held up upstream. Tick is not called before v is due by it.
 	Until(v *T, t *schemas.Tick) int64
-	// Gone says that the value need not be kept.
+	// Gone reports whether the value need not be kept.
 	Gone(v *T) bool
 	// Lost is called with a value that New made in the place of one that was lost at atMS,
 	// ms, and again whenever it is decoded. What the key had before, and what it emitted
@@ -143,7 +143,7 @@ func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 	}
 }
 
-// Ready says that every partition that this member owns has recovered and is being
+// Ready reports whether every partition that this member owns has recovered and is being
 // processed. A member without a partition is ready.
 func (e *Engine[T, L]) Ready() bool { return e.ready.Load() && e.gate.session.Load() != nil }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// changedSince says whether there is something to flush, to mark or to renew since the
+// changedSince reports whether there is something to flush, to mark or to renew since the
 // last checkpoint.
 func (p *Partition[T, L]) changedSince() bool {
 	p.todo.mu.Lock()

@@ -5,7 +5,7 @@ type Forgetter[T, L any] interface {
 	// Forget is called when a value that New or Decode made is no more: it was deleted or
 	// lost, or is about to be read anew.
 	Forget(p *Partition[T, L], v *T)
-	// Untouched says that no record has changed the value: one that New makes does the same
+	// Untouched reports whether no record has changed the value: one that New makes does the same
 	// with the next record, and with this one when it is read again. Such a value is forgotten
 	// at once, and leaves nothing in the table.
 	Untouched(v *T) bool

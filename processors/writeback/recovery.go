@@ -168,7 +168,7 @@ type Recovery struct {
 	Began                 time.Time
 }
 
-// Done says that there is nothing to wait for.
+// Done reports whether there is nothing to wait for.
 func (r Recovery) Done() bool { return r.Recovered == r.Partitions }
 
 // readingShare is how much of the time goes to reading the changelog, if there is

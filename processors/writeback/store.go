@@ -144,7 +144,7 @@ func (s *Store) current() (*files, error) {
 	return s.files, nil
 }
 
-// isLocked says that another process has the store open.
+// isLocked reports whether another process has the store open.
 func isLocked(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) && strings.Contains(err.Error(), "LOCK") ||
 		strings.Contains(err.Error(), "lock held by current process")

@@ -229,7 +229,7 @@ func (s *scanner) word(w string) []byte {
 	return s.b[s.i-len(w) : s.i]
 }
 
-// isNumber says whether a token that starts with c is a number.
+// isNumber reports whether a token that starts with c is a number.
 func isNumber(c byte) bool {
 	return '0' <= c && c <= '9' || c == '-' || c == 'N' || c == 'I'
 }

@@ -128,7 +128,7 @@ func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
 	return nil
 }
 
-// alive says whether any window of the series can still be kept at nowMS.
+// alive reports whether any window of the series can still be kept at nowMS.
 func (s *Store) alive(info *sinks.SeriesInfo, nowMS int64) bool {
 	return info.LastMS+s.seriesTTL > nowMS
 }

@@ -218,7 +218,7 @@ func (s *Store) persist(ctx context.Context, table string, try func() error) err
 	}
 }
 
-// refused says whether err is the cluster's judgement on the values: it calls the
+// refused reports whether err is the cluster's judgement on the values: it calls the
 // request invalid, although the table is there and has all columns. An invalid
 // request on account of the schema is tried again, as somebody will mend that.
 func (s *Store) refused(ctx context.Context, table string, err error) bool {
