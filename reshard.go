@@ -47,7 +47,7 @@ func (c *reshardCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Config == "" {
-		fmt.Fprintln(stderr, "weir: no --config: the defaults' windows and topics are gone by, which must be those that weir runs with")
+		fmt.Fprintln(stderr, "weir: no --config: assuming default tiers and topics; they must match the running weir")
 	}
 	r := operations.Reshard{Config: config, Shards: c.Shards, Now: c.Now, DryRun: c.DryRun}
 	return r.Run(ctx, stdout, os.Stderr)

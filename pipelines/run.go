@@ -152,7 +152,7 @@ func (p *Process) await(ctx context.Context) {
 // closed closes what the process shares, when the roles have stopped.
 func closed(log *slog.Logger, what string, c io.Closer) {
 	if err := c.Close(); err != nil {
-		log.Error("not closed cleanly", "what", what, "error", err)
+		log.Error("not closed cleanly", "what", what, "err", err)
 	}
 }
 
@@ -213,7 +213,7 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 			return err
 		}
 		err = p.kafka.Explain(err)
-		p.Log.Warn("topics could not be made, trying again", "error", err, "after", topicsEvery)
+		p.Log.Warn("topics could not be made, trying again", "err", err, "after", topicsEvery)
 		health.stopped(state, err.Error())
 		select {
 		case <-ctx.Done():

@@ -91,7 +91,7 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 		err := s.once(ctx, health, newRole)
 		if ctx.Err() != nil {
 			if err != nil && !errors.Is(err, context.Canceled) {
-				s.log.Error("stopped with an error", "role", name, "error", err)
+				s.log.Error("stopped with an error", "role", name, "err", err)
 			}
 			return
 		}
@@ -99,7 +99,7 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 			err = errors.New("ended by itself")
 		}
 		if errors.Is(err, writeback.ErrSettings) {
-			s.log.Error("stopped: its state is of other settings, and trying again does not help", "role", name, "error", err)
+			s.log.Error("stopped: its state is of other settings, and trying again does not help", "role", name, "err", err)
 			s.health.stopped(health, fmt.Sprintf("stopped: %v", err))
 			<-ctx.Done()
 			return
@@ -112,7 +112,7 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 		}
 		wait := pause.NextBackOff()
 		s.restarts.WithLabelValues(name).Inc()
-		s.log.Error("failed, building it anew", "role", name, "error", err, "after", wait.Round(time.Millisecond))
+		s.log.Error("failed, building it anew", "role", name, "err", err, "after", wait.Round(time.Millisecond))
 		s.health.stopped(health, fmt.Sprintf("failed, starting again: %v", err))
 		var back bool
 		if back, away = s.rest(ctx, wait, away); back {

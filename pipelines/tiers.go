@@ -71,6 +71,6 @@ func (t *tiers) close() {
 		return
 	}
 	if err := t.store.Close(); err != nil {
-		t.log.Error("tier store not closed", "error", err)
+		t.log.Error("tier store not closed", "err", err)
 	}
 }

@@ -224,13 +224,13 @@ func (l *Live) reportError(topic string, err error) {
 	}
 	l.mu.Unlock()
 	if !quiet {
-		l.log.Warn("cannot read topic, trying on", "topic", topic, "error", err)
+		l.log.Warn("cannot read topic, trying on", "topic", topic, "err", err)
 	}
 }
 
 func (l *Live) refuse(r *kgo.Record, err error) {
 	l.undecodable.WithLabelValues(r.Topic).Inc()
-	l.log.Warn("record cannot be decoded", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
+	l.log.Warn("record cannot be decoded", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "err", err)
 }
 
 func (l *Live) applyRecord(r *kgo.Record) {

@@ -178,7 +178,7 @@ func (a *api) refusal(r *http.Request, err error) (code int, body any) {
 			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; weir's log says why",
 		}
 	}
-	a.Logger.Error("query failed", "path", r.URL.Path, "error", err)
+	a.Logger.Error("query failed", "path", r.URL.Path, "err", err)
 	return code, body
 }
 

@@ -26,9 +26,8 @@ func (d *delay) learn(ms int64) {
 	d.note(ms)
 }
 
-// estimate is learn for a batch that had waited for route: that is as late as route was, and not as
-// the sender is. It counts only as long as there is nothing else, and then the least of it, as the
-// sender is not later than that.
+// estimate is learn for a batch that had queued for route. Queued samples measure route's lag, not the
+// sender's delay: their minimum is used, and only until an on-time batch arrives.
 func (d *delay) estimate(ms int64) {
 	if d.learned && !d.estimated {
 		return

@@ -104,7 +104,7 @@ func (l *Listener) serve() {
 		err = l.http.Serve(l.guard)
 	}
 	if !errors.Is(err, http.ErrServerClosed) {
-		l.log.Error("http ended", "error", err)
+		l.log.Error("http ended", "err", err)
 	}
 }
 
@@ -176,7 +176,7 @@ func (l *Listener) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainWithin)
 	defer cancel()
 	if err := l.http.Shutdown(ctx); err != nil {
-		l.log.Warn("http: requests cut off", "error", err)
+		l.log.Warn("http: requests cut off", "err", err)
 		_ = l.http.Close() // the listener is closed already
 	}
 }

@@ -81,7 +81,7 @@ func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *s
 	}
 	defer closeSender()
 	if err := to.probe(ctx); err != nil {
-		log.Warn("samples are kept until Kafka can be used", "error", err)
+		log.Warn("samples are kept until Kafka can be used", "err", err)
 	}
 	where := slog.Any("brokers", to.Brokers)
 	if len(to.Brokers) == 0 {

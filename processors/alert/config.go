@@ -8,7 +8,7 @@ import (
 
 // Config is the alert section of the config.
 type Config struct {
-	Tick   conf.Duration `yaml:"tick"`   // how often it is looked for alerts that time resolves
+	Tick   conf.Duration `yaml:"tick"`   // how often to check for alerts that time resolves
 	Flush  conf.Duration `yaml:"flush"`  // time between checkpoints: what a crash makes a successor apply again
 	Forget conf.Duration `yaml:"forget"` // how long an alert that is over stays in the alert store
 }

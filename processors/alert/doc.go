@@ -9,7 +9,7 @@
 // crash is known.
 //
 // keep_firing_for counts in window ends, but only the wall clock says that nothing
-// came. The deadline is so long after the false condition arrived, which leaves as
+// came. The deadline is keep_firing_for after the false condition's arrival. That leaves as
 // much time for the windows after it, and holds for a replay of old samples as well.
 //
 // An alert that is over is forgotten, and its record of alerts deleted, when no

@@ -95,7 +95,7 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 		if l.part.calls.Err() != nil {
 			return nil, due, false
 		}
-		p.log.Error("alert not read back from the ledger, trying again", "receiver", l.receiver, "fingerprint", l.fingerprint, "error", err)
+		p.log.Error("alert not read back from the ledger, trying again", "receiver", l.receiver, "fingerprint", l.fingerprint, "err", err)
 		return nil, time.Now().Add(readAgain), true
 	}
 	n := &sinks.Notification{
@@ -157,7 +157,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 		}
 		l.tries++
 		l.failedAt = time.Time{}
-		p.log.Warn("receiver asks for a pause", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "pause", asked, "error", err)
+		p.log.Warn("receiver asks for a pause", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "pause", asked, "err", err)
 		return 0, func(c *pace, now time.Time) { c.later(now, began, asked) }
 	case !de.Retryable && !de.Misconfigured:
 		d.Status = schemas.DeliveryFailed
@@ -178,7 +178,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 		return 0, failed
 	}
 	level("delivery will be retried", "receiver", d.Receiver, "fingerprint", d.Fingerprint, "to", d.To,
-		"outcome", outcome, "attempts", len(d.Attempts), "wait", wait, "error", err)
+		"outcome", outcome, "attempts", len(d.Attempts), "wait", wait, "err", err)
 	return wait, failed
 }
 
@@ -230,7 +230,7 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 			break
 		}
 		if l.part.calls.Err() == nil {
-			p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "error", err)
+			p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "err", err)
 		}
 		if !wait(p.cfg.Retry.Initial.Std(), l.part.calls.Done()) {
 			if d.Heard != schemas.HeardNo {

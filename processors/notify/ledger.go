@@ -108,7 +108,7 @@ func (p *Processor) writeOne(ctx context.Context, r *kgo.Record, d *schemas.Deli
 			return err2
 		}
 		p.metrics.unwritten.Inc()
-		p.log.Error("ledger entry is not written: the broker refuses it", "delivery", d.Key(), "bytes", len(r.Value), "error", err)
+		p.log.Error("ledger entry is not written: the broker refuses it", "delivery", d.Key(), "bytes", len(r.Value), "err", err)
 	}
 	r.Offset = again.Offset
 	return nil
@@ -269,7 +269,7 @@ func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	}
 	if err != nil {
 		p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
-		p.log.Error("ledger entry cannot be read: its receiver may be told again", "key", key, "partition", r.Partition, "offset", r.Offset, "error", err)
+		p.log.Error("ledger entry cannot be read: its receiver may be told again", "key", key, "partition", r.Partition, "offset", r.Offset, "err", err)
 		if !ok {
 			return
 		}
@@ -360,7 +360,7 @@ func (p *Processor) readBack(part *partition, offset int64, instead *schemas.Del
 	case readErr != nil:
 		return nil, readErr
 	case err != nil:
-		p.log.Error("what is told of an alert is not in the ledger any more: told without details", "delivery", instead.Key(), "offset", offset, "error", err)
+		p.log.Error("what is told of an alert is not in the ledger any more: told without details", "delivery", instead.Key(), "offset", offset, "err", err)
 		return instead, nil
 	}
 	return found, nil

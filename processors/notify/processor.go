@@ -189,7 +189,7 @@ func (p *Processor) poll(ctx context.Context) error {
 			if err := consume.Failed(Group, e); err != nil {
 				return err
 			}
-			p.log.Warn("reading goes on after an error", "partition", e.Partition, "error", e.Err)
+			p.log.Warn("fetch error, continuing", "partition", e.Partition, "err", e.Err)
 		}
 		if err := p.take(ctx, fetches.Records()); err != nil && ctx.Err() == nil {
 			return err
@@ -198,7 +198,7 @@ func (p *Processor) poll(ctx context.Context) error {
 		}
 		if err := p.group.CommitUncommittedOffsets(ctx); err != nil {
 			// What was read is in the ledger: reading it again starts nothing.
-			p.log.Warn("offsets not committed", "error", err)
+			p.log.Warn("offsets not committed", "err", err)
 		}
 		p.group.AllowRebalance()
 	}
@@ -220,7 +220,7 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 			var err error
 			if a, err = decodeAlert(r); err != nil {
 				p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
-				p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "bytes", len(r.Value), "error", err)
+				p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "bytes", len(r.Value), "err", err)
 				if letter := deadletter.Of(r, "notify", "undecodable", err); p.Letters.Admit(letter, now) {
 					letters = append(letters, letter)
 				}
@@ -287,7 +287,7 @@ func (p *Processor) sendLetters(ctx context.Context, letters []*kgo.Record) {
 	for _, letter := range letters {
 		if _, err := deadletter.Write(ctx, p.out, letter); err != nil {
 			p.metrics.lettersLost.Inc()
-			p.log.Error("letter not written", "error", err)
+			p.log.Error("letter not written", "err", err)
 		}
 	}
 }

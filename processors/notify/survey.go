@@ -43,7 +43,7 @@ func (p *Processor) survey(part *partition) {
 		}
 		delay = surveyAgain
 		if part.calls.Err() == nil {
-			p.log.Error("the alerts that were told are not looked up, trying again", "partition", part.id, "error", err)
+			p.log.Error("the alerts that were told are not looked up, trying again", "partition", part.id, "err", err)
 		}
 	}
 }

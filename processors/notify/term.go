@@ -270,7 +270,7 @@ func (p *Processor) watching(ctx context.Context, in *consume.Client) {
 		failed := false
 		fetches.EachError(func(_ string, id int32, err error) {
 			if failed = true; ctx.Err() == nil {
-				p.log.Debug("ledger not watched, trying on", "partition", id, "error", err)
+				p.log.Debug("ledger not watched, trying on", "partition", id, "err", err)
 			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -311,6 +311,6 @@ func (p *Processor) lastly(l *lane, d *schemas.Delivery) {
 	ctx, cancel := context.WithTimeout(context.Background(), givenUpWithin)
 	defer cancel()
 	if err := p.out.ProduceSync(ctx, l.part.stamp(ledgerRecord(d, l.part.id))).FirstErr(); err != nil {
-		p.log.Warn("nobody is told how a call ended that was made when the partition was given up", "delivery", d.Key(), "error", err)
+		p.log.Warn("nobody is told how a call ended that was made when the partition was given up", "delivery", d.Key(), "err", err)
 	}
 }

@@ -82,8 +82,8 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 	})
 }
 
-// next calls add with each record, and reports whether it had waited. Of partitions that are
-// behind it takes what is not newer than what was read of the slowest; the rest waits, in
+// next calls add with each record, and reports whether it had waited. It
+// merges lagging partitions by timestamp, up to the slowest's newest record; the rest waits, in
 // order. Those that are read as they are written wait for nobody. It stops at the first
 // error, and returns it.
 func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) error {

@@ -245,7 +245,7 @@ func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 		if err := consume.Failed(Group, f); err != nil {
 			return err
 		}
-		r.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
+		r.log.Warn("fetch error, continuing", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 // Config is the window section of the config.
 type Config struct {
-	Tick  conf.Duration `yaml:"tick"`  // how often idle windows are looked for
+	Tick  conf.Duration `yaml:"tick"`  // how often to check for windows that are due
 	Flush conf.Duration `yaml:"flush"` // time between checkpoints: what a crash makes a successor apply again
 }
 

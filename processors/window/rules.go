@@ -4,9 +4,8 @@ import (
 	"github.com/weir-metrics/weir/alerts"
 )
 
-// SetRules has the processor go on with other rules, partition by partition, each
-// between two records, within a moment. A rule is the same if its name is: what is said
-// of it stands, and it goes on from there. The conditions of rules that are gone end.
+// SetRules swaps the rules. Each partition switches between two records, within a moment. Rules
+// with the same name keep their state. The conditions of rules that are gone end.
 //
 // The windows do not depend on it. The records at which it happened do not stand in the
 // log: see docs/rules.md for what a crash at that moment may change.

@@ -102,7 +102,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if t, ok := err.(interface{ Temporary() bool }); !ok || !t.Temporary() {
 			return nil, err
 		}
-		l.gate.log.Warn("embedded broker: cannot accept a connection", "error", err)
+		l.gate.log.Warn("embedded broker: cannot accept a connection", "err", err)
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -197,7 +197,7 @@ func (g *Gate) count(reason string, c *conn, err error) {
 	g.refused.WithLabelValues(reason).Inc()
 	g.untold++
 	if now := time.Now(); now.Sub(g.told) >= tellEvery {
-		g.log.Warn("embedded broker: connection closed", "reason", reason, "error", err,
+		g.log.Warn("embedded broker: connection closed", "reason", reason, "err", err,
 			"client", c.RemoteAddr().String(), "closed_since_last_told", g.untold)
 		g.told, g.untold = now, 0
 	}
