@@ -28,8 +28,8 @@ func (a *agg) setFine(fine bool) {
 	}
 }
 
-// The values of an aggregate repeat: one sample is its own sum, minimum, maximum,
-// first and last, and many a series is constant or rising. A byte says what is left out.
+// The values of an aggregate repeat: a single sample is its own sum, minimum, maximum, first and
+// last, and many series are constant or rising. A byte says which fields are left out.
 const (
 	maxIsMin = 1 << iota
 	firstIsMin
@@ -37,11 +37,11 @@ const (
 	lastIsMin
 	lastIsMax
 	sumIsMin
-	lastAtFirst // lastOff is firstOff
-	likeBefore  // count, firstOff, lastOff and rev are as in the run before, and no series is between
+	lastAtFirst // lastOff equals firstOff
+	likeBefore  // count, firstOff, lastOff and rev equal those of the previous run, which ends just before this one
 )
 
-// flags says what the encoding of a leaves out, but for likeBefore.
+// flags tells which fields the encoding of a leaves out; likeBefore is set by the caller.
 func (a *agg) flags() (flags byte) {
 	same := func(x, y float64) bool { return math.Float64bits(x) == math.Float64bits(y) }
 	if a.LastOff == a.FirstOff {
@@ -68,16 +68,16 @@ func (a *agg) flags() (flags byte) {
 	return flags
 }
 
-// like reports whether b has a's count, times and revision.
+// like reports whether a and b have the same count, times and revision.
 func (a *agg) like(b *agg) bool {
 	return a.Count == b.Count && a.FirstOff == b.FirstOff && a.LastOff == b.LastOff && a.revision() == b.revision()
 }
 
-// appendAggs encodes aggregates in runs of neighbours that differ in their values only,
-// as those of one sender do.
+// appendAggs encodes aggregates in runs of neighbours that differ only in their values, as those of
+// one sender do.
 func appendAggs(dst []byte, aggs []agg) []byte {
 	var before agg
-	end := 0 // of the run before
+	end := 0 // of the previous run
 	for i := 0; i < len(aggs); {
 		a := &aggs[i]
 		if a.Count == 0 {

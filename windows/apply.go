@@ -8,34 +8,34 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// ordered is a point that is to be applied, in order of time.
+// ordered is a point to be applied, in order of time.
 type ordered struct {
 	ts  int64
 	v   float64
-	idx int32  // of the group's series, or, at most idxCollapsed, of an overflow series
+	idx int32  // of a series of the group; idxCollapsed or less: of an overflow series
 	pos uint32 // in the batch's points
 }
 
-// batch is what Apply knows of the batch at hand.
+// batch is what Apply knows about the batch at hand.
 type batch struct {
 	index      []int32   // batch series → group series, or an idx… constant
 	sender     uint64    // of all sections, if senders is empty
 	senders    []uint64  // of each point, if there are several
-	applied    []int     // the sections that were not applied before
+	applied    []int     // the sections that had not been applied before
 	refused    []uint32  // the points that were refused
 	order      []ordered // the others, in order of time
-	fullMetric string    // a metric that has its limit of series; none is forgotten while a batch is applied
+	fullMetric string    // a metric that is at its limit of series; no series is forgotten while a batch is applied
 }
 
-// Apply counts the samples of a batch, once each. offset is the offset of its
-// record in the samples topic, and names the late partials it makes; nowMS is the
-// wall clock when the record was written there. What closed, was revised or was too late
-// goes to r, and so does everything that was not counted, by reason.
+// Apply counts the samples of a batch, each once. offset is the offset of the batch's record in the
+// samples topic, and names the late partials that the batch makes; nowMS is the wall clock when the
+// record was written there. Windows that closed or were revised, and late partials, go to r,
+// together with everything that was not counted and the reason.
 func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
 	nowMS = sane(nowMS)
 	sh.batch.index = slices.Grow(sh.batch.index[:0], len(b.IDs))[:len(b.IDs)]
 	for i, id := range b.IDs {
-		sh.batch.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample asks
+		sh.batch.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample needs it
 	}
 	if g.series.overflows > 0 {
 		g.indexOverflow(sh)
@@ -66,26 +66,26 @@ func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r 
 		g.applyOrdered(sh, b, &clockReach{now: nowMS, ahead: g.EventTimeAt(nowMS), lead: sh.limits.maxLead, limit: g.origins.clockLimit(in.waited)}, offset, r)
 	}
 	g.repeats.remember(b, sh.batch.applied, sh.batch.refused)
-	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether it was
+	if g.Fresh() { // it may be forgotten at any time, so nothing may depend on whether that has happened
 		doubt := g.clock.doubt
 		*g = *NewGroup(sh)
 		g.clock.doubt = doubt
 	}
 }
 
-// taken is what a batch has brought.
+// taken is what a batch brought.
 type taken struct {
 	newestBefore, onTimeBefore int64 // of the group, or none
 
-	sorted bool  // the points in batch.order are in order of time
-	waited bool  // some had waited for route
-	late   int64 // the oldest of those that were newer than all before, which the usual delay follows from, or math.MaxInt64
-	newest int64 // of those that were not ahead of the clock, or none
-	ahead  int64 // the oldest of those that were ahead of the clock, and newer than all before, or math.MaxInt64
+	sorted bool  // the points in batch.order are already in order of time
+	waited bool  // some points had queued for route
+	late   int64 // the oldest point newer than all before, from which the usual delay is learnt, or math.MaxInt64
+	newest int64 // the newest point not ahead of the clock, or none
+	ahead  int64 // the oldest point ahead of the clock and newer than all before, or math.MaxInt64
 }
 
-// take sorts out what of a batch was applied before and what is refused, whatever the other
-// samples are, and puts the others into batch.order.
+// take sets aside the points of a batch that were applied before or that are refused whatever the
+// other samples are, and puts the rest into batch.order.
 func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) taken {
 	in := taken{sorted: true, late: math.MaxInt64, newest: none, ahead: math.MaxInt64, newestBefore: none, onTimeBefore: g.clock.onTime}
 	if g.clock.started {
@@ -106,7 +106,7 @@ func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) 
 		in.waited = in.waited || s.Behind
 		switch first := g.takeSection(sh, b, s, only, nowMS, &in, r); {
 		case first == math.MaxInt64:
-		case s.Behind && in.late != math.MaxInt64: // what waited is as late as the last that its sender sent
+		case s.Behind && in.late != math.MaxInt64: // what queued measures route's lag: the least late section counts
 			in.late = max(in.late, first)
 		default:
 			in.late = min(in.late, first)
@@ -115,8 +115,9 @@ func (g *Group) take(sh *Shard, b *schemas.SampleBatch, nowMS int64, r *Result) 
 	return in
 }
 
-// takeSection is take for a section, of which only the samples at these places are new, if there are some. It returns the
-// time of the oldest that is newer than all before and not ahead of the clock, ms, or math.MaxInt64.
+// takeSection is take for one section; if only is not nil, only the samples at these places are
+// new. It returns the time of the oldest sample that is newer than all before and not ahead of the
+// clock, ms, or math.MaxInt64.
 func (g *Group) takeSection(sh *Shard, b *schemas.SampleBatch, s *schemas.Section, only []uint32, nowMS int64, in *taken, r *Result) int64 {
 	first := int64(math.MaxInt64)
 	from := &g.origins[len(g.origins)-1].newest
@@ -162,7 +163,7 @@ func (g *Group) takeSection(sh *Shard, b *schemas.SampleBatch, s *schemas.Sectio
 	return first
 }
 
-// setSenders notes who sent the points of a batch.
+// setSenders notes who sent each point of a batch.
 func (sh *Shard) setSenders(b *schemas.SampleBatch) {
 	sh.batch.sender, sh.batch.senders = 0, sh.batch.senders[:0]
 	for i := range b.Sections {
@@ -179,7 +180,7 @@ func (sh *Shard) setSenders(b *schemas.SampleBatch) {
 	}
 }
 
-// senderOf is who sent the point.
+// senderOf returns the sender of a point.
 func (sh *Shard) senderOf(pos uint32) uint64 {
 	if len(sh.batch.senders) == 0 {
 		return sh.batch.sender
@@ -187,7 +188,8 @@ func (sh *Shard) senderOf(pos uint32) uint64 {
 	return sh.batch.senders[pos]
 }
 
-// resolve defines the series of a point, or finds what it is collapsed into, or refuses the point.
+// resolve returns the index of a point's series. It defines a new series, finds the overflow series
+// that a new one is collapsed into, or refuses the point.
 func (g *Group) resolve(sh *Shard, b *schemas.SampleBatch, pos uint32, r *Result) int32 {
 	p := &b.Points[pos]
 	idx := sh.batch.index[p.Series]
@@ -201,7 +203,7 @@ func (g *Group) resolve(sh *Shard, b *schemas.SampleBatch, pos uint32, r *Result
 	}
 	if idx < 0 && idx > idxCollapsed {
 		sh.refuse(r, s, b, pos, refusals[-idx], nil)
-		if idx == idxTotalLimit { // of this sample; the next may be late enough
+		if idx == idxTotalLimit { // holds for this sample only; the next may be late enough
 			return idxUnknown
 		}
 	}
@@ -209,7 +211,8 @@ func (g *Group) resolve(sh *Shard, b *schemas.SampleBatch, pos uint32, r *Result
 	return idx
 }
 
-// applyOrdered counts the samples of the batch, which are in order of time, and closes windows as the clock goes on.
+// applyOrdered counts the samples of the batch, in order of time, and closes windows as the clock
+// advances.
 func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockReach, offset int64, r *Result) {
 	nowMS := c.now
 	if !g.clock.started {
@@ -252,7 +255,7 @@ func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockReach, o
 		in.n++
 	}
 	in.leave(r)
-	if to := c.of(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead is no more
+	if to := c.of(g.clock.newest); to > g.clock.at { // nothing is held back any more, or what was ahead of the clock no longer is
 		g.clock.at = to
 		if g.clock.at >= g.frames.nextClose {
 			g.close(sh, nowMS, r)
@@ -264,23 +267,23 @@ func (g *Group) applyOrdered(sh *Shard, b *schemas.SampleBatch, c *clockReach, o
 	g.evict(sh)
 }
 
-// intake is the open frame of the smallest tier that the last sample fell into, and the samples of one sender
-// that it has counted since.
+// intake is the open frame of the smallest tier that the last sample fell into, with the count of
+// the samples that one sender has added since.
 type intake struct {
 	frame  *frame // or nil
-	made   bool   // no sample has asked for room in it yet
+	made   bool   // new: no sample has asked for room in the frame yet
 	sender uint64
-	n      int   // samples of sender counted since that was found
-	room   int   // how many may be
+	n      int   // samples of sender counted since room was computed
+	room   int   // how many may be counted
 	row    int64 // the time of the last sample that had to ask for room
 }
 
-// holds reports whether the frame has samples of the time ts.
+// holds reports whether the time ts lies in the frame.
 func (in *intake) holds(ts, size int64) bool {
 	return in.frame != nil && ts >= in.frame.start && ts < in.frame.start+size
 }
 
-// settle notes in the frame what was counted.
+// settle records in the frame what was counted.
 func (in *intake) settle(r *Result) {
 	if in.frame != nil && in.n > 0 {
 		in.frame.count(in.sender, in.n)
@@ -295,14 +298,14 @@ func (in *intake) leave(r *Result) {
 	in.frame = nil
 }
 
-// turn goes on with another sender.
+// turn continues with another sender.
 func (in *intake) turn(sh *Shard, sender uint64, r *Result) {
 	in.settle(r)
 	in.made, in.sender = false, sender
 	in.room = in.frame.room(sh, sender)
 }
 
-// admit reports whether there is room for a sample in the frame of the intake, and says in r why not.
+// admit reports whether the frame of the intake has room for a sample; if not, r gets the reason.
 func (g *Group) admit(sh *Shard, b *schemas.SampleBatch, p *ordered, in *intake, off uint32, r *Result) bool {
 	made := in.made
 	in.made = false

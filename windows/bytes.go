@@ -2,19 +2,19 @@ package windows
 
 import "github.com/weir-metrics/weir/schemas"
 
-// What a group costs encoded is bounded where series and samples are admitted: a state that
-// is too large for a record could not be written, and would be in everybody's way. bytes is
-// what AppendTo makes at most, now and after everything that is open has closed; whatever is
-// to be counted pays for the most that it can add to that before it is.
+// A group's encoded size is bounded where series and samples are admitted: a state too large for a
+// record could not be written, and would hold up every other group. bytes is the most that AppendTo
+// may make, now and after everything open has closed; before a series or sample is counted, it is
+// charged with the most that it can add to that.
 const (
-	fixedBytes = 1024 + (maxOrigins+1)*(8+5+10+10+10) + maxPartial*(16+5*(1+2*maxPartialRuns)) // of a state, but for what follows
+	fixedBytes = 1024 + (maxOrigins+1)*(8+5+10+10+10) + maxPartial*(16+5*(1+2*maxPartialRuns)) // of a state, without what follows
 	frameBytes = 40 + maxSenders*(8+5)
 	aggBytes   = 62 // of one aggregate in a run of its own
 	keyBytes   = 8  // of a sample, in a row or as a key; once more if it is in fine or over
 	rowBytes   = 20 // of a row, and two bits for each series
 )
 
-// textBytes is what a series' name costs at most, encoded without others.
+// textBytes is the most that the name of a series takes when it is encoded alone.
 func textBytes(s schemas.Series) int {
 	n := pairBytes(schemas.Label{Value: s.Metric})
 	for _, l := range s.Labels {
@@ -23,21 +23,21 @@ func textBytes(s schemas.Series) int {
 	return n
 }
 
-// pairBytes is what a pair costs in the dictionary at most.
+// pairBytes is the most that a label pair takes in the dictionary.
 func pairBytes(l schemas.Label) int { return len(l.Name) + len(l.Value) + 6 }
 
-// seriesCost is what a series can add to a state, but for its windows.
+// seriesCost is the most that a series can add to a state, without its windows.
 func seriesCost(s schemas.Series) int { return textBytes(s) + 3*(len(s.Labels)+2) }
 
-// hasNames reports whether there is room for the names of one more series. Those of a group are
-// bounded on their own, as they are written with each state and with many windows: as pairs,
-// once each, and in full.
+// hasNames reports whether there is room for the names of one more series. The names of a group
+// have a bound of their own, since every state and many windows repeat them: as pairs, each once,
+// and in full.
 func (g *Group) hasNames(sh *Shard, s schemas.Series) bool {
 	n := textBytes(s)
 	return g.series.dictBytes+n <= sh.limits.maxBytes/4 && g.series.textBytes+n <= sh.limits.maxBytes/2
 }
 
-// bytes is the most that the group's state takes encoded.
+// bytes is the most that the encoded state of the group takes.
 func (g *Group) bytes(sh *Shard) int {
 	n := fixedBytes + g.series.dictBytes + 3*(len(g.series.refs)+len(g.series.ids))
 	for t, fs := range g.frames.tiers {
@@ -48,8 +48,8 @@ func (g *Group) bytes(sh *Shard) int {
 	return n
 }
 
-// bytes is the most that a frame of tier t takes encoded, and what it hands on to the larger
-// ones when it closes.
+// bytes is the most that a frame of tier t takes encoded, together with what the frame hands on to
+// the larger tiers when it closes.
 func (f *frame) bytes(t, tiers int) int {
 	n, aggs := frameBytes, int(f.width)
 	if t == 0 {
@@ -63,8 +63,8 @@ func (f *frame) bytes(t, tiers int) int {
 	return n
 }
 
-// sampleCost is what a sample can add to bytes; frame says that it may be the first of its
-// frame, and row that it may be the first at its time.
+// sampleCost is the most that a sample can add to bytes; frame tells that it may be the first of
+// its frame, and row that it may be the first at its time.
 func (g *Group) sampleCost(sh *Shard, frame, row bool) int {
 	tiers := len(sh.sizes)
 	n := aggBytes*tiers + 2*keyBytes
@@ -77,23 +77,23 @@ func (g *Group) sampleCost(sh *Shard, frame, row bool) int {
 	return n
 }
 
-// budget is what a group may grow by while it gets a batch.
+// budget is how much a group may grow while a batch is applied.
 type budget struct {
 	left  int  // bytes
-	tight bool // each sample has to ask: they could take more than there is
+	tight bool // every sample has to ask: together they could take more than is left
 }
 
-// budget finds out how much a group may grow by while it gets a batch of so many points.
+// budget computes how much a group may grow while a batch of so many points is applied.
 func (g *Group) budget(sh *Shard, points int) budget {
 	left := sh.limits.maxBytes - g.bytes(sh)
 	most := points * (g.sampleCost(sh, true, true) + len(sh.batch.index)/4)
 	if left < most {
 		return budget{left, true}
 	}
-	return budget{left - most, false} // what is left is for new series
+	return budget{left - most, false} // the rest is for new series
 }
 
-// growBySample is grow for a sample, when all before it are counted.
+// growBySample is grow for a sample, once all samples before it are counted.
 func (g *Group) growBySample(sh *Shard, frame, row bool) bool {
 	n := g.sampleCost(sh, frame, row)
 	if sh.budget.left < n {
@@ -102,7 +102,7 @@ func (g *Group) growBySample(sh *Shard, frame, row bool) bool {
 	return g.grow(sh, n)
 }
 
-// grow takes n bytes of what the group may grow by, and reports whether there are as many.
+// grow takes n bytes from the budget, and reports whether there were as many.
 func (g *Group) grow(sh *Shard, n int) bool {
 	if sh.budget.left < n {
 		return false

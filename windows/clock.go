@@ -7,20 +7,21 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// none stands for a time that there is not.
+// none stands for "no such time".
 const none = math.MinInt64
 
-// clock is a group's event time, and what it must know of earlier times. All are in ms.
+// clock is a group's event time, and what it must know about earlier times. All are in ms.
 //
-// It moves to the newest sample, but never ahead of arrival, or, where the log says that nothing waits any
-// more, to the wall clock less the usual delay. It never goes back, but to be healed (heal.go).
+// The clock moves to the newest sample, but never ahead of arrival; where the log says that nothing
+// queues any more, it moves to the wall clock less the usual delay. It never goes back, except when
+// it is healed (heal.go).
 type clock struct {
-	started bool  // a sample was counted: at and newest mean something
+	started bool  // a sample was counted: at and newest are valid
 	at      int64 // the watermark before grace
 	newest  int64 // the newest event time
 	onTime  int64 // the newest of the samples that were not ahead of the wall clock when they arrived, or none
-	floor   int64 // event time below which a life before this one may have counted
-	doubt   int64 // windows that end by then may have been emitted by a life before; or none. Not part of the state
+	floor   int64 // event time below which an earlier life of the group may have counted samples
+	doubt   int64 // windows that end by then may have been emitted by an earlier life; or none. Not part of the state
 	healed  healed
 }
 
@@ -29,7 +30,7 @@ func newClock() clock { return clock{onTime: none, doubt: none} }
 func (c *clock) appendTo(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, c.newest)
 	dst = binary.AppendVarint(dst, c.at-c.newest)
-	dst = binary.AppendVarint(dst, c.newest-c.onTime) // may wrap, and back
+	dst = binary.AppendVarint(dst, c.newest-c.onTime) // may wrap around; decode wraps it back
 	dst = binary.AppendVarint(dst, c.floor)
 	if h := &c.healed; h.part != 0 {
 		dst = binary.AppendVarint(dst, h.part)
@@ -39,8 +40,8 @@ func (c *clock) appendTo(dst []byte) []byte {
 	return dst
 }
 
-// decode reads what appendTo wrote, of a clock that is started if its state says so, with the mark of a
-// healed one if that is there.
+// decode reads what appendTo wrote: a started clock if the state says so, and the mark of a healed
+// one if isHealed.
 func (c *clock) decode(r *reader, isHealed bool) {
 	c.newest = r.varint()
 	c.at = c.newest + r.varint()
@@ -55,15 +56,15 @@ func (c *clock) decode(r *reader, isHealed bool) {
 	}
 }
 
-// clockReach are what bounds a group's clock while a batch is applied, ms.
+// clockReach holds the bounds on a group's clock while a batch is applied, ms.
 type clockReach struct {
 	now   int64 // when the batch arrived
-	ahead int64 // how far samples that are ahead of that may move the clock
-	lead  int64 // that the clock may be ahead of arrival; 0 in ordinary life
-	limit int64 // how far any sample may: there are others to wait for
+	ahead int64 // how far samples that are ahead of now may move the clock
+	lead  int64 // how far the clock may be ahead of arrival; 0 in normal operation
+	limit int64 // how far any sample may move the clock, as other partitions are still to come
 }
 
-// of is how far a sample of the time ts may move the clock.
+// of returns how far a sample of the time ts may move the clock.
 func (l *clockReach) of(ts int64) int64 {
 	switch {
 	case ts <= l.now:
@@ -75,11 +76,11 @@ func (l *clockReach) of(ts int64) int64 {
 	return min(ts, l.limit)
 }
 
-// farFuture is a wall clock, ms, that no sample is newer than.
+// farFuture is a wall clock, ms, beyond which no sample lies.
 const farFuture = math.MaxInt64 / 4
 
-// sane bounds times that are taken for the wall clock's, ms: sums and differences of them and of
-// what max_age and max_future let pass must not overflow.
+// sane bounds times that are taken for wall clocks, ms: their sums and differences with whatever
+// max_age and max_future let pass must not overflow.
 func sane(nowMS int64) int64 { return min(max(nowMS, -farFuture), farFuture) }
 
 // NewestMS is the newest event time that the group has seen, ms.
@@ -96,16 +97,17 @@ func (g *Group) EventTimeAt(nowMS int64) int64 { return nowMS - g.delay.usual() 
 // WallAt is the wall time, ms, at which EventTimeAt reaches timeMS.
 func (g *Group) WallAt(timeMS int64) int64 { return timeMS + g.delay.usual() }
 
-// DelayMS is the usual delay, ms: at least how late the samples of the last batches
-// arrived that brought something new; below 0, they were ahead of the clock.
+// DelayMS is the usual delay, ms: the largest of the last batches that brought something new. It is
+// negative if all of those were ahead of the clock.
 func (g *Group) DelayMS() int64 { return g.delay.largest() }
 
-// Until is the wall time, ms, up to which a tick moves the group: the tick's own, or, of the partitions
-// that route is behind with and the group gets samples from, the earliest up to which they were handed on.
+// Until is the wall time, ms, up to which a tick moves the group: the tick's own, or, if route is
+// behind with partitions that the group gets samples from, the earliest time up to which one of
+// them was handed on.
 func (g *Group) Until(t *schemas.Tick) int64 { return g.origins.until(t) }
 
-// DueMS is the wall time, ms, at which Advance has something to do, if nothing more
-// arrives; 0 if no window is left. What is due since before 1970 is due at 1.
+// DueMS is the wall time, ms, at which Advance has something to do if nothing more arrives; 0 if no
+// window is left. What has been due since before 1970 is due at 1.
 func (g *Group) DueMS() int64 {
 	if g.frames.nextClose == math.MaxInt64 {
 		return 0
@@ -113,34 +115,33 @@ func (g *Group) DueMS() int64 {
 	return max(1, g.WallAt(g.frames.nextClose))
 }
 
-// ForgetMS is the wall time, ms, from which on a group without a window may be
-// forgotten, 0 while it has some or never counted a sample. Until then its clock is needed:
-// a group that knows no clock takes the window of an old sample for a new one, which
-// would replace the row of the window that closed before. What is older than a group
-// that was forgotten is refused by the one that takes its place: keepMS must be
-// Config.KeepMS.
+// ForgetMS is the wall time, ms, from which a group without windows may be forgotten; 0 while it
+// has windows or has never counted a sample. Until then its clock is needed: a group without a
+// clock takes the window of an old sample for a new one, and would replace the row of the window
+// that closed before. A group that takes the place of a forgotten one refuses everything older than
+// that one: keepMS must be Config.KeepMS.
 func (g *Group) ForgetMS(keepMS int64) int64 {
 	switch {
 	case g.Fresh(), g.clock.started && g.Series() > 0, g.frames.nextClose != math.MaxInt64:
 		return 0
-	case !g.clock.started: // nothing was counted since InheritDelay
+	case !g.clock.started: // nothing has been counted since InheritDelay
 		return max(1, g.clock.floor+keepMS)
 	}
 	return max(1, g.WallAt(g.clock.at)+keepMS)
 }
 
-// Doubt tells the group that another stood in its place until timeMS, ms, and was lost: what
-// belongs to windows that end by then is emitted as late partials, which replace nothing. It
-// is no part of the state: call it after NewGroup and DecodeGroup.
+// Doubt tells the group that another stood in its place until timeMS, ms, and was lost: samples for
+// windows that end by then are emitted as late partials, which replace nothing. Doubt is not part
+// of the state: call it after NewGroup and DecodeGroup.
 func (g *Group) Doubt(timeMS int64) { g.clock.doubt = timeMS }
 
-// Fresh reports whether the group is of no use: nothing was counted, and no delay inherited. One
-// that NewGroup makes does the same with the next record, so there is nothing to keep.
+// Fresh reports whether the group is not worth keeping: it has counted nothing and inherited no
+// delay, so a new one from NewGroup would treat the next record the same.
 func (g *Group) Fresh() bool { return !g.clock.started && !g.delay.learned }
 
-// InheritDelay has a group that got no samples yet take over the usual delay, ms, that
-// its predecessor in another generation has learnt. It is remembered as a group is whose
-// samples at nowMS, wall time, were all refused: until Group.ForgetMS.
+// InheritDelay gives a group that has had no samples yet the usual delay, ms, that its predecessor
+// in another generation learnt. The group is then remembered until Group.ForgetMS, like one whose
+// samples at nowMS, wall time, were all refused.
 func (g *Group) InheritDelay(sh *Shard, ms, nowMS int64) {
 	if g.clock.started {
 		return
@@ -149,26 +150,25 @@ func (g *Group) InheritDelay(sh *Shard, ms, nowMS int64) {
 	g.clock.floor = sane(nowMS) - sh.limits.maxAge
 }
 
-// aheadAfter is how long, ms, a group must have had no samples but such that are ahead of
-// the clock until they tell its usual delay: a sender with a fast clock must not hide how
-// late the others are.
+// aheadAfter is how long, ms, a group must have received only samples ahead of the clock before
+// these tell its usual delay: a sender with a fast clock must not hide how late the others are.
 const aheadAfter = 10 * 60_000
 
-// onlyAhead reports whether samples that are ahead of the clock are all that the group gets.
+// onlyAhead reports whether the group receives nothing but samples ahead of the clock.
 func (g *Group) onlyAhead(nowMS int64) bool {
 	return g.clock.onTime == none || g.EventTimeAt(nowMS)-g.clock.onTime > aheadAfter
 }
 
-// maxSpan is the longest time, ms, that a sender is taken to gather samples for before
-// it sends them.
+// maxSpan is the longest time, ms, for which a sender is assumed to gather samples before sending
+// them.
 const maxSpan = 5 * 60_000
 
-// learnFrom has the usual delay follow from what a batch has brought.
+// learnFrom updates the usual delay from what a batch brought.
 func (g *Group) learnFrom(in *taken, nowMS int64) {
 	switch {
 	case in.late != math.MaxInt64:
 		if in.newest-in.late > maxSpan {
-			in.late = in.newest // a replay or a backlog: what it spans is not a delay
+			in.late = in.newest // a replay or a backlog: its span is not a delay
 		}
 		if in.waited {
 			g.delay.estimate(nowMS - in.late)

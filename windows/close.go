@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Advance moves the group's clock to EventTimeAt(nowMS) if a window closes by that, and
-// changes nothing otherwise: what it does must be done again by whoever replays the
-// log after a crash, so call it with times that stand in the log, when what was sent
-// before has been applied. It returns whether something closed.
+// Advance moves the group's clock to EventTimeAt(nowMS) if that closes a window, and otherwise
+// changes nothing. Whoever replays the log after a crash must do the same again, so call it only
+// with times that are recorded in the log, after what was sent before them has been applied. It
+// reports whether something closed.
 func (g *Group) Advance(sh *Shard, nowMS int64, r *Result) bool {
 	nowMS = sane(nowMS)
 	to := g.EventTimeAt(nowMS)
@@ -30,7 +30,7 @@ func (g *Group) CloseAll(sh *Shard, nowMS int64, r *Result) {
 		}
 	}
 	g.close(sh, nowMS, r)
-	// A closing window opens the one above it, and that may end later.
+	// A closing window opens the one above, which may end later.
 	for t := range g.frames.tiers {
 		for slices.ContainsFunc(g.frames.tiers[t], func(f *frame) bool { return !f.closed }) {
 			g.clock.at = max(g.clock.at, g.frames.nextClose)
@@ -40,10 +40,10 @@ func (g *Group) CloseAll(sh *Shard, nowMS int64, r *Result) {
 	g.flush(sh, nowMS, r)
 }
 
-// close closes, tier by tier, the windows whose time has come, hands each on to the
-// tier above, and lets go of those that need no longer be kept.
+// close closes, tier by tier, the windows whose time has come, hands each on to the tier above, and
+// drops those that need no longer be kept.
 func (g *Group) close(sh *Shard, nowMS int64, r *Result) bool {
-	g.emitRevised(sh, nowMS, r) // samples applied before belong to the windows as they were
+	g.emitRevised(sh, nowMS, r) // samples applied so far belong to the windows as they were
 	closed, dropped := false, false
 	g.frames.nextClose = math.MaxInt64
 	for t, size := range sh.sizes {

@@ -18,27 +18,28 @@ type Tier struct {
 // Config is the windows section of the config.
 type Config struct {
 	Tiers     []Tier        `yaml:"tiers"`
-	MaxAge    conf.Duration `yaml:"max_age"`    // older than the group's clock, or the group, by more: refused
-	MaxFuture conf.Duration `yaml:"max_future"` // newer than the wall clock by more: refused
-	// MaxLead is how far samples that are ahead of their arrival may move their group's clock. Default 0: not at
-	// all, as one sender with a fast clock would make the others of its host late. It is for recordings that are
-	// sent ahead of their time, as tests do that cannot wait for the end of an hour. At most MaxFuture.
+	MaxAge    conf.Duration `yaml:"max_age"`    // samples older than the group's clock, or than the group, by more are refused
+	MaxFuture conf.Duration `yaml:"max_future"` // samples newer than the wall clock by more are refused
+	// MaxLead is how far samples that are ahead of their arrival may move their group's clock.
+	// Default 0: not at all, as one sender with a fast clock would make the others of its host
+	// late. It is for recordings that are sent ahead of their time, by tests that cannot wait for
+	// an hour to end. At most MaxFuture.
 	MaxLead conf.Duration `yaml:"max_lead"`
 
-	// Series beyond the first two are collapsed (see limits.go), beyond the third refused.
+	// Series beyond the first two limits are collapsed (see limits.go), beyond the third refused.
 	MaxSeries          int `yaml:"max_series"`            // series of one group
-	MaxSeriesPerMetric int `yaml:"max_series_per_metric"` // of them, series of one metric
+	MaxSeriesPerMetric int `yaml:"max_series_per_metric"` // of those, series of one metric
 	MaxSeriesTotal     int `yaml:"max_series_total"`      // series of all groups of a Shard: of a partition
-	MaxGroups          int `yaml:"max_groups"`            // groups of a Shard that have a state: new ones beyond are refused
-	// MaxGroupBytes bounds the encoded state of one group: a quarter of it the names of its
-	// series, each label pair counted once. Series beyond are collapsed, samples refused.
+	MaxGroups          int `yaml:"max_groups"`            // groups of a Shard that have state: further ones are refused
+	// MaxGroupBytes bounds the encoded state of one group; the names of its series may take a
+	// quarter of it, each label pair counted once. Series beyond are collapsed, samples refused.
 	MaxGroupBytes int `yaml:"max_group_bytes"`
-	// MaxRate is samples a second of one group, by event time: as many times the length
-	// of the smallest tier are counted in one of its windows, the others refused.
-	// Of several senders, each has a share of its own, whatever the others use; see room.
+	// MaxRate is samples per second of one group, in event time: one window of the smallest tier
+	// counts MaxRate times its length, and the rest is refused. Each of several senders has a share
+	// of its own, whatever the others use; see room.
 	MaxRate int `yaml:"max_rate"`
-	// GroupLabels are the labels that name a group, as route was configured: an
-	// overflow series keeps the value of the first that it has.
+	// GroupLabels are the labels that name a group, as route is configured: an overflow series
+	// keeps the value of the first one that it has.
 	GroupLabels []string `yaml:"-"`
 }
 
@@ -73,12 +74,12 @@ const (
 	maxTTL       = 3650 * 24 * time.Hour
 	maxTotal     = 1_000_000_000
 	minBytes     = 256 << 10
-	maxBytes     = 12 << 20       // a value of the group table, with all that is kept beside the windows, is at most 16 MiB
-	maxAhead     = 24 * time.Hour // windows that are open ahead of the clock cost memory
+	maxBytes     = 12 << 20       // a value of the group table, including what is kept beside the windows, is at most 16 MiB
+	maxAhead     = 24 * time.Hour // windows that open ahead of the clock cost memory
 	maxRate      = 1_000_000      // times an hour is less than 2^32
 )
 
-// Validate reports every fault of the section at.
+// Validate reports every fault of the section, which stands at the path at.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	if n := len(c.Tiers); n < 1 || n > maxTiers {
 		d.Fail(at+".tiers", n, "must be 1 to 8 tiers")
@@ -137,11 +138,11 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
-// clockSkew is by how much the clocks of weir's machines may differ.
+// clockSkew is how far the clocks of weir's machines may differ.
 const clockSkew = time.Hour
 
-// KeepMS is how long after its clock, in wall time, a group is remembered, ms: for as
-// long as a sample may come that belongs into one of its windows.
+// KeepMS is how long, ms of wall time, a group is remembered after its clock: as long as a sample
+// may come that belongs in one of its windows.
 func (c *Config) KeepMS() int64 {
 	largest := c.Tiers[len(c.Tiers)-1]
 	return c.MaxAge.MS() + largest.Size.MS() + largest.Grace.MS() + clockSkew.Milliseconds()
@@ -165,30 +166,30 @@ func (c *Config) LeastGrace() time.Duration {
 	return least.Std()
 }
 
-// Reason says why a sample was not counted. The text is a metric's label and a
-// dead letter's header.
+// Reason tells why a sample was not counted. Its text is a metric's label and a dead letter's
+// header.
 type Reason string
 
-// Why Apply refused a sample (it belongs into the dead letters) …
+// Why Apply refused a sample, which goes to the dead letters …
 const (
 	TooOld      Reason = "too_old"      // beyond max_age
 	TooNew      Reason = "future"       // beyond max_future
-	SeriesLimit Reason = "series_limit" // beyond max_series, and not to be collapsed
-	MetricLimit Reason = "metric_limit" // beyond max_series_per_metric, and not to be collapsed
+	SeriesLimit Reason = "series_limit" // beyond max_series, and cannot be collapsed
+	MetricLimit Reason = "metric_limit" // beyond max_series_per_metric, and cannot be collapsed
 	TotalLimit  Reason = "total_limit"  // beyond max_series_total
 	GroupLimit  Reason = "group_limit"  // of a group beyond max_groups
-	BytesLimit  Reason = "bytes_limit"  // beyond max_group_bytes, and not to be collapsed
+	BytesLimit  Reason = "bytes_limit"  // beyond max_group_bytes, and cannot be collapsed
 	RateLimit   Reason = "rate_limit"   // beyond max_rate
 	BadSeries   Reason = "bad_series"   // its definition does not decode
 )
 
-// … or dropped it because it has been counted before.
+// … or dropped it, because it had been counted before.
 const (
-	Replayed  Reason = "replayed"  // the section's origin was applied already
+	Replayed  Reason = "replayed"  // the section's origin had been applied
 	Duplicate Reason = "duplicate" // the same series, time and value
 )
 
-// Reasons are all for which Apply refuses samples.
+// Reasons lists all the reasons for which Apply refuses samples.
 var Reasons = []Reason{TooOld, TooNew, SeriesLimit, MetricLimit, TotalLimit, GroupLimit, BytesLimit, RateLimit, BadSeries}
 
 // Refused is one sample that Apply refused.

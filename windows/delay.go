@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// delaysKept is over how many batches the usual delay of a group is taken.
+// delaysKept is the number of batches from which a group's usual delay is taken.
 const delaysKept = 8
 
-// delay is how late the samples of a group usually arrive: as late as the latest of its last batches that
-// brought something new.
+// delay is how late the samples of a group usually arrive: as late as the latest of its last
+// batches that brought something new.
 type delay struct {
-	late      [delaysKept]int64 // of the last batches, ms; below 0, ahead of the clock; a ring
+	late      [delaysKept]int64 // of the last batches, ms; negative: ahead of the clock; a ring
 	next      uint8             // in late
-	learned   bool              // there is something in late
-	estimated bool              // all of it is of batches that had waited for route
+	learned   bool              // late has been filled
+	estimated bool              // all of it comes from batches that had queued for route
 }
 
-// learn notes how late a batch was: the age on arrival, ms, of the oldest sample that was newer
-// than all before. It replaces what was learnt from batches that had waited.
+// learn records how late a batch was: the age on arrival, ms, of its oldest sample that was newer
+// than all before. It replaces whatever was estimated from batches that had queued.
 func (d *delay) learn(ms int64) {
 	if d.estimated {
 		d.late, d.estimated = [delaysKept]int64{}, false
@@ -45,7 +45,7 @@ func (d *delay) note(ms int64) {
 	d.next = (d.next + 1) % delaysKept
 }
 
-// inherit takes over what another has learnt, ms.
+// inherit takes over the delay that another group has learnt, ms.
 func (d *delay) inherit(ms int64) {
 	for i := range d.late {
 		d.late[i] = ms
@@ -53,7 +53,8 @@ func (d *delay) inherit(ms int64) {
 	d.learned = true
 }
 
-// forget drops what cannot be, as a wrong clock taught it: less than least, or more than most, ms.
+// forget drops delays that cannot be true, as a wrong clock taught them: less than least, or more
+// than most, ms.
 func (d *delay) forget(least, most int64) {
 	for i, ms := range d.late {
 		if ms < least || ms > most {
@@ -62,12 +63,12 @@ func (d *delay) forget(least, most int64) {
 	}
 }
 
-// largest is that of the last batches, ms; below 0, all were ahead of the clock.
+// largest is the largest delay of the last batches, ms; negative if all were ahead of the clock.
 func (d *delay) largest() int64 { return slices.Max(d.late[:]) }
 
-// usual is the largest delay of the last batches, ms. It is as large as need be: a replay of old data
-// is as late as the data are old, and its windows then close as the replay goes on. It is never below 0: no
-// group's clock runs ahead of weir's.
+// usual is the largest delay of the last batches, ms. It has no upper bound: a replay of old data
+// is as late as the data are old, and its windows then close as the replay proceeds. It is never
+// below 0: no group's clock runs ahead of weir's.
 func (d *delay) usual() int64 { return max(0, d.largest()) }
 
 func (d *delay) appendTo(dst []byte) []byte {

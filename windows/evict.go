@@ -1,8 +1,8 @@
 package windows
 
-// evict forgets series that have no window left in any tier: what stopped being
-// sent more than the largest tier ago. It runs when that tier lets go of a frame,
-// and only if a quarter of the series are gone.
+// evict forgets series that have no window left in any tier: those last sent longer than the
+// largest tier ago. It runs when that tier drops a frame, and acts only if a quarter of the series
+// are gone.
 func (g *Group) evict(sh *Shard) {
 	if !g.frames.evictable {
 		return

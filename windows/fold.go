@@ -9,8 +9,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Fold runs the window code over samples in memory, as `weir fold` does: one group
-// per series group, no wall clock, nothing refused for its age.
+// Fold runs the window code over samples in memory, as `weir fold` does: one group per series
+// group, no wall clock, nothing refused for its age.
 type Fold struct {
 	shard       *Shard
 	groupLabels []string
@@ -20,11 +20,11 @@ type Fold struct {
 	batch       schemas.SampleBatch
 	result      Result
 	offset      int64
-	seen        map[point]struct{} // a file's samples fit in memory, so repeats are known however far apart
+	seen        map[point]struct{} // the samples of a file fit in memory, so repeats are found however far apart they are
 
-	// Duplicates counts samples that were dropped as repeats, Refused those that could not
-	// be counted, and Reasons says why: beyond the limits of series and not to be collapsed, or
-	// at a time that no window can have.
+	// Duplicates counts samples dropped as repeats, and Refused those that could not be counted.
+	// Reasons tells why: beyond the limits of series and impossible to collapse, or at a time that
+	// no window can have.
 	Duplicates, Refused int
 	Reasons             map[Reason]int
 }
@@ -83,8 +83,8 @@ func (f *Fold) Add(s schemas.Sample) error {
 	return f.merged.AddValues(f.result.Values)
 }
 
-// Windows closes what is open and returns all windows, revised and merged with
-// their late partials, sorted by series, tier and start.
+// Windows closes what is open and returns all windows, revised and merged with their late partials,
+// sorted by series, tier and start.
 func (f *Fold) Windows() ([]schemas.Window, error) {
 	for _, g := range f.groups {
 		f.result.Reset()
@@ -97,19 +97,19 @@ func (f *Fold) Windows() ([]schemas.Window, error) {
 	return ws, nil
 }
 
-// Merger does what every reader of windows does: of the same (series, tier, start,
-// part) the higher revision wins, and the parts of a window are merged.
+// Merger does what every reader of windows does: of one (series, tier, start, part) the highest
+// revision wins, and the parts of a window are merged.
 type Merger map[mergeKey]map[int64]schemas.Window
 
 type mergeKey struct {
-	metric string // of series
+	metric string // of the series
 	series string
 	tierMS int64
 	start  int64
 }
 
-// AddValues adds the windows of encoded batches. It returns the error of the first
-// that does not decode.
+// AddValues adds the windows of encoded batches. It returns an error at the first batch that does
+// not decode.
 func (m Merger) AddValues(values [][]byte) error {
 	for _, v := range values {
 		b, err := schemas.DecodeWindowBatch(v)
@@ -123,7 +123,7 @@ func (m Merger) AddValues(values [][]byte) error {
 	return nil
 }
 
-// Add adds a window; adding it again changes nothing.
+// Add adds a window; adding the same one again changes nothing.
 func (m Merger) Add(w schemas.Window) {
 	k := mergeKey{w.Series.Metric, w.Series.String(), w.TierMS, w.StartMS}
 	parts := m[k]
@@ -136,8 +136,8 @@ func (m Merger) Add(w schemas.Window) {
 	}
 }
 
-// Windows returns the merged windows, sorted by series, tier and start. Their Part
-// is 0, their Revision the highest of the parts.
+// Windows returns the merged windows, sorted by series, tier and start. Their Part is 0, and their
+// Revision is the highest of the parts.
 func (m Merger) Windows() []schemas.Window {
 	all := make([]schemas.Window, 0, len(m))
 	keys := slices.Collect(maps.Keys(m))

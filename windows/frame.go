@@ -8,26 +8,25 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// frame holds the windows of one tier and start, of all series of a group: aggs[i]
-// is that of series i, empty while its count is 0. It may be shorter than the
-// group's list of series. A closed frame is frozen: it is encoded in blob, which is
-// smaller, until a late sample comes. So are open frames from the third tier on, while
-// nothing is merged into them.
+// frame holds the windows of one tier and start for all series of a group: aggs[i] is the aggregate
+// of series i, empty while its count is 0. It may be shorter than the group's list of series. A
+// closed frame is frozen, that is encoded in blob, which is smaller, until a late sample comes. So
+// is an open frame of the third tier or above while nothing is merged into it.
 type frame struct {
 	start   int64
-	dirty   int // aggs revised since the close
+	dirty   int // how many aggs were revised since the close
 	aggs    []agg
 	blob    []byte
 	closed  bool
-	flat    bool   // in the smallest tier: there are no rows, and will be none
-	samples uint32 // in the smallest tier: how many were counted
-	width   uint32 // how many series of the group it may have samples of: no less than len(aggs)
-	large   uint32 // in the smallest tier: how many samples are known by 16 bytes, in fine and over
+	flat    bool   // in the smallest tier: there are no rows, and none will be made
+	samples uint32 // in the smallest tier: how many samples were counted
+	width   uint32 // how many of the group's series it may have samples of: at least len(aggs)
+	large   uint32 // in the smallest tier: how many samples take 16 bytes to know, in fine and over
 	next    uint32 // in the smallest tier: a sample at or after this, ms from start, is newer than all
 
-	// The smallest tier's frames know their samples, to tell repeats: those in rows, and
-	// by 8 bytes each the others of series that have more than one in aggs. seen is made
-	// when repeats are asked for often.
+	// Frames of the smallest tier remember their samples, to tell repeats: some in rows, the
+	// others, if their series has more than one in aggs, by 8 bytes each in keys. seen is made when
+	// repeats are asked for often.
 	rows []row
 	keys []uint64
 	seen map[uint64]struct{}
@@ -37,14 +36,14 @@ type frame struct {
 
 // rare is what few frames of the smallest tier have.
 type rare struct {
-	fine    map[fineSample]struct{} // samples with a time within a ms; see addFine
+	fine    map[fineSample]struct{} // samples whose time has a fraction of a ms; see addFine
 	senders []senderCount           // see room
 }
 
-// nothingRare is read, and never changed.
+// nothingRare is only read, never changed.
 var nothingRare rare
 
-// rarely returns what the frame has of it, to read.
+// rarely returns the frame's rare part for reading.
 func (f *frame) rarely() *rare {
 	if f.rare == nil {
 		return &nothingRare
@@ -52,7 +51,7 @@ func (f *frame) rarely() *rare {
 	return f.rare
 }
 
-// own returns what the frame has of it, to change.
+// own returns the frame's rare part for changing.
 func (f *frame) own() *rare {
 	if f.rare == nil {
 		f.rare = new(rare)
@@ -78,14 +77,14 @@ func (f *frame) at(sh *Shard, i, n int) *agg {
 	return &f.aggs[i]
 }
 
-// rest freezes an open frame of a tier that is merged into rarely.
+// rest freezes an open frame of a tier that is rarely merged into.
 func (f *frame) rest(sh *Shard, t int) {
 	if t > 1 {
 		f.freeze(sh, t)
 	}
 }
 
-// freeze encodes a frame of tier t and gives its memory back.
+// freeze encodes a frame of tier t and gives back its memory.
 func (f *frame) freeze(sh *Shard, t int) {
 	if f.blob != nil || f.dirty > 0 {
 		return
@@ -98,8 +97,8 @@ func (f *frame) freeze(sh *Shard, t int) {
 	f.aggs, f.keys, f.seen, f.over, f.rare = nil, nil, nil, nil, nil
 }
 
-// thaw undoes freeze, for a group of n series, and leaves no rows. The blob is the
-// frame's own or was checked by DecodeGroup.
+// thaw undoes freeze, for a group of n series, but leaves no rows. The blob was made by the frame
+// itself or checked by DecodeGroup.
 func (f *frame) thaw(sh *Shard, t, n int) {
 	if f.blob == nil {
 		return

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// frames is the windows that a group keeps: those that are open, of each tier the last that closed, and what is
-// ahead of the clock.
+// frames are the windows that a group keeps: those that are open, the last of each tier that
+// closed, and those ahead of the clock.
 type frames struct {
 	tiers     [][]*frame // by tier, then by start, ascending
-	nextClose int64      // the clock, ms, at which one closes or is let go of next; math.MaxInt64 if there is none
-	evictable bool       // the largest tier let go of a frame since evict last ran
+	nextClose int64      // the clock, ms, at which the next frame closes or is dropped; math.MaxInt64 if there is none
+	evictable bool       // the largest tier has dropped a frame since evict last ran
 }
 
 func newFrames(tiers int) frames {
 	return frames{tiers: make([][]*frame, tiers), nextClose: math.MaxInt64}
 }
 
-// open returns the open frame of tier t that holds ts, making it if need be, or nil
-// if that window has closed.
+// open returns the open frame of tier t that holds ts, making it if need be, or nil if that window
+// has closed.
 func (g *Group) open(sh *Shard, t int, ts int64) *frame {
 	start := floor(ts, sh.sizes[t])
 	if end := start + sh.sizes[t]; end <= g.clock.at-sh.graces[t] || end <= g.clock.doubt {
@@ -30,7 +30,7 @@ func (g *Group) open(sh *Shard, t int, ts int64) *frame {
 	return g.frameAt(sh, t, start)
 }
 
-// frameAt returns the frame, making an open one if need be.
+// frameAt returns the frame of tier t and start, making an open one if need be.
 func (g *Group) frameAt(sh *Shard, t int, start int64) *frame {
 	fs := g.frames.tiers[t]
 	i := len(fs)
@@ -42,9 +42,9 @@ func (g *Group) frameAt(sh *Shard, t int, start int64) *frame {
 	}
 	f := &frame{start: start, flat: t > 0}
 	g.frames.tiers[t] = slices.Insert(fs, i, f)
-	// A state that is decoded knows no more than its frames: what nextClose is must
-	// follow from them. One made for a late sample is closed, and let go of a window
-	// later; one that closes as soon as it is made, see handOn, close looks at next.
+	// A decoded state knows nothing but its frames, so nextClose must follow from them. A frame
+	// made for a late sample is closed, and dropped a window later; a frame that closes as soon as
+	// it is made (see handOn) is the next that close looks at.
 	next := start + sh.sizes[t] + sh.graces[t]
 	if next <= g.clock.at {
 		next += sh.sizes[t]
@@ -55,7 +55,7 @@ func (g *Group) frameAt(sh *Shard, t int, start int64) *frame {
 	return f
 }
 
-// floor is the start of the window of that size that holds ts.
+// floor is the start of the window of the given size that holds ts.
 func floor(ts, size int64) int64 {
 	m := ts % size
 	if m < 0 {
@@ -64,8 +64,8 @@ func floor(ts, size int64) int64 {
 	return ts - m
 }
 
-// maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's
-// size a group has five, more while it is held back, and those ahead of the clock.
+// maxFrames bounds the frames of a tier in a state: with a grace of at most the tier's size a group
+// has five, more while its clock is held back, and those ahead of the clock.
 const maxFrames = maxBehind/1000 + int(maxAhead/time.Second) + 64
 
 func (fs *frames) appendTo(sh *Shard, dst []byte) []byte {
@@ -78,7 +78,7 @@ func (fs *frames) appendTo(sh *Shard, dst []byte) []byte {
 	return dst
 }
 
-// decode reads what appendTo wrote, of a group of n series; the caller checks r.bad.
+// decode reads what appendTo wrote, for a group of n series; the caller checks r.bad.
 func (fs *frames) decode(sh *Shard, r *reader, n int) error {
 	for t := range fs.tiers {
 		k := r.count(3)

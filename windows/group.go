@@ -1,11 +1,11 @@
 package windows
 
-// Group is the windows of one series group, and what must be known of its samples to count each
-// once. Its methods take the Shard of its partition; a group never moves between Shards of different
-// configs. Each part has a file of its own.
+// Group is the windows of one series group, and whatever must be known about its samples to count
+// each once. Its methods take the Shard of its partition; a group never moves between Shards of
+// different configs. Each part has a file of its own.
 type Group struct {
 	series  seriesIndex // its series, and the place of each
-	origins origins     // how far it has applied the partitions that its samples came from
+	origins origins     // up to where it has applied each partition that its samples came from
 	repeats repeats     // the sections that a sender may send again
 	clock   clock       // its event time
 	delay   delay       // how late its samples usually arrive
@@ -17,5 +17,5 @@ func NewGroup(sh *Shard) *Group {
 	return &Group{clock: newClock(), frames: newFrames(len(sh.sizes))}
 }
 
-// Series is how many series the group has.
+// Series is the number of series in the group.
 func (g *Group) Series() int { return len(g.series.ids) }

@@ -6,23 +6,23 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// strayAfter is how far, ms, a group's clock must be ahead of the arrival of samples, and of
-// what max_future allows, to be one that was led astray: by a tick of a wrong clock, before
-// ticks were bounded, or by a route whose clock was wrong. Clocks of machines differ by less.
+// strayAfter is how far, ms, a group's clock must be ahead of the samples' arrival, beyond what
+// max_future allows, to count as led astray: by a tick of a wrong clock, before ticks were bounded,
+// or by a route whose clock was wrong. The clocks of machines differ by less.
 const strayAfter = 2 * 60_000
 
-// healed is the mark that a group keeps of having been led astray. Windows that were closed
-// by the wrong clock are gone; what comes for them afterwards is a part of its own, named by
-// the record at which the clock was set right, which readers merge and rules pass over.
+// healed records that a group was once led astray. The windows that the wrong clock closed are
+// gone; samples that come for them later make a part of their own, named by the record at which the
+// clock was set right, which readers merge and rules skip.
 type healed struct {
-	part     int64 // offset+1 of that record, 0: never
+	part     int64 // offset+1 of that record; 0: never
 	clock    int64 // the wrong clock
 	newestMS int64 // event time of the newest sample before
 }
 
-// astray reports whether the group's clock cannot be right: far ahead of a batch that
-// arrives at nowMS with samples of that time. A batch of old samples alone proves nothing,
-// as the clock by which it arrived may be the wrong one.
+// astray reports whether the group's clock cannot be right: it is far ahead of a batch that arrives
+// at nowMS with samples of that time. A batch of old samples alone proves nothing, as the clock by
+// which it arrived may be the wrong one.
 func (g *Group) astray(sh *Shard, b *schemas.SampleBatch, nowMS int64) bool {
 	if !g.clock.started || g.clock.at <= nowMS+sh.limits.maxFuture+strayAfter {
 		return false
@@ -35,15 +35,15 @@ func (g *Group) astray(sh *Shard, b *schemas.SampleBatch, nowMS int64) bool {
 	return false
 }
 
-// heal sets the clock to where it would be at nowMS without the wrong one, and lets go of
-// the windows that are closed: what comes for them makes parts named by offset.
+// heal sets the clock to where it would be at nowMS without the wrong one, and drops the windows
+// that are closed: samples that come for them make parts named by offset.
 func (g *Group) heal(sh *Shard, offset, nowMS int64, r *Result) {
 	g.emitRevised(sh, nowMS, r)
 	g.clock.healed = healed{part: offset + 1, clock: max(g.clock.at, g.clock.healed.clock), newestMS: max(g.clock.newest, g.clock.healed.newestMS)}
 	limit := nowMS + sh.limits.maxFuture
-	g.delay.forget(-sh.limits.maxFuture-strayAfter, nowMS) // what the wrong clock taught
+	g.delay.forget(-sh.limits.maxFuture-strayAfter, nowMS) // learnt from the wrong clock
 	g.clock.at = min(nowMS, g.EventTimeAt(nowMS))
-	if g.clock.newest > limit { // it is the wrong clock's, too
+	if g.clock.newest > limit { // newest comes from the wrong clock, too
 		g.clock.newest = g.clock.at
 	}
 	if g.clock.onTime > limit {
@@ -71,8 +71,9 @@ func (g *Group) heal(sh *Shard, offset, nowMS int64, r *Result) {
 	}
 }
 
-// EmittedMS is the time, ms, by which all windows end that the group may have emitted; largestMS is the size of its
-// largest windows. That is its clock, unless a wrong one closed more before it was set right.
+// EmittedMS is the time, ms, by which all windows end that the group may have emitted; largestMS is
+// the size of its largest windows. That is the group's clock, unless a wrong clock closed more
+// before it was set right.
 func (g *Group) EmittedMS(largestMS int64) int64 {
 	h := &g.clock.healed
 	if h.part == 0 {
@@ -81,7 +82,7 @@ func (g *Group) EmittedMS(largestMS int64) int64 {
 	return max(g.clock.at, min(h.clock, h.newestMS+largestMS))
 }
 
-// part is that of the windows of a tier and start.
+// part is the part of the windows of a tier and start.
 func (g *Group) part(sh *Shard, t int, start int64) int64 {
 	h := &g.clock.healed
 	if h.part != 0 && start <= h.newestMS && start+sh.sizes[t] <= h.clock-sh.graces[t] {

@@ -13,10 +13,10 @@ type lateKey struct {
 	idx   int32
 }
 
-// lateSample names a sample of a batch whose window of the smallest tier is gone: that would
-// know whether it is a repeat.
+// lateSample names a sample of a batch whose window of the smallest tier is gone: that window would
+// have known whether the sample is a repeat.
 type lateSample struct {
-	id    schemas.ID // as it was sent, not that of an overflow series
+	id    schemas.ID // of the series as sent, not of an overflow series
 	ts    int64
 	subNS uint32
 	bits  uint64
@@ -25,16 +25,16 @@ type lateSample struct {
 // late is the late partials of a batch.
 type late struct {
 	partials map[lateKey]*agg
-	order    []lateKey // of partials, as they began
+	order    []lateKey // of the partials, in the order in which they began
 	seen     map[lateSample]struct{}
 }
 
 func newLate() late { return late{partials: map[lateKey]*agg{}, seen: map[lateSample]struct{}{}} }
 
-// addLate counts a sample whose window of the smallest tier has closed: it revises
-// that window if it is still kept, else it makes a late partial; and then, tier by
-// tier, the same for the larger windows, up to the first that is open, which hands
-// it on by itself when it closes.
+// addLate counts a sample whose window of the smallest tier has closed. The sample revises that
+// window if it is still kept, and otherwise makes a late partial; then, tier by tier, it does the
+// same to the larger windows, up to the first open one, which hands the sample on by itself when it
+// closes.
 func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) {
 	idx := int(p.idx)
 	if p.idx < 0 {
@@ -73,7 +73,8 @@ func (g *Group) addLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result
 	r.Late++
 }
 
-// revise adds a sample to a, the aggregate of its series in a closed frame of tier t that is kept, or says why not in r.
+// revise adds a sample to a, the aggregate of its series in a closed frame of tier t that is kept;
+// if it cannot, r gets the reason.
 func (g *Group) revise(sh *Shard, b *schemas.SampleBatch, p *ordered, t int, f *frame, a *agg, r *Result) bool {
 	known := a.Count > 0
 	if t > 0 {
@@ -91,7 +92,8 @@ func (g *Group) revise(sh *Shard, b *schemas.SampleBatch, p *ordered, t int, f *
 	return true
 }
 
-// admitLate reports whether a sample may begin late partials, and says in r why not: within a batch, a repeat counts once.
+// admitLate reports whether a sample may begin late partials; if not, r gets the reason. Within a
+// batch, a repeat counts once.
 func (g *Group) admitLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) bool {
 	point := &b.Points[p.pos]
 	sample := lateSample{b.IDs[point.Series], p.ts, point.SubNS, math.Float64bits(p.v)}
@@ -119,7 +121,7 @@ func (l *late) add(k lateKey, off uint32, v float64) {
 }
 
 // addKept adds a sample to a, the aggregate of its series in a closed frame of the smallest tier
-// that is kept, or says why not in r.
+// that is kept; if it cannot, r gets the reason.
 func (g *Group) addKept(sh *Shard, b *schemas.SampleBatch, p *ordered, f *frame, a *agg, r *Result) bool {
 	sender, off := sh.senderOf(p.pos), uint32(p.ts-f.start)
 	switch {

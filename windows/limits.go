@@ -4,17 +4,17 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// limits are those of the config, times in ms.
+// limits are the config's, with times in ms.
 type limits struct {
 	maxAge, maxFuture, maxLead int64
 
 	maxSeries    int // of one group
-	maxPerMetric int // of them, of one metric
+	maxPerMetric int // of those, of one metric
 	maxTotal     int // series of all groups
 	maxGroups    int // that have counted a sample
 	maxBytes     int // of an encoded group
 	maxSamples   int // of one window of the smallest tier, in one group; see room
-	maxReserve   int // of them, of one sender when others have taken all
+	maxReserve   int // of those, of one sender when others have taken all
 }
 
 func limitsOf(c *Config) limits {
@@ -26,8 +26,8 @@ func limitsOf(c *Config) limits {
 	}
 }
 
-// What stands for the index of a series in Shard.index. The first is also what find
-// returns for a series that it does not know.
+// These stand for the index of a series in Shard.index. The first is also what find returns for a
+// series that it does not know.
 const (
 	idxUnknown = -1 - iota
 	idxSeriesLimit
@@ -38,16 +38,16 @@ const (
 	idxCollapsed // and below: an overflow series, see collapse
 )
 
-// refusals are the reasons for which a sample is refused whose series has such an index, by
+// refusals gives the reason for which a sample is refused whose series has one of these indexes, by
 // the index without its sign.
 var refusals = [...]Reason{
 	-idxSeriesLimit: SeriesLimit, -idxMetricLimit: MetricLimit, -idxBytesLimit: BytesLimit,
 	-idxTotalLimit: TotalLimit, -idxGroupLimit: GroupLimit,
 }
 
-// define makes a series that the group does not know and returns its index, or
-// that of the overflow series that it is collapsed into, or why there is neither.
-// timeMS is of its first sample.
+// define adds a series that the group does not know and returns its index; or the index of the
+// overflow series that it is collapsed into; or why there is neither. timeMS is the time of its
+// first sample.
 func (g *Group) define(sh *Shard, s schemas.Series, id schemas.ID, timeMS int64) int32 {
 	if !g.clock.started && sh.groups >= sh.limits.maxGroups {
 		return idxGroupLimit
@@ -81,11 +81,11 @@ func (g *Group) define(sh *Shard, s schemas.Series, id schemas.ID, timeMS int64)
 	return int32(i)
 }
 
-// collapsedFor is why a sample is collapsed whose series is beyond a limit, by its index without its sign.
+// collapsedFor tells why a sample is collapsed whose series is beyond a limit, by the series' index
+// without its sign.
 var collapsedFor = [...]int32{-idxSeriesLimit: overSeries, -idxMetricLimit: overMetric, -idxBytesLimit: overBytes}
 
-// over says which limit of the group one more series, s, would exceed; idxUnknown
-// for none.
+// over returns the limit of the group that one more series, s, would exceed, or idxUnknown.
 func (g *Group) over(sh *Shard, s schemas.Series) int32 {
 	own := len(g.series.ids) - int(g.series.overflows)
 	switch {
@@ -102,14 +102,14 @@ func (g *Group) over(sh *Shard, s schemas.Series) int32 {
 	return idxMetricLimit
 }
 
-// maxWithOverflow bounds the series of a group, those included that stand for others.
+// maxWithOverflow bounds the series of a group, including those that stand for others.
 func (sh *Shard) maxWithOverflow() int { return min(sh.limits.maxSeries+maxOverflow, maxSeriesCap) }
 
-// full reports whether there are no new series at that event time, ms. It is the one limit
-// that depends on more than the group's own state, so a replay after a crash may
-// decide otherwise, and the group's windows of that time be made of other samples. To
-// make that rare, and so that without a crash no window is counted in part, a Shard that
-// was full takes new series again only from the next window of the largest tier on.
+// full reports whether no new series are taken at that event time, ms. This is the one limit that
+// depends on more than the group's own state, so a replay after a crash may decide differently, and
+// the windows of the group at that time may then be made of other samples. To make that rare, and
+// to count no window in part when there is no crash, a Shard that was full takes new series again
+// only from the next window of the largest tier on.
 func (sh *Shard) full(timeMS int64) bool {
 	if sh.total >= sh.limits.maxTotal {
 		largest := sh.sizes[len(sh.sizes)-1]
@@ -127,7 +127,7 @@ func (g *Group) refuse(sh *Shard, b *schemas.SampleBatch, pos uint32, idx int32,
 	s, err := b.Series(int(b.Points[pos].Series))
 	switch {
 	case err == nil:
-	case idx <= idxCollapsed: // of an overflow series that is known by its ID alone
+	case idx <= idxCollapsed: // an overflow series, known by its ID alone
 		i, _ := collapsed(idx)
 		s, err = g.series.name(i), nil
 	default:
@@ -136,7 +136,7 @@ func (g *Group) refuse(sh *Shard, b *schemas.SampleBatch, pos uint32, idx int32,
 	sh.refuse(r, s, b, pos, reason, err)
 }
 
-// refuse notes that a point was refused.
+// refuse records that a point was refused.
 func (sh *Shard) refuse(r *Result, s schemas.Series, b *schemas.SampleBatch, pos uint32, reason Reason, err error) {
 	sh.batch.refused = append(sh.batch.refused, pos)
 	p := &b.Points[pos]

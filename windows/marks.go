@@ -1,6 +1,6 @@
 package windows
 
-// mark is what a group remembers of a series beside its name.
+// mark is what a group remembers about a series beside its name.
 type mark uint8
 
 const (
@@ -16,7 +16,7 @@ func (sh *Shard) readByRules(metric string) mark {
 	return 0
 }
 
-// MarkRead marks the series that rules read, after the answers of the Shard's reads have
+// MarkRead marks the series that rules read; call it when the answers of the Shard's reads have
 // changed.
 func (g *Group) MarkRead(sh *Shard) {
 	for i := range g.series.marks {

@@ -9,34 +9,34 @@ import (
 )
 
 // origins is how far a group has applied each partition of the origin topic that its samples came
-// from, the one that it heard of last at the end. By it a section that is delivered again is known as
-// a replay, and the group waits for its slowest partition in a backlog.
+// from; the last one heard from stands at the end. It identifies a section that is delivered again
+// as a replay, and makes the group wait for its slowest partition in a backlog.
 type origins []originMark
 
 // originMark is the last section applied from one partition of an origin topic.
 type originMark struct {
 	epoch     uint64
 	offset    int64
-	newest    int64 // event time of the newest sample applied from there, ms, at most the time of arrival
+	newest    int64 // event time of the newest sample applied from there, ms; at most the time of arrival
 	partition int32
 	chunk     uint32
-	behind    bool // the section had waited there
+	behind    bool // the section had queued there
 }
 
-// maxOrigins bounds the partitions that a group remembers; the one from which it has
-// had nothing for the longest time is forgotten: what route hands on again is recent.
+// maxOrigins bounds the partitions that a group remembers. It forgets the one that has been silent
+// the longest: what route hands on again is recent.
 const maxOrigins = 256
 
-// maxBehind is how far, in event time, ms, a group is held back for a partition of the
-// origin topic. It bounds the windows that are open at once.
+// maxBehind is how far, in event time, ms, a group is held back for a partition of the origin
+// topic. It bounds the number of windows that are open at once.
 const maxBehind = 10 * 60_000
 
-// unknownOrigin is the partition of the mark that stands for those from which a group
-// has not had anything yet.
+// unknownOrigin is the partition of the mark that stands for all partitions that the group has not
+// heard from yet.
 const unknownOrigin = -1
 
-// replayed reports whether the section was applied before, by its origin; if not, the origin
-// is noted.
+// replayed reports whether the section was applied before, by its origin; if not, it records the
+// origin.
 func (o *origins) replayed(s *schemas.Section) bool {
 	at := s.Origin
 	mark := -1
@@ -60,12 +60,12 @@ func (o *origins) replayed(s *schemas.Section) bool {
 	return false
 }
 
-// clockLimit returns the event time, ms, beyond which samples do not move the group's clock.
-// A producer may spread the samples of a group over partitions of the origin topic, and
-// each is read at its own pace. That does not matter while all are read as they are
-// written; in a backlog they are apart by minutes, so the group waits for the slowest:
-// of all its partitions when something of the batch at hand had waited, else of those
-// whose last section had. One that is more than maxBehind behind gives nothing any more.
+// clockLimit returns the event time, ms, beyond which samples do not move the group's clock. A
+// producer may spread the samples of a group over partitions of the origin topic, and each of those
+// is read at its own pace. That does not matter while all are read as they are written. In a
+// backlog they may be minutes apart, so the group waits for the slowest: of all its partitions if
+// some of the batch at hand had queued, otherwise of those whose last section had. A partition that
+// is more than maxBehind behind is assumed to bring nothing any more.
 func (o origins) clockLimit(waited bool) int64 {
 	newest := int64(math.MinInt64)
 	for i := range o {
@@ -85,19 +85,17 @@ func (o origins) clockLimit(waited bool) int64 {
 	return until
 }
 
-// expectOthers is for a group that begins in a backlog, with a sample at firstMS: it does
-// not know from which partitions it will get something, and waits for any that is not
-// more than maxBehind behind.
+// expectOthers is for a group that begins in a backlog, with a sample at firstMS: it does not know
+// which partitions will bring samples, and waits for any that is not more than maxBehind behind.
 func (o *origins) expectOthers(firstMS int64) {
 	*o = slices.Insert(*o, 0, originMark{partition: unknownOrigin, newest: firstMS})
 }
 
-// until is the wall time, ms, up to which a tick moves the group: the tick's own, or, of
-// the partitions of the origin topic that route is behind with and the group gets samples
-// from, the earliest time up to which what came into them was handed on. What has come
-// from a partition is more than maxBehind older than the newest: it gives nothing any more,
-// as one does of a topic that was deleted. A group that has had nothing yet may get
-// samples from any.
+// until is the wall time, ms, up to which a tick moves the group: the tick's own, or, if route is
+// behind with partitions of the origin topic that the group gets samples from, the earliest time up
+// to which one of them was handed on. A partition whose newest sample is more than maxBehind older
+// than the group's newest is assumed to bring nothing any more, like a partition of a deleted
+// topic. A group that has had no sample yet may get some from any partition.
 func (o origins) until(t *schemas.Tick) int64 {
 	if len(t.Behind) == 0 && !t.Unknown {
 		return t.NowMS

@@ -6,16 +6,15 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Overflow is the value of every label of an overflow series but the one that names
-// its group. Series beyond max_series and max_series_per_metric are collapsed: their
-// samples are counted in the overflow series of their metric, which has the same label
-// names. Count, sum, min and max of the metric over all series of the group stay exact;
-// first and last of an overflow series are the first and last of any of the collapsed.
+// Overflow is the value of every label of an overflow series except the one that names its group.
+// Series beyond max_series and max_series_per_metric are collapsed: their samples are counted in
+// the overflow series of their metric that has the same label names. Count, sum, min and max of the
+// metric over all series of the group stay exact; first and last of an overflow series are the
+// first and last of any of the collapsed.
 //
-// Which series are collapsed depends on the group's state alone, so that a replay
-// collapses the same. A series without a label to collapse, and overflow series beyond
-// maxOverflow, are refused. A collapsed series becomes one of its own when another is
-// forgotten (see evict).
+// Which series are collapsed depends on the group's state alone, so that a replay collapses the
+// same ones. A series without a label to collapse is refused, and so are overflow series beyond
+// maxOverflow. A collapsed series gets a place of its own when another is forgotten (see evict).
 const Overflow = "__overflow__"
 
 const (
@@ -25,13 +24,13 @@ const (
 
 // Why a sample is counted in an overflow series.
 const (
-	overNamed  = iota // it was sent under that name
+	overNamed  = iota // sent under that name
 	overSeries        // beyond max_series
 	overMetric        // beyond max_series_per_metric
 	overBytes         // beyond max_group_bytes
 )
 
-// collapse is what stands for overflow series i, and collapsed reads it.
+// collapse encodes overflow series i, and why, as an index; collapsed decodes it.
 func collapse(i int, why int32) int32 { return idxCollapsed - (int32(i)<<2 | why) }
 
 func collapsed(idx int32) (i int, why int32) {
@@ -39,12 +38,12 @@ func collapsed(idx int32) (i int, why int32) {
 	return int(v >> 2), v & 3
 }
 
-// overflowOf is the series that s is collapsed into: s itself if it is one already
-// or has nothing to collapse.
+// overflowOf is the series that s is collapsed into; s itself if it is an overflow series or has
+// nothing to collapse.
 func (sh *Shard) overflowOf(s schemas.Series) schemas.Series {
 	keep := sh.groupLabelOf(s)
 	if keep < 0 {
-		return s // the only series of its group
+		return s // without a label that names a group it is a group of its own
 	}
 	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
 	for i := range o.Labels {
@@ -55,7 +54,7 @@ func (sh *Shard) overflowOf(s schemas.Series) schemas.Series {
 	return o
 }
 
-// groupLabelOf is which of a series' labels names its group, or -1.
+// groupLabelOf returns the index of the label that names the series' group, or -1.
 func (sh *Shard) groupLabelOf(s schemas.Series) (keep int) {
 	keep = -1
 	for _, name := range sh.groupLabels {
@@ -66,8 +65,8 @@ func (sh *Shard) groupLabelOf(s schemas.Series) (keep int) {
 	return keep
 }
 
-// collapseInto is overflowOf and its ID; ok is false when s has nothing to collapse. A flood is collapsed into few series,
-// one after the other into the same, so the last is kept.
+// collapseInto returns overflowOf(s) and its ID; ok is false if s has nothing to collapse. A flood
+// is collapsed into few series, mostly into the same one as before, so the last result is kept.
 func (sh *Shard) collapseInto(s schemas.Series) (o schemas.Series, id schemas.ID, ok bool) {
 	if last := sh.lastOverflow; len(last.Labels) > 0 && sh.collapsesInto(s, last) {
 		return last, sh.lastOverflowID, !slices.Equal(last.Labels, s.Labels)
@@ -80,7 +79,7 @@ func (sh *Shard) collapseInto(s schemas.Series) (o schemas.Series, id schemas.ID
 	return o, id, true
 }
 
-// collapsesInto reports whether o, an overflow series, is that of s.
+// collapsesInto reports whether s is collapsed into o, an overflow series.
 func (sh *Shard) collapsesInto(s, o schemas.Series) bool {
 	if s.Metric != o.Metric || len(s.Labels) != len(o.Labels) {
 		return false
@@ -94,7 +93,7 @@ func (sh *Shard) collapsesInto(s, o schemas.Series) bool {
 	return keep >= 0
 }
 
-// overflowMark marks a series by its name.
+// overflowMark returns the mark of a series by its name.
 func (sh *Shard) overflowMark(s schemas.Series) mark {
 	has := slices.ContainsFunc(s.Labels, func(l schemas.Label) bool { return l.Value == Overflow })
 	if has && slices.Equal(sh.overflowOf(s).Labels, s.Labels) {
@@ -113,8 +112,8 @@ func (x *seriesIndex) markOverflow(sh *Shard) {
 	}
 }
 
-// indexOverflow notes which series of a batch were sent under the name of an
-// overflow series: they share its windows with what is collapsed.
+// indexOverflow finds the series of a batch that were sent under the name of an overflow series:
+// they share the windows of that series with what is collapsed.
 func (g *Group) indexOverflow(sh *Shard) {
 	for k, i := range sh.batch.index {
 		if i >= 0 && g.series.marks[i]&overflow != 0 {

@@ -2,7 +2,7 @@ package windows
 
 import "github.com/weir-metrics/weir/schemas"
 
-// pool is memory that frames have given back, for the next ones, and scratch space.
+// pool is memory that frames have given back, for the next frames, and scratch space.
 type pool struct {
 	aggs       map[int][][]agg     // by length
 	aggsPooled int                 // in aggs
@@ -15,8 +15,8 @@ type pool struct {
 
 func newPool() pool { return pool{aggs: map[int][][]agg{}, vals: map[int][][]float64{}} }
 
-// maxSpare bounds the memory kept for the next frames: aggs and values for one in
-// sixteen series, at least for a few groups.
+// maxSpare bounds the memory kept for the next frames: aggregates and values for one in sixteen
+// series, and at least for a few groups.
 func (sh *Shard) maxSpare() int { return max(4<<10, sh.total/16) }
 
 // newAggs returns n empty aggregates.
@@ -43,8 +43,8 @@ func (sh *Shard) freeAggs(aggs []agg) {
 // maxSpareOver bounds the samples of a map that is kept for the next frame.
 const maxSpareOver = 128 << 10
 
-// newOver returns an empty map for the samples of overflow series: that of the last flood, if there was one, which
-// need not grow again.
+// newOver returns an empty map for the samples of overflow series: that of the last flood, if there
+// was one, which has grown already.
 func (sh *Shard) newOver() map[schemas.ID]struct{} {
 	if spare := sh.pool.over; spare != nil {
 		sh.pool.over = nil

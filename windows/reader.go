@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// reader reads a state; the first fault makes every later read return zero.
+// reader reads a state; after the first fault every read returns zero.
 type reader struct {
 	b       []byte
 	version byte // of the state
@@ -41,7 +41,7 @@ func (r *reader) u64() uint64 {
 	return 0
 }
 
-// id reads what appendID wrote, and of version 2 a hash of 64 bits.
+// id reads what appendID wrote; in version 2 that was a hash of 64 bits.
 func (r *reader) id() schemas.ID {
 	if r.version < 3 {
 		return schemas.ID{Lo: r.u64()}
@@ -53,8 +53,8 @@ func appendID(dst []byte, id schemas.ID) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, id.Hi), id.Lo)
 }
 
-// sortedIDs returns the IDs in order. They are hashes, spread evenly by their first bits, so a pass by these leaves
-// few to each place; a flood has 100,000.
+// sortedIDs returns the IDs in order. They are hashes, so their first bits are evenly spread, and
+// one pass by those leaves few IDs to sort in each place; a flood has 100,000.
 func sortedIDs(set map[schemas.ID]struct{}) []schemas.ID {
 	shift := 64 - bits.Len(uint(len(set))>>1)
 	at := make([]int, 1<<(64-shift)+1)
@@ -104,7 +104,7 @@ func (r *reader) varint() int64 {
 	return int64(u>>1) ^ -int64(u&1)
 }
 
-// count reads how many things of at least size bytes follow.
+// count reads the number of things that follow, each of at least size bytes.
 func (r *reader) count(size int) int {
 	n := r.uvarint()
 	if n > uint64(len(r.b)/size) {

@@ -8,32 +8,32 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// recentDigests is how many sections of a group are remembered to drop one that a
-// sender repeats under another origin.
+// recentDigests is how many sections a group remembers, to drop one that a sender repeats under
+// another origin.
 const recentDigests = 32
 
-// repeats is what a group remembers of the last sections that it applied, so that one that its
-// sender sends again counts once, whatever it is called then.
+// repeats is what a group remembers of the last sections that it applied, so that a section that
+// its sender sends again counts once, whatever origin it then has.
 type repeats struct {
 	recent  [recentDigests]schemas.ID // digests; a ring
 	next    uint8                     // in recent
 	partial []partialSection          // sections of which some samples were refused
 }
 
-// partialSection is a section of which some samples were refused. Sent again, those are new,
-// and the others are repeats.
+// partialSection is a section of which some samples were refused. When it is sent again, those are
+// new and the others are repeats.
 type partialSection struct {
 	digest  schemas.ID
-	refused []uint32 // their places in the section, in runs: from, and one past the last, ascending
+	refused []uint32 // their places in the section, as ascending runs: the first, and one past the last
 }
 
 const (
-	maxPartial     = 8   // sections of a group that were refused in part and are remembered
-	maxPartialRuns = 128 // of places in one; of a section with more, each sample tells whether it is a repeat
+	maxPartial     = 8   // sections refused in part that a group remembers
+	maxPartialRuns = 128 // runs of places in one; in a section with more, each sample tells whether it is a repeat
 )
 
-// find reports whether the section came before under another origin: all of it, or, if
-// refused is not nil, all but the samples at these places.
+// find reports whether the section came before under another origin: all of it, or, if refused is
+// not nil, all but the samples at these places.
 func (p *repeats) find(s *schemas.Section) (all bool, refused []uint32) {
 	if s.Digest == (schemas.ID{}) {
 		return false, nil
@@ -60,9 +60,9 @@ func inRuns(runs []uint32, at uint32) bool {
 	return i%2 == 1
 }
 
-// remember notes the sections that were applied, but for what was refused of them: that was
-// not counted, so it is no repeat when it is sent again. applied are the numbers of the sections in b,
-// refused the places of points in b, which it sorts.
+// remember records the sections that were applied, without what was refused of them: that was not
+// counted, so it is no repeat when it is sent again. applied are the numbers of the sections in b,
+// and refused the places of points in b, which remember sorts.
 func (p *repeats) remember(b *schemas.SampleBatch, applied []int, refused []uint32) {
 	slices.Sort(refused)
 	rest := refused
@@ -79,7 +79,7 @@ func (p *repeats) remember(b *schemas.SampleBatch, applied []int, refused []uint
 	}
 }
 
-// rememberSection notes a section, which may be one among others of its batch.
+// rememberSection records a section; among tells that it is one of several in its batch.
 func (p *repeats) rememberSection(s *schemas.Section, refused []uint32, among bool) {
 	if s.Digest == (schemas.ID{}) {
 		return
@@ -88,7 +88,7 @@ func (p *repeats) rememberSection(s *schemas.Section, refused []uint32, among bo
 	switch {
 	case len(refused) == 0:
 		if among && slices.Contains(p.recent[:], s.Digest) {
-			return // it stands twice in the batch: whole sections are known from one batch to the next
+			return // a second copy in the same batch: whole sections are known from one batch to the next
 		}
 		p.recent[p.next%recentDigests] = s.Digest
 		p.next = (p.next + 1) % recentDigests
@@ -136,7 +136,8 @@ func (p *repeats) appendTo(dst []byte) []byte {
 	return dst
 }
 
-// decode reads what appendTo wrote. Digests of version 2 are hashes of 64 bits, which are not taken over.
+// decode reads what appendTo wrote. The digests of version 2 are hashes of 64 bits, and are not
+// taken over.
 func (p *repeats) decode(r *reader) {
 	for i := range p.recent {
 		if p.recent[i] = r.id(); r.version < 3 {

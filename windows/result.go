@@ -5,15 +5,15 @@ import "github.com/weir-metrics/weir/schemas"
 // Result collects what Apply and Advance did. Reset it between uses.
 type Result struct {
 	Values  [][]byte  // encoded schemas.WindowBatch values to emit, in order; the receiver owns them
-	Sets    []Set     // the closed and revised windows that rules want, in order
-	Refused []Refused // samples that belong into the dead letters
+	Sets    []Set     // the closed and revised windows that rules read, in order
+	Refused []Refused // samples for the dead letters
 
 	Applied    int // samples counted
 	Late       int // of those, samples whose smallest window had closed
 	Closed     int // windows emitted for the first time
 	Revised    int // windows emitted again
 	Partials   int // late partials emitted
-	Replayed   int // samples dropped: their origin was applied before
+	Replayed   int // samples dropped: their origin had been applied
 	Duplicates int // samples dropped: same series, time and value, or same section
 	OverSeries int // of Applied, samples counted in an overflow series, beyond max_series …
 	OverMetric int // … or beyond max_series_per_metric …
@@ -38,11 +38,11 @@ func (r *Result) Reset() {
 	r.Replayed, r.Duplicates, r.OverSeries, r.OverMetric, r.OverBytes = 0, 0, 0, 0, 0
 }
 
-// maxValue is the size, bytes, from which on an emitted value is finished and a new
-// one begun: well below Kafka's 1 MB, and one window more is less than 200 KB of labels.
+// maxValue is the size, bytes, at which an emitted value is finished and a new one begun: well
+// below Kafka's 1 MB, while one more window adds less than 200 KB of labels.
 const maxValue = 256 << 10
 
-// emitted is what of a group stands already in the value that is being built.
+// emitted is what the value being built already has of a group.
 type emitted struct {
 	pairs  []int32 // by pair of the group, its reference in the builder + 1
 	series []int32 // by series of the group, its index in the builder + 1
@@ -149,7 +149,7 @@ func (g *Group) emitRevised(sh *Shard, nowMS int64, r *Result) {
 	}
 }
 
-// emitLate emits the late partials of a batch, parts named by its record's offset.
+// emitLate emits the late partials of a batch, as parts named by the offset of its record.
 func (g *Group) emitLate(sh *Shard, offset, nowMS int64, r *Result) {
 	part := schemas.NewPart(sh.generation, offset+1)
 	for _, k := range sh.late.order {
@@ -162,7 +162,7 @@ func (g *Group) emitLate(sh *Shard, offset, nowMS int64, r *Result) {
 	sh.late.order = sh.late.order[:0]
 }
 
-// window is a's window under its full name.
+// window returns the window of a under its full name.
 func (g *Group) window(i int, a *agg, size, start, part int64) schemas.Window {
 	w := schemas.Window{Series: g.series.name(i), TierMS: size, StartMS: start, Part: part, Revision: uint32(a.revision()), Aggregate: a.Aggregate}
 	w.Mark = 0

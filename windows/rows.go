@@ -7,16 +7,16 @@ import (
 	"slices"
 )
 
-// row holds the samples that series of a group have at one time: vals[i] is that of
-// series i, or none, absent. It may be shorter than the group's list of series.
+// row holds the samples that the series of a group have at one time: vals[i] is the value of series
+// i, or absent. It may be shorter than the group's list of series.
 type row struct {
 	off    uint32 // ms from the frame's start
 	filled uint32 // how many of vals are not absent
 	vals   []float64
 }
 
-// absent is the bits of a NaN that no arithmetic makes. A sample that has them all the
-// same is kept outside the rows.
+// absent is the bits of a NaN that no arithmetic makes. A sample that has exactly these bits all
+// the same is kept outside the rows.
 const absent = 0x7ff8_dead_beef_dead
 
 // absentRow is copied to make a row.
@@ -25,13 +25,12 @@ var absentRow = slices.Repeat([]float64{math.Float64frombits(absent)}, 512)
 // maxRows bounds the rows of a frame.
 const maxRows = 256
 
-// add counts a sample of series i of n in a frame of the smallest tier, unless it is
-// there already.
+// add counts a sample of series i of n in a frame of the smallest tier, unless it is there already.
 //
-// A sender gives the samples of one moment the same time, so the frame keeps them in
-// rows, 8 bytes each, as long as these are a third full, and aggregates them when it
-// closes. Nothing but the samples themselves can tell a repeat for sure. The samples
-// of senders that do otherwise are aggregated at once, and known by their keys.
+// A sender gives the samples of one moment the same time. The frame therefore keeps them in rows, 8
+// bytes each, as long as the rows are a third full, and aggregates them when it closes. Only the
+// samples themselves can tell a repeat for sure. The samples of senders that behave differently are
+// aggregated at once, and known by their keys.
 func (f *frame) add(sh *Shard, i, n int, off uint32, v float64) bool {
 	if r := f.row(sh, n, off); r != nil && i < len(r.vals) {
 		f.width = max(f.width, uint32(len(r.vals)))
@@ -53,9 +52,9 @@ func (f *frame) add(sh *Shard, i, n int, off uint32, v float64) bool {
 	return true
 }
 
-// row returns the row at off, making it if need be, or nil if there is to be none. One
-// is made only for a time after all samples of the frame: so of two samples of a series
-// at one time, the one in the row came first.
+// row returns the row at off, making it if need be, or nil if there is to be none. A row is made
+// only for a time after all samples of the frame: so of two samples of a series at one time, the
+// one in the row came first.
 func (f *frame) row(sh *Shard, n int, off uint32) *row {
 	k := len(f.rows)
 	switch {
@@ -89,8 +88,8 @@ func (f *frame) rowAt(off uint32) *row {
 	return nil
 }
 
-// aggregated returns the aggregates of the frame, of a group of n series. They are
-// valid until it is called again, and not to be written to.
+// aggregated returns the aggregates of the frame, for a group of n series. They are valid until the
+// next call, and must not be changed.
 func (f *frame) aggregated(sh *Shard, n int) []agg {
 	if len(f.rows) == 0 {
 		return f.aggs
@@ -101,8 +100,8 @@ func (f *frame) aggregated(sh *Shard, n int) []agg {
 	return sh.pool.folded
 }
 
-// foldInto adds the samples of the frame to aggs, which are empty: those in rows first,
-// as they came before others of the same series and time.
+// foldInto adds the samples of the frame to aggs, which are empty: those in rows first, as they
+// came before other samples of the same series and time.
 func (f *frame) foldInto(aggs []agg) {
 	for _, r := range f.rows {
 		for i, v := range r.vals {
@@ -118,7 +117,7 @@ func (f *frame) foldInto(aggs []agg) {
 	}
 }
 
-// flatten turns the rows into aggregates and keys; the frame gets no more of them.
+// flatten turns the rows into aggregates and keys; the frame gets no more rows.
 func (f *frame) flatten(sh *Shard, n int) {
 	f.flat = true
 	if len(f.rows) == 0 {
@@ -150,8 +149,8 @@ func (f *frame) freeRows(sh *Shard) {
 	f.rows = nil
 }
 
-// What a row's encoding leaves out: absent values, and values that are as in the row
-// before. A bitmap says which, eight series a byte.
+// A row's encoding leaves out absent values, and values equal to those of the row before. A bitmap
+// says which, eight series a byte.
 const (
 	someAbsent = 1 << iota
 	someSame

@@ -30,7 +30,7 @@ func (f *frame) addAny(sh *Shard, b *schemas.SampleBatch, p *ordered, n int, off
 	return true
 }
 
-// holds reports whether the sample is in the frame of the smallest tier.
+// holds reports whether the frame of the smallest tier has the sample.
 func (f *frame) holds(b *schemas.SampleBatch, p *ordered, off uint32) bool {
 	point := &b.Points[p.pos]
 	if p.idx < 0 {
@@ -55,8 +55,8 @@ func (f *frame) holds(b *schemas.SampleBatch, p *ordered, off uint32) bool {
 	return f.has(sampleKey(i, off, p.v))
 }
 
-// addOnce adds a sample of series i to a, its aggregate in a frame of the smallest
-// tier, unless it is there already.
+// addOnce adds a sample of series i to a, its aggregate in a frame of the smallest tier, unless it
+// is there already.
 func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
 	switch {
 	case a.Count == 0:
@@ -79,15 +79,15 @@ func (f *frame) addOnce(a *agg, i int, off uint32, v float64) bool {
 	return true
 }
 
-// fineSample is a sample with a time within a ms: the place of its series in the group, its
-// ms in the frame and its ns in the ms in one number, and the bits of its value.
+// fineSample is a sample whose time has a fraction of a ms. at packs the place of its series in the
+// group, its ms in the frame, and its ns in the ms; bits are those of its value.
 type fineSample struct{ at, bits uint64 }
 
 func fineSampleOf(i int, off, subNS uint32, v float64) fineSample {
 	return fineSample{uint64(i)<<48 | uint64(off)<<20 | uint64(subNS), math.Float64bits(v)}
 }
 
-// addFine is addOnce for a sample that is subNS after the ms at off.
+// addFine is addOnce for a sample that is subNS ns after the ms at off.
 func (f *frame) addFine(a *agg, i int, off, subNS uint32, v float64) bool {
 	k := fineSampleOf(i, off, subNS, v)
 	rare := f.own()
@@ -142,15 +142,15 @@ func (f *frame) decodeFine(r *reader) {
 	}
 }
 
-// sampleKey packs a sample of a frame: series 16 bits, offset 22, a hash of the
-// value 26. Two values of one series at one ms look alike with a chance of 1.5e-8.
+// sampleKey packs a sample of a frame: the series in 16 bits, the offset in 22, a hash of the value
+// in 26. Two values of one series at one ms look alike with a probability of 1.5e-8.
 func sampleKey(series int, off uint32, v float64) uint64 {
 	h := math.Float64bits(v) * 0x9e3779b97f4a7c15
 	return uint64(series)<<48 | uint64(off)<<26 | (h^h>>29)>>38
 }
 
-// has reports whether the sample is among the keys. It is asked only for samples that
-// are not newer than the newest of their series.
+// has reports whether the sample is among the keys. It is asked only about samples that are not
+// newer than the newest of their series.
 func (f *frame) has(key uint64) bool {
 	if f.seen == nil {
 		if len(f.keys) <= 64 {
@@ -170,9 +170,9 @@ func (f *frame) has(key uint64) bool {
 	return ok
 }
 
-// addCollapsed adds a sample of the series id to a, the aggregate of its overflow series
-// in a frame of the smallest tier, unless it is there already. What tells a repeat is the
-// sample's own ID: many series may have a sample at one time, and the group does not know them.
+// addCollapsed adds a sample of the series id to a, the aggregate of its overflow series in a frame
+// of the smallest tier, unless it is there already. The sample's own ID tells repeats: many series
+// may have a sample at one time, and the group does not know them.
 func (f *frame) addCollapsed(sh *Shard, a *agg, off uint32, p *ordered, point *schemas.Point, id schemas.ID) bool {
 	k := collapsedID(id, off, point.SubNS, p.v)
 	if f.over == nil {
@@ -180,7 +180,7 @@ func (f *frame) addCollapsed(sh *Shard, a *agg, off uint32, p *ordered, point *s
 	}
 	n := len(f.over)
 	if f.over[k] = struct{}{}; len(f.over) == n {
-		return false // it was there
+		return false // already there
 	}
 	f.large++
 	a.Add(off, p.v)

@@ -1,7 +1,7 @@
 package windows
 
-// maxSenders bounds the senders of a window that are told apart, beside those that nobody
-// names: each of them has a share of what is kept for those that others leave nothing.
+// maxSenders bounds the senders of a window that are told apart, beside the unnamed ones: each has
+// a share of what is reserved for those to whom others leave nothing.
 const maxSenders = 15
 
 // senderCount is how many samples of a sender a frame of the smallest tier has counted.
@@ -10,10 +10,10 @@ type senderCount struct {
 	samples uint32
 }
 
-// room is how many samples more of a sender the frame of the smallest tier may count.
-// What max_rate allows is there for whoever comes first, but no sender can use up all: who
-// has had less than a share of it, one in sixteen, may go on up to that share. So a window
-// holds twice what max_rate allows at most, and that only if many send.
+// room returns how many more samples of a sender the frame of the smallest tier may count. What
+// max_rate allows is there for whoever comes first, but no sender can use up everything: one that
+// has had less than its share, one in sixteen, may go on up to that share. So a window holds at
+// most twice what max_rate allows, and only if many send.
 func (f *frame) room(sh *Shard, sender uint64) int {
 	left := max(0, sh.limits.maxSamples-int(f.samples))
 	if left >= sh.limits.maxReserve {
@@ -58,7 +58,7 @@ func (f *frame) decodeSenders(r *reader) {
 	}
 }
 
-// count notes that n samples more of a sender were counted.
+// count records that n more samples of a sender were counted.
 func (f *frame) count(sender uint64, n int) {
 	f.samples += uint32(n)
 	if sender == 0 || n == 0 {

@@ -9,13 +9,13 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// seriesIndex is the series of a group. Each has a place, 0 and up, by which all else in the group
-// knows it; places change only when series are forgotten (evict.go).
+// seriesIndex is the series of a group. Each has a place, from 0 up, by which everything else in
+// the group refers to it; places change only when series are forgotten (evict.go).
 //
-// The name of series i is refs[ends[i-1]:ends[i]]: its metric and labels as indexes into dict, the pairs that the
-// group's series share.
+// The name of series i is refs[ends[i-1]:ends[i]]: its metric and labels as indexes into dict, the
+// pairs that the group's series share.
 type seriesIndex struct {
-	ids   []schemas.ID // of each series; made from the names when first asked for, see identify
+	ids   []schemas.ID // of each series; made from the names when first needed, see identify
 	refs  []uint16
 	ends  []uint32
 	marks []mark
@@ -23,8 +23,8 @@ type seriesIndex struct {
 	table []uint16 // open addressing: index+1 by ID, 0 empty; len a power of two
 
 	overflows uint16 // series that stand for others
-	textBytes int    // of the series' names, each in full; see bytes.go
-	dictBytes int    // of their pairs, once each
+	textBytes int    // bytes of the series' names, each in full; see bytes.go
+	dictBytes int    // bytes of their pairs, each once
 }
 
 func (x *seriesIndex) find(id schemas.ID) int {
@@ -35,7 +35,7 @@ func (x *seriesIndex) find(id schemas.ID) int {
 		x.identify()
 	}
 	mask := uint64(len(x.table) - 1)
-	for i, step := id.Lo&mask, id.Hi|1; ; i = (i + step) & mask { // steps differ, so names that begin at one place part
+	for i, step := id.Lo&mask, id.Hi|1; ; i = (i + step) & mask { // steps differ, so names that start at the same place diverge
 		n := x.table[i]
 		if n == 0 {
 			return -1
@@ -46,8 +46,9 @@ func (x *seriesIndex) find(id schemas.ID) int {
 	}
 }
 
-// identify makes the IDs and the table of a group that was decoded. To hash a million names takes longer than all
-// else that is done to have a million series back, so it is done when the group's next record comes.
+// identify makes the IDs and the table of a group that was decoded. Hashing a million names takes
+// longer than everything else that brings back a million series, so it is done when the group's
+// next record arrives.
 func (x *seriesIndex) identify() {
 	if len(x.table) > 0 || len(x.ids) == 0 {
 		return
@@ -69,7 +70,8 @@ func (x *seriesIndex) insert(i int) {
 	x.table[at] = uint16(i + 1)
 }
 
-// add appends a series and returns its index. The group has room for it.
+// add appends a series and returns its index. The caller has checked that the group has room for
+// it.
 func (x *seriesIndex) add(s schemas.Series, id schemas.ID, m mark) int {
 	x.identify()
 	i := len(x.ids)
@@ -92,7 +94,7 @@ func (x *seriesIndex) add(s schemas.Series, id schemas.ID, m mark) int {
 	return i
 }
 
-// reindex makes the table anew, at most three quarters full.
+// reindex rebuilds the table, at most three quarters full.
 func (x *seriesIndex) reindex() {
 	n := 8
 	for n*3 < len(x.ids)*4 {
@@ -104,14 +106,14 @@ func (x *seriesIndex) reindex() {
 	}
 }
 
-// clip gives back what appending has set aside: groups live long and grow rarely.
+// clip gives back the spare capacity of appends: groups live long and grow rarely.
 func (x *seriesIndex) clip() {
 	x.ids, x.refs, x.ends = slices.Clone(x.ids), slices.Clone(x.refs), slices.Clone(x.ends)
 	x.marks, x.dict = slices.Clone(x.marks), slices.Clone(x.dict)
 }
 
-// pair returns the group's index of a label pair, adding it if need be. Groups
-// have tens to hundreds of pairs and add a series rarely: a scan will do.
+// pair returns the group's index of a label pair, adding it if need be. Groups have tens to
+// hundreds of pairs and rarely add a series: a scan will do.
 func (x *seriesIndex) pair(l schemas.Label) uint16 {
 	h := unique.Make(l)
 	for i, d := range x.dict {
@@ -139,7 +141,7 @@ func (x *seriesIndex) name(i int) schemas.Series {
 	return x.nameIn(nil, i)
 }
 
-// nameIn is name, with the labels behind those given.
+// nameIn is name, with the labels appended to those given.
 func (x *seriesIndex) nameIn(labels schemas.Labels, i int) schemas.Series {
 	refs := x.refsOf(i)
 	for _, r := range refs[1:] {
@@ -161,8 +163,8 @@ func (x *seriesIndex) ofMetric(metric string) (n int) {
 	return n
 }
 
-// LargestMetric is the metric with the most series, and how many it has; "" of an
-// empty group.
+// LargestMetric returns the metric with the most series, and how many it has; "" for an empty
+// group.
 func (g *Group) LargestMetric() (metric string, series int) {
 	counts := make([]int, len(g.series.dict))
 	largest := 0
@@ -200,7 +202,7 @@ func (x *seriesIndex) appendTo(dst []byte) []byte {
 
 // decode reads what appendTo wrote; the caller checks r.bad.
 func (x *seriesIndex) decode(sh *Shard, r *reader) error {
-	over := false // some label has the value of overflow series
+	over := false // some label has the value of an overflow series
 	sh.costs = sh.costs[:0]
 	for n := r.count(2); n > 0; n-- {
 		l := schemas.Label{Name: r.text(), Value: r.text()}
@@ -230,7 +232,7 @@ func (x *seriesIndex) decode(sh *Shard, r *reader) error {
 	return nil
 }
 
-// decodeSeries reads a series, of pairs that cost sh.costs each.
+// decodeSeries reads a series, whose pairs cost sh.costs each.
 func (x *seriesIndex) decodeSeries(sh *Shard, r *reader) error {
 	k := r.count(1)
 	if k == 0 {

@@ -12,9 +12,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Version 3 has no hashes of series, IDs where 2 had 64-bit hashes of sections and of samples
-// (those are not taken over), sections that were refused in part, samples with times within a
-// ms, and who sent them.
+// Version 3 has no hashes of series; it has IDs where version 2 had 64-bit hashes of sections and
+// samples (those are not taken over), sections that were refused in part, samples whose times have
+// a fraction of a ms, and senders.
 const stateVersion = 3
 
 // ErrState is wrapped by DecodeGroup when a state does not decode, and
@@ -31,8 +31,8 @@ const (
 	stateHealed              // the clock was led astray once
 )
 
-// AppendTo encodes the group after dst: all that DecodeGroup needs to go on as if
-// nothing had happened.
+// AppendTo appends the encoded group to dst: all that DecodeGroup needs to go on as if nothing had
+// happened.
 func (g *Group) AppendTo(sh *Shard, dst []byte) []byte {
 	dst = append(dst, stateVersion, byte(len(sh.sizes)))
 	for _, s := range sh.sizes {
@@ -62,7 +62,7 @@ func (g *Group) AppendTo(sh *Shard, dst []byte) []byte {
 	return g.frames.appendTo(sh, dst)
 }
 
-// sizesText is such as "10s, 1m".
+// sizesText renders tier sizes, such as "10s, 1m".
 func sizesText(sizesMS []int64) string {
 	var all []string
 	for _, ms := range sizesMS {

@@ -12,9 +12,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// SumTolerance is how far a sum may be off, relative to the exact sum: the same
-// numbers added in another order differ in the last bits. It is meant for
-// samples of one sign; where they cancel, the exact sum is no fair scale.
+// SumTolerance is how far a sum may be off, relative to the exact sum: the same numbers added in
+// another order differ in the last bits. It is meant for samples of one sign; where they cancel,
+// the exact sum is no fair scale.
 const SumTolerance = 1e-12
 
 type key struct {
@@ -92,10 +92,10 @@ func floor(t, tier int64) int64 {
 // maxTold bounds the differences that an error of Compare spells out.
 const maxTold = 10
 
-// Compare says how got differs from want, or returns nil. got must hold merged
-// windows: the same window twice is a difference. Sums may be off by SumTolerance,
-// all else must be equal; Part and Revision are not looked at. The error names the
-// first 10 windows that are missing, unexpected or different, and counts the rest.
+// Compare returns an error that tells how got differs from want, or nil. got must hold merged
+// windows: the same window twice is a difference. Sums may be off by SumTolerance; everything else
+// must be equal; Part and Revision are ignored. The error names the first 10 windows that are
+// missing, unexpected or different, and counts the rest.
 func Compare(got, want []schemas.Window) error {
 	expected := make(map[key]*schemas.Window, len(want))
 	for i := range want {
