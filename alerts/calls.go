@@ -12,7 +12,7 @@ import (
 // refusedFuncs are those that people look for.
 var refusedFuncs = map[string]string{
 	"quantile": "needs a sketch, which windows do not keep yet",
-	"absent":   "is not a function: rules cannot fire on what is missing yet. An alert whose series fall silent for no_data ends, and says so. up == 0 is of use only where something else than the machine itself sends up",
+	"absent":   "is not a function: a rule with on_no_data: firing fires when its series fall silent for no_data, as in expr: up == 0, no_data: 1m, on_no_data: firing",
 }
 
 func (c *lowering) call(n *ast.CallNode) (*node, error) {

@@ -23,6 +23,7 @@ import (
 // Version 2 is the same without lost and the flags that go with it. Version 1 is as 2, but
 // for what was said under the old fingerprints: all of it.
 const (
+	missingVersion   = 4 // as 3, whose lost may be 0
 	lostStateVersion = 3
 	stateVersion     = 2
 	oldStateVersion  = 1
@@ -44,6 +45,7 @@ const (
 	flagOld     // from version 2 on
 	flagSettled // from version 3 on
 	flagNothing // the same: nothing is said
+	flagMissing // from version 4 on
 	flagKnown   = 1<<iota - 1
 )
 
@@ -55,11 +57,15 @@ const (
 
 // Append appends the encoded state to dst.
 func (st *State) Append(dst []byte) []byte {
-	if st.lostMS == 0 {
-		dst = binary.AppendVarint(append(dst, stateVersion), st.due)
-	} else {
+	switch {
+	case st.misses():
+		dst = binary.AppendVarint(append(dst, missingVersion), st.due)
+		dst = binary.AppendVarint(dst, st.lostMS)
+	case st.lostMS != 0:
 		dst = binary.AppendVarint(append(dst, lostStateVersion), st.due)
 		dst = binary.AppendVarint(dst, st.lostMS)
+	default:
+		dst = binary.AppendVarint(append(dst, stateVersion), st.due)
 	}
 	n := 0
 	for _, s := range st.sets {
@@ -211,6 +217,9 @@ func (v *saved) append(dst []byte) []byte {
 	if v.last.truth == unknown {
 		flags |= flagNothing
 	}
+	if v.last.missing {
+		flags |= flagMissing
+	}
 	dst = binary.AppendVarint(append(dst, flags), v.last.endMS)
 	return binary.AppendUvarint(dst, uint64(v.last.revision))
 }
@@ -221,12 +230,15 @@ func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
 	}
-	if b[0] < oldStateVersion || b[0] > lostStateVersion {
+	if b[0] < oldStateVersion || b[0] > missingVersion {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
 	d := &stateReader{rest: b[1:], version: b[0]}
 	st := &State{due: d.bounded("due", -maxEndMS, maxEndMS)}
-	if d.version >= lostStateVersion {
+	switch {
+	case d.version >= missingVersion:
+		st.lostMS = d.bounded("lost", 0, maxEndMS)
+	case d.version >= lostStateVersion:
 		st.lostMS = d.bounded("lost", 1, maxEndMS)
 	}
 	before := &labelSet{}
@@ -415,11 +427,12 @@ func (d *stateReader) outcome() saved {
 	flags := d.bytes("flags", 1)[0]
 	old := d.version == oldStateVersion
 	if flags > flagKnown || old && flags&flagOld != 0 || d.version < lostStateVersion && flags&(flagSettled|flagNothing) != 0 ||
-		flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) {
+		flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) ||
+		flags&flagMissing != 0 && (d.version < missingVersion || flags&flagTrue == 0) {
 		d.fail("outcome's flags %08b", flags)
 	}
 	v.last = outcome{truth: truthOf(flags&flagTrue != 0), wasTrue: flags&flagHeld != 0, other: flags&flagOther != 0,
-		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0}
+		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0, missing: flags&flagMissing != 0}
 	if flags&flagNothing != 0 {
 		v.last.truth = unknown
 	}

@@ -88,6 +88,7 @@ func (e *Evaluator) newSeries(st *State, set *labelSet, metric string, tierMS, e
 	set.series = append(set.series, series{metric: metric, tierMS: tierMS})
 	e.bind(set)
 	st.dueBy(endMS + set.keepMS)
+	st.dueByMissing(set, endMS) // whose window comes now
 	return &set.series[len(set.series)-1]
 }
 
@@ -130,6 +131,7 @@ func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas
 				st.dueBy(b.deadlineMS())
 			}
 		}
+		st.dueByMissing(set, set.oldestEnd())
 	}
 	return out
 }
@@ -150,7 +152,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	if did == ignored || b.last.truth != unknown && end < b.last.endMS {
 		return out
 	}
-	if b.last.truth == yes && b.silentMS() < end {
+	if b.last.truth == yes && !b.last.missing && b.rule.onNoData == endOnNoData && b.silentMS() < end {
 		out = e.endSilent(set, b, group, out)
 	}
 	again := b.last.truth != unknown && b.last.endMS == end
@@ -158,7 +160,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	if again {
 		wasTrue = b.last.wasTrue
 	}
-	wasTrue = wasTrue && !b.last.other
+	wasTrue = wasTrue && !b.last.other && !b.last.missing
 	t, value, why := e.evaluate(set, b, end, wasTrue)
 	switch {
 	case t == unknown: // it was true: neither recovered nor seen to be true; no_data will end it
@@ -177,7 +179,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	}
 	old := b.last.old && (again || b.last.truth == yes)
 	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, endMS: end, revision: revision}
-	if t == yes {
+	if t == yes || b.rule.onNoData == fireOnNoData {
 		st.dueBy(b.deadlineMS())
 	}
 	c := e.condition(set, b, group, value)
@@ -267,14 +269,20 @@ func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.
 		active := false
 		for i := range set.bound {
 			b := &set.bound[i]
-			if b.last.truth != yes {
-				continue
-			}
-			if deadline := b.deadlineMS(); deadline <= nowMS {
+			switch policy := b.rule.onNoData; {
+			case policy == fireOnNoData:
+				out = e.miss(st, set, b, group, nowMS, out)
+				active = active || b.last.truth == yes
+			case policy == keepOnNoData:
+				st.dueBy(nowMS + lookAgainMS)
+				out = e.retire(st, set, b, group, nowMS, out)
+				active = active || b.last.truth == yes
+			case b.last.truth != yes:
+			case b.deadlineMS() <= nowMS:
 				out = e.endSilent(set, b, group, out)
-			} else {
+			default:
 				active = true
-				st.dueBy(deadline)
+				st.dueBy(b.deadlineMS())
 			}
 		}
 		if forget := set.newest() + set.keepMS; forget > nowMS {

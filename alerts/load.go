@@ -58,6 +58,7 @@ type ruleYAML struct {
 	By            yaml.Node         `yaml:"by"`
 	Tier          conf.Duration     `yaml:"tier"`
 	NoData        conf.Duration     `yaml:"no_data"`
+	OnNoData      string            `yaml:"on_no_data"`
 	Labels        map[string]string `yaml:"labels"`
 	Annotations   map[string]string `yaml:"annotations"`
 }
@@ -207,6 +208,13 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 		} else if d.value.MS() > maxForMS {
 			l.doc.Fail(at+"."+d.field, d.value, "must be at most "+msText(maxForMS))
 		}
+	}
+	switch r.onNoData = noDataPolicy(y.OnNoData); r.onNoData {
+	case "":
+		r.onNoData = endOnNoData
+	case endOnNoData, fireOnNoData, keepOnNoData:
+	default:
+		l.doc.Fail(at+".on_no_data", y.OnNoData, "must be ok, firing or keep")
 	}
 	if y.By.Kind != 0 {
 		l.doc.Fail(at+".by", nil, "aggregating over several hosts (rollup) is not built yet; a rule sees the series of one label set")

@@ -46,10 +46,23 @@ type rule struct {
 	forMS    int64
 	keepMS   int64
 	noDataMS int64
+	onNoData noDataPolicy
 
 	labels      []labelTemplate
 	annotations []labelTemplate
 }
+
+// noDataPolicy is what a rule says of series from which nothing came for no_data.
+type noDataPolicy string
+
+const (
+	endOnNoData  noDataPolicy = "ok"     // a condition that was true is over
+	fireOnNoData noDataPolicy = "firing" // the condition is true
+	keepOnNoData noDataPolicy = "keep"   // what was true stays so
+)
+
+// retireMS is how long after its newest window a series that is missed is given up: it will not come back.
+const retireMS = 7 * 24 * 3600_000
 
 // labelTemplate is a label or annotation of a rule, in the order of names.
 type labelTemplate struct {

@@ -64,7 +64,9 @@ type outcome struct {
 	old bool
 	// settled: something was said since State.Lost, be it that it is false. truth may be
 	// unknown then: nothing is said any more.
-	settled  bool
+	settled bool
+	// missing: it is true because no window came.
+	missing  bool
 	endMS    int64
 	revision uint32
 }
@@ -85,6 +87,7 @@ const (
 	reasonRecovered = "recovered"
 	reasonNoData    = schemas.ReasonNoData
 	reasonRemoved   = "rule removed"
+	reasonRetired   = "no data for a week: taken for retired"
 )
 
 // Lost says that what the rules remembered before atMS, ms, above 0, is lost: a condition
@@ -192,6 +195,15 @@ func (s *labelSet) newest() int64 {
 	return newest
 }
 
+// oldestEnd is the least of the ends of its series' newest windows, ms.
+func (s *labelSet) oldestEnd() int64 {
+	end := int64(math.MaxInt64)
+	for i := range s.series {
+		end = min(end, s.series[i].ring.newest())
+	}
+	return end
+}
+
 // unbind keeps what was said under the rules' names.
 func (s *labelSet) unbind() {
 	for _, b := range s.bound {
@@ -235,6 +247,9 @@ func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 			s.keepMS = max(s.keepMS, in.backMS())
 		}
 		s.keepMS = max(s.keepMS, r.noDataMS)
+		if r.onNoData != endOnNoData {
+			s.keepMS = max(s.keepMS, retireMS)
+		}
 		if i := slices.IndexFunc(s.saved, func(v saved) bool { return v.rule == r.name }); i >= 0 {
 			b.last = s.saved[i].last
 			b.last.other = b.last.other || s.saved[i].hash != r.hash

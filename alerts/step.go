@@ -56,9 +56,13 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 	revised := c.EndMS == a.LastMS
 	a.Rule, a.Group, a.Labels, a.Annotations = c.Rule, c.Group, c.Labels, c.Annotations
 	a.ForMS, a.KeepMS, a.TierMS = c.ForMS, c.KeepMS, c.TierMS
-	a.LastMS, a.LastRev, a.LastTrueMS, a.Reason = c.EndMS, c.Revision, c.EndMS, ""
+	a.LastMS, a.LastRev, a.LastTrueMS, a.Reason = c.EndMS, c.Revision, c.EndMS, c.Reason
 	if finite(c.Value) {
 		a.Value = c.Value
+	}
+	became := reasonTrue
+	if c.Reason != "" {
+		became = c.Reason
 	}
 	if a.State == schemas.Inactive || a.State == schemas.Resolved {
 		switch undone := a.Last; {
@@ -67,10 +71,10 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 			move(&a, undone.From, c.EndMS, reasonConfirmed)
 		case c.ForMS > 0:
 			a.ActiveMS, a.FiredMS, a.ResolvedMS = c.EndMS, 0, 0
-			move(&a, schemas.Pending, c.EndMS, reasonTrue)
+			move(&a, schemas.Pending, c.EndMS, became)
 		default:
 			a.ActiveMS, a.FiredMS, a.ResolvedMS = c.EndMS, c.EndMS, 0
-			move(&a, schemas.Firing, c.EndMS, reasonTrue)
+			move(&a, schemas.Firing, c.EndMS, became)
 		}
 	}
 	if a.State == schemas.Pending && c.EndMS >= a.ActiveMS+c.ForMS {

@@ -130,7 +130,7 @@ func (v *verdict) why(n *node) string {
 			return "is never true: a side never has a value, as of a division by 0"
 		}
 		if side.op == opInput && v.inputs[side.slot].fn == fnCount {
-			return "is never true: count is of the samples that are there, and at least 1. Rules cannot fire on what is missing yet"
+			return "is never true: count is of the samples that are there, and at least 1. A rule with on_no_data: firing fires on what is missing"
 		}
 	}
 	return "is never true, whatever the data"

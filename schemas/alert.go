@@ -21,7 +21,7 @@ type Condition struct {
 	EndMS       int64             `json:"end_ms"`   // end of the window that was checked
 	Revision    uint32            `json:"revision"` // of that window
 	True        bool              `json:"true"`
-	Reason      string            `json:"reason,omitempty"` // why it is false: "false", "recovered", "no data", "rule removed"
+	Reason      string            `json:"reason,omitempty"` // why it is false: "false", "recovered", "no data", "rule removed"; or "no data" of one that is true for that
 	Value       float64           `json:"value"`            // left side of the comparison, or 1
 	ForMS       int64             `json:"for_ms,omitempty"`
 	KeepMS      int64             `json:"keep_ms,omitempty"` // keep_firing_for
@@ -76,7 +76,7 @@ type Alert struct {
 	ForMS       int64             `json:"for_ms,omitempty"`
 	KeepMS      int64             `json:"keep_ms,omitempty"`
 	TierMS      int64             `json:"tier_ms"`
-	Reason      string            `json:"reason,omitempty"`  // why its condition is false; "" while it is true
+	Reason      string            `json:"reason,omitempty"`  // why its condition is false; "" while it is true, or ReasonNoData if that is why
 	Last        Transition        `json:"last"`              // the newest transition
 	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
 }
@@ -84,6 +84,9 @@ type Alert struct {
 // NoDataSinceMS is the end of the last window before its series fell silent, ms, of an
 // alert that ended for that; 0 of every other.
 func (a *Alert) NoDataSinceMS() int64 {
+	if a.State == Firing || a.State == Pending {
+		return 0
+	}
 	reason := a.Reason
 	if reason == "" && a.State == Resolved { // of a time before there was Reason
 		reason = a.Last.Reason

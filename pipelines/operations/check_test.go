@@ -1,6 +1,8 @@
 package operations
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -8,14 +10,22 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/pipelinetest"
+	"github.com/weir-metrics/weir/schemas"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
+	"github.com/weir-metrics/weir/sinks/receivers"
+	"github.com/weir-metrics/weir/sinks/webhook"
+	"github.com/weir-metrics/weir/windows"
 )
 
 const checkedRules = `groups:
@@ -132,7 +142,7 @@ func TestCheckAsksWithoutHarm(t *testing.T) {
 	}
 }
 
-// TestShippedRulesCanFire: nothing is to be warned of in what is shipped, and no rule waits
+// TestShippedRulesCanFire: nothing is to be warned of in what is shipped, and the rule for a machine that died does not wait
 // for an up that the agent never sends.
 func TestShippedRulesCanFire(t *testing.T) {
 	ws, err := Check{Files: []string{"../../deploy/weir.yaml"}, URL: "http://" + nobodyListens(t)}.Run(t.Context())
@@ -143,8 +153,63 @@ func TestShippedRulesCanFire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rules.Wants("up") {
-		t.Error("a rule reads up")
+	var st alerts.State
+	ev := rules.NewEvaluator()
+	up := schemas.Window{Series: schemas.Series{Metric: "up", Labels: schemas.Labels{{Name: "host", Value: "web01"}}}, TierMS: 10_000, StartMS: 1_700_000_000_000}
+	up.Add(0, 1)
+	if cs := ev.Closed(&st, "web01", up.TierMS, up.EndMS(), []schemas.Window{up}, nil); len(cs) > 0 {
+		t.Errorf("of a machine that is well: %+v", cs)
+	}
+	cs := ev.Advance(&st, "web01", up.EndMS()+80_000, nil)
+	if len(cs) != 1 || !cs[0].True || cs[0].Rule != "host/instance_down" || cs[0].Reason != schemas.ReasonNoData {
+		t.Errorf("of a machine that is silent: %+v", cs)
+	}
+}
+
+// TestDeadMachinePages: a machine that falls silent raises an alert at a receiver, and one that comes back ends it.
+func TestDeadMachinePages(t *testing.T) {
+	var mu sync.Mutex
+	var told []string
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var p webhook.Payload
+		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, p.Status+" "+p.Alerts[0].Labels["host"])
+	}))
+	t.Cleanup(hook.Close)
+	p := pipelinetest.Process(t)
+	second := func(n float64) conf.Duration { return conf.Duration(n * float64(time.Second)) }
+	p.Roles = []string{"gateway", "route", "window", "alert", "notify"}
+	p.Config.Windows.Tiers = []windows.Tier{{Size: second(1), Grace: second(0.3), TTL: second(3600)}, {Size: second(2), Grace: second(0.4), TTL: second(3600)}}
+	p.Config.Notify.Receivers = receivers.List{{Name: "hook", Kinds: receivers.Kinds{Webhook: &webhook.Config{URL: conf.NewSecret(hook.URL), Timeout: second(5)}}}}
+	var err error
+	if p.Rules, err = alerts.Load(p.Config.RuleConfig(), alerts.File{Name: "r.yaml", Data: []byte("- name: g\n  rules:\n  - {alert: down, expr: up == 0, no_data: 4s, on_no_data: firing}\n")}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	pipelinetest.Await(t, p, pipelinetest.Ready)
+	await := func(what string, want ...string) {
+		t.Helper()
+		kafkatest.Eventually(t, what, func() bool {
+			pipelinetest.Post(t, p, "up,host=well value=1")
+			mu.Lock()
+			defer mu.Unlock()
+			time.Sleep(100 * time.Millisecond) // between two posts
+			return slices.Equal(told, want)
+		})
+	}
+	pipelinetest.Post(t, p, "up,host=dies value=1")
+	await("the machine is missed", "firing dies")
+	pipelinetest.Post(t, p, "up,host=dies value=1")
+	await("it is back", "firing dies", "resolved dies")
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -260,6 +260,12 @@ func (w *World) quieted(t transition) bool {
 	return false
 }
 
+// ofMissed reports whether the transition is one of a rule that fires on silence and depends on what came before the calm part: which
+// series are known then, and so whether the alert fired at its start.
+func (w *World) ofMissed(t transition) bool {
+	return strings.HasPrefix(t.alert, "sim/missed") && (t.to != schemas.Firing || t.atMS <= w.reset+w.silence)
+}
+
 // checkTransitions: the same transition is never told in two ways; and those after the
 // reset are what a batch evaluation gives, if nothing was held up since.
 func (w *World) checkTransitions(ws []schemas.Window, limited bool) {
@@ -269,7 +275,9 @@ func (w *World) checkTransitions(ws []schemas.Window, limited bool) {
 		return
 	}
 	w.stats.Calm++
-	before := func(t transition) bool { return t.atMS <= w.reset || w.ofHarmed(t) || !w.quieted(t) }
+	before := func(t transition) bool {
+		return t.atMS <= w.reset || w.ofHarmed(t) || !w.quieted(t) || w.ofMissed(t)
+	}
 	w.compareTransitions(got, slices.DeleteFunc(alertOracle(w.tiers, w.params.Rules, ws), before), before)
 }
 

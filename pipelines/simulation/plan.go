@@ -54,7 +54,7 @@ func newPlanner(seed uint64) *planner {
 		params.MaxAlert = []int{300, 500, 700, 900, 1200}[rnd.IntN(5)]
 	}
 	if params.MaxValue == 0 { // whose limits are for values of the first rules
-		params.Rules = rnd.IntN(2)
+		params.Rules = rnd.IntN(3)
 	}
 	p.w = newWorld(params)
 	return p

@@ -24,6 +24,7 @@ type rule struct {
 	recover  string
 	isTrue   func(at lookback) bool
 	isOver   func(at lookback) bool // recover; nil: whatever is not true
+	misses   bool                   // on_no_data: firing
 }
 
 // lookback looks at the windows that end at or before an end: the sum of f over those
@@ -112,6 +113,10 @@ func rulesOf(tiers []int64, more int) []rule {
 					at("c", 2*t, func(w *schemas.Window) { low, n = low || w.Min <= 20, n+1 })
 					return n > 0 && !low
 				}})
+		if more > 1 {
+			rules = append(rules, rule{name: fmt.Sprintf("missed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t, misses: true,
+				expr: "a > 1e6", isTrue: func(lookback) bool { return false }})
+		}
 		if more > 0 {
 			rules = append(rules,
 				rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
@@ -137,6 +142,9 @@ func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 		}
 		if r.keepMS > 0 {
 			fmt.Fprintf(&b, "    keep_firing_for: %ds\n", r.keepMS/1000)
+		}
+		if r.misses {
+			b.WriteString("    on_no_data: firing\n")
 		}
 		if r.recover != "" {
 			fmt.Fprintf(&b, "    recover: '%s'\n", r.recover)
@@ -208,13 +216,22 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 	}
 	slices.Sort(ends)
 	l.state = schemas.Inactive
-	active, lastTrue := false, int64(0)
+	active, lastTrue, lastEnd := false, int64(0), int64(0)
 	silent := func() int64 { // when a true condition is over without windows
 		n := lastTrue + l.r.noDataMS
 		return (n + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
 	}
+	missed := func() int64 { // when a series is missed
+		n := lastEnd + l.r.noDataMS
+		return (n + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
+	}
 	for _, end := range slices.Compact(ends) {
-		if active && silent() < end {
+		if l.r.misses && lastEnd > 0 && missed() < end {
+			l.isTrue(missed())
+			active, lastTrue = true, missed()
+		}
+		lastEnd = end
+		if active && !l.r.misses && silent() < end {
 			l.isFalse(silent())
 			active = false
 		}
@@ -238,7 +255,10 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 		}
 		active = is
 	}
-	if active {
+	switch {
+	case l.r.misses && lastEnd > 0:
+		l.isTrue(missed())
+	case active:
 		l.isFalse(silent())
 	}
 	if l.due > 0 {

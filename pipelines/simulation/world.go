@@ -54,7 +54,7 @@ type Params struct {
 	MaxValue  int // of a table of windows, bytes: the broker refuses more
 	MaxAlert  int // of the table of alerts
 
-	Rules int // sets of rules beside the first
+	Rules int // sets of rules beside the first, 0 to 2
 }
 
 var tierSets = [][]windows.Tier{

@@ -1,0 +1,94 @@
+package alerts
+
+import (
+	"math"
+	"slices"
+
+	"github.com/weir-metrics/weir/schemas"
+)
+
+// lookAgainMS is how soon silent series are looked at again, ms: what waits for their group, as a change of generations does, waits no longer.
+const lookAgainMS = 5 * 60_000
+
+// newestInput is the end of the newest window among the inputs of a binding, ms, or math.MinInt64.
+func (b *binding) newestInput(set *labelSet) int64 {
+	newest := int64(math.MinInt64)
+	for _, i := range b.in {
+		if i >= 0 {
+			newest = max(newest, set.series[i].ring.newest())
+		}
+	}
+	return newest
+}
+
+// missedMS is the end of the window at which a series is missed, if nothing comes after the newest; deadlineMS is when
+// no window of that end can close any more.
+func (b *binding) missedMS(newest int64) (end, deadlineMS int64) {
+	tier := b.rule.tierMS
+	end = (newest + b.rule.noDataMS + tier - 1) / tier * tier
+	return end, end + b.rule.graceMS
+}
+
+// dueByMissing notes when series of the set are missed whose newest window ends at newest, ms.
+func (st *State) dueByMissing(set *labelSet, newest int64) {
+	for i := range set.bound {
+		if b := &set.bound[i]; b.rule.onNoData != endOnNoData && newest > math.MinInt64 {
+			_, deadline := b.missedMS(newest)
+			st.dueBy(deadline)
+		}
+	}
+}
+
+// miss says that a rule which fires on silence is true, when its inputs have been silent for no_data, and that it is false when they
+// have been for so long that they are taken for retired.
+func (e *Evaluator) miss(st *State, set *labelSet, b *binding, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
+	newest := b.newestInput(set)
+	if newest == math.MinInt64 {
+		return out
+	}
+	end, deadline := b.missedMS(newest)
+	if deadline > nowMS {
+		st.dueBy(deadline)
+		return out
+	}
+	if newest+retireMS <= nowMS {
+		return e.retire(st, set, b, group, nowMS, out)
+	}
+	st.dueBy(min(newest+retireMS, nowMS+lookAgainMS))
+	if b.last.truth == yes && b.last.missing || b.last.endMS >= end && b.last.truth != unknown {
+		return out
+	}
+	b.last = outcome{truth: yes, missing: true, old: b.last.old && b.last.truth == yes, settled: st.lostMS > 0, endMS: end}
+	c := e.condition(set, b, group, math.NaN())
+	c.EndMS, c.Reason, c.ForMS = end, reasonNoData, 0
+	return append(out, c)
+}
+
+// retire ends a condition that silence has kept true for retireMS.
+func (e *Evaluator) retire(st *State, set *labelSet, b *binding, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
+	newest := max(b.newestInput(set), math.MinInt64/2)
+	if b.last.truth != yes {
+		return out
+	}
+	if newest+retireMS > nowMS {
+		st.dueBy(min(newest+retireMS, nowMS+lookAgainMS))
+		return out
+	}
+	tier := b.rule.tierMS
+	end := max(b.last.endMS+tier, (newest+retireMS)/tier*tier)
+	b.last = outcome{truth: no, old: b.last.old, settled: b.last.settled, endMS: end}
+	c := e.condition(set, b, group, math.NaN())
+	c.EndMS, c.Reason = end, reasonRetired
+	return append(out, c)
+}
+
+// misses reports whether something is true because no window came.
+func (st *State) misses() bool {
+	for _, s := range st.sets {
+		if slices.ContainsFunc(s.bound, func(b binding) bool { return b.last.missing }) ||
+			slices.ContainsFunc(s.saved, func(v saved) bool { return v.last.missing }) {
+			return true
+		}
+	}
+	return false
+}
