@@ -111,7 +111,7 @@ func TestFormatIsSaid(t *testing.T) {
 		{nil, "what is this\n", "the file is read as line, see --format"},
 		{nil, "up,1,1\nwhat\n", "the file is read as csv, see --format"},
 		{formats.CSV, "cpu v=1 5\n", "want series,timestamp_ms,value"},
-		{formats.Line, "up,1,1\n", "want = behind a tag"},
+		{formats.Line, "up,1,1\n", "want = after a tag"},
 		{formats.JSON, "up,1,1\n", "want a value"},
 	} {
 		r := recording(t, c.text, formats.Options{Format: c.format})

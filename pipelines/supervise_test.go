@@ -102,7 +102,7 @@ func TestRolesAreBackWhenKafkaIs(t *testing.T) {
 		s := newSupervisor(slog.New(slog.DiscardHandler), &Health{}, prometheus.NewRegistry())
 		s.reach = func(context.Context) error {
 			if time.Since(began) < outage {
-				return errors.New("nobody listens there")
+				return errors.New("nothing listens there")
 			}
 			return nil
 		}

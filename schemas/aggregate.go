@@ -5,25 +5,25 @@ import (
 	"math"
 )
 
-// Aggregate is what weir keeps of the samples of one series in one window: 56 bytes, no pointer. Its zero
-// value is that of no samples.
+// Aggregate is what weir keeps of the samples of one series in one window: 56 bytes, no pointer.
+// The zero value is the aggregate of no samples.
 //
-// A number more is a field here, what Add and Merge do with it, and a line in Numbers and in Columns: all that
-// stores, sends, prints or judges windows goes by these.
+// To add a number, add a field here, its part in Add and Merge, and a line in Numbers and in
+// Columns: everything that stores, sends, prints or judges windows goes by these.
 type Aggregate struct {
 	Sum, Min, Max float64
-	First, Last   float64 // by event time; of samples of one time, the first and the last that arrived
+	First, Last   float64 // by event time; among samples of one time, the first and the last to arrive
 	Count         uint32  // saturates
 	FirstOff      uint32  // event times of First and Last, ms from the window's start
 	LastOff       uint32
-	Mark          uint32 // its holder's notes: Add and Merge keep them, and they are neither sent nor stored
+	Mark          uint32 // for the holder's own use: Add and Merge keep it, and it is neither sent nor stored
 }
 
-// Columns are the names of an aggregate's numbers in CQL, JSON, CSV and rules, in the order of Numbers. A new
-// one goes to the end: rows and records of before end earlier.
+// Columns are the names of an aggregate's numbers in CQL, JSON, CSV and rules, in the order of
+// Numbers. A new one goes at the end: older rows and records end before it.
 var Columns = [...]string{"sum", "min", "max", "first", "last"}
 
-// Numbers are an aggregate's numbers, to read and to write.
+// Numbers returns pointers to an aggregate's numbers, for reading and writing.
 func (a *Aggregate) Numbers() [len(Columns)]*float64 {
 	return [...]*float64{&a.Sum, &a.Min, &a.Max, &a.First, &a.Last}
 }
@@ -52,8 +52,9 @@ func (a *Aggregate) Add(off uint32, v float64) {
 	}
 }
 
-// Merge counts the samples of b, whose window starts shift ms after a's. It is exact but for the last bits of
-// Sum, whose order of addition it changes. Of samples of one time, those of b arrived later.
+// Merge counts the samples of b, whose window starts shift ms after a's. It is exact except for the
+// last bits of Sum, as it changes the order of addition. Among samples of one time, those of b
+// arrived later.
 func (a *Aggregate) Merge(b *Aggregate, shift uint32) {
 	if a.Count == 0 {
 		mark := a.Mark
@@ -84,7 +85,8 @@ func (a *Aggregate) Merge(b *Aggregate, shift uint32) {
 // Avg is Sum / Count: derived, never stored.
 func (a *Aggregate) Avg() float64 { return a.Sum / float64(a.Count) }
 
-// appendTo encodes the aggregate of a window with that revision after dst: of one sample, its value once.
+// appendTo appends the encoded aggregate of a window with that revision to dst; a single sample has
+// its value once.
 func (a *Aggregate) appendTo(dst []byte, revision uint32) []byte {
 	if a.Count == 1 {
 		dst = binary.AppendUvarint(dst, uint64(revision)<<1|1)

@@ -9,17 +9,17 @@ import (
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// Condition is the value of a record of the conditions topic: a rule's
-// expression was true for one label set at a window's end, or was true before and
-// now is not. Healthy series make none. The record's key is Alert fingerprint text.
+// Condition is the value of a record of the conditions topic: a rule's expression was true for one
+// label set at a window's end, or it was true before and no longer is. Healthy series produce none.
+// The record's key is the alert's fingerprint as text.
 type Condition struct {
 	Rule        string            `json:"rule"`        // group/alert, unique among the rules
-	Fingerprint string            `json:"fingerprint"` // 32 hex digits of rule, group and labels (16 if it began to be true before weir had those)
-	Group       string            `json:"group"`       // series group that it was seen in
+	Fingerprint string            `json:"fingerprint"` // 32 hex digits, from rule, group and labels (16 if the alert began before weir used 32)
+	Group       string            `json:"group"`       // the series group in which it was seen
 	Labels      map[string]string `json:"labels"`      // of the alert: alertname, the series' and the rule's
 	Annotations map[string]string `json:"annotations,omitempty"`
 	EndMS       int64             `json:"end_ms"`   // end of the window that was checked
-	Revision    uint32            `json:"revision"` // of that window
+	Revision    uint32            `json:"revision"` // revision of that window
 	True        bool              `json:"true"`
 	Reason      string            `json:"reason,omitempty"` // why it is false: "false", "recovered", "no data", "rule removed"; or "no data" of one that is true for that
 	Value       float64           `json:"value"`            // left side of the comparison, or 1
@@ -28,16 +28,16 @@ type Condition struct {
 	TierMS      int64             `json:"tier_ms"`
 }
 
-// TemplateFault begins a label or annotation whose template failed; what failed
-// follows, and a >. An alert is told with it: what a label should have been is not
-// known, so receivers that match it take the alert.
+// TemplateFault begins a label or annotation whose template failed; the failed template follows,
+// and a >. The alert is sent with it. Nobody knows what such a label should have been, so receivers
+// that match on the label take the alert.
 const TemplateFault = "<error expanding template: "
 
-// ReasonNoData is the reason of a condition that is false, or an alert that ended,
-// because the windows of its series ceased to come.
+// ReasonNoData is the reason of a condition that is false, or of an alert that ended, because the
+// windows of its series stopped coming.
 const ReasonNoData = "no data"
 
-// AlertState is where an alert stands in its life.
+// AlertState is where an alert is in its life.
 type AlertState string
 
 // The four states. Inactive alerts are not published.
@@ -48,8 +48,8 @@ const (
 	Resolved AlertState = "resolved"
 )
 
-// Transition is one change of state, at a window's end: what a notification is
-// keyed by, so that the same transition is never told twice.
+// Transition is one change of state, at a window's end. Notifications are keyed by it, so that no
+// transition is told twice.
 type Transition struct {
 	From   AlertState `json:"from"`
 	To     AlertState `json:"to"`
@@ -66,7 +66,7 @@ type Alert struct {
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	State       AlertState        `json:"state"`
-	ActiveMS    int64             `json:"active_ms"`             // first window end at which it was true
+	ActiveMS    int64             `json:"active_ms"`             // first window end at which the condition was true
 	FiredMS     int64             `json:"fired_ms,omitempty"`    // when it became firing
 	ResolvedMS  int64             `json:"resolved_ms,omitempty"` // when it was resolved
 	LastMS      int64             `json:"last_ms"`               // last window end that was seen
@@ -81,14 +81,14 @@ type Alert struct {
 	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
 }
 
-// NoDataSinceMS is the end of the last window before its series fell silent, ms, of an
-// alert that ended for that; 0 of every other.
+// NoDataSinceMS is, for an alert that ended because its series fell silent, the end of the last
+// window before that, ms; 0 for every other alert.
 func (a *Alert) NoDataSinceMS() int64 {
 	if a.State == Firing || a.State == Pending {
 		return 0
 	}
 	reason := a.Reason
-	if reason == "" && a.State == Resolved { // of a time before there was Reason
+	if reason == "" && a.State == Resolved { // written before there was Reason
 		reason = a.Last.Reason
 	}
 	if reason != ReasonNoData {
@@ -118,13 +118,13 @@ type Attempt struct {
 	Result string `json:"result"` // "202 accepted", or the error, without secrets
 }
 
-// Heard is what is known of whether a receiver heard of a transition.
+// Heard tells what is known about whether a receiver heard of a transition.
 type Heard string
 
-// An entry without Heard is from a version of weir that did not note it.
+// An entry without Heard was written by a version of weir that did not record it.
 const (
-	HeardNo    Heard = "no"    // no call was made, or each was surely refused
-	HeardMaybe Heard = "maybe" // an answer was lost
+	HeardNo    Heard = "no"    // no call was made, or every call was certainly refused
+	HeardMaybe Heard = "maybe" // an answer was lost, so the call may have been taken
 	HeardYes   Heard = "yes"
 )
 
@@ -140,7 +140,7 @@ type Delivery struct {
 	Heard       Heard          `json:"heard,omitempty"`
 	Attempts    []Attempt      `json:"attempts,omitempty"` // the last 16
 	Alert       *Alert         `json:"alert,omitempty"`    // while PENDING: what to send after a restart
-	Told        *Alert         `json:"told,omitempty"`     // of a trigger that ended: what was said, so that its end can name the same
+	Told        *Alert         `json:"told,omitempty"`     // for a trigger that ended: what was said, so that the end can say the same
 }
 
 // Key identifies the delivery in the ledger's compacted topic.
@@ -153,17 +153,18 @@ const docVersion = 1
 // ErrVersion is wrapped by every decoder that meets a version it does not know.
 var ErrVersion = errors.New("unknown version")
 
-// ErrCorrupt is wrapped by every decoder whose input does not hold together.
+// ErrCorrupt is wrapped by every decoder whose input is not consistent.
 var ErrCorrupt = errors.New("corrupt")
 
-// doc is what is kept as a version byte and JSON: a few thousand values a second
-// at most, and fields are added over time.
+// doc is what is kept as a version byte and JSON: at most a few thousand values a second, with
+// fields added over time.
 type doc interface {
 	Condition | Alert | Delivery | Generations | ShardReport | Progress | Member
 }
 
-// EncodeDoc encodes a condition, an alert, a delivery, generations, a report or a member: a version byte, then JSON.
-// It cannot fail: none of the types holds what JSON cannot say (Value is finite).
+// EncodeDoc encodes a condition, an alert, a delivery, generations, a report or a member as a
+// version byte and JSON. It cannot fail: none of the types holds anything that JSON cannot express
+// (Value is finite).
 func EncodeDoc[T doc](v *T) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -13,37 +13,37 @@ import (
 type BatchBuilder struct {
 	dict     map[Label]uint32
 	labels   []Label
-	series   map[uint64]uint32 // by hash; of two with one hash, the second by the next number
+	series   map[uint64]uint32 // by hash; of two with one hash, the second is at the next number
 	ids      []ID
 	defs     []byte
 	body     []byte // sections, finished
 	cur      []byte // samples of the open section
 	curN     int
 	curTS    int64
-	digest   []byte // what the open section's digest is of, but what is in hash
+	digest   []byte // input of the open section's digest that is not yet in hash
 	hash     hash.Hash
-	hashed   bool // there is something in hash
+	hashed   bool // hash has had input
 	origin   Origin
 	chunk    uint32
 	behind   bool
 	sender   uint64
-	subMS    bool // the open section has times within a ms
+	subMS    bool // some time in the open section has a fraction of a ms
 	n        int
 	dictSize int
 	text     []byte // see AppendTo; used again
 }
 
-// Begin opens the section of an origin; samples added until the next Begin belong
-// to it. Samples of one (origin, chunk) and group must all go into one section.
+// Begin opens the section of an origin; samples added until the next Begin belong to it. All
+// samples of one (origin, chunk) and group must go into one section.
 func (b *BatchBuilder) Begin(o Origin, chunk uint32) {
 	b.endSection()
 	b.origin, b.chunk, b.behind, b.sender, b.subMS = o, chunk, false, 0, false
 }
 
-// Behind says of the open section that it waited in its origin topic.
+// Behind marks the open section as one that queued in its origin topic.
 func (b *BatchBuilder) Behind() { b.behind = true }
 
-// Sender says who sent the open section; see SenderOf.
+// Sender sets who sent the open section; see SenderOf.
 func (b *BatchBuilder) Sender(sender uint64) { b.sender = sender }
 
 // Add adds a sample whose time is a whole ms; hash must be s.Hash().
@@ -51,8 +51,8 @@ func (b *BatchBuilder) Add(s *Series, hash uint64, tsMS int64, v float64) {
 	b.AddSample(&Sample{Series: *s, TimeMS: tsMS, Value: v}, hash, s.ID())
 }
 
-// AddSample adds a sample. hash must be the series' Hash and id its ID, which callers keep:
-// an ID is slow to make. -0 becomes 0: the two are one value.
+// AddSample adds a sample. hash must be the series' Hash and id its ID; callers keep both, as
+// computing an ID is slow. -0 becomes 0: the two are one value.
 func (b *BatchBuilder) AddSample(s *Sample, hash uint64, id ID) {
 	idx := b.indexOf(&s.Series, hash, id)
 	if s.SubNS != 0 && !b.subMS {
@@ -82,7 +82,7 @@ func (b *BatchBuilder) AddSample(s *Sample, hash uint64, id ID) {
 	b.digest = appendSampleKey(b.digest, id, s.TimeMS, s.SubNS, bits)
 }
 
-// digestBytes bounds what waits to be hashed.
+// digestBytes bounds the input that waits to be hashed.
 const digestBytes = 4 << 10
 
 // takeDigest returns the digest of the open section.
@@ -98,7 +98,7 @@ func (b *BatchBuilder) takeDigest() ID {
 	return id
 }
 
-// widen makes room for times within a ms in the open section, which had none so far.
+// widen makes room for fractions of a ms in the open section, which had none so far.
 func (b *BatchBuilder) widen() {
 	narrow := b.cur
 	b.cur, b.subMS = make([]byte, 0, len(narrow)+len(narrow)/8), true
@@ -179,7 +179,7 @@ func (b *BatchBuilder) endSection() {
 // Len is the number of samples added since the last Reset.
 func (b *BatchBuilder) Len() int { return b.n }
 
-// Size is about the length of the encoded batch, in bytes; never less than it.
+// Size is roughly the length of the encoded batch, in bytes, and never less than it.
 func (b *BatchBuilder) Size() int {
 	return len(b.body) + len(b.cur) + 16*len(b.ids) + len(b.defs) + b.dictSize + 112
 }

@@ -11,10 +11,10 @@ type GenerationState string
 
 // The states of a generation, in order.
 const (
-	Planned  GenerationState = "planned"  // takes samples from FromMS on, which may not have come yet
-	Active   GenerationState = "active"   // takes the samples of now
+	Planned  GenerationState = "planned"  // takes samples from FromMS on, a time that may still be to come
+	Active   GenerationState = "active"   // takes current samples
 	Draining GenerationState = "draining" // takes only samples from before the next one's FromMS
-	Closed   GenerationState = "closed"   // takes nothing any more, but something may be on its way
+	Closed   GenerationState = "closed"   // takes nothing any more, but some records may still be on their way
 	Retired  GenerationState = "retired"  // holds nothing and is not processed
 )
 
@@ -35,13 +35,13 @@ type Generations struct {
 	List    []Generation `json:"list"`
 }
 
-// FirstGeneration is the record of a weir that was never resharded.
+// FirstGeneration is the record of a weir that has never been resharded.
 func FirstGeneration(shards int32) *Generations {
 	return &Generations{List: []Generation{{Shards: shards, FromMS: math.MinInt64, State: Active}}}
 }
 
-// Validate returns an error that names the first generation that cannot be: numbers
-// and times must ascend, shards be 1 to 10,000, and the newest must not be retired.
+// Validate returns an error that names the first generation that is invalid: numbers and times must
+// ascend, shards must be 1 to 10,000, and the newest generation must not be retired.
 func (g *Generations) Validate() error {
 	if len(g.List) == 0 {
 		return fmt.Errorf("generations: none: %w", ErrCorrupt)
@@ -65,7 +65,7 @@ func (g *Generations) Validate() error {
 		case n.State != Planned && n.State != Active && n.State != Draining && n.State != Closed && n.State != Retired:
 			fault = "state " + strconv.Quote(string(n.State))
 		case (n.State == Closed || n.State == Retired) && i == len(g.List)-1:
-			fault = string(n.State) + ", and the newest"
+			fault = string(n.State) + ", though it is the newest"
 		}
 		if fault != "" {
 			return fmt.Errorf("generation %d: %s: %w", n.Gen, fault, ErrCorrupt)
@@ -80,8 +80,8 @@ const maxShards = 10_000
 // maxGeneration keeps NewPart's upper bits positive.
 const maxGeneration = 1<<23 - 1
 
-// Open is the generations that take samples, oldest first, at least one. The first of
-// them takes those of the generations that are gone, too.
+// Open returns the generations that take samples, oldest first, at least one. The first of them
+// also takes the samples of the generations that are gone.
 func (g *Generations) Open() []Generation {
 	var open []Generation
 	for _, n := range g.List {
@@ -92,7 +92,7 @@ func (g *Generations) Open() []Generation {
 	return open
 }
 
-// Live is the generations that are processed, oldest first, at least one.
+// Live returns the generations that are processed, oldest first, at least one.
 func (g *Generations) Live() []Generation {
 	var live []Generation
 	for _, n := range g.List {
@@ -103,7 +103,7 @@ func (g *Generations) Live() []Generation {
 	return live
 }
 
-// Newest is the generation that was planned last.
+// Newest returns the generation that was planned last.
 func (g *Generations) Newest() *Generation { return &g.List[len(g.List)-1] }
 
 // After returns the generation that follows gen, or nil.
@@ -116,15 +116,15 @@ func (g *Generations) After(gen int) *Generation {
 	return nil
 }
 
-// ShardReport is what the owner of a shard says of it every few seconds. Its key is
-// Key, in the topic shard-reports.
+// ShardReport is what the owner of a shard reports about it every few seconds, in the topic
+// shard-reports, under the key Key.
 type ShardReport struct {
 	Gen       int     `json:"gen"`
 	Shard     int32   `json:"shard"`
-	Owner     string  `json:"owner"` // the address of the process' page, or what else it is called
+	Owner     string  `json:"owner"` // the address of the process's page, or another name of the process
 	AtMS      int64   `json:"at_ms"` // wall clock, ms
 	Groups    int64   `json:"groups"`
-	Open      int64   `json:"open"` // groups that hold a window, or something that rules wait for
+	Open      int64   `json:"open"` // groups with a window, or with something that rules wait for
 	Series    int64   `json:"series"`
 	PerSecond float64 `json:"per_second"` // samples, the mean of the last half minute
 }
@@ -134,7 +134,7 @@ func (r *ShardReport) Key() string {
 	return strconv.Itoa(r.Gen) + "/" + strconv.Itoa(int(r.Shard))
 }
 
-// Validate returns an error that names the first field that cannot be.
+// Validate returns an error that names the first invalid field.
 func (r *ShardReport) Validate() error {
 	fault := ""
 	switch {

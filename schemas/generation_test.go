@@ -17,7 +17,7 @@ func TestGenerationsValidate(t *testing.T) {
 		{nil, "generations: none"},
 		{[]Generation{{State: Active}}, "generation 0: shards 0 below 1"},
 		{[]Generation{{Shards: 1, State: "new"}}, `generation 0: state "new"`},
-		{[]Generation{{Shards: 1, State: Retired}}, "generation 0: retired, and the newest"},
+		{[]Generation{{Shards: 1, State: Retired}}, "generation 0: retired, though it is the newest"},
 		{[]Generation{{Shards: 1, State: Active}, {Gen: 1, Shards: 1, State: Planned}}, "generation 1: from_ms 0 out of order"},
 		{[]Generation{{Gen: 1, Shards: 1, State: Active}, {Gen: 1, Shards: 1, FromMS: 1, State: Planned}}, "generation 1: number out of order"},
 	} {

@@ -5,12 +5,12 @@ import (
 	"encoding/binary"
 )
 
-// ID is the first 128 bits of the SHA-256 of what it stands for. Nobody can make two things
-// with one ID, by chance or by choosing labels, so an ID is taken for what it stands for;
-// a 64-bit hash (Series.Hash) only finds things, which are then compared.
+// ID is the first 128 bits of the SHA-256 of what it stands for. Nobody can make two things have
+// one ID, by chance or by choosing labels, so equal IDs mean equal things. A 64-bit hash
+// (Series.Hash) only finds candidates, which are then compared.
 type ID struct{ Hi, Lo uint64 }
 
-// idOf is the ID of what b holds.
+// idOf is the ID of the bytes b.
 func idOf(b []byte) ID {
 	sum := sha256.Sum256(b)
 	return idIn(sum[:])
@@ -20,8 +20,8 @@ func idIn(sum []byte) ID {
 	return ID{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}
 }
 
-// ID is the series' identity, within its group and anywhere: it follows from the metric
-// and the labels alone.
+// ID is the series' identity, within its group and everywhere: it follows from the metric and the
+// labels alone.
 func (s Series) ID() ID {
 	var buf [512]byte
 	return idOf(s.appendKey(buf[:0]))
@@ -44,9 +44,9 @@ func appendSampleKey(dst []byte, series ID, timeMS int64, subNS uint32, bits uin
 	return binary.LittleEndian.AppendUint64(dst, bits)
 }
 
-// SenderOf is the sender that a text names, such as the header weir.sender of a record of metrics, as Section.Sender holds it: 64 bits of its
-// hash, never 0; 0 for no text. A sender may share one with another: they then share what
-// a group takes from one sender.
+// SenderOf turns the name of a sender, such as the header weir.sender of a record of metrics, into
+// what Section.Sender holds: 64 bits of its hash, never 0; 0 for an empty name. Two senders may
+// have the same 64 bits: they then share what a group takes from one sender.
 func SenderOf(text []byte) uint64 {
 	if len(text) == 0 {
 		return 0
@@ -54,6 +54,6 @@ func SenderOf(text []byte) uint64 {
 	return max(1, idOf(text).Lo)
 }
 
-// SenderHeader is the header of a record of metrics that names who sent it: what the door
-// through which it came knows of its client, and not what the samples say of themselves.
+// SenderHeader is the header of a record of metrics that names who sent it: what the gateway
+// through which the record came knows about its client, not what the samples say about themselves.
 const SenderHeader = "weir.sender"

@@ -5,21 +5,21 @@ import (
 	"fmt"
 )
 
-// Parked names a value that could not be written: that of a key, after it was last lost at
-// LostMS, wall time, ms, 0 for never.
+// Parked names a value that could not be written: its key, and when a value of that key was last
+// lost before, LostMS, wall time, ms, 0 for never.
 type Parked struct {
 	Key    string
 	LostMS int64
 }
 
-// parkingMark is the first byte of a record that AppendParking made. No tick begins so.
+// parkingMark is the first byte of a record made by AppendParking. No tick begins with it.
 const parkingMark = 'P'
 
 // IsParking reports whether a record without a key lists values to be parked.
 func IsParking(b []byte) bool { return len(b) > 0 && b[0] == parkingMark }
 
-// AppendParking encodes, after dst, a record without a key of an input topic: the values
-// that are to be given up when it is read (processors/writeback/lost.go).
+// AppendParking appends to dst a record without a key for an input topic: the values to be given up
+// when it is read (processors/writeback/lost.go).
 func AppendParking(dst []byte, ps []Parked) []byte {
 	dst = binary.AppendUvarint(append(dst, parkingMark, 1), uint64(len(ps)))
 	for _, p := range ps {
@@ -42,7 +42,7 @@ func DecodeParking(b []byte) ([]Parked, error) {
 		ps = append(ps, Parked{string(key), w.varint()})
 	}
 	if w.err == nil && len(w.b) > 0 {
-		w.fail(fmt.Sprintf("%d bytes too many", len(w.b)))
+		w.fail(fmt.Sprintf("%d bytes left over", len(w.b)))
 	}
 	if w.err != nil {
 		return nil, fmt.Errorf("parking of %d bytes: %w", len(b), w.err)

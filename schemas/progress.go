@@ -5,29 +5,29 @@ import (
 	"strconv"
 )
 
-// Progress is what the route that owns a partition of metrics says of it twice a
-// second, in the topic progress. Its key is Key. Encode it with EncodeDoc.
+// Progress is what the route that owns a partition of metrics reports about it twice a second, in
+// the topic progress, under the key Key. Encode it with EncodeDoc.
 type Progress struct {
 	Partition int32  `json:"partition"`
 	Epoch     uint64 `json:"epoch"`  // of the topic metrics, as in Origin
-	Offset    int64  `json:"offset"` // what is before it is in samples
+	Offset    int64  `json:"offset"` // everything before it is in samples
 	End       int64  `json:"end"`    // of the partition, records of open transactions included, when route last looked
-	// AgeMS is how long ago, when this was written, the partition ended at or before Offset,
-	// ms: all that had come by then is in samples. Unseen when route has not seen that yet.
+	// AgeMS is how long before this was written, in ms, the partition ended at or before Offset:
+	// everything that had come by then is in samples. It is Unseen if route has not seen that yet.
 	AgeMS int64 `json:"age_ms"`
 	// AtMS is the wall clock of the process, ms, when this was written.
 	AtMS int64 `json:"at_ms"`
-	// Owner is the process, as people know it.
+	// Owner names the process for people.
 	Owner string `json:"owner,omitempty"`
 }
 
-// Unseen is the AgeMS of a partition that route has not been level with.
+// Unseen is the AgeMS of a partition with which route has not been level yet.
 const Unseen = -1
 
 // Key is the partition, as the key of the compacted topic.
 func (p *Progress) Key() string { return strconv.Itoa(int(p.Partition)) }
 
-// Validate returns an error that names the first field that cannot be.
+// Validate returns an error that names the first invalid field.
 func (p *Progress) Validate() error {
 	const maxPartition = 1 << 20
 	fault := ""
@@ -45,10 +45,10 @@ func (p *Progress) Validate() error {
 	return nil
 }
 
-// Late is a partition of metrics that stands still: windows that get samples from it wait.
+// Late is a partition of metrics that is not being read: windows that get samples from it wait.
 type Late struct {
 	Partition int32  `json:"partition"`
-	LevelMS   int64  `json:"level,omitempty"` // when route was last level with it, ms; 0: not since this process looks
+	LevelMS   int64  `json:"level,omitempty"` // when route was last level with it, ms; 0: not since this process started to look
 	Waiting   int64  `json:"waiting"`         // records that route had not handed on when it last said so
 	Owner     string `json:"owner,omitempty"` // the process that said so last
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Version 3 names series by their IDs, 1 and 2 by a 64-bit hash. Version 2 had Section.Behind
-// in the lowest bit of the chunk, version 3 has there which of the flags below hold.
+// Version 3 names series by their IDs, versions 1 and 2 by a 64-bit hash. Version 2 had
+// Section.Behind in the lowest bit of the chunk; version 3 has the flags below there.
 const sampleBatchVersion = 3
 
 const (
@@ -18,17 +18,16 @@ const (
 	sectionFlags  = iota
 )
 
-// Section is what one origin record contributed to a batch. A group's state
-// applies a section once: it remembers the highest (Offset, Chunk) of each
-// (Epoch, Partition), and the last few digests, by which a producer that sends
-// the same samples twice in two records is known: remote-write senders do so after a timeout of a request
-// that was taken.
+// Section is what one origin record contributed to a batch. A group's state applies a section once:
+// it remembers the highest (Offset, Chunk) of each (Epoch, Partition), and the last few digests. By
+// its digest it recognizes a section whose producer sent the same samples twice in two records, as
+// remote-write senders do after a request timed out that had been taken.
 type Section struct {
 	Origin Origin
 	Chunk  uint32 // 0, or the running number when one origin was too large for one batch
-	Behind bool   // it waited in the origin topic: route was catching up
+	Behind bool   // it queued in the origin topic: route was catching up
 	Digest ID     // of the section's series, times and values, in order; zero if there is none
-	Sender uint64 // who sent the origin record, see SenderOf; 0 if nobody says
+	Sender uint64 // who sent the origin record, see SenderOf; 0 if unknown
 	From   int    // first of its samples in SampleBatch.Points
 	To     int    // one past the last
 }
@@ -41,9 +40,9 @@ type Point struct {
 	SubNS  uint32 // see Sample
 }
 
-// SampleBatch is the decoded value of a record of the samples topic: samples of
-// one series group. Its slices are reused by the next Decode, and Series reads
-// from the bytes that were decoded: keep neither longer than the record.
+// SampleBatch is the decoded value of a record of the samples topic: samples of one series group.
+// Its slices are reused by the next Decode, and Series reads from the decoded bytes: keep neither
+// longer than the record.
 type SampleBatch struct {
 	Sections []Section
 	Points   []Point
@@ -54,11 +53,11 @@ type SampleBatch struct {
 	labels     []Label
 }
 
-// Decode reads v. It returns an error that wraps ErrVersion or ErrCorrupt, and
-// then the batch is not to be used. Label text is not looked at; see Series.
+// Decode reads v. It returns an error that wraps ErrVersion or ErrCorrupt; the batch must not be
+// used then. It does not check the text of labels; see Series.
 func (b *SampleBatch) Decode(v []byte) error {
 	b.Sections, b.Points, b.IDs = b.Sections[:0], b.Points[:0], b.IDs[:0]
-	clear(b.labels) // of the strings
+	clear(b.labels) // release the strings
 	b.ends, b.labels = b.ends[:0], b.labels[:0]
 	w := wire{b: v}
 	ver := w.byte()
@@ -69,7 +68,7 @@ func (b *SampleBatch) Decode(v []byte) error {
 	var n int
 	if ver < 3 {
 		n = w.count(8)
-		w.bytes(uint64(n) * 8) // hashes, which are no identities
+		w.bytes(uint64(n) * 8) // hashes, which are not identities
 	} else {
 		n = w.count(16)
 		b.IDs = slices.Grow(b.IDs, n)
@@ -121,8 +120,9 @@ func (b *SampleBatch) decodeSection(w *wire, ver byte, n int) {
 	b.Sections = append(b.Sections, s)
 }
 
-// decodePoints reads the samples of a section, of n series; false: they are corrupt, and w says so. It is where a batch
-// spends its time, so it keeps what is left in a variable.
+// decodePoints reads the samples of a section, of n series; it returns false if they are corrupt,
+// and w has the error. A batch spends most of its time here, so the rest of the input is kept in a
+// variable.
 func (b *SampleBatch) decodePoints(w *wire, n uint64, subMS bool) bool {
 	k := w.count(10)
 	points := slices.Grow(b.Points, k)
@@ -150,7 +150,7 @@ func (b *SampleBatch) decodePoints(w *wire, n uint64, subMS bool) bool {
 			rest = rest[m:]
 		}
 		if len(rest) < 8 {
-			w.fail("short of 8 bytes")
+			w.fail("fewer than 8 bytes left")
 			return false
 		}
 		v := math.Float64frombits(binary.LittleEndian.Uint64(rest))
@@ -161,7 +161,7 @@ func (b *SampleBatch) decodePoints(w *wire, n uint64, subMS bool) bool {
 	return w.err == nil
 }
 
-// uvarintOf is binary.Uvarint, for numbers that are small as a rule.
+// uvarintOf is binary.Uvarint, for numbers that are usually small.
 func uvarintOf(b []byte) (uint64, int) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), 1
@@ -184,9 +184,9 @@ func (b *SampleBatch) identify(n int) error {
 	return nil
 }
 
-// Series decodes the labels of series i: slow, and asked only for a series that
-// the group does not know yet. The strings are copies. It returns an error when
-// the bytes are corrupt, the series is not valid, or has another ID.
+// Series decodes the labels of series i. It is slow, and called only for a series that the group
+// does not know yet. The strings are copies. It returns an error if the bytes are corrupt, the
+// series is not valid, or its ID differs.
 func (b *SampleBatch) Series(i int) (Series, error) {
 	if len(b.ends) == 0 {
 		if err := b.decodeDefs(len(b.IDs)); err != nil {
@@ -218,7 +218,7 @@ func (b *SampleBatch) series(i int) (Series, error) {
 	return s, nil
 }
 
-// decodeDefs sets labels and ends of n series, or neither.
+// decodeDefs sets labels and ends for n series, or neither.
 func (b *SampleBatch) decodeDefs(n int) error {
 	labels, err := decodeDict(b.labels[:0], b.dict)
 	if err != nil {

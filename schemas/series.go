@@ -18,7 +18,7 @@ type Label struct {
 	Value string `json:"value"`
 }
 
-// Labels is sorted by name and holds no name twice (see NewLabels).
+// Labels is sorted by name and has no name twice (see NewLabels).
 type Labels []Label
 
 // Series names one time series: a metric and its labels.
@@ -75,9 +75,8 @@ func (ls Labels) Map() map[string]string {
 	return m
 }
 
-// Validate says what is wrong with the series: an empty or over-long name, a
-// label that stands twice or is out of order, invalid UTF-8. It returns nil or
-// an error that wraps one of the Err values above and quotes the culprit.
+// Validate returns an error for an empty or over-long name, a label that appears twice or is out of
+// order, or invalid UTF-8. The error wraps one of the Err values above and quotes the culprit.
 func (s Series) Validate() error {
 	if s.Metric == "" {
 		return fmt.Errorf("metric: %w", ErrEmptyName)
@@ -112,15 +111,15 @@ func checkName(what, s string) error {
 	return nil
 }
 
-// Hash is a 64-bit hash of the series, to find it by and never its identity: who chooses
-// labels can have two series hash alike. ID is the identity.
+// Hash is a 64-bit hash of the series, to find it by; it is not its identity, as somebody who
+// chooses labels can make two series hash alike. ID is the identity.
 func (s Series) Hash() uint64 {
 	var buf [512]byte
 	return xxhash.Sum64(s.appendKey(buf[:0]))
 }
 
-// appendKey appends the metric and the sorted labels, separated by the byte 0xff, which
-// valid UTF-8 never holds.
+// appendKey appends the metric and the sorted labels, separated by the byte 0xff, which valid UTF-8
+// never contains.
 func (s Series) appendKey(dst []byte) []byte {
 	dst = append(dst, s.Metric...)
 	for _, l := range s.Labels {
@@ -130,9 +129,9 @@ func (s Series) appendKey(dst []byte) []byte {
 }
 
 // String is the canonical text of the series, as Prometheus writes it:
-// cpu.usage{cpu="0",host="web01"}. Names that hold what the syntax is made of are
-// quoted, a metric's inside the braces: {"cpu usage","my host"="web01"}. Two valid
-// series have the same text only if they are the same. ParseSeries reads it back.
+// cpu.usage{cpu="0",host="web01"}. Names that contain characters of the syntax are quoted, a
+// metric's inside the braces: {"cpu usage","my host"="web01"}. Two valid series have the same text
+// only if they are the same. ParseSeries reads it back.
 func (s Series) String() string {
 	var b []byte
 	separator := byte('{')
@@ -158,7 +157,7 @@ func (s Series) String() string {
 	return string(append(b, '}'))
 }
 
-// bare reports whether a name stands in a series' text without quotes.
+// bare reports whether a name appears in a series' text without quotes.
 func bare(name string) bool {
 	for _, r := range name {
 		if strings.ContainsRune(`{}=,"\`, r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {
@@ -168,9 +167,8 @@ func bare(name string) bool {
 	return name != ""
 }
 
-// ParseSeries reads what String wrote. Spaces around names are allowed, and the
-// labels may stand in any order. It returns an error that says where it stopped,
-// or that of Validate.
+// ParseSeries reads what String wrote. Spaces around names are allowed, and the labels may come in
+// any order. It returns an error that tells where it stopped, or Validate's.
 func ParseSeries(text string) (Series, error) {
 	if !utf8.ValidString(text) { // strconv would put U+FFFD in its place
 		return Series{}, fmt.Errorf("series %.200q: %w", text, ErrInvalidUTF8)

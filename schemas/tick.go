@@ -6,26 +6,24 @@ import (
 	"math"
 )
 
-// Tick is a record without a key in an input topic, samples or conditions: what its
-// writer, the owner of the partition, knew of time when it wrote. Whatever is done by the
-// clock is done when a tick is read, and by what stands in it, so that a replay does the
-// same.
+// Tick is a record without a key in an input topic, samples or conditions: what its writer, the
+// owner of the partition, knew about time when it wrote. Everything that depends on the clock is
+// done when a tick is read, by the time in the tick, so that a replay does the same.
 type Tick struct {
 	// NowMS is the wall clock, ms; NoTime for a tick by which nothing is due.
 	NowMS int64
 	// Epoch is that of the metrics topic that Behind is about (Origin.Epoch).
 	Epoch uint64
-	// Behind are the partitions of metrics that route does not hand on as they are written,
-	// ascending.
+	// Behind are the partitions of metrics with which route is behind, ascending.
 	Behind []Behind
-	// Unknown says that the writer knew nothing of route: every partition counts as one of
+	// Unknown tells that the writer knew nothing about route: every partition counts as one from
 	// which nothing was handed on.
 	Unknown bool
 }
 
-// Behind is a partition of metrics that route is behind with: what is due by HandedMS, wall time, ms, is not due too
-// early, as what had come into the partition by a tier's least grace before was in samples when the tick was
-// written. What came later may not have been.
+// Behind is a partition of metrics with which route is behind. What is due by HandedMS, wall time,
+// ms, is not due too early: everything that had come into the partition by a tier's least grace
+// before that was in samples when the tick was written. What came later may not have been.
 type Behind struct {
 	Partition int32
 	HandedMS  int64
@@ -34,16 +32,16 @@ type Behind struct {
 // NoTime is the NowMS of a tick by which nothing is due.
 const NoTime = math.MinInt64
 
-// latestMS is the end of the year 9999: a later time is none.
+// latestMS is the end of the year 9999: a later time is invalid.
 const latestMS = 253_402_300_799_999
 
-// Version 1 is the wall clock alone, in 8 bytes. It is still what is written when there
-// is no more to say.
+// Version 1 is the wall clock alone, in 8 bytes. It is still written when there is nothing more to
+// say.
 const tickVersion = 2
 
 const tickUnknown = 1 // a flag
 
-// AppendTo encodes the tick after dst.
+// AppendTo appends the encoded tick to dst.
 func (t *Tick) AppendTo(dst []byte) []byte {
 	if len(t.Behind) == 0 && !t.Unknown {
 		return binary.BigEndian.AppendUint64(append(dst, 1), uint64(t.NowMS))
@@ -63,8 +61,8 @@ func (t *Tick) AppendTo(dst []byte) []byte {
 	return dst
 }
 
-// DecodeTick reads what AppendTo wrote. It returns an error that wraps ErrVersion or
-// ErrCorrupt, the latter also of a time that is none.
+// DecodeTick reads what AppendTo wrote. It returns an error that wraps ErrVersion or ErrCorrupt; a
+// time out of range counts as corrupt.
 func DecodeTick(b []byte) (Tick, error) {
 	w := wire{b: b}
 	version, flags := w.byte(), byte(0)
@@ -89,7 +87,7 @@ func DecodeTick(b []byte) (Tick, error) {
 		}
 	}
 	if w.err == nil && len(w.b) > 0 {
-		w.fail(fmt.Sprintf("%d bytes too many", len(w.b)))
+		w.fail(fmt.Sprintf("%d bytes left over", len(w.b)))
 	}
 	if w.err != nil {
 		return Tick{}, fmt.Errorf("tick of %d bytes: %w", len(b), w.err)
@@ -97,8 +95,8 @@ func DecodeTick(b []byte) (Tick, error) {
 	return t, nil
 }
 
-// Of is the wall time, ms, up to which what came into the partition of metrics was handed
-// on: NowMS of one that route is not behind with.
+// Of is the wall time, ms, up to which what came into the partition of metrics was handed on: NowMS
+// for a partition with which route is not behind.
 func (t *Tick) Of(partition int32) int64 {
 	if t.Unknown {
 		return NoTime

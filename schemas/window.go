@@ -2,16 +2,16 @@ package schemas
 
 import "time"
 
-// Window is one closed window of one series: what a tier's row holds. The
-// interval is half-open, [StartMS, StartMS+TierMS). Two windows with the same
-// (Series, TierMS, StartMS, Part) are the same result; the higher Revision wins.
+// Window is one closed window of one series: what a tier's row holds. The interval is half-open,
+// [StartMS, StartMS+TierMS). Two windows with the same (Series, TierMS, StartMS, Part) are the same
+// result; the higher Revision wins.
 type Window struct {
 	Series  Series
 	TierMS  int64 // length of the window, ms
 	StartMS int64 // a multiple of TierMS
 	// Part is 0 for the window itself in generation 0. See NewPart.
 	Part     int64
-	Revision uint32 // 0 when first closed, +1 for each late sample batch merged in
+	Revision uint32 // 0 when first closed, +1 for each batch of late samples merged in
 
 	Aggregate
 }
@@ -19,24 +19,24 @@ type Window struct {
 // FirstMS is the event time of First, ms.
 func (w *Window) FirstMS() int64 { return w.StartMS + int64(w.FirstOff) }
 
-// LastMS is that of Last.
+// LastMS is the event time of Last, ms.
 func (w *Window) LastMS() int64 { return w.StartMS + int64(w.LastOff) }
 
 // EndMS is the end of the window, ms, exclusive.
 func (w *Window) EndMS() int64 { return w.StartMS + w.TierMS }
 
-// Late reports whether the row is a late partial, which holds only samples that came too
-// late for the window itself, and every reader merges it with the other parts.
+// Late reports whether the row is a late partial: it holds only samples that came too late for the
+// window itself, and every reader merges it with the other parts.
 func (w *Window) Late() bool { return w.Part&(1<<40-1) != 0 }
 
-// NewPart makes the part of a window: the generation of samples that it was kept
-// in, and 0, or for a late partial the offset+1 of the samples record that made it.
+// NewPart makes the part of a window from the generation of samples in which it was kept, and 0,
+// or, for a late partial, the offset+1 of the samples record that made it.
 func NewPart(generation int, lateOffset int64) int64 {
 	return int64(generation)<<40 | lateOffset&(1<<40-1)
 }
 
-// MergeParts adds the samples of o, another part of the same window, to w.
-// It is exact but for the last bits of Sum, whose order of addition it changes.
+// MergeParts adds the samples of o, another part of the same window, to w. It is exact except for
+// the last bits of Sum, as it changes the order of addition.
 func (w *Window) MergeParts(o *Window) {
 	last, off := w.Last, w.LastOff
 	w.Merge(&o.Aggregate, 0)
@@ -54,7 +54,7 @@ type WindowBatch struct {
 	Windows  []Window
 }
 
-// TierName writes a tier's length as people do: 10s, 1m, 1h.
+// TierName writes a tier's length the way people do: 10s, 1m, 1h.
 func TierName(tierMS int64) string {
 	d := time.Duration(tierMS) * time.Millisecond
 	for _, u := range []struct {

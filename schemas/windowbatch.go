@@ -8,10 +8,9 @@ import (
 // Version 1 had a hash of 8 bytes for each series.
 const windowBatchVersion = 2
 
-// WindowBuilder makes the value of a windows record without building Windows
-// first: the window processor's way. Call Label and Series for what the frames
-// refer to, Frame before the windows of one (tier, start, part), and AppendTo
-// last. The zero value is ready.
+// WindowBuilder makes the value of a windows record without building Windows first, as the window
+// processor does. Call Label and Series for what the frames refer to, Frame before the windows of
+// one (tier, start, part), and AppendTo last. The zero value is ready.
 type WindowBuilder struct {
 	dict, defs, body, cur   []byte
 	labels, series, windows int
@@ -19,16 +18,16 @@ type WindowBuilder struct {
 	head                    [3]int64
 }
 
-// Label adds a pair to the dictionary and returns its reference; a metric is the
-// pair with an empty name.
+// Label adds a pair to the dictionary and returns its reference; a metric is a pair with an empty
+// name.
 func (b *WindowBuilder) Label(l Label) uint32 {
 	b.dict = appendDict(b.dict, []Label{l})
 	b.labels++
 	return uint32(b.labels - 1)
 }
 
-// Series adds a series by its number of references, the metric's included; follow with
-// that many calls of Ref. It returns the series' index.
+// Series adds a series by its number of references, including the metric's; follow it with that
+// many calls of Ref. It returns the series' index.
 func (b *WindowBuilder) Series(refs int) uint32 {
 	b.defs = binary.AppendUvarint(b.defs, uint64(refs))
 	b.series++
@@ -78,7 +77,7 @@ func (b *WindowBuilder) AppendTo(dst []byte, emitMS, newestMS int64) []byte {
 	return append(dst, b.body...)
 }
 
-// Size is about the length of the encoded batch, in bytes; never less than it.
+// Size is roughly the length of the encoded batch, in bytes, and never less than it.
 func (b *WindowBuilder) Size() int {
 	return len(b.dict) + len(b.defs) + len(b.body) + len(b.cur) + 128
 }
@@ -88,7 +87,7 @@ func (b *WindowBuilder) Reset() {
 	*b = WindowBuilder{dict: b.dict[:0], defs: b.defs[:0], body: b.body[:0], cur: b.cur[:0]}
 }
 
-// AppendWindowBatch encodes b after dst. Group is not part of the value.
+// AppendWindowBatch appends the encoded b to dst. Group is not part of the value.
 func AppendWindowBatch(dst []byte, b *WindowBatch) []byte {
 	var wb WindowBuilder
 	dict := map[Label]uint32{}
@@ -123,7 +122,7 @@ func AppendWindowBatch(dst []byte, b *WindowBatch) []byte {
 	return wb.AppendTo(dst, b.EmitMS, b.NewestMS)
 }
 
-// maxTierMS bounds what a decoder takes for a tier: 100 days, in ms.
+// maxTierMS is the longest tier that a decoder accepts: 100 days, in ms.
 const maxTierMS = 100 * 24 * 3600 * 1000
 
 // DecodeWindowBatch reads the value of a windows record; the caller sets Group
@@ -175,7 +174,7 @@ func DecodeWindowBatch(v []byte) (*WindowBatch, error) {
 	return b, nil
 }
 
-// window reads one window, but for what its frame says.
+// window reads one window, without what its frame tells.
 func (w *wire) window(series []Series) (Window, error) {
 	var win Window
 	i := w.uvarint()

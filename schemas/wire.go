@@ -36,7 +36,7 @@ func (w *wire) uvarint() uint64 {
 	return v
 }
 
-// uvarint32 reads a uvarint of at most 32 bits: a larger one must not come back as another.
+// uvarint32 reads a uvarint of at most 32 bits; a larger one is an error instead of being cut.
 func (w *wire) uvarint32() uint32 {
 	v := w.uvarint()
 	if v > math.MaxUint32 {
@@ -53,7 +53,7 @@ func (w *wire) varint() int64 {
 
 func (w *wire) u64() uint64 {
 	if len(w.b) < 8 {
-		w.fail("short of 8 bytes")
+		w.fail("fewer than 8 bytes left")
 		return 0
 	}
 	v := binary.LittleEndian.Uint64(w.b)
@@ -65,7 +65,7 @@ func (w *wire) f64() float64 { return math.Float64frombits(w.u64()) }
 
 func (w *wire) byte() byte {
 	if len(w.b) == 0 {
-		w.fail("short of a byte")
+		w.fail("no byte left")
 		return 0
 	}
 	v := w.b[0]
@@ -76,7 +76,7 @@ func (w *wire) byte() byte {
 // bytes takes n bytes, aliasing the input.
 func (w *wire) bytes(n uint64) []byte {
 	if n > uint64(len(w.b)) {
-		w.fail("short of a section")
+		w.fail("section longer than the rest")
 		return nil
 	}
 	v := w.b[:n]
@@ -106,8 +106,8 @@ func appendF64(dst []byte, f float64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(f))
 }
 
-// Labels travel as a dictionary of pairs and references into it; a metric is the
-// pair whose name is empty. Both batches use it.
+// Labels travel as a dictionary of pairs and references into it; a metric is the pair whose name is
+// empty. Both kinds of batch use it.
 
 func appendDict(dst []byte, dict []Label) []byte {
 	for _, l := range dict {

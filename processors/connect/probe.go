@@ -104,7 +104,7 @@ func (k *Kafka) as() string {
 // apiVersions is a request that every broker answers, before any login: ApiVersions, version 0.
 var apiVersions = []byte{0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4, 'w', 'e', 'i', 'r'}
 
-// speaksKafka tells a broker from those that listen and are none.
+// speaksKafka tells a broker from servers of other kinds.
 func (k *Kafka) speaksKafka(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*probeWithin)
 	defer cancel()
@@ -124,15 +124,15 @@ func (k *Kafka) speaksKafka(ctx context.Context, addr string) error {
 			return nil
 		}
 		if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("Kafka at %s: who listens there %s", addr, speaks(head[:]))
+			return fmt.Errorf("Kafka at %s: the server there %s", addr, speaks(head[:]))
 		}
 	}
 	var timeout net.Error
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return fmt.Errorf("Kafka at %s: the connection is open, and nobody answers within %v: is it Kafka's port%s?", addr, probeWithin, k.orTLS())
+		return fmt.Errorf("Kafka at %s: the connection is open, but nothing answers within %v: is it Kafka's port%s?", addr, probeWithin, k.orTLS())
 	case closed(err):
-		return fmt.Errorf("Kafka at %s: who listens there closes the connection: is it Kafka's port%s?", addr, k.orTLS())
+		return fmt.Errorf("Kafka at %s: the server there closes the connection: is it Kafka's port%s?", addr, k.orTLS())
 	default:
 		return fmt.Errorf("Kafka at %s: %w", addr, k.cfg.TLS.Explain(err))
 	}

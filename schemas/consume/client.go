@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Watch is what is told of what a client could not read. Both may be nil. They are called
-// by whoever polls.
+// Watch is told what a client could not read. Both functions may be nil. They are called by whoever
+// polls.
 type Watch struct {
 	// Skipped is told of a batch that does not unpack.
 	Skipped func(Batch)
@@ -21,7 +21,7 @@ type Watch struct {
 	Lost func(Gap)
 }
 
-// Batch is one that was skipped: the offsets From to To, both included, and why.
+// Batch is a skipped batch: the offsets From to To, both included, and why it was skipped.
 type Batch struct {
 	Topic     string
 	Partition int32
@@ -29,24 +29,24 @@ type Batch struct {
 	Reason    string
 }
 
-// String says it in a sentence.
+// String describes the batch in a sentence.
 func (b *Batch) String() string {
 	return fmt.Sprintf("offsets %d to %d of %s/%d were skipped: the batch cannot be read: %s", b.From, b.To, b.Topic, b.Partition, b.Reason)
 }
 
-// Gap is offsets that are gone: From to To, both included. Some of them may have been
-// markers of transactions, which are no records.
+// Gap is a range of offsets that are gone: From to To, both included. Some of them may have been
+// markers of transactions, which are not records.
 type Gap struct {
 	Topic     string
 	Partition int32
 	From, To  int64
 }
 
-// Records is how many offsets are gone.
+// Records is the number of offsets that are gone.
 func (g *Gap) Records() int64 { return g.To - g.From + 1 }
 
-// Client is a kgo.Client that reads as the package says. Poll it through PollFetches and
-// PollRecords of this type only.
+// Client is a kgo.Client that reads as the package documents. Poll it only through PollFetches and
+// PollRecords of this type.
 type Client struct {
 	*kgo.Client
 	watch Watch
@@ -56,8 +56,8 @@ type Client struct {
 	next map[string]map[int32]int64 // offset after the last record that was polled
 }
 
-// New returns a client of the options, which say what it reads. What the package promises
-// they cannot override.
+// New returns a client with these options, which set what it reads. They cannot override what the
+// package promises.
 func New(w Watch, opts ...kgo.Opt) (*Client, error) {
 	c := &Client{watch: w, unzip: newUnpacker(maxUnpacked), next: map[string]map[int32]int64{}}
 	var err error
@@ -72,9 +72,9 @@ func New(w Watch, opts ...kgo.Opt) (*Client, error) {
 // PollFetches is kgo's; see PollRecords.
 func (c *Client) PollFetches(ctx context.Context) kgo.Fetches { return c.PollRecords(ctx, -1) }
 
-// PollRecords is kgo's, but that a batch that cannot be read is no error: a record stands
-// for it, and the partition is read on behind it. (Only a group without marks that has
-// never read the partition fails there once: it has the batch behind it when it is back.)
+// PollRecords is kgo's, except that a batch that cannot be read is not an error: a record stands in
+// for it, and the partition is read on after it. (Only a group without marks that has never read
+// the partition fails there once; when it comes back, it is past the batch.)
 func (c *Client) PollRecords(ctx context.Context, most int) kgo.Fetches {
 	c.unzip.refill()
 	fetches := c.Client.PollRecords(ctx, most)
@@ -87,7 +87,7 @@ func (c *Client) PollRecords(ctx context.Context, most int) kgo.Fetches {
 		}
 	}
 	if fetches.NumRecords() == 0 && Denied(fetches.Err()) {
-		select { // kgo asks again at once, thousands of times a second
+		select { // kgo would ask again at once, thousands of times a second
 		case <-time.After(deniedPause):
 		case <-ctx.Done():
 		}
@@ -98,8 +98,8 @@ func (c *Client) PollRecords(ctx context.Context, most int) kgo.Fetches {
 // deniedPause is the pause after a poll that brought only what Kafka's ACLs deny.
 const deniedPause = 250 * time.Millisecond
 
-// sift puts a record in the place of a batch that cannot be read, and has the partition
-// read on behind it.
+// sift puts a record in the place of a batch that cannot be read, and makes the partition continue
+// after it.
 func (c *Client) sift(ctx context.Context, topic string, p *kgo.FetchPartition) {
 	var bad *kgo.ErrDecompressTooLarge
 	switch {
@@ -119,9 +119,9 @@ func (c *Client) sift(ctx context.Context, topic string, p *kgo.FetchPartition) 
 	}
 }
 
-// pass has the partition read on behind a batch. kgo takes what is set here for committed;
-// the epoch is one that any mark is newer than, so that the mark of the record that stands
-// for the batch is committed like any other.
+// pass makes the partition continue after a batch. kgo takes what is set here as committed; the
+// epoch is older than any mark's, so that the mark of the record that stands in for the batch is
+// committed like any other.
 func (c *Client) pass(ctx context.Context, bad *kgo.ErrDecompressTooLarge) error {
 	at := func(o kgo.EpochOffset) map[string]map[int32]kgo.EpochOffset {
 		return map[string]map[int32]kgo.EpochOffset{bad.Topic: {bad.Partition: o}}
@@ -131,20 +131,20 @@ func (c *Client) pass(ctx context.Context, bad *kgo.ErrDecompressTooLarge) error
 		c.SetOffsets(at(behind))
 		return nil
 	}
-	// SetOffsets passes over partitions of which kgo has neither a mark nor a record.
+	// SetOffsets ignores partitions of which kgo has neither a mark nor a record.
 	c.MarkCommitOffsets(at(kgo.EpochOffset{Epoch: -1, Offset: bad.Offset}))
 	c.SetOffsets(at(behind))
 	if c.CommittedOffsets()[bad.Topic][bad.Partition] == behind {
 		return nil
 	}
-	failed := fmt.Errorf("a batch at the start of %s/%d that cannot be read: going on behind it", bad.Topic, bad.Partition)
+	failed := fmt.Errorf("a batch at the start of %s/%d cannot be read: continuing after it", bad.Topic, bad.Partition)
 	c.CommitOffsetsSync(ctx, at(behind), func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
 		failed = errors.Join(failed, err)
 	})
 	return failed
 }
 
-// follow notes how far the partition is read, and looks whether something is gone.
+// follow records how far the partition has been read, and checks whether anything is gone.
 func (c *Client) follow(topic string, p *kgo.FetchPartition) {
 	c.mu.Lock()
 	of := c.next[topic]
@@ -159,7 +159,7 @@ func (c *Client) follow(topic string, p *kgo.FetchPartition) {
 	if known && first <= next || p.LogStartOffset <= 0 || c.watch.Lost == nil {
 		return
 	}
-	// Somebody else may have read on in between, or in an earlier life.
+	// Another member may have read on in between, or this one in an earlier life.
 	if committed, ok := c.CommittedOffsets()[topic][p.Partition]; ok && committed.Offset > 0 { // 0: nothing yet
 		next, known = max(next, committed.Offset), true
 	}
@@ -168,7 +168,7 @@ func (c *Client) follow(topic string, p *kgo.FetchPartition) {
 	}
 }
 
-// standInKey is the key of the context of a record that stands for a batch.
+// standInKey is the context key of a record that stands in for a batch.
 type standInKey struct{}
 
 func standIn(b *Batch, epoch int32) *kgo.Record {
@@ -176,7 +176,7 @@ func standIn(b *Batch, epoch int32) *kgo.Record {
 		Value: []byte(b.String()), Context: context.WithValue(context.Background(), standInKey{}, b)}
 }
 
-// SkippedBatch is the batch that the record stands for, or nil.
+// SkippedBatch returns the batch that the record stands in for, or nil.
 func SkippedBatch(r *kgo.Record) *Batch {
 	if r.Context == nil {
 		return nil

@@ -9,12 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// countQuiet is how long nothing may come before what is missing is taken for gone.
+// countQuiet is how long nothing must come before what is missing is taken to be gone.
 const countQuiet = 2 * time.Second
 
-// Count is how many records, committed ones and batches that cannot be read, there are from
-// an offset up to another. Of one that belongs to a transaction that is open nobody knows:
-// the offsets from there on count as records. It is for short stretches.
+// Count returns how many records there are from one offset up to another: committed records, and
+// batches that cannot be read. Nobody knows what an open transaction holds: the offsets from there
+// on count as records. It is meant for short stretches.
 func Count(ctx context.Context, opts []kgo.Opt, topic string, partition int32, from, to int64) (int64, error) {
 	c, err := New(Watch{}, append(append([]kgo.Opt{}, opts...), kgo.KeepControlRecords(), kgo.FetchMaxWait(countQuiet/8),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().At(from)}}))...)
@@ -41,7 +41,7 @@ func Count(ctx context.Context, opts []kgo.Opt, topic string, partition int32, f
 			}
 		})
 	}
-	if next < to { // nothing that can be read: is it held by an open transaction?
+	if next < to { // nothing readable: is it held by an open transaction?
 		lso, err := lastStable(ctx, c, topic, partition)
 		if err != nil {
 			return 0, err
@@ -51,7 +51,7 @@ func Count(ctx context.Context, opts []kgo.Opt, topic string, partition int32, f
 	return n, nil
 }
 
-// lastStable is the offset at which the first open transaction begins, or the end.
+// lastStable returns the offset at which the first open transaction begins, or the end.
 func lastStable(ctx context.Context, c *Client, topic string, partition int32) (int64, error) {
 	ends, err := kadm.NewClient(c.Client).ListCommittedOffsets(ctx, topic)
 	if err != nil {

@@ -8,15 +8,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Denied reports whether err is that Kafka's ACLs deny something: asking again does not help until
-// somebody grants it.
+// Denied reports whether err means that Kafka's ACLs deny something: trying again does not help
+// until somebody grants it.
 func Denied(err error) bool {
 	return errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.GroupAuthorizationFailed) ||
 		errors.Is(err, kerr.ClusterAuthorizationFailed)
 }
 
-// Failed is nil if a member of a group reads on by itself after an error of a fetch: the group's session ended, or
-// retention was quicker. Else it is the error, which names the partition, or the group that the member may not join.
+// Failed returns nil if a member of a group recovers by itself from an error of a fetch: the
+// group's session ended, or retention was quicker. Otherwise it returns the error, which names the
+// partition, or the group that the member may not join.
 func Failed(group string, f kgo.FetchError) error {
 	var loss *kgo.ErrDataLoss
 	var session *kgo.ErrGroupSession

@@ -13,38 +13,39 @@ import (
 
 // # Readers of other libraries
 //
-// sarama, which Goka reads with, unpacks a batch whatever it unpacks to, asks for memory for
-// as many records and headers as a batch says it has, and gives up everything that it reads
-// from a broker for one batch that it cannot. None of that can be set. So its connections
-// are watched instead: what a broker answers to a Fetch is walked before sarama sees it, and
-// sarama gets batches that are whole and sane, unpacked unless they are in snappy, or a record that stands for one that
-// is not, in its place, as PollRecords gives to others. Snappy is what weir's producers write: such a batch is unpacked with
-// sarama's own library to see that it can be, and passed on as it came, as to write the answer anew took as long as the
-// windows that are made of it.
+// sarama, with which Goka reads, unpacks a batch whatever its unpacked size, asks for memory for as
+// many records and headers as a batch claims to have, and gives up everything that it reads from a
+// broker because of one batch that it cannot read. None of that can be configured. So its
+// connections are watched instead: what a broker answers to a Fetch is examined before sarama sees
+// it. sarama gets batches that are whole and sane, unpacked unless they are in snappy; in place of
+// any other batch it gets a record that stands in for it, as PollRecords gives to other readers.
+// Snappy is what weir's producers write: such a batch is unpacked with sarama's own library to
+// check that it can be, and passed on as it came, because rewriting the answer took as long as
+// making windows of it.
 
 const (
-	// mostUnpacked is maxUnpacked for such a reader, bytes: it holds a batch several times at
-	// once. It is twice what weir's producers put into one.
+	// mostUnpacked is maxUnpacked for such a reader, bytes: it holds a batch several times at once.
+	// It is twice what weir's producers put into one.
 	mostUnpacked = 32 << 20
-	// mostRecords is maxRecords for it: each costs some 400 bytes.
+	// mostRecords is maxRecords for such a reader: each record costs some 400 bytes.
 	mostRecords = 1 << 18
-	// answerBudget is what the batches of one answer take before the rest is left to the
-	// next, bytes: with one of mostUnpacked behind it the answer is below 100 MiB, beyond
-	// which sarama takes none.
+	// answerBudget is how much the batches of one answer may take, bytes, before the rest is left
+	// to the next: even with a batch of mostUnpacked at the end, the answer stays below 100 MiB,
+	// the most that sarama accepts.
 	answerBudget = 24 << 20
-	// maxAnswer is the largest that is looked at, bytes.
+	// maxAnswer is the largest answer that is examined, bytes.
 	maxAnswer = 100 << 20
 	// keptBuffer is the largest buffer that a connection keeps, bytes.
 	keptBuffer = 2 << 20
 )
 
-// Dialer opens connections to brokers for a reader that is none of this package, and has it
-// read as those do, but for the isolation level, which it asks for itself.
+// Dialer opens connections to brokers for a reader that this package did not make, and gives that
+// reader the same guarantees, except for the isolation level, which it must request itself.
 type Dialer struct {
 	Inner interface {
 		Dial(network, addr string) (net.Conn, error)
 	}
-	Watch Watch // Skipped alone is told, by whoever reads a connection
+	Watch Watch // only Skipped is called, by whoever reads from a connection
 }
 
 // Dial connects to addr, host:port.
@@ -56,29 +57,29 @@ func (d *Dialer) Dial(network, addr string) (net.Conn, error) {
 	return &conn{Conn: raw, watch: d.Watch, unzip: newUnpacker(mostUnpacked), fetches: map[int32]int16{}}, nil
 }
 
-// conn is a connection to a broker on which requests and answers of Kafka pass.
+// conn is a connection to a broker, over which Kafka's requests and answers pass.
 type conn struct {
 	net.Conn
 	watch Watch
 	unzip *unpacker
 
-	head []byte // what has passed of the request that is being written, up to requestHead bytes
-	skip int    // bytes of it that follow
+	head []byte // the first bytes of the request being written, up to requestHead
+	skip int    // bytes of that request still to come
 
 	mu      sync.Mutex
-	fetches map[int32]int16 // versions of the Fetch requests that are not answered, by correlation id
+	fetches map[int32]int16 // versions of the unanswered Fetch requests, by correlation id
 
-	out  []byte // of the answer that is being read, before what is to pass
-	then []byte // behind out
-	pass int    // bytes of it that pass as they are
-	err  error  // after which nothing is read
-	raw  []byte // buffers that are used again
+	out  []byte // of the answer being read, what goes before pass
+	then []byte // what goes after out
+	pass int    // bytes of the answer that pass unchanged
+	err  error  // set when nothing more can be read
+	raw  []byte // reused buffers
 	kept []byte
 	some []byte // see sifter.scratch
 }
 
-// requestHead is how long a request's length, key, version and correlation id are; answerHead
-// is an answer's length and correlation id.
+// requestHead is the length of a request's length, key, version and correlation id together;
+// answerHead is that of an answer's length and correlation id.
 const requestHead, answerHead = 12, 8
 
 // Write implements net.Conn.
@@ -131,7 +132,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// next begins to read an answer.
+// next begins to read the next answer.
 func (c *conn) next() error {
 	head := make([]byte, answerHead)
 	if _, err := io.ReadFull(c.Conn, head); err != nil {
@@ -154,13 +155,13 @@ func (c *conn) next() error {
 	if err != nil {
 		return fmt.Errorf("an answer to Fetch, version %d, of %d bytes: %w", version, length, err)
 	}
-	if c.out = out; out == nil { // as it is
+	if c.out = out; out == nil { // unchanged
 		c.out, c.then = head, c.raw
 	}
 	return nil
 }
 
-// sized is a buffer of n bytes, b if it can be.
+// sized returns a buffer of n bytes, reusing b if it is large enough.
 func sized(b []byte, n int) []byte {
 	if n <= cap(b) && cap(b) <= keptBuffer {
 		return b[:n]
@@ -168,7 +169,8 @@ func sized(b []byte, n int) []byte {
 	return make([]byte, n)
 }
 
-// sift returns the answer in c.raw with the batches that the reader is to have, or nil if these are all.
+// sift returns the answer in c.raw with the batches that the reader is to have, or nil if the
+// answer can pass unchanged.
 func (c *conn) sift(head []byte, version int16) ([]byte, error) {
 	answer := kmsg.NewPtrFetchResponse()
 	answer.SetVersion(version)

@@ -20,14 +20,14 @@ type sifter struct {
 	unzip     *unpacker
 	watch     Watch
 	spent     int    // bytes of the answer so far
-	scratch   []byte // what a batch unpacks to that the reader unpacks itself; used again
+	scratch   []byte // for unpacking a batch that the reader will unpack itself; reused
 
 	out     []byte
-	changed bool // out is other than what was read
+	changed bool // out differs from what was read
 }
 
-// Where what stands in a batch (of formats before 2 the length and the format alone), and
-// bits of its attributes.
+// Offsets of the fields of a batch (formats before 2 have only the length and the format), and bits
+// of its attributes.
 const (
 	atLength, atMagic, atCRC, atAttributes, atLastDelta, atCount, atRecords = 8, 16, 17, 21, 23, 57, 61
 
@@ -36,8 +36,8 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sift returns the batches that the reader is to have. What is not whole at the end stays, so
-// that it asks for more.
+// sift returns the batches that the reader is to have. An incomplete batch at the end stays, so
+// that the reader asks for more.
 func (s *sifter) sift(raw []byte) []byte {
 	for at := 0; at < len(raw); {
 		rest := raw[at:]
@@ -51,7 +51,7 @@ func (s *sifter) sift(raw []byte) []byte {
 			break
 		}
 		if s.spent > answerBudget {
-			s.change(raw, at) // the rest is for the next answer
+			s.change(raw, at) // the rest goes into the next answer
 			break
 		}
 		s.batch(raw, at, int(length))
@@ -63,7 +63,7 @@ func (s *sifter) sift(raw []byte) []byte {
 	return raw
 }
 
-// keep passes b on as it is.
+// keep passes b on unchanged.
 func (s *sifter) keep(b []byte) {
 	if s.changed {
 		s.out = append(s.out, b...)
@@ -71,14 +71,14 @@ func (s *sifter) keep(b []byte) {
 	s.spent += len(b)
 }
 
-// change begins to write what is other than raw, up to an offset.
+// change begins to write output that differs from raw, which is the same up to at.
 func (s *sifter) change(raw []byte, at int) {
 	if !s.changed {
 		s.changed, s.out = true, append(make([]byte, 0, len(raw)), raw[:at]...)
 	}
 }
 
-// batch passes a batch on as the reader is to have it.
+// batch passes on a batch in the form that the reader is to have.
 func (s *sifter) batch(raw []byte, at, length int) {
 	b := raw[at : at+length]
 	records, err := s.records(b)
@@ -100,8 +100,8 @@ func (s *sifter) batch(raw []byte, at, length int) {
 	}
 }
 
-// records returns what a batch unpacks to, or nil if it is not packed, or packed as the reader itself can unpack
-// it; an error says why it is not for the reader.
+// records returns what a batch unpacks to, or nil if it is not packed, or packed in a way that the
+// reader can unpack. The error tells why the reader must not get it.
 func (s *sifter) records(b []byte) ([]byte, error) {
 	if magic := int8(b[atMagic]); magic != 2 {
 		return nil, fmt.Errorf("it is of format %d: weir's producers write 2", magic)
@@ -110,7 +110,7 @@ func (s *sifter) records(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("it has %d bytes", len(b))
 	}
 	if want := binary.BigEndian.Uint32(b[atCRC:]); crc32.Checksum(b[atAttributes:], castagnoli) != want {
-		return nil, errors.New("its checksum is of something else")
+		return nil, errors.New("its checksum does not match")
 	}
 	attributes := binary.BigEndian.Uint16(b[atAttributes:])
 	codec := kgo.CompressionCodecType(attributes & codecBits)
@@ -148,7 +148,7 @@ func (s *sifter) records(b []byte) ([]byte, error) {
 	return records, nil
 }
 
-// standIn writes a batch of one record in the place of b: at its last offset, of the same
+// standIn writes a batch of one record in the place of b: at its last offset, with the same
 // producer and transaction.
 func (s *sifter) standIn(b []byte, why error) {
 	first := int64(binary.BigEndian.Uint64(b))
@@ -181,10 +181,10 @@ func (s *sifter) standIn(b []byte, why error) {
 	}
 }
 
-var errRecord = errors.New("one of its records is cut, or says that it holds what it does not")
+var errRecord = errors.New("one of its records is cut short, or claims to hold more than it does")
 
-// checkRecords reports whether b is n records, each whole, at offsets that grow and are at
-// most last behind the first.
+// checkRecords checks that b is n records, each whole, at offsets that ascend and are at most last
+// after the first.
 func checkRecords(b []byte, n int, last int64) error {
 	at := int64(-1)
 	for range n {
@@ -223,12 +223,12 @@ func checkRecords(b []byte, n int, last int64) error {
 		}
 	}
 	if len(b) != 0 {
-		return fmt.Errorf("%d bytes are left behind its %d records", len(b), n)
+		return fmt.Errorf("%d bytes are left over after its %d records", len(b), n)
 	}
 	return nil
 }
 
-// cutBytes cuts what stands behind its length off b; the length -1 is of null.
+// cutBytes cuts a field, which follows its length, off b; the length -1 means null.
 func cutBytes(b []byte) (field, rest []byte, ok bool) {
 	n, k := binary.Varint(b)
 	switch {

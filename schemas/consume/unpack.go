@@ -16,25 +16,26 @@ import (
 )
 
 const (
-	// maxUnpacked is the size, bytes, that a batch may unpack to: several times what any
-	// producer of weir puts into one, or a broker takes without compression.
+	// maxUnpacked is the most, in bytes, that a batch may unpack to: several times what any of
+	// weir's producers puts into one, or a broker accepts uncompressed.
 	maxUnpacked = 64 << 20
-	// maxRecords is how many records a batch may hold. Each takes some 200 bytes beside its
-	// own, so that a batch of the smallest would take 30 times its size.
+	// maxRecords is how many records a batch may hold. Each takes some 200 bytes beyond its own, so
+	// a batch of the smallest records would take 30 times its size.
 	maxRecords = 1 << 20
-	// recordCost is that, bytes.
+	// recordCost is what a record takes beyond its own bytes.
 	recordCost = 208
-	// pollBudget is what the batches of one poll may take in memory, bytes, before the rest
-	// is left to the next: a fetch of 8 MiB may hold thousands of small ones that are large.
+	// pollBudget is how much memory the batches of one poll may take, bytes, before the rest is
+	// left to the next poll: a fetch of 8 MiB may hold thousands of small batches that unpack to
+	// large ones.
 	pollBudget = 128 << 20
 )
 
-// errUnreadable is what kgo is told of every batch that is to be skipped: it then names
-// the offsets, and stops until SetOffsets.
+// errUnreadable is what kgo is told about every batch to be skipped: kgo then names the offsets,
+// and stops until SetOffsets.
 var errUnreadable = kgo.ErrMaxDecompress
 
-// later is the text of the error of a batch that is left to the next poll. kgo wraps it
-// in an error that does not unwrap.
+// later is the error text of a batch that is left to the next poll. kgo wraps it in an error that
+// does not unwrap.
 const later = "weir: this poll has unpacked enough"
 
 // unpacker is a kgo.Decompressor with bounds. It is safe for concurrent use.
@@ -46,7 +47,7 @@ type unpacker struct {
 
 	mu    sync.Mutex
 	spent int    // bytes since the last refill
-	why   string // of the last batch that was refused
+	why   string // why the last batch was refused
 }
 
 func newUnpacker(most int) *unpacker {
@@ -71,14 +72,14 @@ func (u *unpacker) refill() {
 	u.mu.Unlock()
 }
 
-// reason is why a batch was refused last.
+// reason tells why the last batch was refused.
 func (u *unpacker) reason() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.why
 }
 
-// errTooLarge says that a batch is.
+// errTooLarge is the error of a batch that unpacks to too much.
 func (u *unpacker) errTooLarge() error { return fmt.Errorf("it unpacks to more than %d bytes", u.most) }
 
 // Decompress implements kgo.Decompressor.
@@ -125,20 +126,21 @@ func (u *unpacker) unpack(src []byte, codec kgo.CompressionCodecType) ([]byte, e
 		d := u.zstd.Get().(*zstd.Decoder)
 		defer u.zstd.Put(d)
 		out, err := u.readAll(d, func() error { return d.Reset(bytes.NewReader(src)) })
-		_ = d.Reset(nil) // lets go of src
+		_ = d.Reset(nil) // releases src
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 			return nil, u.errTooLarge()
 		}
 		return out, err
 	}
-	return nil, fmt.Errorf("compression %d is none that weir knows", codec)
+	return nil, fmt.Errorf("unknown compression %d", codec)
 }
 
-// probe is what is unpacked into memory, bytes, before it is known how much there is.
+// probe is how much is unpacked into memory, bytes, before the full size is known.
 const probe = 1 << 20
 
-// readAll reads what r has after open. What is larger than probe is read twice: once to see how much it
-// is, so that a batch of more than is taken costs no memory, and others cost no more than they are.
+// readAll reads what r has after open. A batch larger than probe is read twice, the first time to
+// learn its size: so a batch above the limit costs no memory, and any other costs no more than its
+// size.
 func (u *unpacker) readAll(r io.Reader, open func() error) ([]byte, error) {
 	if err := open(); err != nil {
 		return nil, fmt.Errorf("it does not unpack: %w", err)
@@ -167,8 +169,8 @@ func (u *unpacker) readAll(r io.Reader, open func() error) ([]byte, error) {
 	return out, nil
 }
 
-// xerial begins snappy as Java's producers frame it: after 8 bytes of versions come
-// blocks, each behind its length.
+// xerial begins snappy as Java's producers frame it: after 8 bytes of versions come blocks, each
+// preceded by its length.
 var xerial = []byte{130, 83, 78, 65, 80, 80, 89, 0}
 
 func (u *unpacker) unpackSnappy(src []byte) ([]byte, error) {
@@ -178,11 +180,11 @@ func (u *unpacker) unpackSnappy(src []byte) ([]byte, error) {
 	var out []byte
 	for src = src[16:]; len(src) > 0; {
 		if len(src) < 4 {
-			return nil, errors.New("snappy: it ends inside a block's length")
+			return nil, errors.New("snappy: the batch ends inside a block's length")
 		}
 		n := binary.BigEndian.Uint32(src)
 		if src = src[4:]; uint64(n) > uint64(len(src)) {
-			return nil, fmt.Errorf("snappy: a block of %d bytes, %d are left", n, len(src))
+			return nil, fmt.Errorf("snappy: a block of %d bytes, but only %d are left", n, len(src))
 		}
 		var err error
 		if out, err = u.appendSnappy(out, src[:n]); err != nil {
@@ -193,7 +195,7 @@ func (u *unpacker) unpackSnappy(src []byte) ([]byte, error) {
 	return out, nil
 }
 
-// appendSnappy unpacks a block behind dst. Its length stands before it.
+// appendSnappy unpacks a block and appends it to dst. The block begins with its unpacked length.
 func (u *unpacker) appendSnappy(dst, block []byte) ([]byte, error) {
 	if _, err := u.snappyLength(block, len(dst)); err != nil {
 		return nil, err
@@ -208,8 +210,8 @@ func (u *unpacker) appendSnappy(dst, block []byte) ([]byte, error) {
 	return append(dst, out...), nil
 }
 
-// snappyLength is how many bytes a block says that it unpacks to, behind so many others; an error says that it is too
-// many, or more than its bytes can give, before there is room for it.
+// snappyLength returns how many bytes a block claims to unpack to, after so many others. It returns
+// an error if that is too many, or more than its bytes can give, before any memory is allocated.
 func (u *unpacker) snappyLength(block []byte, before int) (int, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
@@ -219,13 +221,13 @@ func (u *unpacker) snappyLength(block []byte, before int) (int, error) {
 		return 0, u.errTooLarge()
 	}
 	if n > 64*len(block)+64 {
-		return 0, fmt.Errorf("snappy: %d bytes claim to be %d", len(block), n)
+		return 0, fmt.Errorf("snappy: %d bytes claim to unpack to %d", len(block), n)
 	}
 	return n, nil
 }
 
-// countRecords is how many records there are in what a batch unpacked to, each behind its
-// length, or how many there are before one that cannot be.
+// countRecords returns how many records there are in an unpacked batch, each preceded by its
+// length, or how many there are before an impossible one.
 func countRecords(b []byte) int {
 	n := 0
 	for len(b) > 0 {

@@ -12,7 +12,7 @@ import (
 
 // The tables beside those of the tiers.
 const (
-	// SeriesTable holds what is known of each series, by source.
+	// SeriesTable holds what is known about each series, by source.
 	SeriesTable = "series"
 	// LabelIndex finds series by one of their labels, or by MetricLabel.
 	LabelIndex = "label_index"
@@ -23,16 +23,15 @@ const (
 // MetricLabel is the label name under which the index holds the metric.
 const MetricLabel = "__name__"
 
-// IndexShards is over how many partitions the label index spreads the series of
-// one label value. It never changes: 10 million series of one value make
-// partitions of about 100 MB.
+// IndexShards is the number of partitions over which the label index spreads the series of one
+// label value. It never changes: 10 million series of one value make partitions of about 100 MB.
 const IndexShards = 16
 
 // IndexShard is the shard of a series in the label index.
 func IndexShard(s schemas.Series) int8 { return int8(s.Hash() % IndexShards) }
 
-// LabelsText is the column series of the tables: the canonical text of the series'
-// labels alone, {cpu="0",host="web01"}, or "" when it has none.
+// LabelsText is the column series of the tables: the canonical text of the series' labels alone,
+// {cpu="0",host="web01"}, or "" if it has none.
 func LabelsText(s schemas.Series) string {
 	return schemas.Series{Metric: "m", Labels: s.Labels}.String()[len("m"):]
 }
@@ -55,7 +54,7 @@ type Schema struct {
 	Tiers       []Tier
 }
 
-// Check returns nil, or an error that names the field, its value and the bound it breaks.
+// Check returns an error that names the field, its value and the bound that it breaks.
 func (s *Schema) Check() error {
 	if err := CheckKeyspace(s.Keyspace); err != nil {
 		return err
@@ -66,7 +65,7 @@ func (s *Schema) Check() error {
 	return CheckTiers(s.Tiers)
 }
 
-// CheckKeyspace returns nil, or an error when name would have to be quoted.
+// CheckKeyspace returns an error if name would have to be quoted.
 func CheckKeyspace(name string) error {
 	if name == "" || len(name) > 48 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" ||
 		name[0] < 'a' || name[0] > 'z' {
@@ -75,8 +74,8 @@ func CheckKeyspace(name string) error {
 	return nil
 }
 
-// CheckReplication returns nil, or an error that names the data centre whose name
-// or number of replicas is out of bounds.
+// CheckReplication returns an error that names the data centre whose name or number of replicas is
+// out of bounds.
 func CheckReplication(replicas map[string]int) error {
 	if len(replicas) == 0 {
 		return errors.New("must name a data centre, or replication_factor")
@@ -86,14 +85,14 @@ func CheckReplication(replicas map[string]int) error {
 			return fmt.Errorf("%q: %d: must be 1 to 100", dc, n)
 		}
 		if dc == "" || strings.ContainsAny(dc, "'\\\n") {
-			return fmt.Errorf("data centre %q: must not be empty nor hold a quote", dc)
+			return fmt.Errorf("data centre %q: must not be empty or contain a quote", dc)
 		}
 	}
 	return nil
 }
 
-// Statements creates the keyspace and the tables, in order, each of them only if
-// it is missing. It expects a schema that Check finds nothing wrong with.
+// Statements returns the statements that create the keyspace and the tables, in order, each only if
+// missing. The schema must have passed Check.
 func (s *Schema) Statements() []string {
 	out := []string{s.keyspace()}
 	for _, t := range s.Tiers {
@@ -111,9 +110,9 @@ func (s *Schema) keyspace() string {
 		s.Keyspace, dcs.String())
 }
 
-// gcGrace is how long a tombstone of an expired row is kept, in seconds: a day.
-// Rows are only ever written and left to expire, so that a replica that
-// missed a tombstone has the same expiry in the row itself.
+// gcGrace is how long the tombstone of an expired row is kept, in seconds: a day. Rows are only
+// ever written and left to expire, so a replica that missed a tombstone has the same expiry in the
+// row itself.
 const gcGrace = 24 * 3600
 
 func (s *Schema) tier(t Tier) string {

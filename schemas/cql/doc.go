@@ -12,6 +12,6 @@
 //	 WHERE source = 'web01' AND bucket = 20679
 //	   AND metric = 'cpu.usage' AND series = '{cpu="0",host="web01"}';
 //
-// Rows of one ts that differ in part are parts of one window, and a reader merges
-// them: generations of samples, and partials of samples that came too late.
+// Rows of one ts that differ in part are parts of one window, which a reader merges: generations of
+// samples, and partials of samples that came too late.
 package cql

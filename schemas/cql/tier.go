@@ -9,7 +9,7 @@ import (
 
 const dayMS = 24 * 3600 * 1000
 
-// Tier is one length of window and for how long its rows are kept.
+// Tier is one window length, and how long its rows are kept.
 type Tier struct {
 	SizeMS int64         // length of a window, ms
 	TTL    time.Duration // counted from the window's end; whole seconds
@@ -18,16 +18,16 @@ type Tier struct {
 // Table is the name of the tier's table, without the keyspace: metrics_10s.
 func (t Tier) Table() string { return "metrics_" + schemas.TierName(t.SizeMS) }
 
-// ExpiresMS is when a window that starts at startMS stops being kept, ms.
+// ExpiresMS is when a window that starts at startMS expires, ms.
 func (t Tier) ExpiresMS(startMS int64) int64 { return startMS + t.SizeMS + t.TTL.Milliseconds() }
 
 // OldestMS is the earliest start of a window that is still kept at nowMS; both ms.
 func (t Tier) OldestMS(nowMS int64) int64 { return nowMS - t.TTL.Milliseconds() - t.SizeMS + 1 }
 
-// BucketMS is the span of event time that one partition holds, ms: a day for
-// windows up to 10s, a week up to 1m, else a quarter of 91 days, all counted from
-// the Unix epoch. A series has 8,640, 10,080 and 2,184 rows in a full bucket of 10s,
-// 1m and 1h: few enough for a group of 100 series to stay below about 50 MB.
+// BucketMS is the span of event time that one partition holds, ms: a day for windows up to 10s, a
+// week up to 1m, otherwise a quarter of 91 days, all counted from the Unix epoch. A series has
+// 8,640, 10,080 and 2,184 rows in a full bucket of 10s, 1m and 1h: few enough for a group of 100
+// series to stay below about 50 MB.
 func (t Tier) BucketMS() int64 {
 	switch {
 	case t.SizeMS <= 10_000:
@@ -39,8 +39,7 @@ func (t Tier) BucketMS() int64 {
 	}
 }
 
-// Bucket is the number of the bucket that a window starting at startMS (ms)
-// belongs to, by its start.
+// Bucket is the number of the bucket to which a window that starts at startMS (ms) belongs.
 func (t Tier) Bucket(startMS int64) int32 {
 	b := startMS / t.BucketMS()
 	if startMS%t.BucketMS() < 0 {

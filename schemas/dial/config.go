@@ -11,18 +11,18 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Config is a section tls of the config. Any of its settings turns TLS on.
+// Config is a section tls of the config. Setting any of its fields turns TLS on.
 type Config struct {
-	// Enabled turns TLS on with nothing else set: the system's authorities are trusted.
+	// Enabled turns TLS on when nothing else is set; the system's authorities are trusted.
 	Enabled bool `yaml:"enabled"`
-	// CAFile holds the certificates, PEM, of the authorities that are trusted, and no others.
+	// CAFile holds the certificates, PEM, of the authorities to trust; no others are trusted then.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile, PEM, are what the server is shown (mTLS).
+	// CertFile and KeyFile, PEM, are what weir shows the server (mTLS).
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
-	// ServerName is what the server's certificate must be for; "": the host that is dialled.
+	// ServerName is the name that the server's certificate must be for; "": the host that is dialled.
 	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify takes any certificate: whoever is on the way can read and change
+	// InsecureSkipVerify accepts any certificate: anybody on the way can then read and change
 	// everything. For a look at a test system.
 	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
 }
@@ -30,8 +30,8 @@ type Config struct {
 // On reports whether connections use TLS.
 func (c *Config) On() bool { return *c != Config{} }
 
-// Validate reports settings that do not go together, and files that cannot be used. It makes
-// paths relative to the file's folder.
+// Validate reports settings that exclude each other, and files that cannot be used. It makes paths
+// relative to the config file's folder.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	for field, name := range map[string]*string{"ca_file": &c.CAFile, "cert_file": &c.CertFile, "key_file": &c.KeyFile} {
 		if *name == "" {
@@ -53,7 +53,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 		d.Fail(at+".cert_file", "", "must be given with key_file")
 	}
 	if c.InsecureSkipVerify && c.CAFile != "" {
-		d.Fail(at+".insecure_skip_verify", true, "must not be set with ca_file, which it would not look at")
+		d.Fail(at+".insecure_skip_verify", true, "must not be set together with ca_file, which would have no effect")
 	}
 	if c.CAFile != "" {
 		if _, err := c.roots(); err != nil {
@@ -67,10 +67,10 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
-// Warnings says what is allowed and dangerous, about the section at.
+// Warnings lists what is allowed but dangerous in the section at the path at.
 func (c *Config) Warnings(at string) []string {
 	if c.InsecureSkipVerify {
-		return []string{at + ".insecure_skip_verify: the server may be anybody: whoever is on the way can read and change everything, passwords included"}
+		return []string{at + ".insecure_skip_verify: the server may be anybody: anyone on the way can read and change everything, passwords included"}
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// roots is who is trusted; nil: the system's.
+// roots are the authorities to trust; nil: the system's.
 func (c *Config) roots() (*x509.CertPool, error) {
 	if c.CAFile == "" {
 		return nil, nil
@@ -94,12 +94,12 @@ func (c *Config) roots() (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("ca_file %s: no certificate in PEM", c.CAFile)
+		return nil, fmt.Errorf("ca_file %s: contains no PEM certificate", c.CAFile)
 	}
 	return pool, nil
 }
 
-// certificate is what the server is shown, or nil.
+// certificate is what weir shows the server, or nil.
 func (c *Config) certificate(now time.Time) (*tls.Certificate, error) {
 	if c.CertFile == "" {
 		return nil, nil
@@ -117,7 +117,7 @@ func (c *Config) certificate(now time.Time) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("cert_file %s and key_file %s: %w", c.CertFile, c.KeyFile, err)
 	}
 	if leaf := pair.Leaf; now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
-		return nil, fmt.Errorf("cert_file %s: valid from %s to %s only", c.CertFile, leaf.NotBefore.Format(time.DateTime), leaf.NotAfter.Format(time.DateTime))
+		return nil, fmt.Errorf("cert_file %s: valid only from %s to %s", c.CertFile, leaf.NotBefore.Format(time.DateTime), leaf.NotAfter.Format(time.DateTime))
 	}
 	return &pair, nil
 }

@@ -27,8 +27,8 @@ type Dialer struct {
 
 const within = 10 * time.Second
 
-// Last is why the newest connection could not be opened, or nil if it could: clients
-// try again and again, and say at the end that they got none.
+// Last is why the newest connection could not be opened, or nil if it could be: clients try again
+// and again, and in the end report only that they got none.
 func (d *Dialer) Last() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +77,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 		}
 		err = d.TLS.Explain(err)
 	}
-	_ = raw.Close() // nothing was written that matters
+	_ = raw.Close() // nothing of importance was written
 	return nil, fmt.Errorf("%s at %s: TLS: %w", d.What, addr, err)
 }
 
@@ -86,17 +86,17 @@ func plainly(err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("nobody listens there (connection refused)")
+		return errors.New("connection refused: nothing listens there")
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return errors.New("nobody answers: no connection in time")
+		return errors.New("timed out: nothing answers there")
 	case errors.As(err, &dns):
-		return fmt.Errorf("the name %q is not known: %s", dns.Name, dns.Err)
+		return fmt.Errorf("cannot resolve the name %q: %s", dns.Name, dns.Err)
 	default:
 		return err
 	}
 }
 
-// client is the settings of one connection, with the files as they are now.
+// client returns the settings of one connection, from the files as they are now.
 func (c *Config) client(host string) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, InsecureSkipVerify: c.InsecureSkipVerify}
 	if c.ServerName != "" {
@@ -116,35 +116,35 @@ func (c *Config) client(host string) (*tls.Config, error) {
 	return config, nil
 }
 
-// Explain says what a handshake's error means, and which setting it is about; other errors it returns as
-// they are. A server tells some of them with the first answer only.
+// Explain returns an error that tells what a handshake's error means and which setting it concerns;
+// it returns other errors unchanged. A server reports some of them only with its first answer.
 func (c *Config) Explain(err error) error {
 	var header tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var op *net.OpError
-	trusted := "the system's authorities"
+	trusted := "the system"
 	if c.CAFile != "" {
 		trusted = "ca_file " + c.CAFile
 	}
 	switch {
 	case errors.As(err, &header):
-		return errors.New("who listens there speaks no TLS: is it the port for plain connections?")
+		return errors.New("the server does not speak TLS: is this the port for plain connections?")
 	case errors.As(err, &authority):
-		return fmt.Errorf("the server's certificate is signed by nobody in %s: %w", trusted, err)
+		return fmt.Errorf("the server's certificate is not signed by any authority of %s: %w", trusted, err)
 	case errors.As(err, &name):
-		return fmt.Errorf("the server's certificate is of another name (server_name says which is expected): %w", err)
+		return fmt.Errorf("the server's certificate is for another name (set server_name to the one to expect): %w", err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Errorf("the server's certificate is expired, or not yet valid: %w", err)
 	case errors.As(err, &op) && op.Op == "remote error" && c.CertFile == "":
-		return fmt.Errorf("the server refuses the connection: it wants a certificate of this client, perhaps (cert_file and key_file): %w", err)
+		return fmt.Errorf("the server refuses the connection: perhaps it requires a client certificate (cert_file and key_file): %w", err)
 	case errors.As(err, &op) && op.Op == "remote error":
-		return fmt.Errorf("the server refuses the certificate of cert_file %s, perhaps, or the connection: %w", c.CertFile, err)
+		return fmt.Errorf("the server refuses the connection, perhaps for the certificate in cert_file %s: %w", c.CertFile, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return errors.New("the connection is open, and nobody answers in time")
+		return errors.New("the connection is open, but nothing answers in time")
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return errors.New("who listens there closed the connection: does it speak TLS?")
+		return errors.New("the server closed the connection: does it speak TLS?")
 	default:
 		return err
 	}

@@ -1,13 +1,13 @@
 package formats
 
 // cacheBytes bounds the keys of one cache, in bytes. Values cost about twice as
-// much again, so a Decoder with all its caches full holds some 100 MB; it takes
-// about 100,000 hosts' label sets to get there.
+// much again, so a Decoder with all its caches full holds some 100 MB; that takes
+// about 100,000 hosts' label sets.
 const cacheBytes = 16 << 20
 
-// cache maps bytes as they are written to what they mean. When it is full, a
-// random entry goes for each that comes: with more keys in turn than it can hold, a
-// share still hits, where dropping the oldest would always miss.
+// cache maps bytes, as written, to their meaning. When it is full, each new entry replaces a random
+// one: if more keys than it can hold come in turn, a share still hits, whereas dropping the oldest
+// would always miss.
 type cache[V any] struct {
 	m     map[string]V
 	bytes int

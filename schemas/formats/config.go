@@ -7,28 +7,28 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Config is the section samples of the config file: what a sample may look like, at the
-// gateway and in route. What is longer is refused as TooLong.
+// Config is the section samples of the config file: what a sample may look like, at the gateway and
+// in route. Anything longer is refused as TooLong.
 type Config struct {
-	// MaxMetric, MaxLabelName and MaxLabelValue bound a name or value, bytes.
+	// MaxMetric, MaxLabelName and MaxLabelValue bound a name or a value, bytes.
 	MaxMetric     int `yaml:"max_metric_bytes"`
 	MaxLabelName  int `yaml:"max_label_name_bytes"`
 	MaxLabelValue int `yaml:"max_label_value_bytes"`
-	// MaxSeries bounds the names and values of a series together, bytes: they are part
-	// of a row's key in CQL, and may be the key of a record.
+	// MaxSeries bounds the names and values of a series together, bytes: they are part of a row's
+	// key in CQL, and may be the key of a record.
 	MaxSeries int `yaml:"max_series_bytes"`
-	// IgnoreUnknownFields has fields of JSON that weir does not know counted and ignored
-	// instead of refused.
+	// IgnoreUnknownFields counts and ignores JSON fields that weir does not know, instead of
+	// refusing them.
 	IgnoreUnknownFields bool `yaml:"ignore_unknown_fields"`
 }
 
-// Default lets metrics have 256 bytes, names of labels 128, values 1 KiB, and a series
-// 4 KiB in all. Unknown fields are refused.
+// Default allows 256 bytes for metrics, 128 for names of labels, 1 KiB for values, and 4 KiB for a
+// whole series. Unknown fields are refused.
 func Default() Config {
 	return Config{MaxMetric: 256, MaxLabelName: 128, MaxLabelValue: 1 << 10, MaxSeries: 4 << 10}
 }
 
-// The bounds of a Config, bytes: what the codecs and the tables bear.
+// The bounds of a Config, bytes: what the codecs and tables can take.
 const (
 	leastNameBytes  = 16
 	mostNameBytes   = schemas.MaxNameBytes
@@ -53,7 +53,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
-// checkSeries returns an error if a series' metric and its labels are too long together.
+// checkSeries returns an error if a series' metric and labels are too long together.
 func (c *Config) checkSeries(metric, labels int) error {
 	if metric+labels <= c.MaxSeries {
 		return nil

@@ -11,16 +11,18 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// CSV is the format of recordings, in files alone; see the package's comment.
+// CSV is the format of recordings, found only in files; see the package's comment.
 var CSV = &Format{Name: "csv", ContentType: "text/csv", Between: "\n", End: "\n",
 	next: (*Decoder).nextRow, looks: looksCSV}
 
-// looksCSV goes by commas, of what does not look like the others, which have them, too.
+// looksCSV goes by the commas. It is asked about text that looks like no other format, as those
+// have commas, too.
 func looksCSV(text []byte) bool {
 	return bytes.IndexByte(text, ',') >= 0 && !looksLine(text) && !looksJSON(text)
 }
 
-// csvState is what the decoder knows of a body of CSV, and the series of all bodies, by their text.
+// csvState is what the decoder knows about a body of CSV, and the series of all bodies, by their
+// text.
 type csvState struct {
 	begun bool   // a row, or the header, was read
 	text  string // the body
@@ -57,7 +59,7 @@ func (d *Decoder) nextRow() *Entry {
 	return nil
 }
 
-// marks is the byte order mark, which files that were joined of others have in the middle.
+// marks is the byte order mark; a file joined from others may have it in the middle.
 const marks = "\ufeff"
 
 // row reads a row of CSV. Every error is a *Fault.
@@ -87,14 +89,16 @@ func (d *Decoder) row(line string) (schemas.Sample, error) {
 	return s, nil
 }
 
-// isHeader reports whether a line names the columns of CSV: value last, and no number.
+// isHeader reports whether a line names the columns of CSV: value comes last, and there is no
+// number.
 func isHeader(line string) bool {
 	cells := strings.Split(strings.ToLower(line), ",")
 	last := strings.Trim(strings.TrimSpace(cells[len(cells)-1]), `"`)
 	return len(cells) > 1 && last == "value"
 }
 
-// nonFinite reports whether a value is one of the words that programs print for what is no finite number.
+// nonFinite reports whether a value is one of the words that programs print for a number that is
+// not finite.
 func nonFinite(value string) bool {
 	word := strings.ToLower(strings.TrimLeft(value, "+-"))
 	return word == "nan" || word == "inf" || word == "infinity"
@@ -114,7 +118,7 @@ func (d *Decoder) rowSeries(text string) (schemas.Series, error) {
 	if s, ok := d.rows.known.get([]byte(text)); ok {
 		return s, nil
 	}
-	plain := strings.TrimSpace(strings.Clone(text)) // not of the body
+	plain := strings.TrimSpace(strings.Clone(text)) // a copy, not part of the body
 	if len(plain) > 1 && plain[0] == '"' && plain[len(plain)-1] == '"' {
 		plain = strings.TrimLeft(strings.ReplaceAll(plain[1:len(plain)-1], `""`, `"`), marks)
 	}

@@ -6,23 +6,22 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// The event times that are accepted, ms: the years 0 to 9999, so that neither
-// arithmetic on them nor RFC 3339 breaks. Whether a time is plausible is for those
-// to judge who know the clock.
+// The event times that are accepted, ms: the years 0 to 9999, so that neither arithmetic on them
+// nor RFC 3339 breaks. Whether a time is plausible is left to those who know the clock.
 const (
 	MinTimeMS = -62167219200000
 	MaxTimeMS = 253402300799999
 )
 
-// Options are what a body does not say itself.
+// Options are what a body does not tell itself.
 type Options struct {
 	// Format is what the body is written in.
 	Format *Format
-	// Precision is the unit of its times, where the Format leaves that open.
+	// Precision is the unit of its times, if the Format leaves that open.
 	Precision Precision
 	// NowMS, ms, is the time of samples that have none.
 	NowMS int64
-	// Series is the series of rows of CSV that name none.
+	// Series is the series of CSV rows that name none.
 	Series string
 }
 
@@ -34,23 +33,22 @@ func (o Options) ContentType() string {
 	return o.Format.ContentType
 }
 
-// Entry is one line of line protocol or one object of JSON. It and what it
-// points to, but for the strings and labels of its samples, are valid until the
-// next call of Next.
+// Entry is one line of line protocol or one object of JSON. An Entry and what it points to, except
+// for the strings and labels of its samples, are valid until the next call of Next.
 type Entry struct {
-	Raw     []byte // the entry as it came, without separators; part of the body
+	Raw     []byte // the entry as received, without separators; part of the body
 	Line    int    // line of the body on which it starts, from 1
 	Number  int    // number of the entry in the body, from 1
 	Fault   *Fault // nil when it was decoded; else there are no samples
 	Samples []schemas.Sample
-	Skipped int  // string fields, which are no samples
+	Skipped int  // string fields, which are not samples
 	Unknown int  // fields of JSON that were ignored, see Config.IgnoreUnknownFields
 	Untimed bool // line protocol without a timestamp: the samples have the caller's now
 }
 
-// Decoder decodes bodies, one after the other. It keeps the names and label sets
-// that it saw, up to a bound, so that the samples of a series share their strings;
-// these never point into a body. It is not safe for concurrent use.
+// Decoder decodes bodies, one after the other. It keeps the names and label sets that it has seen,
+// up to a bound, so that the samples of a series share their strings; these never point into a
+// body. It is not safe for concurrent use.
 type Decoder struct {
 	opts Options
 
@@ -64,7 +62,7 @@ type Decoder struct {
 	fault Fault
 
 	config  Config
-	told    int // faults of the body whose text was built
+	told    int // faults of the body for which a text was built
 	scratch []byte
 	tags    tags
 
@@ -75,15 +73,15 @@ type Decoder struct {
 	rows csvState
 }
 
-// maxTold is how many faults of a body say exactly what is wrong. Those after them have
-// their reasons alone: nobody reads a million texts, and to build them takes much longer
-// than to decode a million samples.
+// maxTold is how many faults of a body tell exactly what is wrong. Later ones have only their
+// reasons: nobody reads a million texts, and building them takes much longer than decoding a
+// million samples.
 const maxTold = 100
 
 // NewDecoder returns a decoder with the default Config; Reset or ResetBy gives it a body.
 func NewDecoder() *Decoder { return NewDecoderOf(Default()) }
 
-// NewDecoderOf returns a decoder that refuses what c, which is valid, does not let pass.
+// NewDecoderOf returns a decoder that refuses what c does not allow; c must be valid.
 func NewDecoderOf(c Config) *Decoder { return &Decoder{config: c} }
 
 // Reset starts on a body.
@@ -97,10 +95,9 @@ func (d *Decoder) Reset(body []byte, o Options) {
 	d.skipBOM()
 }
 
-// ResetBy starts on a body whose format Detect tells, and whose precision the
-// content type's parameter of that name. nowMS, ms, is the time of samples without a
-// timestamp. A content type with an unknown precision refuses the body as one
-// entry.
+// ResetBy starts on a body whose format Detect finds, and whose precision is the content type's
+// parameter of that name. nowMS, ms, is the time of samples without a timestamp. If the content
+// type has an unknown precision, the body is refused as one entry.
 func (d *Decoder) ResetBy(contentType string, body []byte, nowMS int64) {
 	o := Options{Format: Detect(contentType, body), NowMS: nowMS}
 	var err error
@@ -112,15 +109,15 @@ func (d *Decoder) ResetBy(contentType string, body []byte, nowMS int64) {
 	}
 }
 
-// Resume goes on with the next part of a body whose format is not Whole. The parts before it, which
-// were read to their ends, end with a line feed.
+// Resume continues with the next part of a body whose format is not Whole. The parts before it must
+// have been read to their ends, and end with a line feed.
 func (d *Decoder) Resume(part []byte) {
 	d.body, d.pos = part, 0
 	d.text.begin()
 	d.rows.text = ""
 }
 
-// Options are those of the body.
+// Options returns the options of the body.
 func (d *Decoder) Options() Options { return d.opts }
 
 // Next returns the next entry, or nil at the end of the body.
@@ -152,7 +149,7 @@ func (d *Decoder) advance(next int) {
 	d.pos = next
 }
 
-// refuse marks the entry as refused. The first fault of an entry stays.
+// refuse marks the entry as refused. The first fault of an entry is kept.
 func (d *Decoder) refuse(r Reason, err error) {
 	if d.entry.Fault == nil {
 		d.fault = Fault{Line: d.entry.Line, Entry: d.entry.Number, Reason: r, Err: err}
@@ -162,7 +159,7 @@ func (d *Decoder) refuse(r Reason, err error) {
 	}
 }
 
-// refuseBy is refuse with an error that is built only while somebody reads it.
+// refuseBy is refuse with an error that is built only as long as somebody reads it.
 func (d *Decoder) refuseBy(r Reason, why func() error) {
 	if d.entry.Fault != nil {
 		return
@@ -174,7 +171,7 @@ func (d *Decoder) refuseBy(r Reason, why func() error) {
 	d.refuse(r, why())
 }
 
-// terse reports whether enough faults of the body have said what is wrong.
+// terse reports whether enough faults of the body have told what is wrong.
 func (d *Decoder) terse() bool { return d.told >= maxTold }
 
 // refuseRest refuses the rest of the body as one entry.

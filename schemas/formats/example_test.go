@@ -6,7 +6,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// A decoder reads one entry after the other; a bad one costs no other.
+// A decoder reads one entry after the other; a bad one does not affect the others.
 func ExampleDecoder() {
 	d := formats.NewDecoder()
 	d.Reset([]byte("cpu,host=web01 usage=17.5 1700000000000000000\ncpu,host usage=1\nmem,host=web01 used=3i 1700000000000000000\n"),
@@ -21,11 +21,11 @@ func ExampleDecoder() {
 	}
 	// Output:
 	// cpu.usage{host="web01"} 1700000000000 17.5
-	// line 2: undecodable: column 9: want = behind a tag, found " usage=1"
+	// line 2: undecodable: column 9: want = after a tag, found " usage=1"
 	// mem.used{host="web01"} 1700000000000 3
 }
 
-// ResetBy finds the format out by itself.
+// ResetBy finds out the format by itself.
 func ExampleDecoder_ResetBy() {
 	d := formats.NewDecoder()
 	d.ResetBy("application/json", []byte(`{"metricName":"queue.depth","tags":{"host":"web01"},"timestamp":1700000000000,"value":17}`), 0)

@@ -20,8 +20,8 @@ var JSON = &Format{Name: "json", ContentType: "application/json", Media: []strin
 
 func looksJSON(text []byte) bool { return text[0] == '{' || text[0] == '[' }
 
-// jsonState is what the decoder knows of a body of JSON, and the label sets, by the bytes that they
-// are written in, and names of all bodies.
+// jsonState is what the decoder knows about a body of JSON, and the names and label sets of all
+// bodies, the latter by the bytes in which they are written.
 type jsonState struct {
 	array      arrayState
 	labelBytes int // of the labels of the object in hand
@@ -31,13 +31,13 @@ type jsonState struct {
 
 func (s *jsonState) begin() { s.array = outside }
 
-// arrayState is where a body of JSON stands in regard to its outer array.
+// arrayState is where a body of JSON is in its outer array.
 type arrayState uint8
 
 const (
-	outside   arrayState = iota // of any array
-	opened                      // behind the [
-	behindOne                   // behind an element
+	outside   arrayState = iota // outside any array
+	opened                      // after the [
+	behindOne                   // after an element
 )
 
 // nextJSON returns the next object of the body.
@@ -75,11 +75,11 @@ func (d *Decoder) nextJSON() *Entry {
 	d.start()
 	d.value(&s)
 	if s.err != nil {
-		d.entry.Fault = nil // what the value would have meant does not matter now
+		d.entry.Fault = nil // what the value would have meant no longer matters
 		d.refuse(Undecodable, s.err)
 		next := len(d.body)
 		if d.json.array != outside {
-			d.json.array = outside // and the rest goes with it
+			d.json.array = outside // the rest of the array is refused with it
 		} else if nl := bytes.IndexByte(d.body[s.i:], '\n'); nl >= 0 {
 			next = s.i + nl
 		}
@@ -105,7 +105,7 @@ var (
 	errMissing  = [...]error{errors.New("metricName is missing"), errors.New("timestamp is missing"), errors.New("value is missing")}
 )
 
-// value reads one value, which ought to be an object, into d.entry.
+// value reads one value, which should be an object, into d.entry.
 func (d *Decoder) value(s *scanner) {
 	if s.peek() != '{' {
 		if s.skip(0); s.err == nil {
@@ -147,8 +147,7 @@ func (d *Decoder) value(s *scanner) {
 	}
 }
 
-// member reads one member of an object into sample, and returns the bit of the
-// field that it was, or 0.
+// member reads one member of an object into sample, and returns the bit of its field, or 0.
 func (d *Decoder) member(s *scanner, seen uint8, sample *schemas.Sample) uint8 {
 	key, escaped := s.text()
 	s.want(':', "a colon")
@@ -208,12 +207,12 @@ func (d *Decoder) member(s *scanner, seen uint8, sample *schemas.Sample) uint8 {
 		s.skip(0)
 	}
 	if seen&bit != 0 {
-		d.refuseBy(Undecodable, func() error { return fmt.Errorf("%s stands twice", key) })
+		d.refuseBy(Undecodable, func() error { return fmt.Errorf("%s appears twice", key) })
 	}
 	return bit
 }
 
-// fieldNames are the fields of a sample, and what people write for them.
+// fieldNames are the fields of a sample, and the names that people write for them.
 var fieldNames = map[string][]string{
 	"metricName": {"metric", "metric_name", "name", "__name__", "measurement"},
 	"tags":       {"tag", "labels", "label", "dimensions", "attributes"},
@@ -227,7 +226,7 @@ func unknownField(key []byte) error {
 	lower := strings.ToLower(string(key[:min(len(key), 100)]))
 	for name, others := range fieldNames {
 		if strings.ToLower(name) == lower || slices.Contains(others, lower) {
-			return fmt.Errorf("unknown field %.100q: is it %q?", key, name)
+			return fmt.Errorf("unknown field %.100q: did you mean %q?", key, name)
 		}
 	}
 	return fmt.Errorf("unknown field %.100q: a sample has metricName, tags, timestamp and value", key)
@@ -261,8 +260,8 @@ func (d *Decoder) name(s *scanner) string {
 	return name
 }
 
-// intern returns the text of a string that text returned, or why not: it is longer than
-// any name may be, or no valid UTF-8.
+// intern returns a string from what text returned, or the reason why not: it is longer than any
+// name may be, or not valid UTF-8.
 func (d *Decoder) intern(raw []byte, escaped bool) (string, Reason) {
 	if name, ok := d.json.names.get(raw); ok {
 		return name, ""
@@ -334,9 +333,9 @@ func (d *Decoder) readTags(s *scanner) schemas.Labels {
 	return labels.labels
 }
 
-// flatObject returns the object at the start of b if it holds no other array or
-// object, else some bytes that are no key of the cache. It stops at a line feed
-// in a string, which is no JSON, so that no body has it read on to the end again and again.
+// flatObject returns the object at the start of b if it contains no other array or object,
+// otherwise some bytes that are no key of the cache. It stops at a line feed in a string, which is
+// not JSON, so that no body makes it read to the end again and again.
 func flatObject(b []byte) []byte {
 	quoted := false
 	for i := 1; i < len(b); i++ {
@@ -397,8 +396,8 @@ func (d *Decoder) timestamp(b []byte) int64 {
 	return ms
 }
 
-// whole64 reads a whole number; ok is false for anything else, and what is too large. Those of up to 18 digits, which
-// times are, need no look for that.
+// whole64 reads a whole number; ok is false for anything else, and for numbers that are too large.
+// Numbers of up to 18 digits, such as times, need no check for that.
 func whole64(b []byte) (n int64, ok bool) {
 	if len(b) > 18 {
 		n, err := strconv.ParseInt(string(b), 10, 64)
@@ -423,7 +422,7 @@ func whole64(b []byte) (n int64, ok bool) {
 	return n, true
 }
 
-// subNS converts what scanner.number read to the ns of a ms.
+// subNS converts what scanner.number read to the ns within a ms.
 func (d *Decoder) subNS(b []byte) uint32 {
 	n, err := strconv.ParseUint(string(b), 10, 32)
 	if err != nil || n > 999_999 {

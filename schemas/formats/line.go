@@ -15,8 +15,8 @@ func looksLine(text []byte) bool {
 	return bytes.IndexByte(text, '=') > 0 && bytes.IndexByte(text, ' ') > 0 && bytes.IndexByte(text, '{') < 0
 }
 
-// lineState is what the decoder knows of a body of line protocol, and the label sets, by the bytes that
-// they are written in, and names of all bodies.
+// lineState is what the decoder knows about a body of line protocol, and the names and label sets
+// of all bodies, the latter by the bytes in which they are written.
 type lineState struct {
 	rescanned int    // bytes that were read more than once; see nextLine
 	syntax    syntax // of the entry in hand
@@ -28,12 +28,11 @@ func (s *lineState) begin() { s.rescanned = 0 }
 
 // nextLine returns the next line of line protocol that is neither empty nor a comment.
 //
-// A quoted string may hold line feeds, so a quote that was left open in one line
-// takes the next ones with it up to the next quote. When what it took does not
-// parse, or the quote is never closed, only the first line is refused, and reading
-// goes on with the second. So that a body made for it cannot have each line read as often as
-// there are lines, this ends when four times the body has been read in vain: from
-// then on every line is an entry.
+// A quoted string may contain line feeds, so a quote left open in one line extends to the next
+// quote in a later line. If the entry up to there does not parse, or the quote is never closed,
+// only the first line is refused, and decoding continues with the second. To prevent a malicious
+// body from having each line read as often as there are lines, this ends when four times the body
+// has been read in vain: from then on every line is an entry.
 func (d *Decoder) nextLine() *Entry {
 	for d.pos < len(d.body) {
 		rest := trimMarks(d.body[d.pos:])
@@ -80,9 +79,9 @@ func firstLine(b []byte) int {
 	return len(b)
 }
 
-// entryLength returns the length of the entry at the start of b, with its line
-// feed. The entry is longer than the first line when a quoted string field holds
-// line feeds. closed is false when a quote is open to the end of b.
+// entryLength returns the length of the entry at the start of b, including its line feed. The entry
+// is longer than the first line if a quoted string field contains line feeds. closed is false if a
+// quote is open to the end of b.
 func entryLength(b []byte, line int) (length int, closed bool) {
 	if bytes.IndexByte(b[:line], '"') < 0 || b[0] == '#' {
 		return line, true
@@ -112,8 +111,8 @@ func entryLength(b []byte, line int) (length int, closed bool) {
 	return len(b), true
 }
 
-// indexUnescaped returns the place of the first c without a backslash before
-// it, or -1. A backslash escapes no other: in \\, the second one escapes the comma.
+// indexUnescaped returns the place of the first c that has no backslash before it, or -1. A
+// backslash does not escape another: in \\, the second one escapes a comma after it.
 func indexUnescaped(b []byte, c byte) int {
 	for i := 0; ; i++ {
 		next := bytes.IndexByte(b[i:], c)

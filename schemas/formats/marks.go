@@ -9,9 +9,9 @@ import (
 var bomUTF8, bomBE, bomLE = []byte("\xef\xbb\xbf"), []byte("\xfe\xff"), []byte("\xff\xfe")
 
 // errUTF16 refuses a body in UTF-16.
-var errUTF16 = errors.New("it begins with a byte order mark of UTF-16: it must be UTF-8")
+var errUTF16 = errors.New("the body begins with a UTF-16 byte order mark: it must be UTF-8")
 
-// CheckEncoding returns an error for a body that begins with a byte order mark of UTF-16.
+// CheckEncoding returns an error for a body that begins with a UTF-16 byte order mark.
 func CheckEncoding(body []byte) error {
 	if bytes.HasPrefix(body, bomBE) || bytes.HasPrefix(body, bomLE) {
 		return errUTF16
@@ -19,7 +19,7 @@ func CheckEncoding(body []byte) error {
 	return nil
 }
 
-// trimMarks cuts spaces and byte order marks off the start of an entry: bodies are joined of
+// trimMarks cuts spaces and byte order marks off the start of an entry: bodies may be joined from
 // files that each begin with one.
 func trimMarks(b []byte) []byte {
 	for {
@@ -34,7 +34,7 @@ func trimMarks(b []byte) []byte {
 	}
 }
 
-// skipBOM moves behind a byte order mark at the body's start, which is no part of a name.
+// skipBOM skips a byte order mark at the body's start, which is not part of a name.
 func (d *Decoder) skipBOM() {
 	if bytes.HasPrefix(d.body, bomUTF8) {
 		d.pos = len(bomUTF8)

@@ -7,16 +7,16 @@ import (
 	"strconv"
 )
 
-// errNumber is what ParseNumber's error wraps for a text that is no number at all.
+// errNumber is what ParseNumber's error wraps for a text that is not a number at all.
 var errNumber = errors.New("must be a decimal number, such as 42, -0.5 or 1e-3")
 
-// errRange is what it wraps for one that a float64 cannot hold.
+// errRange is what it wraps for a number too large for a float64.
 var errRange = errors.New("must be a finite number")
 
-// ParseNumber reads a decimal number: an optional minus, digits with at most one
-// point among them, before or behind them, and an optional exponent. What Go's strconv
-// takes besides (0x1p4, 1_000, +1, Inf, nan) is refused. The error quotes text and tells
-// the two apart: no number is Undecodable by ReasonOf, one that is too large NotFinite.
+// ParseNumber reads a decimal number: an optional minus, digits with at most one point among,
+// before or after them, and an optional exponent. What Go's strconv accepts besides (0x1p4, 1_000,
+// +1, Inf, nan) is refused. The error quotes text; ReasonOf tells the two kinds apart: not a number
+// is Undecodable, too large is NotFinite.
 func ParseNumber(text string) (float64, error) {
 	if !decimal(text) {
 		return 0, fmt.Errorf("value %.40q: %w", text, errNumber)
@@ -28,8 +28,8 @@ func ParseNumber(text string) (float64, error) {
 	return v, nil
 }
 
-// decimal reports whether b is a float of line protocol's grammar: digits, digits with a
-// point, or a point with digits behind it, and then an exponent.
+// decimal reports whether b is a float in line protocol's grammar: digits, digits with a point, or
+// a point followed by digits, and then an optional exponent.
 func decimal[T string | []byte](b T) bool {
 	i := 0
 	if len(b) > 0 && b[0] == '-' {
@@ -60,7 +60,7 @@ func decimal[T string | []byte](b T) bool {
 	return i == len(b)
 }
 
-// digits is how many decimal digits b has from i on.
+// digits returns how many decimal digits b has from i on.
 func digits[T string | []byte](b T, i int) (n int) {
 	for i+n < len(b) && '0' <= b[i+n] && b[i+n] <= '9' {
 		n++
@@ -68,9 +68,9 @@ func digits[T string | []byte](b T, i int) (n int) {
 	return n
 }
 
-// Hint says of a time in ms, µs or whatever unit it ought to be in, that its number would
-// be a time of this century in another unit, or "": "it looks like seconds". unit is a
-// name that ParsePrecision reads.
+// Hint returns a remark about a time that should be in ms, µs or whatever unit is, if its number
+// would be a time of this century in another unit: "it looks like seconds". Otherwise it returns
+// "". unit is a name that ParsePrecision reads.
 func Hint(n int64, unit Precision) string {
 	const from, to = 946684800, 4102444800 // 2000 to 2100, s
 	if n < 0 {

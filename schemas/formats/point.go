@@ -10,16 +10,16 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// lineReader reads one entry of line protocol. It takes what InfluxDB's own decoder
-// takes (FuzzLine holds the two against each other), but for the numbers that only Go
-// knows, as 0x1p4. It costs nothing but the reading: bad lines are no dearer than good ones.
+// lineReader reads one entry of line protocol. It accepts what InfluxDB's own decoder accepts
+// (FuzzLine compares the two), except for numbers that only Go knows, such as 0x1p4. It costs only
+// the reading: bad lines are no more expensive than good ones.
 type lineReader struct {
 	b     []byte // the entry, without its line feed
 	i     int
 	fault *syntax // where want and fail put it
 }
 
-// classes of bytes, by bit: those that end a token.
+// classes of bytes, one bit each: the bytes that end a token.
 const (
 	endsMeasurement = 1 << iota
 	endsKey
@@ -42,7 +42,7 @@ var classes = func() (c [256]uint8) {
 }()
 
 // token reads up to a byte of the class end that has no backslash before it. escaped reports
-// whether there are escapes to take out; unescapeLine does.
+// whether there are escapes to remove, which unescapeLine does.
 func (r *lineReader) token(end uint8) (raw []byte, escaped bool) {
 	start := r.i
 	for ; r.i < len(r.b); r.i++ {
@@ -59,8 +59,8 @@ func (r *lineReader) token(end uint8) (raw []byte, escaped bool) {
 	return r.b[start:r.i], escaped
 }
 
-// escapable reports whether a backslash takes the meaning of c in a token that ends with
-// the class end.
+// escapable reports whether a backslash takes away the meaning of c in a token that ends with the
+// class end.
 func escapable(c byte, end uint8) bool {
 	return c == ' ' || c == ',' || c == '=' && end == endsKey
 }
@@ -92,7 +92,7 @@ func (r *lineReader) spaces() {
 	}
 }
 
-// lineEnd reads the end of the entry, which a carriage return may stand before.
+// lineEnd reads the end of the entry, which a carriage return may precede.
 func (r *lineReader) lineEnd() bool {
 	if r.ended() || r.at() == '\r' && r.i == len(r.b)-1 {
 		r.i = len(r.b)
@@ -101,7 +101,7 @@ func (r *lineReader) lineEnd() bool {
 	return false
 }
 
-// syntax is what does not parse. Its errors are built only as long as somebody reads them.
+// syntax describes what does not parse. Its errors are built only as long as somebody reads them.
 type syntax struct {
 	reason Reason
 	at     int // byte of the entry
@@ -112,7 +112,7 @@ func (s *syntax) err(raw []byte) error {
 	return fmt.Errorf("column %d: want %s, found %s", s.at+1, s.want, found(raw[min(s.at, len(raw)):]))
 }
 
-// found quotes the start of what is left.
+// found quotes the start of the rest.
 func found(rest []byte) string {
 	if len(rest) == 0 {
 		return "the end of the line"
@@ -120,8 +120,8 @@ func found(rest []byte) string {
 	return strconv.QuoteToASCII(string(rest[:min(len(rest), 16)]))
 }
 
-// decodeLine reads one entry into d.entry. isComment reports that there is none; unparsed
-// that it was refused because it does not parse.
+// decodeLine reads one entry into d.entry. isComment tells that there is none; unparsed that it was
+// refused because it does not parse.
 func (d *Decoder) decodeLine(raw []byte) (isComment, unparsed bool) {
 	if raw[0] == '#' {
 		if bad := badComment(raw); bad >= 0 {
@@ -134,7 +134,7 @@ func (d *Decoder) decodeLine(raw []byte) (isComment, unparsed bool) {
 	if fault == nil {
 		return false, false
 	}
-	if fault.want == "" { // it parses, and was refused
+	if fault.want == "" { // it parses, but was refused
 		return false, false
 	}
 	if fault.reason == Undecodable && !utf8.Valid(raw) {
@@ -154,7 +154,7 @@ func badComment(raw []byte) int {
 	return -1
 }
 
-// refused is what decodeFields returns for an entry that parses and that it has refused.
+// refused is what decodeFields returns for an entry that parses but was refused.
 var refused = &syntax{}
 
 // want is a syntax fault at the reader's place.
@@ -166,8 +166,8 @@ func (r *lineReader) fail(reason Reason, at int, want string) *syntax {
 	return r.fault
 }
 
-// decodeFields reads an entry's parts into d.entry. It returns nil, refused, or what does
-// not parse.
+// decodeFields reads an entry's parts into d.entry. It returns nil, refused, or what does not
+// parse.
 func (d *Decoder) decodeFields(r lineReader) *syntax {
 	measurement, escaped := r.token(endsMeasurement)
 	if len(measurement) == 0 {
@@ -197,7 +197,7 @@ func (d *Decoder) decodeFields(r lineReader) *syntax {
 		case !utf8.Valid(key):
 			return r.fail(InvalidUTF8, r.i-len(key), "UTF-8 in a field")
 		case r.at() != '=':
-			return r.want("= behind a field")
+			return r.want("= after a field")
 		}
 		r.i++
 		v, numeric, fault := r.value()
@@ -222,7 +222,7 @@ func (d *Decoder) decodeFields(r lineReader) *syntax {
 		}
 	}
 	if c := r.at(); !r.ended() && c != ' ' && c != '\r' {
-		return r.want("a comma, a space or the end behind a value")
+		return r.want("a comma, a space or the end after a value")
 	}
 	ms, sub, ok := d.lineTime(&r)
 	if !ok {
@@ -245,7 +245,7 @@ func (r *lineReader) value() (v float64, numeric bool, fault *syntax) {
 			}
 		}
 		if r.i >= len(r.b) {
-			return 0, false, r.fail(Undecodable, start, "a string that is closed")
+			return 0, false, r.fail(Undecodable, start, "a closing quote")
 		}
 		if !utf8.Valid(r.b[start:r.i]) {
 			return 0, false, r.fail(InvalidUTF8, start, "UTF-8 in a string")
@@ -263,7 +263,7 @@ func (r *lineReader) value() (v float64, numeric bool, fault *syntax) {
 	if reason != "" {
 		what := "a decimal number, true or false"
 		if reason == NotFinite {
-			what = "a number that 64 bits hold"
+			what = "a number that fits 64 bits"
 		}
 		return 0, false, r.fail(reason, start, what)
 	}
@@ -308,8 +308,8 @@ func whole(b []byte, signed bool) bool {
 	return len(b) > 0 && digits(b, 0) == len(b)
 }
 
-// metricName returns the metric of a field. d.scratch holds the measurement and
-// a zero byte, which no name in line protocol can hold.
+// metricName returns the metric of a field. d.scratch holds the measurement and a zero byte, which
+// no name in line protocol can contain.
 func (d *Decoder) metricName(field []byte, escaped bool) (string, error) {
 	n := len(d.scratch)
 	if escaped {
@@ -340,11 +340,11 @@ func (d *Decoder) metricName(field []byte, escaped bool) (string, error) {
 	return name, nil
 }
 
-// lineTags reads the tags of an entry. Those that it read before it takes from the cache.
+// lineTags reads the tags of an entry. Tags that it has read before come from the cache.
 func (d *Decoder) lineTags(r *lineReader) (labelSet, *syntax) {
 	if r.at() != ',' {
 		if c := r.at(); !r.ended() && c != ' ' {
-			return labelSet{}, r.want("a comma or a space behind the measurement")
+			return labelSet{}, r.want("a comma or a space after the measurement")
 		}
 		return labelSet{}, nil
 	}
@@ -362,15 +362,15 @@ func (d *Decoder) lineTags(r *lineReader) (labelSet, *syntax) {
 		r.i++
 		name, escapedName := r.token(endsKey)
 		if len(name) == 0 {
-			return labelSet{}, r.want("a tag behind the comma")
+			return labelSet{}, r.want("a tag after the comma")
 		}
 		if r.at() != '=' {
-			return labelSet{}, r.want("= behind a tag")
+			return labelSet{}, r.want("= after a tag")
 		}
 		r.i++
 		value, escapedValue := r.token(endsKey)
 		if len(value) == 0 {
-			return labelSet{}, r.want("a value of the tag")
+			return labelSet{}, r.want("a value for the tag")
 		}
 		if !utf8.Valid(name) || !utf8.Valid(value) {
 			return labelSet{}, r.fail(InvalidUTF8, r.i-len(value), "UTF-8 in a tag")
@@ -378,7 +378,7 @@ func (d *Decoder) lineTags(r *lineReader) (labelSet, *syntax) {
 		set.add(d.lineName(name, escapedName), d.lineName(value, escapedValue))
 	}
 	if c := r.at(); !r.ended() && c != ' ' {
-		return labelSet{}, r.want("a comma or a space behind a tag")
+		return labelSet{}, r.want("a comma or a space after a tag")
 	}
 	labels, reason, err := set.labels()
 	if err != nil {
@@ -407,8 +407,8 @@ func (d *Decoder) lineName(raw []byte, escaped bool) string {
 	return name
 }
 
-// lineTime reads the timestamp and the end of an entry, or takes now. ok is false if
-// it was refused.
+// lineTime reads the timestamp and the end of an entry, or takes now. ok is false if the timestamp
+// was refused.
 func (d *Decoder) lineTime(r *lineReader) (ms int64, sub uint32, ok bool) {
 	bad := func(why func() error) (int64, uint32, bool) {
 		d.refuseBy(BadTimestamp, why)
@@ -438,7 +438,7 @@ func (d *Decoder) lineTime(r *lineReader) (ms int64, sub uint32, ok bool) {
 	}
 	switch d.opts.Precision {
 	case Second:
-		// Out of MinTimeMS and MaxTimeMS long before it overflows.
+		// Outside MinTimeMS and MaxTimeMS long before it overflows.
 		ms = max(min(t, math.MaxInt64/1000), math.MinInt64/1000) * 1000
 	case Millisecond:
 		ms = t
@@ -456,7 +456,7 @@ func (d *Decoder) lineTime(r *lineReader) (ms int64, sub uint32, ok bool) {
 	return ms, sub, true
 }
 
-// withHint adds what else the number n might be to an error.
+// withHint adds to an error what else the number n might be.
 func withHint(err error, n int64, unit Precision) error {
 	if h := Hint(n, unit); h != "" {
 		return fmt.Errorf("%w; %s", err, h)
@@ -477,5 +477,5 @@ func tooLong(what string, text []byte, length, most int) error {
 	return fmt.Errorf("%s %.40q…: %w: %d bytes, at most %d", what, text, schemas.ErrTooLong, length, most)
 }
 
-// errTerse stands for the texts of faults after the first maxTold of a body.
-var errTerse = errors.New("one more like those before")
+// errTerse stands for the texts of a body's faults after the first maxTold.
+var errTerse = errors.New("as in entries before it")

@@ -47,9 +47,8 @@ func (p Precision) String() string { return precisions[p].name }
 // Duration is the length of one unit.
 func (p Precision) Duration() time.Duration { return precisions[p].unit }
 
-// PrecisionOf reads the precision parameter of a content type; a content type
-// without one means Nanosecond. The error quotes a precision, or a content type with one, that does
-// not parse.
+// PrecisionOf reads the precision parameter of a content type; without one it is Nanosecond. The
+// error quotes a precision that is unknown, or a content type with a precision that does not parse.
 func PrecisionOf(contentType string) (Precision, error) {
 	if !strings.Contains(strings.ToLower(contentType), "precision") {
 		return Nanosecond, nil

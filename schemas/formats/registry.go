@@ -6,40 +6,43 @@ import (
 	"strings"
 )
 
-// Format is a language that samples are written in. All that weir knows of one is here and in its
-// file; gateway, route, replay, fold and the agent ask for it.
+// Format is a language in which samples are written. Everything that weir knows about one is here
+// and in the format's file; gateway, route, replay, fold and the agent ask for it.
 type Format struct {
 	// Name is what --format and errors call it.
 	Name string
-	// ContentType is the content-type header of records and requests in it, without parameters.
+	// ContentType is the content-type header of records and requests in this format, without
+	// parameters.
 	ContentType string
-	// Media are words of media types that name it, in lower case: json for application/x-ndjson+json. None: only
-	// files are written in it.
+	// Media are words of media types that name it, in lower case: json for
+	// application/x-ndjson+json. Without any, the format is found only in files.
 	Media []string
-	// Path is where the gateway takes bodies in it; "": nowhere.
+	// Path is where the gateway takes bodies in this format; "": nowhere.
 	Path string
-	// AnyPrecision says that the unit of its times is the sender's to tell.
+	// AnyPrecision tells that the sender chooses the unit of its times.
 	AnyPrecision bool
-	// Whole says that an entry may go over many lines, so that a body cannot be cut at a line feed.
+	// Whole tells that an entry may span many lines, so that a body cannot be cut at a line feed.
 	Whole bool
 	// Open, Between and End join entries to a body.
 	Open, Between, End string
 
-	// next returns the next entry of the body in hand, or nil at its end.
+	// next returns the next entry of the current body, or nil at its end.
 	next func(*Decoder) *Entry
 	// looks reports whether a line that is not empty looks like this format at first sight.
 	looks func(text []byte) bool
-	// stamp is what is written behind an entry without a time; nil: each has one.
+	// stamp returns what to append to an entry without a time; nil: every entry has one.
 	stamp func(nowNS int64, p Precision) string
 }
 
-// All are the formats, in the order in which they are asked whether a line is theirs. Line takes what nobody else does.
+// All lists the formats, in the order in which they are asked whether a line is theirs. Line takes
+// what no other takes.
 var All = []*Format{CSV, JSON, Line}
 
 // String is the format's Name.
 func (f *Format) String() string { return f.Name }
 
-// Stamp is what is to be written behind an entry that is Untimed, so that it has the time nowNS, ns, wherever it is read.
+// Stamp returns what to append to an Untimed entry so that it has the time nowNS, ns, wherever it
+// is read.
 func (f *Format) Stamp(nowNS int64, p Precision) string {
 	if f.stamp == nil {
 		return ""
@@ -47,8 +50,8 @@ func (f *Format) Stamp(nowNS int64, p Precision) string {
 	return f.stamp(nowNS, p)
 }
 
-// ByName returns the format of that name, and nil for "": the text itself tells. The error quotes an unknown name and
-// lists those that are known.
+// ByName returns the format of that name, or nil for "", which leaves it to the text. The error
+// quotes an unknown name and lists the known ones.
 func ByName(name string) (*Format, error) {
 	if name == "" {
 		return nil, nil
@@ -79,8 +82,8 @@ func ByMedia(contentType string) *Format {
 	return nil
 }
 
-// Readable reports whether a content type names a format, or leaves open which: there is none, or
-// it is application/octet-stream.
+// Readable reports whether a content type names a format or leaves it open, which it does if it is
+// empty or application/octet-stream.
 func Readable(contentType string) bool {
 	media := mediaOf(contentType)
 	return media == "" || media == "application/octet-stream" || ByMedia(contentType) != nil
@@ -91,13 +94,13 @@ func mediaOf(contentType string) string {
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
-// Detect tells the format of a body: by the content type when that names one, else by its start, less white
-// space and byte order marks.
+// Detect finds the format of a body: by the content type if that names one, otherwise by its start,
+// after white space and byte order marks.
 func Detect(contentType string, body []byte) *Format {
 	if f := ByMedia(contentType); f != nil {
 		return f
 	}
-	if len(body) > 0 && body[0] != '{' && body[0] != '[' { // which most begin with that have no type
+	if len(body) > 0 && body[0] != '{' && body[0] != '[' { // as most bodies without a type begin
 		body = bytes.TrimLeft(body, " \t\r\n\ufeff")
 	}
 	if len(body) > 0 {
@@ -112,15 +115,16 @@ func Detect(contentType string, body []byte) *Format {
 }
 
 const (
-	// SniffBytes is how much of a file Sniff looks at, at most, and sniffLines how many lines
-	// of it that are neither blank nor comments.
+	// SniffBytes is how much of a file Sniff examines, at most, and sniffLines how many lines that
+	// are neither blank nor comments.
 	SniffBytes, sniffLines = 64 << 10, 100
 )
 
-// Sniff tells the format of a file that begins with head: what most of its first lines can be
-// read as. If none can be read, the look of the first decides. It ends what the decoder has in hand.
+// Sniff finds the format of a file that begins with head: the one in which most of the first lines
+// can be read. If none can be, the look of the first line decides. Sniff abandons the decoder's
+// current body.
 func (d *Decoder) Sniff(head []byte, o Options) *Format {
-	if len(head) >= SniffBytes { // its last line may be cut
+	if len(head) >= SniffBytes { // the last line may be cut
 		head = head[:bytes.LastIndexByte(head, '\n')+1]
 	}
 	votes := map[*Format]int{}
@@ -156,20 +160,20 @@ func (d *Decoder) Sniff(head []byte, o Options) *Format {
 			others += votes[f]
 		}
 	}
-	if first.Whole && others == 0 { // its first entry may go over many lines
+	if first.Whole && others == 0 { // its first entry may span many lines
 		return first
 	}
 	return best
 }
 
-// reads reports whether the line can be read in the format, or is a part of an entry of many lines.
+// reads reports whether the line can be read in the format, or is part of an entry of many lines.
 func (d *Decoder) reads(line []byte, o Options) bool {
 	if o.Format.Whole {
 		return o.Format.looks(line)
 	}
 	d.Reset(line, o)
 	e := d.Next()
-	return e == nil || e.Fault == nil // nil: the header
+	return e == nil || e.Fault == nil // nil: a header
 }
 
 // lookOf guesses the format of a line.

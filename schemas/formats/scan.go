@@ -6,21 +6,20 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds how deep arrays and objects may be nested in a field that is
-// skipped, so that a body of brackets does not use up the stack.
+// maxDepth bounds how deep arrays and objects may be nested in a field that is skipped, so that a
+// body of brackets does not exhaust the stack.
 const (
 	maxDepth = 100
 	tooDeep  = "at most 100 nested values"
 )
 
-// scanner reads JSON. Its methods start at b[i], which stands on a token, and
-// leave i behind it. After a syntax error, err is set, and the methods return at
-// once with zero values.
+// scanner reads JSON. Its methods start at b[i], which is the start of a token, and leave i after
+// it. After a syntax error, err is set, and the methods return at once with zero values.
 type scanner struct {
 	b     []byte
 	i     int
 	err   error
-	terse bool // errors have no text of their own
+	terse bool // errors have no texts of their own
 }
 
 func (s *scanner) fail(want string) {
@@ -53,7 +52,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// want reads the byte c behind white space.
+// want reads the byte c, after white space.
 func (s *scanner) want(c byte, name string) {
 	if s.peek() != c || s.err != nil {
 		s.fail(name)
@@ -62,8 +61,8 @@ func (s *scanner) want(c byte, name string) {
 	s.i++
 }
 
-// text reads a string and returns what stands between its quotes, and whether
-// it holds escapes; see unescape. It checks the syntax, but not the UTF-8.
+// text reads a string and returns what is between its quotes, and whether it has escapes; see
+// unescape. It checks the syntax, but not the UTF-8.
 func (s *scanner) text() (raw []byte, escaped bool) {
 	s.want('"', "a string")
 	if s.err != nil {
@@ -90,7 +89,7 @@ func (s *scanner) text() (raw []byte, escaped bool) {
 	return nil, false
 }
 
-// escape checks the escape whose letter stands at i, and leaves i on its last byte.
+// escape checks the escape whose letter is at i, and leaves i on its last byte.
 func (s *scanner) escape() bool {
 	if s.i >= len(s.b) {
 		s.fail("an escape")
@@ -129,8 +128,8 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
-// unescape appends to dst the text of raw, which text returned. It is false when
-// an escaped surrogate stands alone: that is no Unicode text.
+// unescape appends to dst the text of raw, which text returned. It returns false if an escaped
+// surrogate is alone, which is not Unicode text.
 func unescape(dst, raw []byte) ([]byte, bool) {
 	for i := 0; i < len(raw); i++ {
 		if raw[i] != '\\' {
@@ -208,7 +207,7 @@ func (s *scanner) number() []byte {
 
 func (s *scanner) at(c byte) bool { return s.i < len(s.b) && s.b[s.i] == c }
 
-// digits reads one digit or more.
+// digits reads one or more digits.
 func (s *scanner) digits() {
 	start := s.i
 	for s.i < len(s.b) && '0' <= s.b[s.i] && s.b[s.i] <= '9' {

@@ -6,14 +6,14 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// labelSet is the labels of a series, and the length of their names and values, bytes.
+// labelSet is the labels of a series, and the total length of their names and values, bytes.
 type labelSet struct {
 	labels schemas.Labels
 	bytes  int
 }
 
-// tags collects the tags of a series. After its first fault it keeps no more, so that a
-// set of a million tags costs no more than to read it.
+// tags collects the tags of a series. After its first fault it keeps no more, so that a set of a
+// million tags costs no more than reading it.
 type tags struct {
 	d      *Decoder
 	list   schemas.Labels
@@ -22,13 +22,13 @@ type tags struct {
 	reason Reason
 }
 
-// newTags returns the decoder's collector, emptied.
+// newTags returns the decoder's collector, empty.
 func (d *Decoder) newTags() *tags {
 	d.tags = tags{d: d, list: d.tags.list[:0]}
 	return &d.tags
 }
 
-// refuse notes a fault. The first one stays.
+// refuse records a fault. The first one is kept.
 func (t *tags) refuse(r Reason, why func() error) {
 	if t.fault != nil {
 		return
@@ -62,8 +62,8 @@ func (t *tags) add(name, value string) {
 	}
 }
 
-// labels returns the tags as labels of their own memory: sorted, and without those that
-// have an empty value. It sorts the list in place.
+// labels returns the tags as labels in memory of their own: sorted, and without those that have an
+// empty value. It sorts the list in place.
 func (t *tags) labels() (labelSet, Reason, error) {
 	if t.fault != nil {
 		return labelSet{}, t.reason, t.fault

@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Cluster starts a broker, which ends with the test. Options are kfake's, beside the one that there is one broker.
+// Cluster starts a broker that ends with the test. Options are kfake's, on top of having one
+// broker.
 func Cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
@@ -20,7 +21,7 @@ func Cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-// Quick has a group's first session begin at once, instead of waiting for members that may come.
+// Quick lets a group's first session begin at once instead of waiting for further members.
 func Quick() kfake.Opt {
 	return kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"})
 }
@@ -39,7 +40,8 @@ func Client(t testing.TB, brokers []string, opts ...kgo.Opt) *kgo.Client {
 // Patience is how long Eventually waits: far beyond what anything takes on a loaded machine.
 const Patience = 40 * time.Second
 
-// Eventually returns when holds does, which it asks every few ms, and fails the test when that takes longer than Patience.
+// Eventually returns once holds, called every few ms, returns true; it fails the test if that takes
+// longer than Patience.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	Within(t, Patience, what, holds)
@@ -57,8 +59,8 @@ func Within(t testing.TB, most time.Duration, what string, holds func() bool) {
 	})
 }
 
-// Until returns when check returns nil, and fails the test with check's last error when that takes longer than most. It asks
-// less often than Eventually, for a check may ask other processes.
+// Until returns once check returns nil, and fails the test with check's last error if that takes
+// longer than most. It asks less often than Eventually, as check may ask other processes.
 func Until(t testing.TB, most time.Duration, check func() error) {
 	t.Helper()
 	poll(t, most, 50*time.Millisecond, check)
@@ -72,7 +74,7 @@ func poll(t testing.TB, most, every time.Duration, check func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %v", most, err)
+			t.Fatalf("after %v: %v", most, err)
 		}
 	}
 }

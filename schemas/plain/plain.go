@@ -26,10 +26,10 @@ func isPlain(s string) bool {
 	return true
 }
 
-// shows reports whether a terminal shows r, and does nothing else with it.
+// shows reports whether a terminal shows r and does nothing else with it.
 func shows(r rune) bool { return unicode.IsGraphic(r) }
 
-// appendText appends s, escaped, to b. With lines, line feeds and tabs stay as they are.
+// appendText appends s, escaped, to b. With lines, line feeds and tabs are left alone.
 func appendText(b []byte, s string, lines bool) []byte {
 	for len(s) > 0 {
 		r, n := utf8.DecodeRuneInString(s)
@@ -56,19 +56,19 @@ func appendText(b []byte, s string, lines bool) []byte {
 	return b
 }
 
-// Writer returns a writer that writes to w what it is given, escaped but for line feeds
-// and tabs. A character whose last bytes are still to come is held back until they do. It
-// is safe for concurrent use, if each write holds whole characters.
+// Writer returns a writer that writes to w what it is given, escaped except for line feeds and
+// tabs. A character whose last bytes are still to come is held back until they do. The writer is
+// safe for concurrent use if each write holds whole characters.
 func Writer(w io.Writer) io.Writer { return &writer{to: w} }
 
 type writer struct {
 	mu   sync.Mutex
 	to   io.Writer
-	held []byte // the begin of a character
+	held []byte // the beginning of a character
 }
 
-// Write implements io.Writer. It returns len(p) when all of p was written, however long
-// that was with its escapes.
+// Write implements io.Writer. It returns len(p) once all of p is written, however long that was
+// with its escapes.
 func (w *writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,7 +82,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// begun is how many bytes at the end of b begin a character without ending it.
+// begun returns how many bytes at the end of b begin a character without completing it.
 func begun(b []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
 		if end := b[len(b)-n:]; utf8.RuneStart(end[0]) {

@@ -12,25 +12,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// ErrShape is wrapped when a topic exists and is not what weir needs: asking
-// again will not help.
-var ErrShape = errors.New("topic of another shape")
+// ErrShape is wrapped when a topic exists and is not what weir needs: trying again will not help.
+var ErrShape = errors.New("topic has another shape")
 
-// Settle is how long to wait before asking again whether new partitions have
-// their leaders. Clients that Ensure is given must look at the cluster as often (kgo.MetadataMinAge): one that
-// has heard that a topic is missing goes by that for seconds after it was made.
+// Settle is how long to wait before asking again whether new partitions have leaders. Clients given
+// to Ensure must refresh their metadata as often (kgo.MetadataMinAge): a client that has heard that
+// a topic is missing otherwise believes it for seconds after the topic was made.
 const Settle = 100 * time.Millisecond
 
-// ErrDenied is wrapped when Kafka's ACLs deny what is needed to make or to look at a topic.
+// ErrDenied is wrapped when Kafka's ACLs deny what is needed to make or inspect a topic.
 var ErrDenied = errors.New("denied by Kafka's ACLs")
 
-// Ensure creates the topics that are missing and returns when every partition of
-// all of them answers for its offsets: a consumer that starts earlier fails with
-// "not the leader" now and then. It returns an error for each topic
-// that exists with another partition count or cleanup policy than wanted, naming
-// both and wrapping ErrShape, one that wraps ErrDenied for each right that is missing and
-// needed, with the topics that it is missing on, and one when ctx ends first. The right to create topics is
-// needed only if one is missing. Several instances may call it at once.
+// Ensure creates the topics that are missing, and returns when every partition of all of them
+// answers for its offsets: a consumer that starts earlier occasionally fails with "not the leader".
+// It returns an error for each topic that exists with another partition count or cleanup policy
+// than wanted, naming both and wrapping ErrShape; one that wraps ErrDenied for each missing right,
+// with the topics concerned; and one when ctx ends first. The right to create topics is needed only
+// if one is missing. Several instances may call it at once.
 func Ensure(ctx context.Context, adm *kadm.Client, want []Topic) error {
 	has, hidden, err := list(ctx, adm, want)
 	if err != nil {
@@ -40,7 +38,7 @@ func Ensure(ctx context.Context, adm *kadm.Client, want []Topic) error {
 	missing := slices.DeleteFunc(slices.Clone(want), func(t Topic) bool { _, there := has[t.Name]; return there })
 	raced, failed := create(ctx, adm, missing)
 	faults = append(faults, failed...)
-	if len(raced) > 0 { // another instance made them at this moment, perhaps with another config
+	if len(raced) > 0 { // another instance has just made them, perhaps with another config
 		if has, hidden, err = list(ctx, adm, raced); err != nil {
 			return err
 		}
@@ -52,12 +50,12 @@ func Ensure(ctx context.Context, adm *kadm.Client, want []Topic) error {
 	return awaitLeaders(ctx, adm, want)
 }
 
-// list returns how many partitions each topic has that is there: unknown if that may not be known.
+// list returns how many partitions each existing topic has: unknown if weir may not see that.
 func list(ctx context.Context, adm *kadm.Client, all []Topic) (has map[string]int32, faults []error, err error) {
 	has = map[string]int32{}
 	var denied denials
 	for _, t := range all {
-		// One at a time: kadm's errors do not say which of several topics they are about.
+		// One at a time: kadm's errors do not tell which of several topics they are about.
 		listed, err := adm.ListTopics(ctx, t.Name)
 		if err == nil {
 			err = listed[t.Name].Err
@@ -76,13 +74,13 @@ func list(ctx context.Context, adm *kadm.Client, all []Topic) (has map[string]in
 	return has, denied.of("the right to Describe", ""), nil
 }
 
-// unknown stands for a number of partitions.
+// unknown stands for an unknown number of partitions.
 const unknown = -1
 
-// denials are names of topics that a right is missing on.
+// denials are names of topics on which a right is missing.
 type denials []string
 
-// of is the fault, if there are any.
+// of returns the error about the denials, if there are any.
 func (d denials) of(right, instead string) []error {
 	if len(d) == 0 {
 		return nil
@@ -90,7 +88,7 @@ func (d denials) of(right, instead string) []error {
 	return []error{fmt.Errorf("%w: %s on the topics %s%s: %w", ErrDenied, right, strings.Join(d, ", "), instead, kerr.TopicAuthorizationFailed)}
 }
 
-// create makes topics that are missing, and returns those that another instance made first.
+// create makes the missing topics, and returns those that another instance made first.
 func create(ctx context.Context, adm *kadm.Client, missing []Topic) (raced []Topic, faults []error) {
 	var denied denials
 	for _, t := range missing {
@@ -115,10 +113,10 @@ func create(ctx context.Context, adm *kadm.Client, missing []Topic) (raced []Top
 			faults = append(faults, fmt.Errorf("topic %s: create with %d partitions: %w", t.Name, t.Partitions, err))
 		}
 	}
-	return raced, append(faults, denied.of("the right to Create", ", which are missing; grant it, or have somebody who may run weir once (docs/security.md)")...)
+	return raced, append(faults, denied.of("the right to Create", ", which are missing; grant it, or let a user who has it run weir once (docs/security.md)")...)
 }
 
-// check compares topics that are there with what is wanted.
+// check compares existing topics with what is wanted.
 func check(ctx context.Context, adm *kadm.Client, has map[string]int32, all []Topic) (faults []error) {
 	var denied denials
 	for _, t := range all {
@@ -133,7 +131,7 @@ func check(ctx context.Context, adm *kadm.Client, has map[string]int32, all []To
 		switch is, err := cleanup(ctx, adm, t.Name); {
 		case errors.Is(err, kerr.TopicAuthorizationFailed):
 			denied = append(denied, t.Name)
-		case errors.Is(err, kerr.UnknownTopicOrPartition): // made at this moment, and not known everywhere yet
+		case errors.Is(err, kerr.UnknownTopicOrPartition): // just made, and not known everywhere yet
 		case err != nil:
 			faults = append(faults, fmt.Errorf("topic %s: describe: %w", t.Name, err))
 		case is != t.Cleanup:
@@ -160,7 +158,7 @@ func cleanup(ctx context.Context, adm *kadm.Client, topic string) (Cleanup, erro
 			return Cleanup(c.MaybeValue()), nil
 		}
 	}
-	return "", errors.New("no cleanup.policy was told")
+	return "", errors.New("the broker returned no cleanup.policy")
 }
 
 func orMore(grows bool) string {
@@ -189,7 +187,7 @@ func awaitLeaders(ctx context.Context, adm *kadm.Client, want []Topic) error {
 	}
 }
 
-// unanswered is nil, or says about one topic why it cannot be read yet.
+// unanswered returns nil, or for one topic why it cannot be read yet.
 func unanswered(ctx context.Context, adm *kadm.Client, names []string, want []Topic) error {
 	offsets, err := adm.ListEndOffsets(ctx, names...)
 	if err != nil {

@@ -21,7 +21,7 @@ func WindowGroupOf(gen int) string {
 // WindowTableOf is that group's table.
 func WindowTableOf(gen int) string { return WindowGroupOf(gen) + "-table" }
 
-// OfGeneration is the topics that a generation has of its own.
+// OfGeneration returns the topics that a generation has of its own.
 func OfGeneration(c Config, gen int, shards int32) []Topic {
 	return c.complete([]Topic{
 		{Name: SamplesOf(gen), Key: "series group", Value: "schemas.SampleBatch",

@@ -9,25 +9,25 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// The headers of a dead letter. A refused record's own headers are quoted beside them,
-// but for those that begin with "weir.": what says who refused what, and why, is weir's
-// own word. HeaderSender alone is quoted.
+// The headers of a dead letter. A refused record's own headers are quoted beside them, except those
+// that begin with "weir.": what was refused by whom, and why, is for weir alone to say.
+// HeaderSender is quoted nevertheless.
 const (
 	HeaderStage     = "weir.stage"         // who refused it: gateway, route, window, alert, notify, store
-	HeaderReason    = "weir.reason"        // a short code, as too_old
+	HeaderReason    = "weir.reason"        // a short code, such as too_old
 	HeaderReasons   = "weir.reasons"       // all codes with their counts, if there are several: too_old=2,not_finite=1
 	HeaderError     = "weir.error"         // what exactly was wrong, a text of at most MaxErrorBytes
-	HeaderTopic     = "weir.topic"         // where the record was read; missing if it never was in a topic
+	HeaderTopic     = "weir.topic"         // where the record was read; missing if it never reached a topic
 	HeaderPartition = "weir.partition"     // as HeaderTopic
 	HeaderOffset    = "weir.offset"        // as HeaderTopic
-	HeaderCut       = "weir.cut"           // what was cut to size, with its length before in bytes: value=2000000,key=70000
+	HeaderCut       = "weir.cut"           // what was cut to size, with its original length in bytes: value=2000000,key=70000
 	HeaderRemote    = "weir.remote"        // the address of the client that sent it to the gateway
 	HeaderSender    = schemas.SenderHeader // of the refused record
 )
 
-// The bounds of a dead letter, bytes. Its key, value and headers stay below
-// MaxLetterBytes together, whatever they quote, so that a producer and a broker with
-// their default limits of 1 MB take it.
+// The bounds of a dead letter, bytes. Its key, value and headers together stay below
+// MaxLetterBytes, whatever they quote, so that a producer and a broker with their default limits of
+// 1 MB accept it.
 const (
 	MaxLetterBytes    = 900_000
 	MaxErrorBytes     = 1 << 10
@@ -39,7 +39,7 @@ const (
 	MaxLetterValue    = MaxLetterBytes - maxLetterOverhead
 )
 
-// unspecified stands for a reason that is no code.
+// unspecified stands for a reason that is not a code.
 const unspecified = "unspecified"
 
 // Letter is what was refused, before it is cut to size.
@@ -48,19 +48,19 @@ type Letter struct {
 	Reason string // a code of lower case letters, digits and underscores
 	Error  string // free text; empty: the reason stands for it
 
-	// Topic, Partition and Offset are where the refused record was read. Without a
-	// Topic it never was in one.
+	// Topic, Partition and Offset are where the refused record was read. Topic is "" if the record
+	// never reached one.
 	Topic     string
 	Partition int32
 	Offset    int64
 
 	Key, Value []byte             // the refused record's; nil is kept
 	Headers    []kgo.RecordHeader // the refused record's
-	Extra      []kgo.RecordHeader // more that weir says, as HeaderReasons
+	Extra      []kgo.RecordHeader // further headers of weir's own, such as HeaderReasons
 }
 
-// Record returns the record for DeadLetter. Key and Value are not copied. It is below
-// MaxLetterBytes, whatever l holds: what is too long is cut, and HeaderCut says so.
+// Record returns the record for DeadLetter. Key and Value are not copied. The record is below
+// MaxLetterBytes, whatever l holds: what is too long is cut, and HeaderCut tells so.
 func (l *Letter) Record() *kgo.Record {
 	r := &kgo.Record{Topic: DeadLetter, Key: l.Key, Value: l.Value}
 	var was []string
@@ -100,8 +100,8 @@ func (l *Letter) Record() *kgo.Record {
 	return r
 }
 
-// quote appends the refused record's headers to r: the first of them that have room. It
-// returns the length of all, bytes, if some are left out for their length, and else 0.
+// quote appends to r as many of the refused record's headers, from the first on, as have room. If
+// some are left out for their length, it returns the length of all, bytes, otherwise 0.
 func quote(r *kgo.Record, headers []kgo.RecordHeader) (cut int) {
 	const each = 16 // lengths, and a slice in memory
 	all, room := 0, maxQuotedBytes
@@ -126,7 +126,7 @@ func ours(key string) bool {
 	return len(key) >= len(prefix) && strings.EqualFold(key[:len(prefix)], prefix)
 }
 
-// code returns reason if it is a code, which may be a metric's label: free text is none.
+// code returns reason if it is a code, which may be a metric's label; free text may not.
 func code(reason string) string {
 	if reason == "" || len(reason) > maxReasonBytes {
 		return unspecified
@@ -139,7 +139,7 @@ func code(reason string) string {
 	return reason
 }
 
-// short returns at most n bytes of s as valid UTF-8.
+// short returns at most n bytes of s, as valid UTF-8.
 func short(s string, n int) string {
 	if len(s) > n {
 		s = s[:n]

@@ -18,16 +18,15 @@ const (
 	NotificationLog = "notification-log" // the delivery ledger
 	DeadLetter      = "deadletter"       // refused records, whole
 	Generations     = "generations"      // which samples go to which shards
-	ShardReports    = "shard-reports"    // what the owner of each shard says of it
+	ShardReports    = "shard-reports"    // what the owner of each shard reports
 	Progress        = "progress"         // how far route is with each partition of metrics
-	Members         = "members"          // the processes that live, renewed four times a second
+	Members         = "members"          // the live processes, renewed four times a second
 )
 
-// GroupPrefix is how the names of all of weir's consumer groups begin.
+// GroupPrefix begins the names of all of weir's consumer groups.
 const GroupPrefix = "weir-"
 
-// Goka's groups and the tables that belong to them: a table's name is its
-// group's with -table.
+// Goka's groups and their tables: a table is named after its group, with -table appended.
 const (
 	WindowGroup = "weir-window"
 	WindowTable = WindowGroup + "-table"
@@ -35,8 +34,8 @@ const (
 	AlertTable  = AlertGroup + "-table"
 )
 
-// Config is how many partitions and copies the topics have and how long they
-// keep records. It matters when a topic is created, not after.
+// Config is how many partitions and copies the topics have, and how long they keep records. It
+// takes effect only when a topic is created.
 type Config struct {
 	// Shards is the partition count of samples, windows and the window table,
 	// 1 to 10,000. It cannot be changed in place.
@@ -44,8 +43,7 @@ type Config struct {
 	// AlertShards is the same for conditions, alerts, the alert table and the
 	// notification log.
 	AlertShards int32 `yaml:"alert_shards"`
-	// MetricsPartitions is the least partition count of metrics, which may grow at
-	// any time.
+	// MetricsPartitions is the minimum partition count of metrics, which may grow at any time.
 	MetricsPartitions int32 `yaml:"metrics_partitions"`
 	// Replication is the number of copies of every topic; 0 leaves it to the brokers.
 	Replication int16 `yaml:"replication"`
@@ -53,19 +51,19 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 }
 
-// Retention is by topic; each must outlast the longest outage of its readers.
+// Retention is set by topic; each must outlast the longest outage of the topic's readers.
 type Retention struct {
 	Metrics    conf.Duration `yaml:"metrics"`
 	Samples    conf.Duration `yaml:"samples"`
 	Windows    conf.Duration `yaml:"windows"`
 	Conditions conf.Duration `yaml:"conditions"`
 	DeadLetter conf.Duration `yaml:"deadletter"`
-	// DeadLetterBytes bounds each partition of deadletter, bytes; the oldest letters go
+	// DeadLetterBytes bounds each partition of deadletter, bytes; the oldest letters are dropped
 	// first.
 	DeadLetterBytes int64 `yaml:"deadletter_bytes"`
 }
 
-// Default suits the embedded broker. A cluster wants 96 shards.
+// Default suits the embedded broker. A cluster should have 96 shards.
 func Default() Config {
 	return Config{
 		Shards: 8, AlertShards: 8, MetricsPartitions: 8,
@@ -77,8 +75,8 @@ const maxShards = 10_000
 
 const minLetterBytes, maxLetterBytes = 64 << 20, 1 << 50 // of all letters of a partition
 
-// minRetention has the log hold what a reader that is away for ten minutes cannot take, as store
-// when its database is down, and gives it time to catch up.
+// minRetention makes the log hold what a reader cannot take that is away for ten minutes, such as
+// store while its database is down, and gives the reader time to catch up.
 const minRetention = conf.Duration(time.Hour)
 
 // Validate reports counts outside 1 to 10,000, a negative replication, a retention below
@@ -129,7 +127,7 @@ type Topic struct {
 	Name       string
 	Key, Value string // what they hold, in words
 	Partitions int32
-	Grows      bool // whether it may have more partitions than Partitions
+	Grows      bool // it may have more partitions than Partitions
 	Cleanup    Cleanup
 	Retention  conf.Duration // 0 for compacted topics
 	// RetentionBytes bounds each partition, bytes; 0: it is not bounded.
@@ -137,22 +135,22 @@ type Topic struct {
 	// MaxRecordBytes is the largest record batch; 0 leaves it to the brokers (1 MB).
 	MaxRecordBytes int
 	Replication    int16 // copies; 0: the brokers' default
-	// ArrivalTime has the broker stamp records as they arrive: keep_firing_for goes by when
-	// a condition came, which the clock of a window process may not know. Foreign producers
-	// may stamp theirs in the past, and retention would drop them unread.
+	// ArrivalTime makes the broker stamp records as they arrive: keep_firing_for depends on when a
+	// condition came, which the clock of a window process may get wrong. Foreign producers may
+	// stamp their records in the past, and retention would then drop them unread.
 	ArrivalTime bool
 }
 
-// DeadLetterPartitions is the least partition count of deadletter, which weir's own
-// producers use; it may have more.
+// DeadLetterPartitions is the minimum partition count of deadletter, and the number that weir's own
+// producers use.
 const DeadLetterPartitions = 1
 
-// maxRecordBytes is the largest record of weir's topics: the state of a group of many
-// thousand series, or a producer's record of 10 MB, which must arrive to be refused.
-// 64 KiB of key and headers and the batch's own overhead are added to 16 MiB.
+// maxRecordBytes is the largest record of weir's topics: the state of a group of many thousand
+// series, or a producer's record of 10 MB, which must get in to be refused. It is 16 MiB, and 128
+// KiB for key, headers (at most 64 KiB) and the batch's own overhead.
 const maxRecordBytes = 16<<20 + 128<<10
 
-// All is every topic that weir uses.
+// All returns every topic that weir uses.
 func All(c Config) []Topic {
 	table := func(t Topic) Topic { t.Cleanup = Compact; return t }
 	all := []Topic{
@@ -174,7 +172,7 @@ func All(c Config) []Topic {
 		table(Topic{Name: Generations, Key: "generations", Value: "schemas.Generations", Partitions: 1}),
 		table(Topic{Name: ShardReports, Key: "generation/shard", Value: "schemas.ShardReport", Partitions: 1}),
 		table(Topic{Name: Progress, Key: "partition of metrics", Value: "schemas.Progress", Partitions: 1, ArrivalTime: true}),
-		// Nobody reads what is older than a few seconds.
+		// Nobody reads records older than a few seconds.
 		{Name: Members, Key: "instance", Value: "schemas.Member", Partitions: 1, Retention: minRetention},
 	}
 	return c.complete(all)
@@ -192,24 +190,24 @@ func (c *Config) complete(all []Topic) []Topic {
 	return all
 }
 
-// Configs is the topic's settings, by Kafka's names.
+// Configs returns the topic's settings, under Kafka's names.
 func (t Topic) Configs() map[string]string {
 	m := map[string]string{"cleanup.policy": string(t.Cleanup)}
 	if t.Cleanup == Compact {
-		// Small segments and a bound on the lag: an active segment is never compacted,
-		// and recovery reads all of it.
-		// A segment holds the largest record: Kafka refuses what is larger than a segment.
+		// Small segments and a bound on the lag: an active segment is never compacted, and recovery
+		// reads all of it. A segment must hold the largest record, as Kafka refuses records larger
+		// than a segment.
 		m["segment.bytes"] = strconv.Itoa(maxRecordBytes)
 		m["max.compaction.lag.ms"] = strconv.FormatInt(conf.Duration(time.Hour).MS(), 10)
 		m["min.cleanable.dirty.ratio"] = "0.3"
-		// kfake drops records of compacted topics too once they are older than the
-		// retention, 7 days by default: an alert that fires for longer would be lost.
+		// kfake drops records of compacted topics, too, once they are older than the retention, 7
+		// days by default: an alert that fires for longer would be lost.
 		m["retention.ms"] = "-1"
 	} else {
 		m["retention.ms"] = strconv.FormatInt(t.Retention.MS(), 10)
 	}
 	if t.RetentionBytes > 0 {
-		// Whole segments go, and the newest never does.
+		// Kafka drops whole segments, and never the newest.
 		m["retention.bytes"] = strconv.FormatInt(t.RetentionBytes, 10)
 		m["segment.bytes"] = strconv.FormatInt(max(min(t.RetentionBytes/8, 256<<20), maxRecordBytes), 10)
 	}

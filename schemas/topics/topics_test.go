@@ -193,7 +193,7 @@ func TestEnsureTooFewMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := Ensure(ctx, adm, All(Default()))
-	if !errors.Is(err, ErrShape) || err.Error() != "topic metrics: has 7 partitions, the config wants 8 or more: topic of another shape" {
+	if !errors.Is(err, ErrShape) || err.Error() != "topic metrics: has 7 partitions, the config wants 8 or more: topic has another shape" {
 		t.Error(err)
 	}
 }

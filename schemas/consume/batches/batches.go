@@ -27,7 +27,7 @@ const (
 	Zstd
 )
 
-// New returns a batch of n records, packed by a codec or said to be: whatever is in it.
+// New returns a batch of n records, packed by a codec, or claiming to be, with any content.
 func New(codec int16, n int32, records []byte) []byte {
 	return Seal(&kmsg.RecordBatch{PartitionLeaderEpoch: -1, Magic: 2, Attributes: codec, LastOffsetDelta: n - 1,
 		FirstTimestamp: 1000, MaxTimestamp: 1000, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: n, Records: records})
@@ -40,7 +40,7 @@ func Seal(b *kmsg.RecordBatch) []byte {
 	return b.AppendTo(nil)
 }
 
-// Record is one of a batch, delta offsets behind its first. A nil key or value is null.
+// Record returns one record of a batch, delta offsets after its first. A nil key or value is null.
 func Record(delta int64, key, value []byte) []byte {
 	body := binary.AppendVarint(binary.AppendVarint([]byte{0}, 0), delta)
 	for _, b := range [][]byte{key, value} {
@@ -54,7 +54,7 @@ func Record(delta int64, key, value []byte) []byte {
 	return append(binary.AppendVarint(nil, int64(len(body))), body...)
 }
 
-// Zeros is the records of a batch of one, whose value is n zero bytes, packed by a codec. With
+// Zeros returns the records of a batch of one, whose value is n zero bytes, packed by a codec. With
 // Gzip and Zstd it takes little memory for any n; n is at most 2^31-100.
 func Zeros(codec int16, key []byte, n int) ([]byte, error) {
 	head := binary.AppendVarint(binary.AppendVarint([]byte{0}, 0), 0)

@@ -1,3 +1,3 @@
-// Package batches makes record batches as they stand on the wire, good and bad ones, for
-// tests of those who read them. It reads nothing itself.
+// Package batches makes record batches as they are on the wire, good and bad ones, for tests of
+// code that reads them. It reads nothing itself.
 package batches
