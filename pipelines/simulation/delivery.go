@@ -57,7 +57,7 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 		key string
 	}
 	seen := map[group]map[int32]sectionID{} // the last of each partition
-	recent, partly := map[group][]remembered{}, map[group][]remembered{}
+	recent, partly, unsure := map[group][]remembered{}, map[group][]remembered{}, map[group][]remembered{}
 	counting := map[group]bool{} // something of the group was counted, so it is kept
 	in, perhaps := map[group]*kgo.Record{}, map[group]map[int32]sectionID{}
 	last := func(list []remembered, m remembered, most int) []remembered {
@@ -91,14 +91,15 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 			return
 		}
 		seen[g][id.partition] = id
-		if last, ok := perhaps[g][id.partition]; ok && !last.before(id) {
+		same := func(old remembered) bool {
+			return slices.EqualFunc(old.samples, samples, func(a, b schemas.Sample) bool { return pointOf(&a) == pointOf(&b) })
+		}
+		if last, ok := perhaps[g][id.partition]; ok && !last.before(id) || slices.ContainsFunc(unsure[g], same) {
 			for i := range samples {
 				d.uncertain[pointOf(&samples[i])] = samples[i].Series
 			}
+			unsure[g] = append(unsure[g], remembered{samples: samples}) // what is sent again is a repeat of it, or the first
 			return
-		}
-		same := func(old remembered) bool {
-			return slices.EqualFunc(old.samples, samples, func(a, b schemas.Sample) bool { return pointOf(&a) == pointOf(&b) })
 		}
 		all := remembered{samples: samples, refused: map[point]bool{}}
 		if i := slices.IndexFunc(partly[g], same); i >= 0 {

@@ -74,7 +74,8 @@ func (t *topic) append(r *kgo.Record) {
 type outbox struct {
 	w      *World
 	queues []*queue
-	dead   bool // nobody is told of anything
+	dead   bool  // nobody is told of anything
+	until  int64 // of a killed producer: when the network gives up what it still holds, ms; 0: never
 	// refused are the keys whose last value was refused, by partition.
 	refused map[int32]map[string]bool
 	// moot says which values the process has since let go of, or read anew: those by writers up
@@ -202,11 +203,26 @@ func (q *queue) fail(n int) bool {
 	return true
 }
 
+// networkMS is how long the network may hold what a process that was killed had sent, ms: connections end, and nobody sends it again.
+// Records bear the time at which they were sent, so what came when groups are forgotten already would be taken for what came then.
+func (w *World) networkMS() int64 { return min(15*60_000, max(60_000, w.windowsCfg.MaxAge.MS()/2)) }
+
+// expire loses what the network has held for too long.
+func (o *outbox) expire() *outbox {
+	if o.until > 0 && o.w.now > o.until {
+		for _, q := range o.queues {
+			q.items, q.stored = nil, 0
+		}
+	}
+	return o
+}
+
 // die is a kill of the producer: the next keep records of each queue are stored, the
-// following haunt go to an outbox that may be stored any time later, the rest is lost.
+// following haunt go to an outbox that may be stored within networkMS, the rest is lost.
 func (o *outbox) die(keep, haunt int) *outbox {
 	o.dead = true
 	ghost := newOutbox(o.w)
+	ghost.until = o.w.now + o.w.networkMS()
 	for i, q := range o.queues {
 		q.put(keep, 0)
 		if rest := q.items[q.stored:]; len(rest) > 0 && haunt > 0 {

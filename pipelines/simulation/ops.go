@@ -200,7 +200,7 @@ func (w *World) at(a [5]int) *member {
 // role by role, and from 100 on the ghosts'.
 func (w *World) actor(i int) *outbox {
 	if g := i - ghostActors; in(g, len(w.ghosts)) {
-		return w.ghosts[g]
+		return w.ghosts[g].expire()
 	}
 	if in(i, len(w.routers)) {
 		return w.routers[i].out
