@@ -13,9 +13,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Agent reads a machine at an interval and sends what it read, in order. While
-// nobody takes it, it keeps as much as AgentConfig.BufferBytes, and then drops the oldest
-// readings first, counted.
+// Agent reads a machine at an interval and sends what it has read, in order. While nobody takes the
+// samples, it keeps as much as AgentConfig.BufferBytes, and then drops the oldest readings first,
+// counted.
 type Agent struct {
 	cfg   AgentConfig
 	read  func(ctx context.Context, now time.Time) ([]schemas.Sample, error)
@@ -29,9 +29,9 @@ type Agent struct {
 	added chan struct{}      // holds one when the queue may have grown
 }
 
-// NewAgent returns an agent that sends what read returns, such as Machine.Read:
-// samples, and an error of what could not be read, which may come with samples. It
-// registers weir_collect_agent_* with reg.
+// NewAgent returns an agent that sends what read returns, such as Machine.Read: samples, and an
+// error about what could not be read; both may come at once. It registers weir_collect_agent_* with
+// reg.
 func NewAgent(cfg AgentConfig, read func(context.Context, time.Time) ([]schemas.Sample, error), send Sender, reg prometheus.Registerer, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg, read: read, send: send, log: log, added: make(chan struct{}, 1)}
 	a.count = newAgentCounters(reg, func() float64 {
@@ -42,8 +42,8 @@ func NewAgent(cfg AgentConfig, read func(context.Context, time.Time) ([]schemas.
 	return a
 }
 
-// Run reads and sends until ctx ends, and returns nil. What is not sent by then
-// is dropped and counted.
+// Run reads and sends until ctx ends, and returns nil. What has not been sent by then is dropped
+// and counted.
 func (a *Agent) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -66,9 +66,9 @@ func (a *Agent) readAll(ctx context.Context) {
 		samples, err := a.read(ctx, now)
 		if err != nil {
 			a.count.readErrors.Inc()
-			if err.Error() != warned && ctx.Err() == nil { // once, and not at each reading
+			if err.Error() != warned && ctx.Err() == nil { // once, rather than at each reading
 				warned = err.Error()
-				a.log.Warn("not all of the machine can be read", "err", err)
+				a.log.Warn("some metrics of this machine cannot be read", "err", err)
 			}
 		}
 		a.add(samples)
@@ -106,7 +106,7 @@ func (a *Agent) add(samples []schemas.Sample) {
 	}
 }
 
-// sizeOf is about the memory that the samples take, bytes.
+// sizeOf estimates the memory that the samples take, bytes.
 func sizeOf(samples []schemas.Sample) (n int) {
 	for _, s := range samples {
 		n += 64 + len(s.Series.Metric)
@@ -154,14 +154,15 @@ func (a *Agent) sendAll(ctx context.Context) {
 	}
 }
 
-// How long to wait before a reading is sent again: as long as the gateway says, or else
-// longer each time, and never so long that a gateway that is back waits for its agents.
+// How long to wait before a reading is sent again: as long as the gateway asks, or otherwise longer
+// each time, but never so long that a gateway that is back has to wait for its agents.
 const (
 	firstBackoff, maxBackoff = time.Second, 5 * time.Second
 	maxRetryAfter            = time.Minute
 )
 
-// pause is the wait after err, which is drawn so that agents do not come back all at once.
+// pause returns how long to wait after err. It is random, so that agents do not all come back at
+// once.
 func pause(err error, backoff time.Duration) time.Duration {
 	var later *LaterError
 	if errors.As(err, &later) {
@@ -171,7 +172,7 @@ func pause(err error, backoff time.Duration) time.Duration {
 	return backoff/2 + rand.N(backoff/2)
 }
 
-// deliver sends one reading until it is taken or refused; it is false when ctx ended first.
+// deliver sends one reading until it is taken or refused; it returns false if ctx ended first.
 func (a *Agent) deliver(ctx context.Context, reading []schemas.Sample) bool {
 	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		err := a.send.Send(ctx, reading)
@@ -212,10 +213,10 @@ func newAgentCounters(reg prometheus.Registerer, buffered func() float64) *agent
 		return c
 	}
 	c := &agentCounters{
-		read:       counter("read_samples_total", "Samples that were read from this machine."),
-		sent:       counter("sent_samples_total", "Samples that were taken by the gateway or by Kafka."),
-		readErrors: counter("read_errors_total", "Readings that were not complete."),
-		retries:    counter("retries_total", "Attempts to send that failed and were made again."),
+		read:       counter("read_samples_total", "Samples read from this machine."),
+		sent:       counter("sent_samples_total", "Samples taken by the gateway or by Kafka."),
+		readErrors: counter("read_errors_total", "Incomplete readings."),
+		retries:    counter("retries_total", "Attempts to send that failed and were repeated."),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_collect_agent_dropped_samples_total",
 			Help: "Samples that were never sent."}, []string{"reason"}),
 	}
@@ -223,6 +224,6 @@ func newAgentCounters(reg prometheus.Registerer, buffered func() float64) *agent
 		c.dropped.WithLabelValues(reason)
 	}
 	reg.MustRegister(c.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "weir_collect_agent_buffered_bytes", Help: "About the memory of what waits to be sent."}, buffered))
+		Name: "weir_collect_agent_buffered_bytes", Help: "Approximate memory of the samples waiting to be sent."}, buffered))
 	return c
 }

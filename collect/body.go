@@ -15,25 +15,24 @@ import (
 )
 
 const (
-	// patience is how long a body may take besides what its length allows at the least
-	// rate: until its first bytes come, or if it pauses.
+	// patience is how long a body may take beyond what its length allows at the minimum rate: until
+	// its first bytes come, or when it pauses.
 	patience = 5 * time.Second
 	// answerWithin is how long a client may take to read an answer.
 	answerWithin = 10 * time.Second
-	// maxRatio bounds how much longer a body becomes when it is unpacked, once it is
-	// longer than freeBytes. Line protocol of one host with one value shrinks to a
-	// hundredth at most.
+	// maxRatio bounds how much longer a body becomes when unpacked, once it is longer than
+	// freeBytes. Line protocol of one host with one value shrinks to a hundredth at most.
 	maxRatio  = 200
 	freeBytes = 1 << 20
 )
 
 var (
 	errSlow  = errors.New("the body comes too slowly")
-	errRatio = fmt.Errorf("%w: gzip of more than %d bytes for one", errTooLarge, maxRatio)
+	errRatio = fmt.Errorf("%w: it unpacks to more than %d times its length", errTooLarge, maxRatio)
 )
 
-// clientOf names who sends a request, for shares and limits: its address, of which IPv6
-// has the first 64 bits, since whoever has one such has all of them.
+// clientOf names who sends a request, for shares and limits: its address, or the first 64 bits of
+// an IPv6 address, since whoever has one such address has all of them.
 func clientOf(r *http.Request) string {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -54,8 +53,8 @@ func senderOf(client string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// encoded reports whether a body is gzip, by its Content-Encoding: names in any case, a list, x-gzip
-// for gzip, and identity for nothing at all.
+// encoded reports whether a body is gzip, by its Content-Encoding: names in any case, a list,
+// x-gzip for gzip, and identity for nothing at all.
 func encoded(h http.Header) (isGzip bool, err error) {
 	for _, line := range h.Values("Content-Encoding") {
 		for name := range strings.SplitSeq(line, ",") {
@@ -71,16 +70,16 @@ func encoded(h http.Header) (isGzip bool, err error) {
 	return isGzip, nil
 }
 
-// pacedBody reads a request's body and holds its client to a least rate: a read may wait for as long
-// as its patience lasts, which waiting uses up and bytes fill again. So bytes that are
-// held move on, or are given back.
+// pacedBody reads a request's body and holds its client to a minimum rate. A read may wait as long
+// as there is patience left; waiting uses patience up, and bytes restore it. So bytes that are held
+// move on, or are given back.
 type pacedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	end     time.Time // by when all of it must be there
+	end     time.Time // by when the whole body must have come
 	cfg     *Config
 	most    time.Duration // patience
-	left    time.Duration // of it, for the next read; what comes adds to it
+	left    time.Duration // what is left of it for the next read; arriving bytes add to it
 	read    int64
 }
 
@@ -90,7 +89,7 @@ func (p *pacedBody) Read(b []byte) (int, error) {
 	if until.After(p.end) {
 		until = p.end
 	}
-	_ = p.control.SetReadDeadline(until) // a recorder in a test has none
+	_ = p.control.SetReadDeadline(until) // a test's recorder has no deadline
 	n, err := p.ReadCloser.Read(b)
 	p.read += int64(n)
 	earned := time.Duration(float64(n) / float64(p.cfg.MinBodyRate) * float64(time.Second))
@@ -116,17 +115,17 @@ func (u *unpacked) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// body reads a request's body, unzipped if need be. held is what it took of the client's budget,
-// with an error too; status is the answer to the error.
+// body reads a request's body, unzipped if need be. held is what was taken of the client's budget,
+// also if there is an error; status is the answer to the error.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request, client string) (body []byte, held, status int, err error) {
 	control := http.NewResponseController(w)
 	defer func() {
-		if err != nil { // the rest is not worth waiting for
+		if err != nil { // do not wait for the rest
 			w.Header().Set("Connection", "close")
 			_ = control.SetReadDeadline(time.Now().Add(g.patience / 10))
 			return
 		}
-		_ = control.SetReadDeadline(time.Time{}) // or the wait for Kafka ends with it
+		_ = control.SetReadDeadline(time.Time{}) // otherwise it would also end the wait for Kafka
 	}()
 	zipped, err := encoded(r.Header)
 	if err != nil {

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// budget bounds the bytes that are held at once, by all clients and by each.
+// budget bounds the bytes that are held at once, by all clients and by each of them.
 type budget struct {
 	mu      sync.Mutex
 	left    int
 	share   int            // of one client
-	clients map[string]int // bytes that each holds; those that hold none are not there
+	clients map[string]int // bytes that each holds; clients that hold none are left out
 }
 
 func newBudget(all, share int) *budget {
@@ -33,7 +33,7 @@ func (b *budget) take(client string, n int) error {
 	return nil
 }
 
-// give gives bytes of the client back.
+// give gives back bytes of the client.
 func (b *budget) give(client string, n int) {
 	if n == 0 {
 		return
@@ -55,13 +55,13 @@ func (b *budget) free() int {
 
 var (
 	errTooLarge = errors.New("the body is too long")
-	errBusy     = errors.New("too many bytes of bodies are held")
-	errShare    = errors.New("too many bytes of bodies of this client are held")
+	errBusy     = errors.New("too many bytes of request bodies are being held")
+	errShare    = errors.New("too many bytes of request bodies of this client are being held")
 )
 
-// readAll reads r to its end, at most limit bytes, and takes each from the client's
-// budget as it comes, whatever was announced. It returns errTooLarge, take's error or
-// r's own. held is what was taken, with an error too.
+// readAll reads r to its end, at most limit bytes, and charges the client's budget for each byte as
+// it comes, whatever length was announced. It returns errTooLarge, take's error or r's own. held is
+// what was charged, also if there is an error.
 func (b *budget) readAll(client string, r io.Reader, limit int) (body []byte, held int, err error) {
 	const step = 16 << 10
 	for {

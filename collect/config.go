@@ -8,29 +8,29 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// Config is the section collect of the config file: the gateway, and how records
-// are written to the topic metrics.
+// Config is the section collect of the config file: the gateway, and how records are written to the
+// topic metrics.
 type Config struct {
-	// MaxBodyBytes is the longest body that the gateway takes, after gzip, bytes.
+	// MaxBodyBytes is the longest body that the gateway accepts, unzipped, bytes.
 	MaxBodyBytes int `yaml:"max_body_bytes"`
-	// MaxHeldBytes bounds the bodies that the gateway holds at once until Kafka has
-	// acknowledged them, bytes.
+	// MaxHeldBytes bounds the bodies that the gateway holds at once until Kafka has acknowledged
+	// them, bytes.
 	MaxHeldBytes int `yaml:"max_held_bytes"`
-	// MaxHeldPerClient is each client's share of that, bytes; 0: a quarter, or one body if
-	// that is longer.
+	// MaxHeldPerClient is each client's share of that, bytes; 0: a quarter, or one body if that is
+	// longer.
 	MaxHeldPerClient int `yaml:"max_held_per_client_bytes"`
-	// BodyTimeout bounds how long a body may take to arrive, and MinBodyRate, bytes/s, how
-	// slowly it may: who is slower than that by more than 5 s is cut off.
+	// BodyTimeout bounds how long a body may take to arrive, and MinBodyRate, bytes/s, how slowly:
+	// a client that falls behind that rate by more than 5 s is cut off.
 	BodyTimeout conf.Duration `yaml:"body_timeout"`
 	MinBodyRate int           `yaml:"min_body_bytes_per_second"`
 	// AckTimeout is how long a sender waits for Kafka before it is told 503.
 	AckTimeout conf.Duration `yaml:"ack_timeout"`
-	// Samples is what samples may look like: the config's own section.
+	// Samples limits what samples may look like: it is a section of its own in the config.
 	Samples formats.Config `yaml:"-"`
 }
 
-// Default takes bodies of 10 MB, at 8 KiB/s and within a minute, holds 64 MB, a quarter of it
-// for one client, and waits for Kafka for 10 s.
+// Default accepts bodies of 10 MB, at 8 KiB/s and within a minute, holds 64 MB, a quarter of it for
+// one client, and waits 10 s for Kafka.
 func Default() Config {
 	return Config{MaxBodyBytes: 10 << 20, MaxHeldBytes: 64 << 20,
 		BodyTimeout: conf.Duration(time.Minute), MinBodyRate: 8 << 10, AckTimeout: conf.Duration(10 * time.Second),
@@ -46,7 +46,7 @@ const (
 	minRate, maxRate           = 1, 1 << 30
 )
 
-// share is how many bytes of bodies of one client are held.
+// share is how many bytes of bodies may be held for one client.
 func (c *Config) share() int {
 	if c.MaxHeldPerClient > 0 {
 		return c.MaxHeldPerClient
@@ -83,13 +83,13 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 type AgentConfig struct {
 	// Interval is how often the machine is read.
 	Interval conf.Duration `yaml:"interval"`
-	// BufferBytes bounds what is kept while nobody takes it, bytes; the oldest goes first.
+	// BufferBytes bounds what is kept while nobody takes it, bytes; the oldest is dropped first.
 	BufferBytes int `yaml:"buffer_bytes"`
 	// Host is the value of the label host; empty: the machine's own name.
 	Host string `yaml:"host"`
 }
 
-// DefaultAgent reads every 5 s, and keeps 16 MiB, some hours.
+// DefaultAgent reads every 5 s and keeps 16 MiB, enough for some hours.
 func DefaultAgent() AgentConfig {
 	return AgentConfig{Interval: conf.Duration(5 * time.Second), BufferBytes: 16 << 20}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// appendJSON appends the sample as an object of package formats' JSON. Its
-// names are valid UTF-8 and its value is finite, as those of every sample are.
+// appendJSON appends the sample as an object of package formats' JSON. Like every sample's, its
+// names are valid UTF-8 and its value is finite.
 func appendJSON(dst []byte, s *schemas.Sample) []byte {
 	dst = append(dst, `{"metricName":`...)
 	dst = appendQuoted(dst, s.Series.Metric)
@@ -48,7 +48,7 @@ func appendQuoted(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// cut returns at most n bytes of s, not ending inside a rune.
+// cut returns at most n bytes of s, without cutting a rune.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s

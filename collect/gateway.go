@@ -16,18 +16,17 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// retryAfter is what 429 and 503 ask for, s.
+// retryAfter is the pause that 429 and 503 ask for, s.
 const retryAfter = "1"
 
 // Gateway takes samples over HTTP and writes them to the topic metrics. See the
 // package's comment for its answers. It is safe for concurrent use.
 type Gateway struct {
-	// Letters reports whether a dead letter may be written; nil: all may. Set it before
-	// Register.
+	// Letters reports whether a dead letter may be written; nil: all may. Set it before Register.
 	Letters func(letter *kgo.Record) bool
 
-	// User is who a request is from, as far as somebody has made sure of it, or ""; nil:
-	// nobody has. Requests without a user are told apart by their addresses. Set it before Register.
+	// User returns the authenticated user of a request, or ""; nil: there are no users. Requests
+	// without a user are distinguished by their addresses. Set it before Register.
 	User func(*http.Request) string
 
 	cfg      Config
@@ -35,13 +34,13 @@ type Gateway struct {
 	log      *slog.Logger
 	now      func() time.Time
 	held     *budget
-	patience time.Duration // the constant, but in tests
+	patience time.Duration // the constant, except in tests
 	decoders sync.Pool
 	count    *gatewayCounters
 }
 
-// NewGateway returns a gateway that writes through publish. now is the time of
-// lines that have none. It registers weir_collect_gateway_* with reg.
+// NewGateway returns a gateway that writes through publish. now gives the time of lines that have
+// none. It registers weir_collect_gateway_* with reg.
 func NewGateway(cfg Config, publish *Publisher, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) *Gateway {
 	g := &Gateway{cfg: cfg, publish: publish, log: log, now: now, patience: patience,
 		held: newBudget(cfg.MaxHeldBytes, cfg.share())}
@@ -72,8 +71,8 @@ func (g *Gateway) take(w http.ResponseWriter, r *http.Request, f *formats.Format
 	g.serve(w, r, o)
 }
 
-// precisionOf is the unit of a body's times: the parameter precision of the URL, or
-// else of the content type, or else ns.
+// precisionOf is the unit of a body's times: the parameter precision of the URL, or otherwise of
+// the content type, or otherwise ns.
 func precisionOf(r *http.Request) (formats.Precision, error) {
 	given := r.URL.Query()["precision"]
 	switch len(given) {
@@ -82,7 +81,7 @@ func precisionOf(r *http.Request) (formats.Precision, error) {
 	case 1:
 		return formats.ParsePrecision(given[0])
 	}
-	return 0, fmt.Errorf("precision stands %d times", len(given))
+	return 0, fmt.Errorf("precision appears %d times, may appear once", len(given))
 }
 
 // client names who sends a request.
@@ -95,7 +94,7 @@ func (g *Gateway) client(r *http.Request) string {
 	return clientOf(r)
 }
 
-// serve reads a body, has its entries sorted into good and bad, writes both, and answers.
+// serve reads a body, sorts its entries into good and bad, writes both, and answers.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, o formats.Options) {
 	client := g.client(r)
 	body, held, status, err := g.body(w, r, client)
@@ -152,7 +151,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, status int, ref
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin)) // a recorder in a test has none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin)) // a test's recorder has no deadline
 	if refused == nil {
 		w.WriteHeader(status)
 		return
@@ -178,13 +177,13 @@ func newGatewayCounters(reg prometheus.Registerer, held func() float64) *gateway
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_collect_gateway_requests_total",
 			Help: "Requests, by path and status."}, []string{"path", "code"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_collect_gateway_refused_total",
-			Help: "Lines, or objects of JSON, that were refused."}, []string{"reason"}),
+			Help: "Refused lines, or objects of JSON."}, []string{"reason"}),
 		samples: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_collect_gateway_samples_total",
-			Help: "Samples that were written and acknowledged."}),
+			Help: "Samples written and acknowledged."}),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_collect_gateway_skipped_fields_total",
-			Help: "String fields of line protocol, which are no samples."}),
+			Help: "String fields of line protocol, which are not samples."}),
 		unknown: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_collect_gateway_unknown_fields_total",
-			Help: "Fields of JSON that weir does not know and that were ignored, see samples.ignore_unknown_fields."}),
+			Help: "Unknown fields of JSON that were ignored, see samples.ignore_unknown_fields."}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_collect_gateway_ack_seconds",
 			Help: "Time until Kafka acknowledged a body.", Buckets: prometheus.ExponentialBuckets(0.002, 2, 13)}),
 	}
@@ -192,6 +191,6 @@ func newGatewayCounters(reg prometheus.Registerer, held func() float64) *gateway
 		c.refused.WithLabelValues(string(r))
 	}
 	reg.MustRegister(c.requests, c.refused, c.samples, c.skipped, c.unknown, c.ack, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "weir_collect_gateway_held_bytes", Help: "Bytes of bodies that wait for Kafka."}, held))
+		Name: "weir_collect_gateway_held_bytes", Help: "Bytes of request bodies waiting for Kafka."}, held))
 	return c
 }

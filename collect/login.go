@@ -10,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Login is how a program of ours says to a listener who it is, and knows it. The zero
-// Login says nothing, and trusts the system's authorities.
+// Login is how a program of weir's identifies itself to a listener, and the listener to it. The
+// zero Login has no credentials, and trusts the system's authorities.
 type Login struct {
 	Username string      // of basic auth, "" for none
 	Password conf.Secret // read at each request
@@ -21,8 +21,8 @@ type Login struct {
 	KeyFile  string
 }
 
-// Client returns a client that trusts and shows the Login's certificates, and gives up a
-// request after the timeout. The error names the file that cannot be used.
+// Client returns a client that trusts and shows the Login's certificates, and gives up a request
+// after the timeout. The error names a file that cannot be used.
 func (l Login) Client(timeout time.Duration) (*http.Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -33,7 +33,7 @@ func (l Login) Client(timeout time.Duration) (*http.Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
 		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("login: CA file %s holds no certificate", l.CAFile)
+			return nil, fmt.Errorf("login: CA file %s contains no certificate", l.CAFile)
 		}
 	}
 	if l.CertFile != "" || l.KeyFile != "" {
@@ -46,8 +46,8 @@ func (l Login) Client(timeout time.Duration) (*http.Client, error) {
 	return &http.Client{Timeout: timeout, Transport: transport}, nil
 }
 
-// Sign adds the credentials to a request. A redirect to another host does not take them
-// along: net/http leaves Authorization out.
+// Sign adds the credentials to a request. A redirect does not carry them to another host: net/http
+// leaves out Authorization.
 func (l Login) Sign(r *http.Request) error {
 	switch {
 	case !l.Token.IsZero():

@@ -41,8 +41,8 @@ type Machine struct {
 	cores []cpu.TimesStat
 }
 
-// NewMachine returns a reader whose series have the label host, or the machine's own
-// name if host is empty. It returns the error of asking for that.
+// NewMachine returns a reader whose series have the label host, or the machine's own name if host
+// is empty. It returns an error if it cannot find that name.
 func NewMachine(host string) (*Machine, error) {
 	if host == "" {
 		var err error
@@ -53,8 +53,8 @@ func NewMachine(host string) (*Machine, error) {
 	return &Machine{host: host}, nil
 }
 
-// Read reads everything as of now. What cannot be read is missing, and the error
-// says why; the rest is returned with it. The first reading has no cpu.usage.
+// Read reads everything as of now. What cannot be read is missing, and the error tells why; the
+// rest is returned with it. The first reading has no cpu.usage.
 func (m *Machine) Read(ctx context.Context, now time.Time) ([]schemas.Sample, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -75,7 +75,7 @@ type reading struct {
 	errs    []error
 }
 
-// add adds a sample with the label host and, if name is not "", one more.
+// add adds a sample with the label host and, if name is not "", one more label.
 func (r *reading) add(metric, name, value string, v float64) {
 	labels := schemas.Labels{{Name: "host", Value: r.host}}
 	if name != "" {
@@ -85,7 +85,7 @@ func (r *reading) add(metric, name, value string, v float64) {
 	r.samples = append(r.samples, schemas.Sample{Series: schemas.Series{Metric: metric, Labels: labels}, TimeMS: r.timeMS, Value: v})
 }
 
-// failed notes an error, and reports whether there is one.
+// failed records an error, and reports whether there is one.
 func (r *reading) failed(what string, err error) bool {
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", what, err))
@@ -103,7 +103,7 @@ func (m *Machine) readCPU(ctx context.Context, r *reading) {
 	}
 	cores, err := cpu.TimesWithContext(ctx, true)
 	if !r.failed("cpu cores", err) {
-		if len(m.cores) == len(cores) { // else one was switched on or off
+		if len(m.cores) == len(cores) { // otherwise a core was switched on or off
 			for i, c := range cores {
 				r.add("cpu.usage_core", "cpu", strings.TrimPrefix(c.CPU, "cpu"), busyPercent(m.cores[i], c))
 			}
@@ -118,8 +118,8 @@ func (m *Machine) readCPU(ctx context.Context, r *reading) {
 	}
 }
 
-// busyPercent is the share of the time between two readings in which the CPU
-// was neither idle nor waiting for a disk. Guest time is part of user time.
+// busyPercent is the share of the time between two readings in which the CPU was neither idle nor
+// waiting for a disk. Guest time is part of user time.
 func busyPercent(from, to cpu.TimesStat) float64 {
 	busy := to.User + to.System + to.Nice + to.Irq + to.Softirq + to.Steal -
 		(from.User + from.System + from.Nice + from.Irq + from.Softirq + from.Steal)
@@ -145,7 +145,7 @@ func readMemory(ctx context.Context, r *reading) {
 func readDisks(ctx context.Context, r *reading) {
 	partitions, err := disk.PartitionsWithContext(ctx, false)
 	r.failed("disks", err)
-	paths := []string{"/"} // in a container, / is often no partition
+	paths := []string{"/"} // in a container, / is often not a partition
 	seen := make(map[string]bool)
 	for _, p := range partitions {
 		// Containers mount one device in many places: the first counts.

@@ -16,8 +16,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// recordBytes bounds the value of a record of metrics, bytes. Brokers take 1 MB
-// by default, and a batch holds headers too.
+// recordBytes bounds the value of a record of metrics, bytes. Brokers accept 1 MB by default, and a
+// batch has headers, too.
 const recordBytes = 900_000
 
 // Publisher writes to the topics metrics and deadletter. It is safe for
@@ -27,15 +27,15 @@ type Publisher struct {
 	ack    time.Duration
 }
 
-// NewPublisher returns a publisher on a client of its own, made with opts
-// (kgo.SeedBrokers, and TLS and SASL if need be). The error is kgo's of bad options.
+// NewPublisher returns a publisher on a client of its own, made with opts (kgo.SeedBrokers, and TLS
+// and SASL if needed). The error is kgo's, for bad options.
 func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 	client, err := kgo.NewClient(append(slices.Clip(opts),
 		kgo.MetadataMaxAge(5*time.Second), // partitions may be added to metrics at any time
 		kgo.MetadataMinAge(backSoon), kgo.RetryBackoffFn(soonAgain),
 		kgo.RecordDeliveryTimeout(cfg.AckTimeout.Std()),
 		kgo.MaxBufferedRecords(1<<20),
-		kgo.MaxBufferedBytes(2*cfg.MaxHeldBytes), // refused letters may be as long as what was held
+		kgo.MaxBufferedBytes(2*cfg.MaxHeldBytes), // letters about what was refused may be as long as what was held
 		kgo.ProducerBatchMaxBytes(1_000_000),
 	)...)
 	if err != nil {
@@ -44,24 +44,25 @@ func NewPublisher(cfg Config, opts ...kgo.Opt) (*Publisher, error) {
 	return &Publisher{client, cfg.AckTimeout.Std()}, nil
 }
 
-// backSoon is about how soon Kafka is found again after an outage. kgo's own pauses are up to 2.5 s:
-// with a short ack_timeout, the first that come when it is back would wait in vain.
+// backSoon is roughly how soon Kafka is found again after an outage. kgo's own pauses are up to 2.5
+// s: with a short ack_timeout, the first requests after its return would wait in vain.
 const backSoon = 250 * time.Millisecond
 
-// soonAgain is the pause after so many failures in a row, spread so that not all come back at once.
+// soonAgain is the pause after so many failures in a row, spread so that not all clients come back
+// at once.
 func soonAgain(failures int) time.Duration {
 	longest := min(backSoon<<min(failures, 10)/4, 2*backSoon)
 	return longest/2 + rand.N(longest/2)
 }
 
-// Close gives up on what is not yet acknowledged, and closes the client.
+// Close gives up what is not yet acknowledged, and closes the client.
 func (p *Publisher) Close() { p.client.Close() }
 
-// errNoAck is what waiting for Kafka ends with.
+// errNoAck ends the waiting for Kafka.
 var errNoAck = errors.New("no acknowledgement from Kafka in time")
 
-// produce starts writing the records, and calls done with the first error, or
-// nil, when the fate of each is known. It does not block: with its buffer full the error is kgo.ErrMaxBuffered.
+// produce starts writing the records, and calls done with the first error, or nil, when the fate of
+// each is known. It does not block: if its buffer is full, the error is kgo.ErrMaxBuffered.
 func (p *Publisher) produce(records []*kgo.Record, done func(error)) {
 	if len(records) == 0 {
 		done(nil)
@@ -84,8 +85,8 @@ func (p *Publisher) produce(records []*kgo.Record, done func(error)) {
 	}
 }
 
-// write produces the records and waits, for at most the acknowledgement timeout.
-// settled, which may be nil, is called when the fate of each record is known, maybe later.
+// write produces the records and waits, for at most the acknowledgement timeout. settled, which may
+// be nil, is called when the fate of each record is known, perhaps later.
 func (p *Publisher) write(ctx context.Context, records []*kgo.Record, settled func()) error {
 	fate := make(chan error, 1)
 	p.produce(records, func(err error) {
@@ -106,15 +107,15 @@ func (p *Publisher) write(ctx context.Context, records []*kgo.Record, settled fu
 	}
 }
 
-// Publish writes samples and returns when they are acknowledged. Samples of a
-// series group go, in their order, into records whose key is the group, so that a
-// group's samples stay in order through the partitions of metrics. The errors are the broker's,
-// ctx's, or that the acknowledgement took too long.
+// Publish writes samples and returns when they are acknowledged. Samples of a series group go, in
+// their order, into records whose key is the group, so that a group's samples stay in order through
+// the partitions of metrics. The errors are the broker's, ctx's, or that the acknowledgement took
+// too long.
 func (p *Publisher) Publish(ctx context.Context, samples []schemas.Sample) error {
 	return p.write(ctx, recordsOf(samples), nil)
 }
 
-// recordsOf encodes samples as JSON, one record or more for each series group.
+// recordsOf encodes samples as JSON, in one or more records for each series group.
 func recordsOf(samples []schemas.Sample) []*kgo.Record {
 	groups := make(map[string]*chunks)
 	var order []string
@@ -148,8 +149,8 @@ func metricsRecord(key, value []byte, contentType, sender string) *kgo.Record {
 	return r
 }
 
-// chunks joins entries of a body to values of at most limit bytes. An entry that
-// is longer gets a value of its own.
+// chunks joins entries of a body to values of at most limit bytes. A longer entry gets a value of
+// its own.
 type chunks struct {
 	limit              int
 	open, between, end string
@@ -157,7 +158,7 @@ type chunks struct {
 	last               []byte
 }
 
-// newChunks joins to whole bodies of the format.
+// newChunks joins entries to whole bodies of the format.
 func newChunks(f *formats.Format) *chunks {
 	return &chunks{limit: recordBytes, open: f.Open, between: f.Between, end: f.End}
 }

@@ -17,14 +17,15 @@ import (
 // Batch is a part of a recording, in the order of the file.
 type Batch struct {
 	Samples []schemas.Sample // valid until the next call of Next
-	Faults  []formats.Fault  // what was refused; lines count from the file's start
+	Faults  []formats.Fault  // what was refused; lines are counted from the file's start
 	Skipped int              // string fields of line protocol
 }
 
-// Recording reads samples from a file, which is written in a format of package formats. One whose entries go over many
-// lines, JSON, is read into memory whole.
+// Recording reads samples from a file in a format of package formats. A file whose entries may span
+// many lines, which is JSON, is read into memory whole.
 //
-// Which one is told by its options, or by its first lines that are neither blank nor comments (formats.Decoder.Sniff).
+// The options name the format, or the first lines that are neither blank nor comments reveal it
+// (formats.Decoder.Sniff).
 type Recording struct {
 	name   string // for errors
 	closer io.Closer
@@ -37,22 +38,22 @@ type Recording struct {
 	dec   *formats.Decoder
 	opts  formats.Options
 
-	sniffed bool // the format was not told
+	sniffed bool // the format was not given
 	begun   bool // a part was read
 	failed  bool // a fault was returned
 	samples int
-	hinted  int    // of them, those whose time looks like another unit
+	hinted  int    // of those, the samples whose time looks like another unit
 	hint    string // the last one's
 }
 
-// partBytes is about how much of a file goes into a batch.
+// partBytes is roughly how much of a file goes into a batch.
 const partBytes = 256 << 10
 
 // maxLineBytes bounds a line of CSV or line protocol.
 const maxLineBytes = 16 << 20
 
-// OpenRecording opens the file name. The errors are those of opening and reading it.
-// Rows of CSV without a series have that of opts, or, if that is empty, the file's name without its extension.
+// OpenRecording opens the file name. Its errors are those of opening and reading the file. CSV rows
+// without a series have that of opts, or, if that is empty, the file's name without its extension.
 func OpenRecording(name string, opts formats.Options) (*Recording, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -74,9 +75,10 @@ func OpenRecording(name string, opts formats.Options) (*Recording, error) {
 	return r, nil
 }
 
-// NewRecording reads from in, such as standard input; name is for errors and hints; size, bytes, is for Progress,
-// and 0 if it is not known. Without opts.Format, the first lines tell it; rows of CSV without a series need opts.Series. The
-// errors are those of reading, and that the text is in UTF-16.
+// NewRecording reads from in, such as standard input; name is for errors and hints; size, bytes, is
+// for Progress, and 0 if unknown. Without opts.Format, the first lines reveal the format; CSV rows
+// without a series need opts.Series. The errors are those of reading, and that the text is in
+// UTF-16.
 func NewRecording(name string, in io.Reader, size int64, opts formats.Options) (*Recording, error) {
 	r := &Recording{name: name, in: bufio.NewReaderSize(in, formats.SniffBytes), total: size, opts: opts, dec: formats.NewDecoder()}
 	head, err := r.in.Peek(formats.SniffBytes)
@@ -103,8 +105,8 @@ func (r *Recording) Close() error {
 // Progress is how far Next has read, and the size of the file, bytes.
 func (r *Recording) Progress() (read, total int64) { return r.read, r.total }
 
-// Next returns the next part of the file. The error is io.EOF at the end, or that
-// the file could not be read. Rows that cannot be decoded are in Batch.Faults.
+// Next returns the next part of the file. The error is io.EOF at the end, or tells why the file
+// could not be read. Rows that cannot be decoded are in Batch.Faults.
 func (r *Recording) Next() (*Batch, error) {
 	r.batch = Batch{Samples: r.batch.Samples[:0], Faults: r.batch.Faults[:0]}
 	if err := r.next(); err != nil {
@@ -177,7 +179,8 @@ func (r *Recording) next() error {
 	return nil
 }
 
-// noteUnit counts a sample, and whether its time would be one of this century in another unit.
+// noteUnit counts a sample, and checks whether its time would be one of this century in another
+// unit.
 func (r *Recording) noteUnit(s *schemas.Sample) {
 	n, unit := s.TimeMS, formats.Millisecond
 	if r.opts.Format.AnyPrecision {
@@ -188,7 +191,7 @@ func (r *Recording) noteUnit(s *schemas.Sample) {
 			n = n*1000 + int64(s.SubNS)/1000
 		case formats.Nanosecond:
 			if n > 1e12 || n < -1e12 {
-				n = 0 // of this century as it is, or overflows
+				n = 0 // already of this century, or overflows
 			} else {
 				n = n*1e6 + int64(s.SubNS)
 			}
@@ -201,8 +204,8 @@ func (r *Recording) noteUnit(s *schemas.Sample) {
 	}
 }
 
-// Hint says that the times look like another unit than they were read in, as
-// "1,000 of 1,000 times: it looks like seconds", or "". It speaks of what Next has returned.
+// Hint tells that the times look like another unit than the one in which they were read, such as
+// "1,000 of 1,000 times: it looks like seconds", or returns "". It covers what Next has returned.
 func (r *Recording) Hint() string {
 	if r.hinted == 0 || r.hinted < r.samples/2 {
 		return ""

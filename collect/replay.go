@@ -11,16 +11,16 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Replay says how recordings are played.
+// Replay tells how recordings are played.
 type Replay struct {
-	// Speed is how much faster than recorded: 1 as recorded, 60 a minute a second; 0
-	// as fast as it goes. It is not negative.
+	// Speed is how much faster than recorded: 1 as recorded, 60 a minute per second; 0 as fast as
+	// possible. It is not negative.
 	Speed float64
 	// ShiftMS is added to every timestamp, ms. See Span.
 	ShiftMS int64
 }
 
-// ReplayState is how far a replay has come.
+// ReplayState is how far a replay has got.
 type ReplayState struct {
 	ReadBytes, TotalBytes int64 // of all recordings
 	Published             int64 // samples
@@ -32,11 +32,10 @@ type ReplayState struct {
 // replayBatch is how many samples are published at once, at most.
 const replayBatch = 10_000
 
-// Run publishes the samples of all recordings, merged by their time, each
-// recording in its own order. A sample that is older than one before it does not
-// wait. publish must not keep the slice; Publisher.Publish is one. Progress is called after each
-// batch, and once at the end. Run closes no recording. It returns the first error of
-// reading, publishing or ctx, and the state it came to with it.
+// Run publishes the samples of all recordings, merged by time, each recording in its own order. A
+// sample older than one before it does not wait. publish must not keep the slice; Publisher.Publish
+// is suitable. progress is called after each batch, and once at the end. Run does not close the
+// recordings. It returns the first error of reading, publishing or ctx, with the state reached.
 func (p Replay) Run(ctx context.Context, recordings []*Recording, publish func(context.Context, []schemas.Sample) error, progress func(ReplayState)) (ReplayState, error) {
 	var state ReplayState
 	heads := make([]*head, len(recordings))
@@ -91,7 +90,7 @@ func (p Replay) Run(ctx context.Context, recordings []*Recording, publish func(c
 	}
 }
 
-// head is a recording and its samples that are not yet published.
+// head is a recording with its samples that are not yet published.
 type head struct {
 	r       *Recording
 	samples []schemas.Sample
@@ -127,7 +126,7 @@ func (h *head) fill(state *ReplayState) error {
 	return nil
 }
 
-// pace tells how long to wait for a sample.
+// pace tells how long to wait for each sample.
 type pace struct {
 	speed   float64
 	started bool
@@ -135,8 +134,8 @@ type pace struct {
 	start   time.Time
 }
 
-// wait returns how long from now until the sample with the time timeMS is due.
-// The first one that it is asked about is due at once.
+// wait returns how long from now the sample with the time timeMS is due. The first sample is due at
+// once.
 func (p *pace) wait(timeMS int64, now time.Time) time.Duration {
 	if p.speed == 0 {
 		return 0
@@ -151,9 +150,9 @@ func (p *pace) wait(timeMS int64, now time.Time) time.Duration {
 // ErrNoSamples is what Span returns for recordings without samples.
 var ErrNoSamples = errors.New("no samples")
 
-// Span reads a recording to its end and returns the times of its oldest and newest
-// sample, ms: to have the newest be now, shift by now minus newest. It returns
-// ErrNoSamples, or the error of reading.
+// Span reads a recording to its end and returns the times of its oldest and newest sample, ms: to
+// make the newest be now, shift by now minus newest. It returns ErrNoSamples, or the error of
+// reading.
 func Span(r *Recording) (oldestMS, newestMS int64, err error) {
 	oldestMS, newestMS = math.MaxInt64, math.MinInt64
 	for {

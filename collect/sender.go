@@ -16,14 +16,14 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// Sender takes an agent's samples somewhere. It makes one attempt.
+// Sender delivers an agent's samples. It makes one attempt.
 type Sender interface {
-	// Send returns nil when the samples are safe where they should be. An error that is
-	// a *RefusedError says that sending them again is of no use; after any other it is.
+	// Send returns nil when the samples are stored safely. After an error that is a *RefusedError,
+	// there is no use in sending them again; after any other error there is.
 	Send(ctx context.Context, samples []schemas.Sample) error
 }
 
-// RefusedError says that some or all of the samples were refused for good.
+// RefusedError tells that some or all of the samples were refused for good.
 type RefusedError struct {
 	Refused int // samples
 	Err     error
@@ -35,7 +35,7 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("%d samples refused: 
 // Unwrap returns the cause.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// LaterError says when to try again.
+// LaterError tells when to try again.
 type LaterError struct {
 	After time.Duration
 	Err   error
@@ -47,13 +47,13 @@ func (e *LaterError) Error() string { return fmt.Sprintf("%v (retry after %s)", 
 // Unwrap returns the cause.
 func (e *LaterError) Unwrap() error { return e.Err }
 
-// Send publishes the samples: a Publisher is the Sender of an agent that runs in
-// the same process as the rest.
+// Send publishes the samples: a Publisher is the Sender of an agent that runs in the same process
+// as the rest.
 func (p *Publisher) Send(ctx context.Context, samples []schemas.Sample) error {
 	return p.Publish(ctx, samples)
 }
 
-// httpTimeout bounds one request to a gateway; it answers 503 well before.
+// httpTimeout bounds one request to a gateway, which answers 503 well before.
 const httpTimeout = 2 * time.Minute
 
 // GatewaySender sends samples to a gateway's POST /api/v1/samples.
@@ -64,12 +64,12 @@ type GatewaySender struct {
 }
 
 // NewGatewaySender returns a sender to the gateway whose address is base, such as
-// http://127.0.0.1:7070. The error quotes a base that is no http or https URL.
+// http://127.0.0.1:7070. The error quotes a base that is not an http or https URL.
 func NewGatewaySender(base string) (*GatewaySender, error) {
 	u, err := url.Parse(base)
 	var parse *url.Error
 	if errors.As(err, &parse) {
-		return nil, fmt.Errorf("gateway: no URL: %w", parse.Err) // without the text, which may hold a password
+		return nil, fmt.Errorf("gateway: not a URL: %w", parse.Err) // without the text, which may hold a password
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("gateway %q: must be http://host:port or https://host:port", u.Redacted())
@@ -77,7 +77,7 @@ func NewGatewaySender(base string) (*GatewaySender, error) {
 	return &GatewaySender{url: u.JoinPath("/api/v1/samples").String(), client: &http.Client{Timeout: httpTimeout, CheckRedirect: stay}}, nil
 }
 
-// As has the sender log in. The error is Login.Client's.
+// As makes the sender log in. The error is Login.Client's.
 func (g *GatewaySender) As(l Login) (*GatewaySender, error) {
 	client, err := l.Client(httpTimeout)
 	if err != nil {
@@ -90,17 +90,17 @@ func (g *GatewaySender) As(l Login) (*GatewaySender, error) {
 // stay follows no redirect.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Send posts the samples in one body, or, when that is too long for the gateway (413), in two
-// of half the length, and so on. 400, and 413 of a single sample, are a *RefusedError; an answer
-// with a Retry-After is a *LaterError. A redirect is an error that names its target: to
-// follow one would turn the POST into a GET, whose answer says nothing of the samples.
+// Send posts the samples in one body or, if that is too long for the gateway (413), in two of half
+// the length, and so on. 400, and 413 for a single sample, are a *RefusedError; an answer with a
+// Retry-After is a *LaterError. A redirect is an error that names its target: following it would
+// turn the POST into a GET, whose answer tells nothing about the samples.
 func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) error {
 	err := g.post(ctx, samples)
 	if n := len(samples); errors.Is(err, errTooLarge) && n > 1 {
 		first, second := g.Send(ctx, samples[:n/2]), error(nil)
 		var one, other *RefusedError
 		if first != nil && !errors.As(first, &one) {
-			return first // and all of it again: who had the first part knows it for a repeat
+			return first // all of it is sent again: the first part is then recognized as a repeat
 		}
 		if second = g.Send(ctx, samples[n/2:]); second != nil && !errors.As(second, &other) {
 			return second
@@ -116,7 +116,7 @@ func (g *GatewaySender) Send(ctx context.Context, samples []schemas.Sample) erro
 	return err
 }
 
-// maxAnswerBytes bounds what is read of an answer: the gateway's longest is shorter.
+// maxAnswerBytes bounds how much of an answer is read: the gateway's longest is shorter.
 const maxAnswerBytes = 256 << 10
 
 // post makes one request. The error wraps errTooLarge for 413.
@@ -150,16 +150,16 @@ func (g *GatewaySender) post(ctx context.Context, samples []schemas.Sample) erro
 	case http.StatusBadRequest:
 		var answer refusal
 		if json.Unmarshal(text, &answer) != nil {
-			answer.Accepted = 0 // no gateway of ours
+			answer.Accepted = 0 // not a gateway of weir
 		}
 		return &RefusedError{len(samples) - max(0, min(answer.Accepted, len(samples))), err}
 	case http.StatusRequestEntityTooLarge:
 		return &RefusedError{len(samples), fmt.Errorf("%w: %w", errTooLarge, err)}
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return fmt.Errorf("gateway: %s to %.200q: give that address", resp.Status, resp.Header.Get("Location"))
+		return fmt.Errorf("gateway: %s to %.200q: use that address", resp.Status, resp.Header.Get("Location"))
 	}
 	if resp.StatusCode/100 == 2 {
-		return fmt.Errorf("no gateway of weir, which answers 204: %w", err)
+		return fmt.Errorf("not weir's gateway, which answers 204: %w", err)
 	}
 	if after, ok := parseRetryAfter(resp.Header.Get("Retry-After"), time.Now()); ok {
 		return &LaterError{after, err}

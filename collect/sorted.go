@@ -13,15 +13,15 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// keys is how many keys the gateway's records have, each for the series groups that
-// hash to it: more than metrics has partitions, so that all get their share, and so few that
-// a body of very many hosts is no record for each.
+// keys is how many keys the gateway's records have, each for the series groups that hash to it:
+// more than metrics has partitions, so that each of those gets its share, but few enough that a
+// body of very many hosts does not become one record for each.
 const keys = 1024
 
 // maxFaults bounds the faults that an answer lists.
 const maxFaults = 100
 
-// sorted is a body whose entries were sorted into good and bad.
+// sorted is a body whose entries have been sorted into good and bad.
 type sorted struct {
 	opts             formats.Options
 	good             map[int32]*chunks // by key
@@ -37,7 +37,7 @@ type sorted struct {
 // letter is what was refused for one reason.
 type letter struct {
 	reason formats.Reason
-	first  string // what exactly was wrong first
+	first  string // exactly what was wrong first
 	chunks *chunks
 }
 
@@ -58,12 +58,12 @@ func sortBody(d *formats.Decoder, body []byte, o formats.Options, now time.Time)
 	return s
 }
 
-// goodOf returns the chunks of the entry's series group. Whoever sends a body again, as
-// after 503, has it in the same partitions, between what it sent before and after: so a
-// repeat is known, and no sample is late because another partition was read first.
+// goodOf returns the chunks of the entry's series group. A body that is sent again, as after 503,
+// lands in the same partitions, between what its sender sent before and after: so a repeat is
+// recognized, and no sample is late because another partition was read first.
 func (s *sorted) goodOf(e *formats.Entry) *chunks {
 	group := ""
-	if len(e.Samples) > 0 { // or it has strings alone
+	if len(e.Samples) > 0 { // otherwise it has only strings
 		group = schemas.GroupOf(e.Samples[0].Series, schemas.GroupLabels)
 	}
 	key := schemas.Shard([]byte(group), keys)
@@ -109,8 +109,9 @@ func (s *sorted) judge(e *formats.Entry) bool {
 	return false
 }
 
-// records are those of the good entries for metrics, and of the bad ones from
-// remote, which sender stands for, for deadletter, as far as admit, which may be nil, lets them.
+// records returns the records of the good entries, for metrics, and of the bad ones, for
+// deadletter, as far as admit, which may be nil, lets them. The bad ones are from remote, and
+// sender stands for it.
 func (s *sorted) records(remote, sender string, admit func(letter *kgo.Record) bool) []*kgo.Record {
 	var records []*kgo.Record
 	for _, key := range s.keys {

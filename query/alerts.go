@@ -75,7 +75,8 @@ func nonNil(m map[string]string) map[string]string {
 	return m
 }
 
-// utc keeps what time.Time can write as JSON: an alert's times come from a topic.
+// utc keeps times in the range that time.Time can write as JSON: an alert's times come from a
+// topic.
 func utc(ms int64) time.Time { return time.UnixMilli(min(max(ms, 0), maxTimeMS)).UTC() }
 
 type alertsBody struct {
@@ -85,10 +86,10 @@ type alertsBody struct {
 
 type alertsData struct {
 	Alerts []json.RawMessage `json:"alerts"` // each an alertBody
-	Total  int               `json:"total"`  // more than len(alerts) when the limit, or the bytes of an answer, cut the list
+	Total  int               `json:"total"`  // more than len(alerts) if the limit, or the size of an answer, cut the list
 }
 
-// urgency orders the list: what someone must act on first.
+// urgency orders the list: first what someone must act on first.
 var urgency = map[schemas.AlertState]int{schemas.Firing: 0, schemas.Pending: 1, schemas.Resolved: 2}
 
 func (a *api) alerts(r *http.Request) (any, error) {

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// pieceBytes of an answer are written at a time, each within Config.WriteTimeout.
+	// pieceBytes is how much of an answer is written at a time, each piece within Config.WriteTimeout.
 	pieceBytes = 64 << 10
-	// stuckAfter is how long a client that takes nothing may hold room that others want.
+	// stuckAfter is how long a client that takes nothing may occupy room that others want.
 	stuckAfter = time.Second
 )
 
-// answers bounds the bytes of the answers that are being sent. When they are too many,
-// those whose clients take nothing are cut off.
+// answers bounds the bytes of the answers that are being sent. If they are too many, those whose
+// clients take nothing are cut off.
 type answers struct {
 	most      int
 	wait      time.Duration // for room
@@ -26,14 +26,14 @@ type answers struct {
 	mu        sync.Mutex
 	held      int
 	open      map[*sending]struct{}
-	something chan struct{} // closed when room was given back
+	something chan struct{} // closed when room is given back
 }
 
-// sending is one answer under way.
+// sending is one answer being sent.
 type sending struct {
 	to    *http.ResponseController
 	size  int
-	moved time.Time // when the client took the piece before; answers.mu is held, as for cut
+	moved time.Time // when the client took the previous piece; guarded by answers.mu, as is cut
 	cut   bool
 }
 
@@ -66,8 +66,8 @@ func (a *answers) admit(ctx context.Context, to *http.ResponseController, size i
 	}
 }
 
-// try takes room, and returns nil; or cuts off those that are stuck, and returns what
-// tells that room was given back. An answer larger than all room goes alone.
+// try takes room, and returns nil. Otherwise it cuts off answers that are stuck, and returns a
+// channel that tells when room is given back. An answer larger than all the room is sent alone.
 func (a *answers) try(s *sending) <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,7 +81,7 @@ func (a *answers) try(s *sending) <-chan struct{} {
 	for o := range a.open {
 		if !o.cut && now.Sub(o.moved) > stuckAfter {
 			o.cut = true
-			_ = o.to.SetWriteDeadline(now) // it was set before, so it can be
+			_ = o.to.SetWriteDeadline(now) // cannot fail: it was set before
 			a.onCut()
 		}
 	}
@@ -97,7 +97,7 @@ func (a *answers) done(s *sending) {
 	a.something = make(chan struct{})
 }
 
-// proceed gives the next piece its time, unless the answer was cut off.
+// proceed gives the next piece its time, unless the answer has been cut off.
 func (a *answers) proceed(s *sending) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -105,12 +105,12 @@ func (a *answers) proceed(s *sending) bool {
 		return false
 	}
 	s.moved = time.Now()
-	_ = s.to.SetWriteDeadline(s.moved.Add(a.within)) // a recorder in a test has none
+	_ = s.to.SetWriteDeadline(s.moved.Add(a.within)) // a test's recorder has no deadline
 	return true
 }
 
-// send writes the answer piece by piece and gives its room back. An error is the client's
-// connection: nobody is left to tell, and the server closes it.
+// send writes the answer piece by piece and gives its room back. A write error means that the
+// client's connection is gone: nobody is left to tell, and the server closes it.
 func (a *answers) send(w http.ResponseWriter, s *sending, code int, body []byte) {
 	defer a.done(s)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

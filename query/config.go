@@ -7,20 +7,20 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Config is the section query of the config file: what questions may cost, all together
-// and for one client (an address, or a /64 of IPv6).
+// Config is the section query of the config file: what queries may cost, in total and for one
+// client (an address, or a /64 of IPv6).
 type Config struct {
-	// MaxScans bounds the questions that the store works on at once, and
-	// MaxScansPerClient those of one client. Further ones wait.
+	// MaxScans bounds the queries that the store works on at once, and MaxScansPerClient those of
+	// one client. Further queries wait.
 	MaxScans          int `yaml:"max_scans"`
 	MaxScansPerClient int `yaml:"max_scans_per_client"`
-	// QueueTimeout is how long a question waits for its turn before it gets 503.
+	// QueueTimeout is how long a query waits for its turn before it gets 503.
 	QueueTimeout conf.Duration `yaml:"queue_timeout"`
-	// Timeout is how long the store may take before a question gets 504.
+	// Timeout is how long the store may take before a query gets 504.
 	Timeout conf.Duration `yaml:"timeout"`
-	// MaxAnswerBytes bounds one answer: a list ends there, and says where it goes on.
+	// MaxAnswerBytes bounds one answer: a list ends there, and tells where it continues.
 	MaxAnswerBytes int `yaml:"max_answer_bytes"`
-	// MaxHeldBytes bounds the answers that are being sent, all together.
+	// MaxHeldBytes bounds the answers being sent, in total.
 	MaxHeldBytes int `yaml:"max_held_bytes"`
 	// WriteTimeout is how long a client may take for the next 64 KiB of an answer, or
 	// for the next events of a stream, before it is cut off.
@@ -28,11 +28,11 @@ type Config struct {
 	// MaxStreams bounds the open live streams, and MaxStreamsPerClient those of one client.
 	MaxStreams          int `yaml:"max_streams"`
 	MaxStreamsPerClient int `yaml:"max_streams_per_client"`
-	// LiveBufferBytes bounds the events that readers have not taken yet, which they share.
+	// LiveBufferBytes bounds the events, shared by all readers, that some reader has not taken yet.
 	LiveBufferBytes int `yaml:"live_buffer_bytes"`
 }
 
-// Default lets a few dozen people and some Grafanas ask.
+// Default suits a few dozen people and some Grafanas.
 func Default() Config {
 	return Config{
 		MaxScans: 8, MaxScansPerClient: 6,

@@ -16,11 +16,11 @@ const (
 	maxCursorBytes = 192 << 10 // encoded: a series of thirty labels of the longest kind fits
 )
 
-var errCursor = errors.New("must be the nextCursor of the page before, unchanged")
+var errCursor = errors.New("must be the nextCursor of the previous page, unchanged")
 
-// cursor is where the next page of GET /metrics/{id} begins. It holds the tier
-// and the range as the first page resolved them, so that "now" does not move
-// between pages, and the hash of the query that it belongs to.
+// cursor is where the next page of GET /metrics/{id} begins. It holds the tier and the range as the
+// first page resolved them, so that "now" does not move between pages, and the hash of the query to
+// which it belongs.
 type cursor struct {
 	Query        uint64 // hash of the request's other parameters
 	TierMS       int64
@@ -30,9 +30,8 @@ type cursor struct {
 	Series       schemas.Series
 }
 
-// encode writes the cursor as URL-safe text. The checksum guards against
-// damage, not against forgery: decodeCursor's caller checks every field as it
-// would a parameter.
+// encode writes the cursor as URL-safe text. The checksum guards against damage, not against
+// forgery: decodeCursor's caller checks every field as it would check a parameter.
 func (c *cursor) encode() string {
 	b := []byte{cursorVersion}
 	b = binary.LittleEndian.AppendUint64(b, c.Query)

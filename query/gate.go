@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// maxQueued bounds the questions that wait for their turn.
+// maxQueued bounds the queries that wait for their turn.
 const maxQueued = 256
 
-// errBusy is wrapped when a question cannot be worked on now.
+// errBusy is wrapped when a query cannot be worked on now.
 var errBusy = errors.New("busy")
 
-// gate bounds the questions that are worked on at once, in all and for each client. Those
-// that wait go by how few of their client's are worked on, then by their arrival.
+// gate bounds the queries that are worked on at once, in total and for each client. Of those that
+// wait, the one whose client has the fewest in progress goes first, then the one that came first.
 type gate struct {
 	most, mostOfClient int
 	wait               time.Duration
@@ -30,15 +30,15 @@ type gate struct {
 
 type waiter struct {
 	client string
-	turn   chan struct{} // closed when it is in
+	turn   chan struct{} // closed when the query is let in
 }
 
 func newGate(cfg *Config) *gate {
 	return &gate{most: cfg.MaxScans, mostOfClient: cfg.MaxScansPerClient, wait: cfg.QueueTimeout.Std(), running: map[string]int{}}
 }
 
-// enter returns when the client's question may be worked on; call leave afterwards. It
-// returns the context's error, or errBusy, wrapped.
+// enter returns when the client's query may be worked on; call leave afterwards. It returns the
+// context's error, or errBusy, wrapped.
 func (g *gate) enter(ctx context.Context, client string) (leave func(), err error) {
 	w := &waiter{client, make(chan struct{})}
 	if err := g.join(w); err != nil {
@@ -52,19 +52,19 @@ func (g *gate) enter(ctx context.Context, client string) (leave func(), err erro
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timeout.C:
-		err = fmt.Errorf("%w: %d questions are worked on (query.max_scans, query.max_scans_per_client) and none ended within %s", errBusy, g.most, g.wait)
+		err = fmt.Errorf("%w: %d queries are in progress (query.max_scans, query.max_scans_per_client) and none ended within %s", errBusy, g.most, g.wait)
 	}
 	if g.giveUp(w) {
 		return nil, err
 	}
-	return func() { g.left(client) }, nil // its turn came meanwhile
+	return func() { g.left(client) }, nil // its turn has come meanwhile
 }
 
 func (g *gate) join(w *waiter) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.queue) >= maxQueued {
-		return fmt.Errorf("%w: %d questions wait", errBusy, len(g.queue))
+		return fmt.Errorf("%w: %d queries are waiting", errBusy, len(g.queue))
 	}
 	g.queue = append(g.queue, w)
 	g.letIn()
@@ -114,8 +114,8 @@ func (g *gate) letIn() {
 	}
 }
 
-// clientOf is what a request's address is counted by: of IPv6 the network, as one machine
-// has a whole one.
+// clientOf is what a request's address is counted under: for IPv6 the network, as one machine has a
+// whole network.
 func clientOf(remote string) string {
 	ap, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -123,7 +123,7 @@ func clientOf(remote string) string {
 	}
 	ip := ap.Addr().Unmap().WithZone("")
 	if ip.Is6() {
-		p, _ := ip.Prefix(64) // it is long enough
+		p, _ := ip.Prefix(64) // cannot fail: the address is long enough
 		return p.String()
 	}
 	return ip.String()

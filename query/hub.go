@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// maxPending is how many events a reader may be behind; older ones are lost to it.
+	// maxPending is how many events a reader may be behind; it loses older ones.
 	maxPending = 2048
-	// takeBytes is about how much a reader takes at a time.
+	// takeBytes is roughly how much a reader takes at a time.
 	takeBytes = 32 << 10
 	// maxStreamSeries bounds the series that one stream may name.
 	maxStreamSeries = 64
@@ -41,7 +41,7 @@ func (f *filter) wants(w *schemas.Window) bool {
 	})
 }
 
-// metrics are those whose windows the filter may want, sorted and each once; nil: all.
+// metrics returns the metrics whose windows the filter may want, sorted and each once; nil: all.
 func (f *filter) metrics() []string {
 	if f.metric != "" {
 		return []string{f.metric}
@@ -54,37 +54,37 @@ func (f *filter) metrics() []string {
 	return slices.Compact(all)
 }
 
-// event is encoded once, and shared by all who have not taken it yet.
+// event is encoded once, and shared by all readers that have not taken it yet.
 type event struct {
-	data []byte // nil: it was given up, because events took too much memory
+	data []byte // nil: given up, because events took too much memory
 }
 
-// stream is one reader of GET /live: what it wants and what it has not taken yet. The hub's
-// mu guards it.
+// stream is one reader of GET /live: what it wants, and what it has not taken yet. It is guarded by
+// the hub's mu.
 type stream struct {
 	filter  filter
 	client  string
-	number  uint64 // in the order that they were opened
+	number  uint64 // in the order of opening
 	to      *http.ResponseController
 	wake    chan struct{} // holds one token while there is something to take, or to notice
 	pending []*event
-	lost    int       // events that it wanted and will not get, since it was told
-	writing time.Time // since when a write is under way; zero: none
+	lost    int       // events that it wanted and will not get, and has not been told about yet
+	writing time.Time // since when a write is in progress; zero: none
 	cut     error     // why it must end
 }
 
-// hub hands events to streams. Handing over never blocks: a reader that does not take its
-// events loses the oldest and is told how many.
+// hub hands events to streams. Handing over never blocks: a reader that does not take its events
+// loses the oldest, and is told how many.
 type hub struct {
 	mu       sync.Mutex
 	limits   Config
 	streams  map[*stream]struct{}
 	clients  map[string]int
-	byMetric map[string]map[*stream]struct{} // that want windows of some metrics
-	every    map[*stream]struct{}            // that may want any window
+	byMetric map[string]map[*stream]struct{} // streams that want windows of some metrics
+	every    map[*stream]struct{}            // streams that may want any window
 	number   uint64
 	kept     []*event // all that hold data, oldest first
-	bytes    int      // of them
+	bytes    int      // of those
 	closed   bool
 	done     chan struct{}
 
@@ -102,10 +102,10 @@ func newHub(cfg Config, reg prometheus.Registerer) *hub {
 			Name: "weir_query_live_streams", Help: "Open live streams.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "weir_query_live_dropped_total", Help: "Live streams that were cut off because their reader took nothing.",
+			Name: "weir_query_live_dropped_total", Help: "Live streams cut off because their reader took nothing.",
 		}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "weir_query_live_lost_total", Help: "Events that slow readers of live streams did not get, of which they were told.",
+			Name: "weir_query_live_lost_total", Help: "Events that slow readers of live streams missed, and were told about.",
 		}),
 	}
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -113,7 +113,7 @@ func newHub(cfg Config, reg prometheus.Registerer) *hub {
 	}, []string{"event"})
 	h.handedWindows, h.handedAlerts = events.WithLabelValues("window"), events.WithLabelValues("alert")
 	reg.MustRegister(h.open, h.dropped, h.lost, events, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "weir_query_live_buffer_bytes", Help: "Bytes of the events that readers share.",
+		Name: "weir_query_live_buffer_bytes", Help: "Bytes of the events kept for readers.",
 	}, func() float64 {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -128,8 +128,8 @@ var (
 	errLargest = errors.New("its client has the most streams, and another client wants a place")
 )
 
-// subscribe opens a stream. When there are too many, one whose reader takes nothing gives
-// way, or else, to another client, the newest of the client that has the most. The error is
+// subscribe opens a stream. If there are too many, one whose reader takes nothing gives way;
+// otherwise, if another client has the most streams, the newest of that client does. The error is
 // errEnding, or errBusy, wrapped.
 func (h *hub) subscribe(f filter, client string, to *http.ResponseController) (*stream, error) {
 	h.mu.Lock()
@@ -165,7 +165,7 @@ func (h *hub) subscribe(f filter, client string, to *http.ResponseController) (*
 	return s, nil
 }
 
-// makeRoom ends the stream that is stuck the longest, of the client, or of any for "".
+// makeRoom ends the stream that has been stuck the longest, of the client, or of any client for "".
 func (h *hub) makeRoom(now time.Time, client string) bool {
 	var found *stream
 	for s := range h.streams {
@@ -177,8 +177,8 @@ func (h *hub) makeRoom(now time.Time, client string) bool {
 	return h.end(found, errStuck)
 }
 
-// makeEven ends the newest stream of the client that has the most, if those are more
-// than the given client would have.
+// makeEven ends the newest stream of the client that has the most, if those are more than the given
+// client would have.
 func (h *hub) makeEven(client string) bool {
 	var found *stream
 	for s := range h.streams {
@@ -193,7 +193,7 @@ func (h *hub) makeEven(client string) bool {
 	return h.end(found, errLargest)
 }
 
-// end takes the stream out, unless it is nil, and has its handler notice. mu is held.
+// end removes the stream, unless it is nil, and makes its handler notice. mu is held.
 func (h *hub) end(s *stream, why error) bool {
 	if s == nil {
 		return false
@@ -201,7 +201,7 @@ func (h *hub) end(s *stream, why error) bool {
 	s.cut = why
 	h.remove(s)
 	if s.to != nil && !s.writing.IsZero() {
-		_ = s.to.SetWriteDeadline(time.Now()) // it was set before, so it can be
+		_ = s.to.SetWriteDeadline(time.Now()) // cannot fail: it was set before
 	}
 	s.notify()
 	return true
@@ -246,7 +246,7 @@ func (h *hub) close() {
 	}
 }
 
-// wanted reports whether anybody wants windows; decoding is not worth it otherwise.
+// wanted reports whether anybody wants windows; otherwise decoding them is not worth it.
 func (h *hub) wanted() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -286,8 +286,8 @@ func (h *hub) alert(a *schemas.Alert) {
 	}
 }
 
-// keep makes room for an event by giving up the oldest. One that would take a quarter of
-// the room is given up itself. mu is held.
+// keep makes room for an event by giving up the oldest. An event that would take a quarter of the
+// room is given up itself. mu is held.
 func (h *hub) keep(data []byte) *event {
 	if len(data) > h.limits.LiveBufferBytes/4 {
 		return &event{}
@@ -298,7 +298,7 @@ func (h *hub) keep(data []byte) *event {
 	for h.bytes > h.limits.LiveBufferBytes {
 		h.bytes -= len(h.kept[0].data)
 		h.kept[0].data = nil
-		h.kept = h.kept[1:] // append moves what is left to a new array in time
+		h.kept = h.kept[1:] // append eventually moves the rest to a new array
 	}
 	return e
 }
@@ -317,12 +317,12 @@ func (h *hub) hand(s *stream, handed prometheus.Counter, e *event) {
 func (s *stream) notify() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // it is awake
+	default: // it is already awake
 	}
 }
 
-// take returns what the reader gets next, oldest first, or why the stream ends. The data is
-// shared: do not change it.
+// take returns what the reader gets next, oldest first, or why the stream ends. The data is shared:
+// do not change it.
 func (h *hub) take(s *stream) (data [][]byte, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -355,8 +355,8 @@ func (h *hub) take(s *stream) (data [][]byte, err error) {
 	return data, nil
 }
 
-// begin notes that a write begins, which may take that long. It returns why the stream ends
-// instead.
+// begin records the start of a write, which may take as long as within. If the stream must end, it
+// returns the reason instead.
 func (h *hub) begin(s *stream, within time.Duration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -373,9 +373,9 @@ func (h *hub) wrote(s *stream) {
 	s.writing = time.Time{}
 }
 
-// newEvent writes a server-sent event. JSON holds no line break, so one data line
-// carries it whatever the labels hold. It cannot fail: a body's times are in
-// range and its numbers write infinity as null.
+// newEvent writes a server-sent event. JSON contains no line breaks, so one data line carries it
+// whatever the labels are. It cannot fail: a body's times are in range, and its numbers write
+// infinity as null.
 func newEvent[body windowBody | alertBody](kind string, b body) []byte {
 	data, _ := json.Marshal(b)
 	return slices.Concat([]byte("event: "+kind+"\ndata: "), data, []byte("\n\n"))

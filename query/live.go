@@ -22,21 +22,21 @@ import (
 const (
 	// resolvedFor is how long a resolved alert stays in the list, ms.
 	resolvedFor = int64(time.Hour / time.Millisecond)
-	// quietFor ends the first reading of the alerts topic when its last offsets hold
-	// no record that is delivered (compaction leaves such gaps).
+	// quietFor ends the first reading of the alerts topic when its last offsets hold no record that
+	// is delivered (compaction leaves such gaps).
 	quietFor = 3 * time.Second
-	// metadataAge is how soon a new partition is found.
+	// metadataAge is how long it may take to find a new partition.
 	metadataAge = 5 * time.Second
-	// fetchWait is how long a broker holds an empty fetch: a new partition is not
-	// fetched before it answers.
+	// fetchWait is how long a broker holds an empty fetch: a new partition is not fetched before
+	// the broker answers.
 	fetchWait = 500 * time.Millisecond
-	// errorEvery spaces the log lines of a fetch that keeps failing; all are counted.
+	// errorEvery is the time between log lines of a fetch that keeps failing; all failures are counted.
 	errorEvery = 10 * time.Second
 )
 
-// Live follows the windows and alerts topics. It keeps the alerts view, and hands
-// closed windows and alert transitions to those who subscribed through GET /live.
-// It is ready to be used by New before Run is called.
+// Live follows the windows and alerts topics. It keeps the view of alerts, and hands closed windows
+// and alert transitions to those who subscribed through GET /live. New may use it before Run is
+// called.
 type Live struct {
 	brokers []kgo.Opt
 	log     *slog.Logger
@@ -51,16 +51,16 @@ type Live struct {
 	undecodable, fetchErrors *prometheus.CounterVec
 }
 
-// viewed is an alert and when its record was published, ms. Resolved alerts age
-// by the latter, so that a replay of old data shows what it resolved.
+// viewed is an alert, and when its record was published, ms. Resolved alerts age by the latter, so
+// that a replay of old data shows what it resolved.
 type viewed struct {
 	alert       *schemas.Alert
 	publishedMS int64
 }
 
-// NewLive returns a Live that reads from the cluster that brokers names
-// (kgo.SeedBrokers, and TLS and SASL if need be). It registers weir_query_live_*
-// metrics and panics, as prometheus.MustRegister does, when they are registered already.
+// NewLive returns a Live that reads from the cluster that brokers names (kgo.SeedBrokers, and TLS
+// and SASL if needed). It registers weir_query_live_* metrics and panics, like
+// prometheus.MustRegister, if they are registered already.
 func NewLive(cfg Config, brokers []kgo.Opt, reg prometheus.Registerer, log *slog.Logger) *Live {
 	l := &Live{
 		brokers: brokers,
@@ -76,21 +76,21 @@ func NewLive(cfg Config, brokers []kgo.Opt, reg prometheus.Registerer, log *slog
 		}, []string{"topic"}),
 	}
 	reg.MustRegister(l.undecodable, l.fetchErrors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "weir_query_live_alerts", Help: "Alerts in the view: pending, firing, and resolved ones that still show.",
+		Name: "weir_query_live_alerts", Help: "Alerts in the view: pending, firing, and recently resolved ones.",
 	}, func() float64 { return float64(len(l.Alerts(time.Now().UnixMilli()))) }))
 	return l
 }
 
-// Ready reports whether the alerts topic has been read to where it ended when Run began.
+// Ready reports whether the alerts topic has been read up to where it ended when Run began.
 func (l *Live) Ready() bool { return l.ready.Load() }
 
-// Run follows the topics until ctx ends, and then ends every stream and returns
-// nil; call it once. Broker outages are counted, logged and waited out. It returns an
-// error only when a client cannot be made of the options.
+// Run follows the topics until ctx ends, then ends every stream and returns nil; call it once.
+// Broker outages are counted, logged and waited out. It returns an error only if the options do not
+// make a client.
 func (l *Live) Run(ctx context.Context) error {
 	defer l.hub.close()
-	// The alerts are a compacted table: all of it. Windows count from now on, which
-	// also is the whole of a partition that is added later.
+	// Alerts are a compacted table, read from the start. Windows are read from now on, and all of a
+	// partition that is added later.
 	alerts, err := l.client(topics.Alerts, kgo.NewOffset().AtStart())
 	if err != nil {
 		return err
@@ -175,8 +175,8 @@ func (l *Live) followAlerts(ctx context.Context, cl *consume.Client) {
 	}
 }
 
-// missing returns the end offset of each partition of the alerts topic that holds
-// anything. It tries until the brokers answer, or returns ctx's error.
+// missing returns the end offset of each partition of the alerts topic that has records. It tries
+// until the brokers answer, or returns ctx's error.
 func (l *Live) missing(ctx context.Context, cl *consume.Client) (map[int32]int64, error) {
 	adm := kadm.NewClient(cl.Client)
 	for {
@@ -201,8 +201,8 @@ func (l *Live) missing(ctx context.Context, cl *consume.Client) (map[int32]int64
 	}
 }
 
-// reportErrors counts what went wrong in a poll, the end of the poll's own
-// context excepted, and reports whether anything did.
+// reportErrors counts what went wrong in a poll, except the end of the poll's own context, and
+// reports whether anything did.
 func (l *Live) reportErrors(fetches kgo.Fetches) bool {
 	failed := false
 	for _, e := range fetches.Errors() {
@@ -224,7 +224,7 @@ func (l *Live) reportError(topic string, err error) {
 	}
 	l.mu.Unlock()
 	if !quiet {
-		l.log.Warn("cannot read topic, trying on", "topic", topic, "err", err)
+		l.log.Warn("cannot read topic, will keep trying", "topic", topic, "err", err)
 	}
 }
 
@@ -246,8 +246,8 @@ func (l *Live) applyRecord(r *kgo.Record) {
 	l.apply(a, r.Timestamp.UnixMilli())
 }
 
-// apply takes an alert's new state into the view. Subscribers hear of it when
-// the state changed, but not of the history that is read at the start.
+// apply takes an alert's new state into the view. Subscribers hear of it if the state changed, but
+// not of the history that is read at the start.
 func (l *Live) apply(a *schemas.Alert, publishedMS int64) {
 	l.mu.Lock()
 	old, known := l.view[a.Fingerprint]
@@ -263,8 +263,8 @@ func (l *Live) apply(a *schemas.Alert, publishedMS int64) {
 	}
 }
 
-// Alerts returns the pending and firing alerts, and those that were resolved less
-// than an hour before nowMS, in no order. The alerts are shared: do not change them.
+// Alerts returns the pending and firing alerts, and those resolved less than an hour before nowMS,
+// in no order. The alerts are shared: do not change them.
 func (l *Live) Alerts(nowMS int64) []*schemas.Alert {
 	l.mu.Lock()
 	defer l.mu.Unlock()

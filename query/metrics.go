@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// seriesChunk is how many series are listed at a time, and maxSeriesPerPage
-	// how many a page reads before it ends early, so that a page over a
-	// hundred thousand silent series costs as little as any other.
+	// seriesChunk is how many series are listed at a time, and maxSeriesPerPage how many a page
+	// reads before it ends early, so that a page over a hundred thousand silent series costs no
+	// more than any other.
 	seriesChunk      = 100
 	maxSeriesPerPage = 500
 )
 
-// metricPoint is a window in the seed API's words.
+// metricPoint is a window in the words of the seed API.
 type metricPoint struct {
 	MetricName string            `json:"metricName"`
 	Tags       map[string]string `json:"tags"`
@@ -40,12 +40,12 @@ type metricsPage struct {
 	NextCursor string        `json:"nextCursor,omitempty"` // "" on the last page
 }
 
-// selection is what a request of the seed API asks for, from which page on.
+// selection is what a request of the seed API asks for, and from which page on.
 type selection struct {
 	metric string
 	match  map[string]string
-	// exact is the one series that the path names in full; its Metric is "" when
-	// the path holds a metric name.
+	// exact is the one series that the path names in full; its Metric is "" if the path is a metric
+	// name.
 	exact schemas.Series
 	limit int
 	at    cursor
@@ -68,7 +68,7 @@ func (a *api) selection(r *http.Request) (*selection, *fault) {
 	}
 	if strings.Contains(sel.metric, "{") {
 		if len(sel.match) > 0 {
-			p.fail("tags", p.text("tags"), "cannot be asked of a path that names one series")
+			p.fail("tags", p.text("tags"), "cannot be combined with a path that names one series")
 		}
 		sel.metric, sel.exact, sel.match = s.Metric, s, s.Labels.Map()
 	} else {
@@ -92,7 +92,7 @@ func (a *api) selection(r *http.Request) (*selection, *fault) {
 	return sel, nil
 }
 
-// hash tells one query from another: all parameters but the cursor and the limit.
+// hash distinguishes queries: it covers all parameters but the cursor and the limit.
 func (sel *selection) hash(p *params) uint64 {
 	h := xxhash.New()
 	put := func(parts ...string) {
@@ -107,8 +107,7 @@ func (sel *selection) hash(p *params) uint64 {
 	return h.Sum64()
 }
 
-// resume moves the selection to where a cursor points, if it is one of this
-// query's.
+// resume moves the selection to where a cursor points, if the cursor belongs to this query.
 func (a *api) resume(sel *selection, text string) error {
 	c, err := decodeCursor(text)
 	if err != nil {
@@ -131,9 +130,9 @@ func (sel *selection) selects(s schemas.Series) bool {
 		(sel.exact.Metric == "" || len(s.Labels) == len(sel.exact.Labels))
 }
 
-// page reads the windows of the selection from its cursor on: series by series
-// in the order of their text, each ascending in time. The next cursor points at
-// the first window that did not fit, so every window is on one page.
+// page reads the windows of the selection from its cursor on: series by series in the order of
+// their text, each ascending in time. The next cursor points at the first window that did not fit,
+// so every window is on exactly one page.
 func (a *api) page(ctx context.Context, sel *selection) (*metricsPage, error) {
 	at := sel.at
 	page := &metricsPage{Metrics: []metricPoint{}}

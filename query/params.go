@@ -19,11 +19,10 @@ const (
 	maxQueryBytes = 256 << 10 // of a request's query string: a cursor holds a whole series
 	maxMatchers   = 32        // label matchers of a request
 	maxTimeMS     = 253402300799999
-	maxEchoBytes  = 200 // of a bad value that an error repeats
+	maxEchoBytes  = 200 // of a bad value that an error quotes
 )
 
-// fault is what is wrong with a request: the parameter, its value and the bound
-// that it broke.
+// fault is what is wrong with a request: the parameter, its value, and the bound that it breaks.
 type fault struct {
 	Parameter string `json:"parameter"`
 	Value     string `json:"value"`
@@ -41,16 +40,16 @@ func newFault(parameter, value, bound string) *fault {
 	return &fault{parameter, strings.ToValidUTF8(value, "\uFFFD"), bound}
 }
 
-// params reads the parameters of one request and keeps the first fault; after
-// it, every reader returns its default.
+// params reads the parameters of one request and keeps the first fault; after it, every reader
+// returns its default.
 type params struct {
 	values url.Values
 	fault  *fault
 }
 
-// parseParams splits a raw query string. Names other than the allowed ones, and
-// names that stand twice unless they are repeatable, which a * at the end of the allowed
-// name says, are faults: a misspelt parameter must not silently widen a query.
+// parseParams splits a raw query string. Unknown names are faults, as a misspelt parameter must not
+// silently widen a query. So are names that appear twice, unless the allowed name ends with *,
+// which makes it repeatable.
 func parseParams(raw string, allowed ...string) *params {
 	p := &params{}
 	if len(raw) > maxQueryBytes {
@@ -66,12 +65,12 @@ func parseParams(raw string, allowed ...string) *params {
 		vs := values[name]
 		switch {
 		case name == "":
-			p.fail("query", raw, "holds a value without a parameter's name")
+			p.fail("query", raw, "has a value without a parameter name")
 		case slices.Contains(allowed, name+"*"):
 		case !slices.Contains(allowed, name):
 			p.fail(name, vs[0], "is not a parameter of this address; it takes "+strings.ReplaceAll(strings.Join(allowed, ", "), "*", ""))
 		case len(vs) > 1:
-			p.fail(name, vs[1], "stands twice, may stand once")
+			p.fail(name, vs[1], "must appear only once")
 		}
 		for _, v := range vs {
 			if !utf8.ValidString(v) {
@@ -137,12 +136,12 @@ func (p *params) timeMS(name string, byDefault int64) int64 {
 	return ms
 }
 
-// Numbers between these are seconds of 1973 to 5138. As milliseconds they would be of the
-// first weeks of 1970: who means those writes RFC 3339.
+// Numbers between these are seconds of the years 1973 to 5138. As milliseconds they would be in the
+// first weeks of 1970: anybody who means those writes RFC 3339.
 const leastSeconds, mostSeconds = 1e8, 1e11
 
-// unitHint says what a time looks like that is not in milliseconds, or "": an empty list
-// would say that there is no data.
+// unitHint tells what a time that is not in milliseconds looks like, or returns "": an empty list
+// would suggest that there is no data.
 func unitHint(text string) string {
 	v, err := strconv.ParseFloat(text, 64)
 	const bound = "must be milliseconds since 1970 or an RFC 3339 time, and looks like "
@@ -159,8 +158,7 @@ func unitHint(text string) string {
 	return ""
 }
 
-// timeRange reads a half-open range of window starts, ms: by default the hour
-// before now.
+// timeRange reads a half-open range of window starts, ms: by default the hour before now.
 func (p *params) timeRange(fromName, toName string, nowMS int64) (fromMS, toMS int64) {
 	toMS = p.timeMS(toName, nowMS)
 	fromMS = p.timeMS(fromName, max(0, toMS-time.Hour.Milliseconds()))
@@ -170,8 +168,7 @@ func (p *params) timeRange(fromName, toName string, nowMS int64) (fromMS, toMS i
 	return fromMS, toMS
 }
 
-// tier reads the name of a tier (10s, 1m, 1h) and returns its length, ms; 0 when
-// it is not given.
+// tier reads the name of a tier (10s, 1m, 1h) and returns its length, ms; 0 if it is not given.
 func (p *params) tier(name string, tiers []windows.Tier) (sizeMS int64) {
 	v := p.text(name)
 	if v == "" {
@@ -201,8 +198,8 @@ func (p *params) series(name string) schemas.Series {
 	return s
 }
 
-// matchers reads every value of the parameter as label:value pairs between
-// commas. A value that holds a comma or a quote is written as a quoted string.
+// matchers reads every value of the parameter as comma-separated label:value pairs. A value that
+// contains a comma or a quote is written as a quoted string.
 func (p *params) matchers(name string) map[string]string {
 	match := map[string]string{}
 	if p.fault != nil {
@@ -220,7 +217,7 @@ func (p *params) matchers(name string) map[string]string {
 				p.fail(name, text, fmt.Sprintf("asks label %.100q to equal two values", label))
 				return match
 			case len(match) == maxMatchers && !twice:
-				p.fail(name, text, fmt.Sprintf("holds more than %d labels", maxMatchers))
+				p.fail(name, text, fmt.Sprintf("has more than %d labels", maxMatchers))
 				return match
 			}
 			match[label] = value
@@ -230,12 +227,12 @@ func (p *params) matchers(name string) map[string]string {
 	return match
 }
 
-// cutMatcher reads one label:value from the front of text and returns what
-// stands after its comma, or the bound that it broke.
+// cutMatcher reads one label:value from the front of text and returns what follows its comma, or
+// the bound that it breaks.
 func cutMatcher(text string) (label, value, after, bound string) {
 	label, rest, found := strings.Cut(text, ":")
 	if !found || label == "" || strings.Contains(label, ",") {
-		return "", "", "", "must be label:value pairs with commas between them, such as host:web01,cpu:0"
+		return "", "", "", "must be comma-separated label:value pairs, such as host:web01,cpu:0"
 	}
 	if quoted, err := strconv.QuotedPrefix(rest); err == nil && quoted[0] == '"' {
 		value, err = strconv.Unquote(quoted)

@@ -22,8 +22,8 @@ import (
 const (
 	defaultLimit = 1000
 	maxLimit     = 10000
-	// maxPoints is how many windows of a series a tier may have in a range and
-	// still be chosen for it: about what a screen can show.
+	// maxPoints is how many windows of a series a tier may have in a range and still be chosen for
+	// it: roughly what a screen can show.
 	maxPoints = 1500
 )
 
@@ -33,9 +33,9 @@ type Deps struct {
 	Store  sinks.TierStore
 	Live   *Live
 	Tiers  []windows.Tier // ascending by size, at least one
-	// GroupLabels are the labels that name a series group, as route was configured.
+	// GroupLabels are the labels that name a series group, as route is configured.
 	GroupLabels []string
-	// Host is the name of this machine, whose series the page opens with.
+	// Host is the name of this machine; the page opens with its series.
 	Host       string
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
@@ -60,8 +60,8 @@ type api struct {
 //	GET /api/v1/status       the tiers, this machine's name, the clock
 //	GET /live                server-sent events
 //
-// and 404 for the rest. It registers weir_query_* metrics and panics, as
-// prometheus.MustRegister does, when they are registered already.
+// and 404 for anything else. It registers weir_query_* metrics and panics, like
+// prometheus.MustRegister, if they are registered already.
 func New(d Deps) http.Handler { return newAPI(d, time.Now).handler() }
 
 func newAPI(d Deps, now func() time.Time) *api {
@@ -77,7 +77,7 @@ func newAPI(d Deps, now func() time.Time) *api {
 		}, []string{"handler"}),
 	}
 	cut := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "weir_query_cut_total", Help: "Answers that were cut off because their clients took nothing while others waited.",
+		Name: "weir_query_cut_total", Help: "Answers cut off because their clients took nothing while others waited.",
 	})
 	a.gate, a.answers = newGate(&d.Config), newAnswers(&d.Config, cut.Inc)
 	d.Registerer.MustRegister(a.requests, a.seconds, cut)
@@ -96,7 +96,7 @@ func (a *api) handler() http.Handler {
 	return mux
 }
 
-// errorBody is the JSON of every refusal, in Prometheus's own shape.
+// errorBody is the JSON of every refusal, in Prometheus's shape.
 type errorBody struct {
 	Status    string `json:"status"`    // "error"
 	ErrorType string `json:"errorType"` // bad_data, timeout, unavailable
@@ -109,10 +109,10 @@ type faultBody struct {
 	fault
 }
 
-// answer wraps a handler that returns what to encode, or why not. A fault becomes
-// 400; anything else is the store's, is logged, and is told without its text,
-// which may name machines. The handler runs when it is the client's turn, and its answer is
-// sent when there is room for it; its context ends with the client's connection.
+// answer wraps a handler that returns what to encode, or why not. A fault becomes 400; any other
+// error is the store's: it is logged, and reported without its text, which may name machines. The
+// handler runs when it is the client's turn, and its answer is sent when there is room for it; its
+// context ends with the client's connection.
 func (a *api) answer(name string, handle func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
@@ -122,14 +122,14 @@ func (a *api) answer(name string, handle func(*http.Request) (any, error)) http.
 		setJSON(w)
 		if room == nil {
 			w.WriteHeader(code)
-			_, _ = w.Write(text) // a refusal is short, and an error is the client's connection
+			_, _ = w.Write(text) // a refusal is short; an error means that the client is gone
 			return
 		}
 		a.answers.send(w, room, code, text)
 	}
 }
 
-// work returns the answer, and the room for sending it; none for a refusal.
+// work returns the answer, and the room for sending it, which is nil for a refusal.
 func (a *api) work(w http.ResponseWriter, r *http.Request, handle func(*http.Request) (any, error)) (code int, text []byte, room *sending) {
 	refused := func(err error) (int, []byte, *sending) {
 		code, body := a.refusal(r, err)
@@ -156,7 +156,7 @@ func (a *api) work(w http.ResponseWriter, r *http.Request, handle func(*http.Req
 	return http.StatusOK, text, room
 }
 
-// statusGone is nginx's for a client that hung up; it is only counted.
+// statusGone is nginx's status for a client that hung up; it is only counted.
 const statusGone = 499
 
 func (a *api) refusal(r *http.Request, err error) (code int, body any) {
@@ -175,7 +175,7 @@ func (a *api) refusal(r *http.Request, err error) (code int, body any) {
 		}
 	default:
 		code, body = http.StatusServiceUnavailable, errorBody{
-			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; weir's log says why",
+			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; see weir's log",
 		}
 	}
 	a.Logger.Error("query failed", "path", r.URL.Path, "err", err)
@@ -188,7 +188,7 @@ func setJSON(w http.ResponseWriter) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
 
-// encode writes a body as JSON, with a line break for people. It cannot fail: bodies hold
+// encode writes a body as JSON, with a final line break for people. It cannot fail: bodies contain
 // texts, numbers that may be infinite (see number) and times in range.
 func encode(body any) []byte {
 	text, _ := json.Marshal(body)
@@ -198,7 +198,7 @@ func encode(body any) []byte {
 func writeJSON(w http.ResponseWriter, code int, body any) {
 	setJSON(w)
 	w.WriteHeader(code)
-	_, _ = w.Write(encode(body)) // an error here is the client's connection
+	_, _ = w.Write(encode(body)) // an error means that the client is gone
 }
 
 // number is a float64 in JSON; a sum that overflowed to infinity is null.
@@ -212,8 +212,8 @@ func (n number) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(n))
 }
 
-// chooseTier is the smallest tier that shows the range in at most maxPoints
-// windows and still keeps its beginning; the largest one if none does.
+// chooseTier returns the smallest tier that shows the range in at most maxPoints windows and still
+// keeps its beginning, or the largest one if none does.
 func chooseTier(tiers []windows.Tier, fromMS, toMS, nowMS int64) (sizeMS int64) {
 	for _, t := range tiers {
 		if (toMS-fromMS)/t.Size.MS() <= maxPoints && fromMS >= nowMS-t.TTL.MS() {

@@ -11,15 +11,15 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// heartbeatEvery is how often a quiet stream says that it lives.
+// heartbeatEvery is how often a quiet stream shows that it is alive.
 const heartbeatEvery = 15 * time.Second
 
-// streamFilter reads what a stream is to hold.
+// streamFilter reads what a stream should contain.
 func (a *api) streamFilter(r *http.Request) (filter, *fault) {
 	p := parseParams(r.URL.RawQuery, "series*", "metric", "tier", "only")
 	f := filter{metric: p.text("metric"), tierMS: p.tier("tier", a.Tiers)}
 	if len(p.values["series"]) > maxStreamSeries {
-		p.fail("series", "", fmt.Sprintf("stands %d times, may stand %d times", len(p.values["series"]), maxStreamSeries))
+		p.fail("series", "", fmt.Sprintf("appears %d times, at most %d are allowed", len(p.values["series"]), maxStreamSeries))
 	}
 	for _, text := range p.values["series"] {
 		if text == "" || p.fault != nil {
@@ -41,7 +41,7 @@ func (a *api) streamFilter(r *http.Request) (filter, *fault) {
 	return f, p.fault
 }
 
-// live serves GET /live until the client goes, takes nothing, or Live ends.
+// live serves GET /live until the client goes, stops taking events, or Live ends.
 func (a *api) live(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code int, body any) {
 		a.requests.WithLabelValues("live", strconv.Itoa(code)).Inc()
@@ -65,7 +65,7 @@ func (a *api) live(w http.ResponseWriter, r *http.Request) {
 	a.requests.WithLabelValues("live", "200").Inc()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
+	w.Header().Set("X-Accel-Buffering", "no") // or nginx would hold events back
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	err = a.send(w, s, r.Context().Done())
 	if errors.Is(err, errStuck) || errors.Is(err, errLargest) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -74,8 +74,8 @@ func (a *api) live(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send writes events until the client goes or Live ends, and returns nil; or
-// until a write fails or the stream is cut off, and returns why.
+// send writes events until the client goes or Live ends, and returns nil; or until a write fails or
+// the stream is cut off, and returns why.
 func (a *api) send(w http.ResponseWriter, s *stream, gone <-chan struct{}) error {
 	hub := a.Live.hub
 	heartbeat := time.NewTicker(heartbeatEvery)

@@ -17,24 +17,24 @@ const (
 
 type topBody struct {
 	Sources []schemas.Source `json:"sources"`
-	Total   int              `json:"total"`          // more than len(sources) when the limit cut the list
-	Owned   int              `json:"owned"`          // shards that the sources are of
-	Shards  int              `json:"shards"`         // that there are
-	Late    []schemas.Late   `json:"late,omitempty"` // partitions of metrics that stand still
+	Total   int              `json:"total"`          // more than len(sources) if the limit cut the list
+	Owned   int              `json:"owned"`          // how many shards these sources are from
+	Shards  int              `json:"shards"`         // how many shards there are
+	Late    []schemas.Late   `json:"late,omitempty"` // partitions of metrics that are not being read
 }
 
 // Watcher knows the sources of the shards that a process owns.
 type Watcher interface {
-	// Sources are those that send the most and those with something wrong, in no order.
-	// nowMS is the wall clock.
+	// Sources returns those that send the most and those with something wrong, in no order. nowMS
+	// is the wall clock.
 	Sources(nowMS int64) []schemas.Source
-	// Shards is how many shards the process owns, and how many there are.
+	// Shards returns how many shards the process owns, and how many there are.
 	Shards() (owned, all int)
 }
 
-// Top answers GET /api/v1/top: the sources that watch knows, in the order that was asked
-// for; by=named leaves out those that nothing is wrong with. And what of the pipeline stands
-// still, as late says.
+// Top answers GET /api/v1/top: the sources that watch knows, in the requested order; by=named
+// leaves out those that nothing is wrong with. The answer also has the partitions that late
+// returns, which are not being read.
 func Top(watch Watcher, late func() []schemas.Late, now func() time.Time) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := top(r, watch, late, now().UnixMilli())

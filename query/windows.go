@@ -17,8 +17,7 @@ type windowBody struct {
 	EndMS   int64  `json:"end"`
 	aggregateBody
 	Revision uint32 `json:"revision"`
-	// Part is not 0 in the live stream alone: the window is one of several that the
-	// store merges.
+	// Part is not 0 only in the live stream: the window is one of several that the store merges.
 	Part int64 `json:"part,omitempty"`
 }
 
@@ -43,7 +42,7 @@ func newAggregateBody(a *schemas.Aggregate) aggregateBody {
 	return aggregateBody{Count: a.Count, Sum: number(a.Sum), Min: number(a.Min), Max: number(a.Max), First: number(a.First), Last: number(a.Last)}
 }
 
-// windowBytes is about what a window's JSON takes at most, without its series.
+// windowBytes is roughly the most that a window's JSON takes, without its series.
 const windowBytes = 360
 
 func (a *api) windowsOf(r *http.Request) (any, error) {
@@ -65,7 +64,7 @@ func (a *api) windowsOf(r *http.Request) (any, error) {
 	}
 	text := s.String()
 	if fit := a.Config.MaxAnswerBytes / (len(encode(text)) + windowBytes); len(ws) > fit {
-		return nil, newFault("limit", strconv.Itoa(limit), fmt.Sprintf("%d windows of this series are more than an answer of %d bytes holds (query.max_answer_bytes): ask for at most %d, or for a shorter range",
+		return nil, newFault("limit", strconv.Itoa(limit), fmt.Sprintf("%d windows of this series do not fit an answer of %d bytes (query.max_answer_bytes): ask for at most %d, or for a shorter range",
 			len(ws), a.Config.MaxAnswerBytes, fit))
 	}
 	body := make([]windowBody, len(ws))
@@ -94,7 +93,7 @@ func (a *api) series(r *http.Request) (any, error) {
 	metric, match, after := p.text("metric"), p.matchers("match"), p.text("after")
 	limit := p.limit("limit", defaultLimit, maxLimit)
 	if len(metric) > schemas.MaxNameBytes {
-		p.fail("metric", metric, "is longer than a metric name may be")
+		p.fail("metric", metric, "is too long for a metric name")
 	}
 	if p.fault != nil {
 		return nil, p.fault
@@ -102,7 +101,7 @@ func (a *api) series(r *http.Request) (any, error) {
 	page := seriesPage{Series: make([]seriesBody, 0, min(limit, seriesChunk))}
 	for room := a.Config.MaxAnswerBytes; ; {
 		want := min(limit-len(page.Series), seriesChunk)
-		// One more than that tells whether a page follows.
+		// One more than wanted tells whether a page follows.
 		infos, err := a.Store.ListSeries(r.Context(), metric, match, after, want+1)
 		if err != nil {
 			return nil, err

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	maxAnswer = 64 << 10 // bytes of an answer that are read
+	maxAnswer = 64 << 10 // the most bytes of an answer that are read
 	maxHeader = 64 << 10 // bytes of an answer's headers
-	maxShown  = 512      // bytes of an answer that errors repeat
-	// minToken is the least length, in bytes, of a part of an address that is taken
-	// for a secret of its own.
+	maxShown  = 512      // bytes of an answer that errors quote
+	// minToken is the minimum length, in bytes, for a part of an address to be treated as a secret
+	// of its own.
 	minToken = 12
 )
 
@@ -32,9 +32,9 @@ type Answer struct {
 	Body   []byte // at most 64 KiB
 }
 
-// NewHTTPClient returns a client for Exchange: one attempt, with its answer, takes at
-// most timeout. A redirect is an answer and not followed: a POST would become a GET,
-// and a token go to another host.
+// NewHTTPClient returns a client for Exchange: one attempt, including its answer, takes at most
+// timeout. A redirect counts as an answer and is not followed: a POST would become a GET, and a
+// token would go to another host.
 func NewHTTPClient(timeout time.Duration) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxResponseHeaderBytes = maxHeader
@@ -46,7 +46,7 @@ func NewHTTPClient(timeout time.Duration) *http.Client {
 // location is the header in which Exchange finds where a redirect leads.
 const location = "Weir-Location"
 
-// unfollowed renames the header that http.Client would act on, or fail at.
+// unfollowed renames the header on which http.Client would act, or fail.
 type unfollowed struct{ base *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
@@ -63,14 +63,13 @@ func (u unfollowed) RoundTrip(req *http.Request) (*http.Response, error) {
 // CloseIdleConnections is what http.Client's method of that name calls.
 func (u unfollowed) CloseIdleConnections() { u.base.CloseIdleConnections() }
 
-// Exchange makes one call. A 2xx is an Answer; everything else is a
-// *DeliveryError, by its status:
+// Exchange makes one call. A 2xx is an Answer; anything else is a *DeliveryError, by its status:
 //
 //   - no answer, 408, 425, 429 and 5xx: retryable;
-//   - a redirect, 401, 403, 404, 407 and 410: misconfigured, by us or at the receiver;
-//   - every other: what was sent is refused.
+//   - a redirect, 401, 403, 404, 407 and 410: misconfigured, here or at the receiver;
+//   - any other: what was sent is refused.
 //
-// No error holds one of the secrets, nor the credentials of the request itself.
+// No error contains one of the secrets, or the credentials of the request itself.
 func Exchange(client *http.Client, req *http.Request, secrets ...string) (*Answer, error) {
 	mask := sync.OnceValue(func() *Mask { return NewMask(append(credentials(req), secrets...)...) })
 	var sent atomic.Bool
@@ -102,8 +101,8 @@ func Exchange(client *http.Client, req *http.Request, secrets ...string) (*Answe
 	return nil, de
 }
 
-// misconfigured reports whether a status speaks of the receiver's address or
-// credentials, and not of what was sent.
+// misconfigured reports whether a status concerns the receiver's address or credentials rather than
+// what was sent.
 func misconfigured(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusProxyAuthRequired, http.StatusGone:
@@ -112,8 +111,8 @@ func misconfigured(status int) bool {
 	return status >= 300 && status <= 399
 }
 
-// credentials lists what of a request is secret in itself: what its Authorization
-// says, the password in its address, and the parts of the address that look like tokens.
+// credentials lists what is secret in a request itself: its Authorization header, the password in
+// its address, and the parts of the address that look like tokens.
 func credentials(req *http.Request) []string {
 	var secrets []string
 	add := func(s string) {
@@ -138,29 +137,28 @@ func credentials(req *http.Request) []string {
 	return secrets
 }
 
-// redirectTarget is where a redirect leads, for errors: without user, query and
-// fragment, which may be tokens that nobody told weir of.
+// redirectTarget is where a redirect leads, for errors: without user, query and fragment, which may
+// be tokens that weir was not told about.
 func redirectTarget(target string, mask *Mask) string {
 	if target == "" {
 		return "nowhere (no Location)"
 	}
 	u, err := url.Parse(target)
 	if err != nil {
-		return "what is no URL: " + shown([]byte(target), mask)
+		return "something that is not a URL: " + shown([]byte(target), mask)
 	}
 	u.User, u.RawQuery, u.Fragment, u.RawFragment = nil, "", "", ""
 	return shown([]byte(u.String()), mask)
 }
 
-// SecretError is the error of a notifier whose secret cannot be read now. It may
-// be later: files of secrets are replaced while weir runs.
+// SecretError is the error of a notifier whose secret cannot be read now. It may become readable
+// later: files of secrets are replaced while weir runs.
 func SecretError(field string, err error) error {
 	return &DeliveryError{Retryable: true, Misconfigured: true, Err: fmt.Errorf("%s: %w", field, err)}
 }
 
-// networkError takes the URL out of the error, which may hold a token, and keeps
-// the cause, so that errors.Is finds an ended context. sent: the request, or a part
-// of it, had left.
+// networkError takes the URL, which may contain a token, out of the error and keeps the cause, so
+// that errors.Is finds an ended context. sent tells that at least part of the request had left.
 func networkError(err error, mask *Mask, sent bool) *DeliveryError {
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -172,7 +170,7 @@ func networkError(err error, mask *Mask, sent bool) *DeliveryError {
 	return &DeliveryError{Retryable: true, MaybeTaken: sent, Err: err}
 }
 
-// hidden is an error with another text; its cause can be asked for, not seen.
+// hidden is an error with another text; its cause can be tested for, but not seen.
 type hidden struct {
 	text  string
 	cause error
@@ -184,8 +182,8 @@ func (h hidden) Is(target error) bool { return errors.Is(h.cause, target) }
 // Format keeps %+v and %#v from showing the cause.
 func (h hidden) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, h.text) }
 
-// shown is the start of an answer on one line, without secrets and without what a
-// terminal would act on. It is cut last, so that no part of a secret is left over.
+// shown returns the start of an answer on one line, without secrets and without anything on which a
+// terminal would act. It is cut last, so that no part of a secret remains.
 func shown(body []byte, mask *Mask) string {
 	text := strings.ToValidUTF8(string(body), "\uFFFD")
 	if len(body) >= maxAnswer {
@@ -198,8 +196,8 @@ func shown(body []byte, mask *Mask) string {
 	return text
 }
 
-// retryAfter reads the header of that name: seconds, or a date. It is 0 for
-// anything else, and never negative.
+// retryAfter reads the header of that name: seconds, or a date. Anything else gives 0, and it is
+// never negative.
 func retryAfter(header string, now time.Time) time.Duration {
 	if s, err := strconv.ParseInt(header, 10, 32); err == nil {
 		return max(0, time.Duration(s)*time.Second)
@@ -210,6 +208,6 @@ func retryAfter(header string, now time.Time) time.Duration {
 	return 0
 }
 
-// Shown is what a receiver answered in words, without the secrets, on one line of at
-// most 512 bytes.
+// Shown returns what a receiver answered in words, without the secrets, on one line of at most 512
+// bytes.
 func Shown(text string, secrets ...string) string { return shown([]byte(text), NewMask(secrets...)) }

@@ -20,26 +20,26 @@ const MaxAheadMS = 24 * 3600 * 1000
 // 65,535 for a whole key.
 const MaxKeyBytes = 60_000
 
-// Intake is what every tier store does with a batch first: it parts the windows
-// that are to be written from those that are expired or refused, counts them, and
-// finds the series that the index has to learn of. It is safe for concurrent use.
+// Intake is what every tier store first does with a batch: it separates the windows to be written
+// from those that are expired or refused, counts them, and finds the series that the index must be
+// told about. It is safe for concurrent use.
 type Intake struct {
 	tiers   map[int64]cql.Tier
 	indexed *indexed
 	windows *prometheus.CounterVec
 }
 
-// Row is a window that is to be written.
+// Row is a window to be written.
 type Row struct {
 	*schemas.Window
 	Tier cql.Tier
-	Text string // of the labels: the column series
+	Text string // the text of the labels: the column series
 }
 
-// NewIntake makes the intake of a store with these tiers. Each series is due for
-// the index once in every renew, at a moment that depends on its source. It
-// registers the counter weir_tierstore_windows_total{result}, and returns an error
-// when a tier is not fit for a table or the counter is registered already.
+// NewIntake makes the intake of a store with these tiers. Each series is due for the index once in
+// every renew, at a moment that depends on its source. NewIntake registers the counter
+// weir_tierstore_windows_total{result}, and returns an error if a tier is not fit for a table or
+// the counter is already registered.
 func NewIntake(tiers []cql.Tier, renew time.Duration, reg prometheus.Registerer) (*Intake, error) {
 	if err := cql.CheckTiers(tiers); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func NewIntake(tiers []cql.Tier, renew time.Duration, reg prometheus.Registerer)
 	}
 	in.windows = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "weir_tierstore_windows_total",
-		Help: "Windows that reached the tier store, by result: written, expired (their time to live was over), refused.",
+		Help: "Windows that reached the tier store, by result: written, expired (their time to live had passed), refused.",
 	}, []string{"result"})
 	for _, result := range []string{"written", "expired", "refused"} {
 		in.windows.WithLabelValues(result)
@@ -70,9 +70,9 @@ func (in *Intake) Tier(sizeMS int64) (cql.Tier, error) {
 	return t, nil
 }
 
-// Sort returns the rows to write and the series to index, of those the first
-// start and last end in this batch. The error is nil or wraps ErrRefused, and
-// does not concern the rows returned. Call Written when all is durable.
+// Sort returns the rows to write, and the series to index with their first start and last end in
+// this batch. The error is nil or wraps ErrRefused, and does not concern the rows returned. Call
+// Written when everything is durable.
 func (in *Intake) Sort(b *schemas.WindowBatch, nowMS int64) (rows []Row, fresh []SeriesInfo, err error) {
 	if len(b.Windows) == 0 {
 		return nil, nil, nil
@@ -84,7 +84,7 @@ func (in *Intake) Sort(b *schemas.WindowBatch, nowMS int64) (rows []Row, fresh [
 	var refused []error
 	var expired int
 	source := sourceKey(b.Group)
-	at := map[schemas.ID]int{} // where a series stands in fresh, by its key
+	at := map[schemas.ID]int{} // the place of a series in fresh, by its key
 	rows = make([]Row, 0, len(b.Windows))
 	for i := range b.Windows {
 		w := &b.Windows[i]
@@ -110,8 +110,8 @@ func (in *Intake) Sort(b *schemas.WindowBatch, nowMS int64) (rows []Row, fresh [
 	return rows, fresh, refusal(b.Group, refused)
 }
 
-// refusal is nil, or the first of the errors and how many more there are: a
-// record of thousands of bad windows must not make an error of megabytes.
+// refusal returns nil, or the first of the errors and how many more there are: a record of
+// thousands of bad windows must not make an error of megabytes.
 func refusal(source string, refused []error) error {
 	switch len(refused) {
 	case 0:
@@ -122,7 +122,7 @@ func refusal(source string, refused []error) error {
 	return fmt.Errorf("%d windows of %.100q: %w: %w, and more", len(refused), source, ErrRefused, refused[0])
 }
 
-// check returns the row of w and the key of its series among those indexed.
+// check returns the row of w, and the key of its series in the index.
 func (in *Intake) check(source schemas.ID, w *schemas.Window, nowMS int64) (Row, schemas.ID, error) {
 	var none schemas.ID
 	row := Row{Window: w}
@@ -135,7 +135,7 @@ func (in *Intake) check(source schemas.ID, w *schemas.Window, nowMS int64) (Row,
 	}
 	key := seriesKey(source, w.Series)
 	row.Text = cql.LabelsText(w.Series)
-	if in.indexed.isDue(key, nowMS) { // else it was valid when it was indexed
+	if in.indexed.isDue(key, nowMS) { // otherwise it was valid when it was indexed
 		if err := w.Series.Validate(); err != nil {
 			return row, none, err
 		}
@@ -159,7 +159,7 @@ func checkSource(source string) error {
 	return nil
 }
 
-// Written counts rows that are durable, and notes that the index knows the series.
+// Written counts rows that are durable, and records that the index knows the series.
 func (in *Intake) Written(rows int, fresh []SeriesInfo, nowMS int64) {
 	in.windows.WithLabelValues("written").Add(float64(rows))
 	for _, s := range fresh {
@@ -167,8 +167,8 @@ func (in *Intake) Written(rows int, fresh []SeriesInfo, nowMS int64) {
 	}
 }
 
-// Refused counts rows that the database, asked for them, would not take.
+// Refused counts rows that the database refused.
 func (in *Intake) Refused(rows int) { in.windows.WithLabelValues("refused").Add(float64(rows)) }
 
-// Expired counts rows whose time to live ran out while they waited to be written.
+// Expired counts rows whose time to live ended while they waited to be written.
 func (in *Intake) Expired(rows int) { in.windows.WithLabelValues("expired").Add(float64(rows)) }

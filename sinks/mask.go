@@ -15,20 +15,20 @@ import (
 
 const (
 	masked = "<secret>"
-	// minDerived is the least length, in bytes, of an encoded form that is masked: a
-	// shorter one would hit words that hold no secret.
+	// minDerived is the minimum length, in bytes, of an encoded form that is masked: a shorter one
+	// would hit words that are not secret.
 	minDerived = 4
 )
 
-// Mask hides the secrets of a receiver in texts that came back from it. A server
-// that echoes a request may show them in any of its own encodings, so each secret is
-// known by all forms that are usual in answers.
+// Mask hides the secrets of a receiver in texts that came back from it. A server that echoes a
+// request may show them in an encoding of its own, so the mask knows each secret in all forms that
+// are usual in answers.
 type Mask struct {
 	forms    []string // longest first
 	replacer *strings.Replacer
 }
 
-// NewMask returns the mask of these secrets; those that are "" count for nothing.
+// NewMask returns the mask of these secrets; empty ones are ignored.
 func NewMask(secrets ...string) *Mask {
 	seen := map[string]bool{}
 	m := &Mask{}
@@ -48,15 +48,15 @@ func NewMask(secrets ...string) *Mask {
 	for _, form := range m.forms {
 		pairs = append(pairs, form, masked)
 	}
-	m.replacer = strings.NewReplacer(pairs...) // one pass: what replaces is not searched again
+	m.replacer = strings.NewReplacer(pairs...) // one pass: replacements are not searched again
 	return m
 }
 
-// Text is the text without the secrets.
+// Text returns the text without the secrets.
 func (m *Mask) Text(text string) string { return m.replacer.Replace(text) }
 
-// Cut is Text of a text whose end is missing: neither does it end with the start of a
-// secret.
+// Cut is Text for a text whose end is missing: the result does not end with the start of a secret
+// either.
 func (m *Mask) Cut(text string) string {
 	text = m.Text(text)
 	for _, form := range m.forms {
@@ -70,7 +70,7 @@ func (m *Mask) Cut(text string) string {
 	return text
 }
 
-// formsOf lists the ways to write a secret, itself first.
+// formsOf lists the ways to write a secret, beginning with the secret itself.
 func formsOf(s string) []string {
 	forms := []string{s, strings.TrimSpace(s)}
 	for _, form := range []string{url.QueryEscape(s), url.PathEscape(s)} {
@@ -101,10 +101,11 @@ func lowerEscapes(s string) string {
 	return string(b)
 }
 
-// jsonForms is s inside a text of JSON, as Go writes it, with slashes escaped, and in ASCII.
+// jsonForms returns s as it may be written inside a JSON string: as Go writes it, with slashes
+// escaped, and in ASCII.
 func jsonForms(s string) []string {
 	b, err := json.Marshal(s)
-	if err != nil { // a string never is
+	if err != nil { // never, for a string
 		return nil
 	}
 	plain := string(b[1 : len(b)-1])
@@ -122,8 +123,8 @@ func jsonForms(s string) []string {
 	return []string{plain, literal, strings.ReplaceAll(literal, "/", `\/`), ascii.String()}
 }
 
-// base64Forms is what base64 makes of s behind shift other bytes, without the
-// characters that those and what follows have a part in.
+// base64Forms returns what base64 makes of s after shift other bytes, without the characters that
+// also depend on those bytes and on what follows.
 func base64Forms(s string, shift int) []string {
 	var forms []string
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {

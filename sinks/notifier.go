@@ -12,9 +12,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Notifier is one receiver that alerts are told to: a PagerDuty service, a phone,
-// a webhook, the console. It makes one attempt and never retries: its caller
-// does, by what the error says.
+// Notifier is one receiver of alerts: a PagerDuty service, a phone, a webhook, the console. It
+// makes one attempt and never retries: its caller does, depending on the error.
 type Notifier interface {
 	// Notify tells the receiver and returns what it answered, such as "202
 	// accepted". Every error it returns is a *DeliveryError. It may be called
@@ -28,7 +27,7 @@ type Notification struct {
 	Receiver string             // its name in the config
 	To       schemas.AlertState // Firing or Resolved; the state in Alert may be newer
 	AtMS     int64              // end of the window that decided the transition, ms
-	// ExternalURL is where weir's own pages are, without a slash at its end, or "".
+	// ExternalURL is where weir's own pages are, without a trailing slash, or "".
 	ExternalURL string
 }
 
@@ -38,11 +37,11 @@ type Target struct {
 	Notifier Notifier
 }
 
-// Receiver is a notifier and what it is told: the config's receivers, made.
+// Receiver is a notifier and what it is told: an entry of the config's receivers, built.
 type Receiver struct {
 	Name string // from the config, without a slash
-	// Target tells the parts of a receiver apart that are delivered to each on
-	// its own, such as the numbers of a phone list; "" when there is only one.
+	// Target distinguishes the parts of a receiver to which alerts are delivered separately, such
+	// as the numbers of a phone list; "" if there is only one.
 	Target string
 	// Match holds the labels that an alert must have; empty matches every alert.
 	Match    map[string]string
@@ -57,9 +56,8 @@ func (r *Receiver) ID() string {
 	return r.Name + "/" + r.Target
 }
 
-// Matches reports whether alerts with these labels go to the receiver. A label whose
-// template failed matches everything: an alert that pages too many beats one that pages
-// nobody.
+// Matches reports whether alerts with these labels go to the receiver. A label whose template
+// failed matches everything: one page too many is better than one too few.
 func (r *Receiver) Matches(labels map[string]string) bool {
 	for name, want := range r.Match {
 		if got := labels[name]; got != want && !strings.HasPrefix(got, schemas.TemplateFault) {
@@ -69,28 +67,28 @@ func (r *Receiver) Matches(labels map[string]string) bool {
 	return true
 }
 
-// DeliveryError is why an attempt to notify failed. It holds no secret.
+// DeliveryError tells why an attempt to notify failed. It contains no secret.
 type DeliveryError struct {
 	Status    int    // HTTP status, 0 when there was no answer
 	Body      string // start of the answer, trimmed
 	Retryable bool   // 429, 5xx, or no answer: the same call may succeed later
-	// Misconfigured: the receiver's address or credentials are refused. The same call
-	// may succeed when somebody has mended the config, or the receiver.
+	// Misconfigured: the receiver's address or credentials are refused. The same call may succeed
+	// once somebody has fixed the config, or the receiver.
 	Misconfigured bool
-	// MaybeTaken: the receiver may have taken the notification although there is an
-	// error. Without it, it surely has not.
+	// MaybeTaken: the receiver may have taken the notification despite the error. If it is false,
+	// the receiver certainly has not.
 	MaybeTaken bool
 	RetryAfter time.Duration // what the receiver asked for, 0 when it did not
 	Err        error         // what went wrong apart from the status, or nil
 }
 
-// Later reports whether the receiver asked for the same call at a later time: a 429,
-// or a 503 that says when.
+// Later reports whether the receiver asked for the same call at a later time: by a 429, or a 503
+// that says when.
 func (e *DeliveryError) Later() bool {
 	return e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable && e.RetryAfter > 0
 }
 
-// Error is the status, the cause, and the start of the answer.
+// Error gives the status, the cause, and the start of the answer.
 func (e *DeliveryError) Error() string {
 	var parts []string
 	if e.Status != 0 {
@@ -122,8 +120,8 @@ func (n *Notification) Name() string {
 	return n.Alert.Rule
 }
 
-// State is the transition for people: FIRING, RESOLVED, or "RESOLVED (no data)" if the
-// alert ended because its series fell silent, and not because all is well.
+// State is the transition for people: FIRING, RESOLVED, or "RESOLVED (no data)" if the alert ended
+// because its series fell silent rather than because all is well.
 func (n *Notification) State() string {
 	if n.noDataSinceMS() != 0 {
 		return "RESOLVED (no data)"
@@ -131,7 +129,7 @@ func (n *Notification) State() string {
 	return strings.ToUpper(string(n.To))
 }
 
-// ValueText says what the value is or was, which is that of the last true condition:
+// ValueText tells what the value is or was, that is, the value of the last true condition:
 //
 //	value 97.25
 //	value was 97.25
@@ -146,8 +144,8 @@ func (n *Notification) ValueText() string {
 	return fmt.Sprintf("value was %v", n.Alert.Value)
 }
 
-// NoDataText is "no data since 2026-11-21 08:22:06 UTC" of an alert that ended because
-// its series fell silent, and "" of every other.
+// NoDataText is "no data since 2026-11-21 08:22:06 UTC" for an alert that ended because its series
+// fell silent, and "" for any other.
 func (n *Notification) NoDataText() string {
 	since := n.noDataSinceMS()
 	if since == 0 {
@@ -156,7 +154,7 @@ func (n *Notification) NoDataText() string {
 	return "no data since " + time.UnixMilli(since).UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
-// noDataSinceMS is that of the alert, if the notification tells of its end.
+// noDataSinceMS is the alert's, if the notification tells its end.
 func (n *Notification) noDataSinceMS() int64 {
 	if n.Firing() {
 		return 0
@@ -164,8 +162,8 @@ func (n *Notification) noDataSinceMS() int64 {
 	return n.Alert.NoDataSinceMS()
 }
 
-// Headline is Summary, and before it since when there is no data: for receivers that show
-// one line only.
+// Headline is Summary, preceded, if there is no data, by since when: for receivers that show only
+// one line.
 func (n *Notification) Headline() string {
 	if since := n.NoDataText(); since != "" {
 		return since + ": " + n.Summary()
@@ -173,8 +171,8 @@ func (n *Notification) Headline() string {
 	return n.Summary()
 }
 
-// Summary is one line for a human: the annotation summary, or the alert's name,
-// where it was seen and the value.
+// Summary is one line for a human: the annotation summary, or the alert's name, where it was seen,
+// and the value.
 func (n *Notification) Summary() string {
 	if s := strings.Join(strings.Fields(n.Alert.Annotations["summary"]), " "); s != "" {
 		return strings.ToValidUTF8(s, "\uFFFD")
@@ -186,7 +184,7 @@ func (n *Notification) Summary() string {
 	return strings.ToValidUTF8(fmt.Sprintf("%s: value %v", s, n.Alert.Value), "\uFFFD")
 }
 
-// AlertURL is the place of the alert on weir's pages, or "" without an ExternalURL.
+// AlertURL is the alert's address on weir's pages, or "" without an ExternalURL.
 func (n *Notification) AlertURL() string {
 	if n.ExternalURL == "" {
 		return ""
@@ -194,8 +192,8 @@ func (n *Notification) AlertURL() string {
 	return n.ExternalURL + "/#alert-" + n.Alert.Fingerprint
 }
 
-// LabelText writes the labels sorted, as Prometheus does but with a space after
-// each comma, as Alertmanager does: {alertname="HighCPU", host="web01"}.
+// LabelText writes the labels sorted, as Prometheus does, but with a space after each comma, as
+// Alertmanager does: {alertname="HighCPU", host="web01"}.
 func LabelText(labels map[string]string) string {
 	names := make([]string, 0, len(labels))
 	for name := range labels {

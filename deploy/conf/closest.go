@@ -3,9 +3,9 @@ package conf
 // maxClosest bounds the names that Closest compares, bytes.
 const maxClosest = 256
 
-// Closest is the one of names that text was most likely meant to be: the one that the
-// fewest changes of a byte (two neighbours that changed places are one) make of it, if
-// those are at most a third of it; "" if there is none. The first of several.
+// Closest returns the one of names that text was most likely meant to be: the one with the fewest
+// changed bytes (two swapped neighbours count once), if those are at most a third of it, and the
+// first of several; "" if there is none.
 func Closest(text string, names []string) string {
 	best, fewest := "", max(1, len(text)/3)+1
 	for _, name := range names {

@@ -166,7 +166,7 @@ func TestAliasBomb(t *testing.T) {
 		text += fmt.Sprintf("  l%d: &l%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*l%d,", i-1), 9), ","))
 	}
 	err := Parse("bomb.yaml", []byte(text), &deep).Err()
-	if err == nil || !strings.Contains(err.Error(), "nor hold more than") {
+	if err == nil || !strings.Contains(err.Error(), "or have more than") {
 		t.Errorf("%.200v", err)
 	}
 }

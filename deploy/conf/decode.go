@@ -19,7 +19,7 @@ const (
 	tagFloat = "!!float"
 )
 
-// decode puts n into v, which is settable, and records every fault below it.
+// decode puts n into v, which must be settable, and records every fault below it.
 func (d *Doc) decode(n *yaml.Node, path string, v reflect.Value, depth int) {
 	if _, known := d.at[path]; !known {
 		d.at[path] = position{n.Line, n.Column}
@@ -29,8 +29,8 @@ func (d *Doc) decode(n *yaml.Node, path string, v reflect.Value, depth int) {
 	}
 	if d.nodes++; d.nodes > maxNodes || depth > maxDepth {
 		if d.nodes <= maxNodes+1 {
-			d.wrong(n, path, fmt.Sprintf("must not nest deeper than %d, nor hold more than %d values with its aliases", maxDepth, maxNodes))
-			d.nodes = maxNodes + 1 // one fault, not one for each of the rest
+			d.wrong(n, path, fmt.Sprintf("must not nest deeper than %d, or have more than %d values with its aliases expanded", maxDepth, maxNodes))
+			d.nodes = maxNodes + 1 // one fault, rather than one for each of the rest
 		}
 		return
 	}
@@ -66,9 +66,8 @@ func (d *Doc) decode(n *yaml.Node, path string, v reflect.Value, depth int) {
 	}
 }
 
-// wrong records that n is not what the field takes. It quotes only scalars that
-// stand where another scalar is expected: a text in place of a mapping may be a
-// secret under a wrong name.
+// wrong records that n is not what the field takes. It quotes only scalars where another scalar is
+// expected: a text in place of a mapping may be a secret under a wrong name.
 func (d *Doc) wrong(n *yaml.Node, path, bound string) {
 	d.bad[path] = true
 	d.FailAt(n.Line, n.Column, path, nil, bound, "")
@@ -114,14 +113,13 @@ func (d *Doc) decodeStruct(n *yaml.Node, path string, v reflect.Value, depth int
 		}
 		d.at[at] = position{value.Line, value.Column}
 		if value.Kind == yaml.ScalarNode && value.ShortTag() == tagNull {
-			d.at[at] = position{key.Line, key.Column} // a missing value has no place of its own
+			d.at[at] = position{key.Line, key.Column} // a missing value has no position of its own
 		}
 		d.decode(value, at, field, depth+1)
 	})
 }
 
-// fieldsOf adds the fields of a struct by their yaml names, those of inlined
-// structs included.
+// fieldsOf adds the fields of a struct by their yaml names, including those of inlined structs.
 func fieldsOf(v reflect.Value, into map[string]reflect.Value, names []string) []string {
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
@@ -173,7 +171,7 @@ func (d *Doc) decodeText(n *yaml.Node, path string, to encoding.TextUnmarshaler)
 	}
 }
 
-// decimal is how numbers are written. YAML takes more: 010 for 8, 0x10, 1_000.
+// decimal is how numbers are written. YAML accepts more: 010 for 8, 0x10, 1_000.
 var decimal = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?$`)
 
 func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
@@ -199,7 +197,7 @@ func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 		} else if !decimal.MatchString(n.Value) {
 			d.wrongScalar(n, path, "must be in decimal digits: 1000, not 1_000, 0x3e8 or 01000")
 		} else if v.OverflowInt(i) {
-			d.wrongScalar(n, path, fmt.Sprintf("must fit %d bits", v.Type().Bits()))
+			d.wrongScalar(n, path, fmt.Sprintf("must fit in %d bits", v.Type().Bits()))
 		} else {
 			v.SetInt(i)
 		}
@@ -210,7 +208,7 @@ func (d *Doc) decodeScalar(n *yaml.Node, path string, v reflect.Value) {
 		} else if !decimal.MatchString(n.Value) {
 			d.wrongScalar(n, path, "must be in decimal digits: 1000, not 1_000, 0x3e8 or 01000")
 		} else if v.OverflowUint(u) {
-			d.wrongScalar(n, path, fmt.Sprintf("must fit %d bits", v.Type().Bits()))
+			d.wrongScalar(n, path, fmt.Sprintf("must fit in %d bits", v.Type().Bits()))
 		} else {
 			v.SetUint(u)
 		}

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Duration is a length of time in ns, written as people do: 10s, 5m, 1h30m, 7d,
-// 1w. A day is 24 h, a week 7 days; 365d is a year. A bare number has no unit
-// and is refused, but for 0.
+// Duration is a length of time in ns, written as people do: 10s, 5m, 1h30m, 7d, 1w. A day is 24 h,
+// a week 7 days; 365d is a year. A bare number has no unit and is refused, except 0.
 type Duration int64
 
 // The units that files use beyond those of package time.
@@ -19,8 +18,8 @@ const (
 	Week = 7 * Day
 )
 
-// units are those that ParseDuration reads, and, without the week, those that
-// String writes, largest first.
+// units are those that ParseDuration reads and, except for the week, those that String writes,
+// largest first.
 var units = []struct {
 	name string
 	size Duration
@@ -31,8 +30,8 @@ var units = []struct {
 
 var errDuration = errors.New("must be a duration with its unit: 250ms, 10s, 5m, 1h30m, 7d, 1w")
 
-// ParseDuration reads numbers with units, added up: 1h30m. A leading minus makes
-// the whole negative. Its error says what a duration looks like.
+// ParseDuration reads numbers with units, added up: 1h30m. A leading minus negates the whole. Its
+// error tells what a duration looks like.
 func ParseDuration(text string) (Duration, error) {
 	rest, negative := strings.CutPrefix(text, "-")
 	if rest == "0" {

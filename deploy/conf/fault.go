@@ -13,24 +13,24 @@ import (
 // Fault is one thing that is wrong in a file.
 type Fault struct {
 	File   string
-	Line   int // from 1; 0 when it belongs to no line
-	Column int // from 1; 0 when unknown
+	Line   int // from 1; 0 if it belongs to no line
+	Column int // from 1; 0 if unknown
 	// Field is the path of the setting, such as windows.tiers[0].grace.
 	Field string
-	Value string // as written; "" when there is none, or it may not be shown
+	Value string // as written; "" if there is none, or it must not be shown
 	Bound string // what it breaks: "must be at least 0s"
 	// Snippet is the source line with a caret under the column, or "".
 	Snippet string
 }
 
-// maxShown bounds how much of a value a fault repeats, in bytes.
+// maxShown bounds how much of a value a fault quotes, in bytes.
 const maxShown = 200
 
 // Error is the fault on one line, and its snippet, if any, on the next:
 //
 //	weir.yaml:12: windows.tiers[0].grace: "-2s": must be at least 0s
 //
-// What a terminal would act on in the names of files and fields is escaped.
+// In the names of files and fields, characters on which a terminal would act are escaped.
 func (f Fault) Error() string {
 	var b strings.Builder
 	if f.File != "" {
@@ -60,7 +60,7 @@ func (f Fault) Error() string {
 // empty.
 type Faults []Fault
 
-// Error is all faults, one after the other, each on a line of its own.
+// Error lists all faults, each on a line of its own.
 func (fs Faults) Error() string {
 	lines := make([]string, len(fs))
 	for i, f := range fs {
@@ -76,7 +76,7 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:maxShown], "") + "…"
 }
 
-// Join is all faults of both, or nil.
+// Join returns the faults of both, or nil.
 func Join(a, b error) error {
 	if a == nil {
 		return b
@@ -91,12 +91,13 @@ func Join(a, b error) error {
 	return errors.Join(a, b)
 }
 
-// Unreadable is the fault of a file that could not be read.
+// Unreadable returns the fault of a file that could not be read.
 func Unreadable(file string, err error) error {
 	return Faults{{File: file, Bound: "must be readable: " + ReadFault(err)}}
 }
 
-// ReadFault is why a file could not be read, without its name, which stands beside it.
+// ReadFault tells why a file could not be read, without the file's name, which the fault already
+// has.
 func ReadFault(err error) string {
 	var p *os.PathError
 	if errors.As(err, &p) {

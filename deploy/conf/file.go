@@ -16,8 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Doc is a file that was parsed: where each of its fields stands, and what is
-// wrong so far. It is not safe for concurrent use.
+// Doc is a parsed file: where each of its fields is, and what is wrong so far. It is not safe for
+// concurrent use.
 type Doc struct {
 	file   string
 	at     map[string]position
@@ -29,16 +29,15 @@ type Doc struct {
 
 type position struct{ line, column int }
 
-// maxNodes bounds what aliases may expand to: 20,000 rules have fewer.
+// maxNodes bounds what aliases may expand to: 20,000 rules have fewer nodes.
 const maxNodes = 1 << 18
 
-// maxDepth bounds nesting; an alias may refer to a node that it is inside of.
+// maxDepth bounds nesting; an alias may refer to a node that contains it.
 const maxDepth = 64
 
-// Parse decodes data strictly into what into points to: a struct that already
-// holds the defaults, or a slice. It always returns a Doc; what was wrong is in
-// Doc.Err, and what could be decoded is in into all the same, so that Validate
-// can add the faults it sees.
+// Parse decodes data strictly into what into points to: a struct that already has the defaults, or
+// a slice. It always returns a Doc. Faults are in Doc.Err; what could be decoded is in into
+// nevertheless, so that Validate can add the faults that it sees.
 func Parse(file string, data []byte, into any) *Doc {
 	d := &Doc{file: file, at: map[string]position{}, bad: map[string]bool{}}
 	in := yaml.NewDecoder(bytes.NewReader(data))
@@ -51,7 +50,7 @@ func Parse(file string, data []byte, into any) *Doc {
 	}
 	d.decode(root.Content[0], "", reflect.ValueOf(into).Elem(), 0)
 	if err := in.Decode(&more); err == nil {
-		d.FailAt(more.Line, more.Column, "", nil, "a second document: a file holds one", "")
+		d.FailAt(more.Line, more.Column, "", nil, "a second document: a file may have only one", "")
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
@@ -62,23 +61,22 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?((?s).*)$`)
 
 func (d *Doc) syntax(err error) {
 	m := yamlLine.FindStringSubmatch(err.Error())
-	line, _ := strconv.Atoi(m[1]) // "" when the library does not know it
+	line, _ := strconv.Atoi(m[1]) // "" if the library does not know it
 	d.faults = append(d.faults, Fault{File: d.file, Line: line, Bound: "not YAML: " + withoutAnchor(m[2])})
 }
 
-// withoutAnchor takes the name out of an error about an anchor: a password that begins with
-// an asterisk is one.
+// withoutAnchor takes the name out of an error about an anchor: a password that begins with an
+// asterisk looks like one.
 func withoutAnchor(text string) string {
 	if strings.HasPrefix(text, "unknown anchor") {
-		return "a value that begins with * names an anchor (&name), and there is none of that name: quote it if it is a text"
+		return "a value that begins with * refers to an anchor (&name), but no anchor has that name: if it is a text, quote it"
 	}
 	return text
 }
 
-// Fail records that a field breaks a bound. The line is that of the field, or of
-// the nearest parent that the file has. A field whose value could not be decoded
-// has its fault already, and what it holds instead is nothing the user wrote:
-// Fail leaves it at that.
+// Fail records that a field breaks a bound. The line is that of the field, or of the nearest parent
+// in the file. If the field's value could not be decoded, it has a fault already, and its value is
+// not what the user wrote: Fail then does nothing.
 func (d *Doc) Fail(field string, value any, bound string) {
 	if d.bad[field] {
 		return
@@ -87,8 +85,8 @@ func (d *Doc) Fail(field string, value any, bound string) {
 	d.FailAt(p.line, p.column, field, value, bound, "")
 }
 
-// FailAt is Fail for who knows the place better, such as inside an expression.
-// The snippet, if any, is printed below the fault, and the column with it.
+// FailAt is Fail for callers that know the position better, such as inside an expression. The
+// snippet, if any, is printed below the fault, with the column.
 func (d *Doc) FailAt(line, column int, field string, value any, bound, snippet string) {
 	text := ""
 	if value != nil {
@@ -99,19 +97,19 @@ func (d *Doc) FailAt(line, column int, field string, value any, bound, snippet s
 	})
 }
 
-// Warn records what is allowed and dangerous.
+// Warn records what is allowed but dangerous.
 func (d *Doc) Warn(field, text string) {
 	d.warned = append(d.warned, Fault{File: d.file, Line: d.find(field).line, Field: field, Bound: text})
 }
 
-// Warnings are those that were recorded.
+// Warnings returns those that were recorded.
 func (d *Doc) Warnings() Faults { return slices.Clone(d.warned) }
 
-// Line is the line of the field's value, or of the nearest parent's, from 1; 0
-// when the file has neither.
+// Line returns the line of the field's value, or of the nearest parent's, from 1; 0 if the file has
+// neither.
 func (d *Doc) Line(field string) int { return d.find(field).line }
 
-// Err is nil, or the Faults, sorted by line.
+// Err returns nil, or the Faults, sorted by line.
 func (d *Doc) Err() error {
 	if len(d.faults) == 0 {
 		return nil
@@ -129,7 +127,7 @@ func (d *Doc) find(field string) position {
 	}
 }
 
-// Path is the path of a file that this file names: relative ones are relative to its folder.
+// Path returns the path of a file that this file names: relative ones are relative to its folder.
 func (d *Doc) Path(name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -137,7 +135,7 @@ func (d *Doc) Path(name string) string {
 	return filepath.Join(d.dir(), name)
 }
 
-// dir is the folder that relative paths in the file are relative to.
+// dir is the folder to which paths in the file are relative.
 func (d *Doc) dir() string { return filepath.Dir(d.file) }
 
 // join extends a path by a field.
@@ -148,7 +146,7 @@ func join(path, field string) string {
 	return path + "." + field
 }
 
-// HostPort reports a field that is no host:port.
+// HostPort reports a field that is not host:port.
 func (d *Doc) HostPort(field, addr string) {
 	_, port, err := net.SplitHostPort(addr)
 	if err == nil {

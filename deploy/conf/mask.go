@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// revealed holds what Secrets have told, so that Mask finds it in any text: libraries quote
+// revealed holds what Secrets have revealed, so that Mask finds it in any text: libraries quote
 // what they are given.
 var revealed struct {
 	mu    sync.RWMutex
@@ -18,15 +18,15 @@ var revealed struct {
 }
 
 const (
-	// leastMasked is how long a secret must be to be looked for, in bytes: to mask "a"
-	// would leave nothing to read.
+	// leastMasked is the minimum length, bytes, of a secret that is masked: masking "a" would leave
+	// nothing to read.
 	leastMasked = 4
-	// maxRevealed bounds how many forms are kept; the oldest are those of configs long gone.
+	// maxRevealed bounds how many forms are kept; the oldest come from configs long gone.
 	maxRevealed = 4096
 )
 
-// remember has Mask look for the secret from now on, and for the forms in which URLs,
-// quotes and headers have it.
+// remember makes Mask look for the secret from now on, also in the forms that it takes in URLs,
+// quotes and headers.
 func remember(secret string) {
 	if len(secret) < leastMasked {
 		return
@@ -51,17 +51,17 @@ func remember(secret string) {
 }
 
 var (
-	// userInfo is what stands before the @ of a URL.
+	// userInfo is the part of a URL before the @.
 	userInfo = regexp.MustCompile(`(://)[^/?#\s"'@]*(?:@[^/?#\s"'@]*)*@`)
-	// parameter is a query's whose name says that it is a secret.
+	// parameter is a query parameter whose name suggests a secret.
 	parameter = regexp.MustCompile(`(?i)([?&;][^=&\s]*(?:token|secret|password|passwd|api_?key|auth|signature|routing_?key)[^=&\s]*=)[^&\s"'#]+`)
-	// bearer is a header's.
+	// bearer is the credentials of a header.
 	bearer = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/._~=-]{8,}`)
 )
 
-// Mask returns text with <secret> in place of every secret that was revealed, of users and
-// passwords in URLs, of query parameters that are named for secrets, and of the credentials of
-// headers. Whatever is shown to people goes through it: logs, errors, /readyz.
+// Mask returns text with <secret> in place of every revealed secret, of users and passwords in
+// URLs, of query parameters named like secrets, and of the credentials in headers. Everything that
+// is shown to people goes through it: logs, errors, /readyz.
 func Mask(text string) string {
 	revealed.mu.RLock()
 	for _, form := range revealed.forms {

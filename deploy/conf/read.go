@@ -19,10 +19,9 @@ const (
 	maxSmallBytes  = 1 << 20
 )
 
-// ReadFile reads a regular file, or what a link to one leads to, of at most most bytes. It
-// never waits and never reads without a bound: a directory, a FIFO, a socket, a device and
-// a file that is larger are errors that say what the file is. A byte order mark, as editors write
-// it, is no part of what it returns.
+// ReadFile reads a regular file, or what a link to one leads to, of at most most bytes. It never
+// waits and never reads without a bound: for a directory, a FIFO, a socket, a device or a larger
+// file, the error tells what the file is. A byte order mark, as some editors write it, is left out.
 func ReadFile(name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -31,7 +30,7 @@ func ReadFile(name string, most int64) ([]byte, error) {
 	if err := readable(info, most); err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
-	// Not to wait if it has become a FIFO in the meantime.
+	// O_NONBLOCK: do not wait if it has become a FIFO in the meantime.
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -47,7 +46,7 @@ func ReadFile(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(b)) > most { // it grew, or is one that does not say how long it is
+	if int64(len(b)) > most { // it grew, or does not tell its length
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("is longer than %d bytes, the most that is read", most)}
 	}
 	return bytes.TrimPrefix(b, []byte("\ufeff")), nil
@@ -90,9 +89,9 @@ func readable(info fs.FileInfo, most int64) error {
 	return errors.New("is " + what + ", must be a file")
 }
 
-// Cut is why now, the text of a file, looks as if it were only the beginning of what
-// should be there, given the text before, which was right; "" if it does not. It is cut
-// if the text before went on with more than comments, or if the last line has lost its end.
+// Cut compares now, the text of a file, with before, an earlier text that was complete, and tells
+// why now looks as if it were only the beginning of what should be there; "" if it does not. It
+// looks cut if before went on with more than comments, or if its last line has lost its end.
 func Cut(before, now []byte) string {
 	text := bytes.TrimRight(now, " \t\r\n")
 	switch {
@@ -100,7 +99,7 @@ func Cut(before, now []byte) string {
 	case len(text) == 0 && says(before):
 		return "is empty, and was not before"
 	case bytes.HasPrefix(before, text) && says(before[len(text):]):
-		return fmt.Sprintf("ends after %d of the %d bytes that it had, in the midst of what it was", len(now), len(before))
+		return fmt.Sprintf("ends after %d of the %d bytes that it had, in the middle of the previous text", len(now), len(before))
 	case bytes.HasSuffix(before, []byte("\n")) && !bytes.HasSuffix(now, []byte("\n")):
 		return "has no line break at its end, and had one before"
 	}
@@ -117,8 +116,8 @@ func says(rest []byte) bool {
 	return false
 }
 
-// OwnFolder makes a folder that only its owner can look into, or makes one so that others could.
-// It returns an error when that is another user.
+// OwnFolder makes a folder that only its owner can look into, or closes an existing one to others.
+// It returns an error if another user owns it.
 func OwnFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err

@@ -11,9 +11,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Secret is a password, token or key. A file gives it as a text, as
-// {file: path} (relative to the file it stands in), or as {env: NAME}. However
-// it is printed, logged or encoded, it reads <secret>; only Reveal tells.
+// Secret is a password, token or key. A file gives it as a text, as {file: path} (relative to the
+// file that names it), or as {env: NAME}. However it is printed, logged or encoded, it reads
+// <secret>; only Reveal returns the text.
 type Secret struct {
 	kind secretKind
 	text string // the secret itself, the path or the variable's name
@@ -30,22 +30,22 @@ const (
 
 const masked = "<secret>"
 
-// NewSecret is a secret whose text is known.
+// NewSecret returns a secret with a known text.
 func NewSecret(text string) Secret { return Secret{literal, text} }
 
-// SecretFile is a secret that stands in a file.
+// SecretFile returns a secret that is read from a file.
 func SecretFile(path string) Secret { return Secret{fromFile, path} }
 
-// SecretEnv is a secret that an environment variable holds.
+// SecretEnv returns a secret that an environment variable holds.
 func SecretEnv(name string) Secret { return Secret{fromEnv, name} }
 
 // IsZero reports whether no secret was given.
 func (s Secret) IsZero() bool { return s.kind == unset }
 
-// Reveal returns the text, from which space around it is cut, wherever it stands. A file and a
-// variable are read at each call, so that they may be changed while weir runs. It returns an
-// error that names the file or variable when there is none, it is empty, or the file
-// is no file or longer than 64 KiB. From then on Mask knows the text.
+// Reveal returns the text, without space around it. A file or variable is read at each call, so
+// that it may be changed while weir runs. Reveal returns an error that names the file or variable
+// if there is none, if it is empty, or if the file is not a regular file or longer than 64 KiB.
+// From then on Mask knows the text.
 func (s Secret) Reveal() (string, error) {
 	text, err := s.read()
 	if err == nil {
@@ -80,8 +80,8 @@ func (s Secret) read() (string, error) {
 	}
 }
 
-// Warning says what is dangerous about where the secret stands, or "": a file that every user of
-// the machine can read.
+// Warning tells what is dangerous about where the secret is kept, or returns "": a file that every
+// user of the machine can read.
 func (s Secret) Warning() string {
 	if s.kind != fromFile {
 		return ""

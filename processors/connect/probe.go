@@ -143,7 +143,7 @@ func (k *Kafka) orTLS() string {
 	if k.cfg.TLS.On() {
 		return ""
 	}
-	return ", and does it want TLS (kafka.tls)"
+	return ", and does it require TLS (kafka.tls)"
 }
 
 func closed(err error) bool {

@@ -11,8 +11,8 @@ import (
 //go:embed index.html app.js chart.js feed.js format.js stream.js style.css uplot
 var files embed.FS
 
-// policy allows what the page is made of and nothing else. uPlot sets styles
-// through the object model, which needs no 'unsafe-inline'.
+// policy allows what the page is made of and nothing else. uPlot sets styles through the object
+// model, which does not need 'unsafe-inline'.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; worker-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -23,14 +23,14 @@ var contentTypes = map[string]string{
 	"":      "text/plain; charset=utf-8", // the licence
 }
 
-// Handler serves the page at / and its files beside it, and 404 for other paths.
-// Browsers ask again each time and get 304 while the files are the same.
+// Handler serves the page at / and its files beside it, and 404 for other paths. Browsers ask again
+// each time and get 304 as long as the files are the same.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, name := range []string{"index.html", "app.js", "chart.js", "feed.js", "format.js", "stream.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
 		body, err := files.ReadFile(name)
 		if err != nil {
-			panic(err) // not in the binary: the embed line above misses it
+			panic(err) // not in the binary: the embed line above lacks it
 		}
 		sum := sha256.Sum256(body)
 		pattern := "GET /" + name
@@ -55,6 +55,6 @@ func file(contentType, etag string, body []byte) http.HandlerFunc {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
-		_, _ = w.Write(body) // an error is the client's connection
+		_, _ = w.Write(body) // an error means that the client is gone
 	}
 }

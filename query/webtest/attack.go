@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// Attack is one hostile request to a listener that asks for no credentials, and the answers
-// that refuse it.
+// Attack is one hostile request to a listener that asks for no credentials, with the answers that
+// refuse it.
 type Attack struct {
-	Name string // what it tries, family first: "host: evil.example of /live"
-	// Raw is sent as it stands, with {host} replaced by the listener's address.
+	Name string // what it tries, after its family: "host: evil.example of /live"
+	// Raw is sent as it is, with {host} replaced by the listener's address.
 	Raw string
-	// Trickle has a byte sent every 100 ms after Raw, until the listener hangs up.
+	// Trickle sends a byte every 100 ms after Raw, until the listener hangs up.
 	Trickle bool
-	// Want are the statuses that are right; Closed: the listener hangs up without an answer.
+	// Want are the right statuses; Closed: the listener hangs up without an answer.
 	Want []int
 }
 
@@ -37,12 +37,12 @@ type Outcome struct {
 	Took   time.Duration
 }
 
-// answerWithin bounds an attack. A listener that keeps it waiting longer has not defended itself.
+// answerWithin bounds an attack. A listener that is kept waiting longer has not defended itself.
 const answerWithin = 30 * time.Second
 
-// Send attacks the listener at addr, host:port, over a connection of its own. It returns an
-// error when the attack could not be made, when the listener neither answers nor hangs up, or
-// answers what is no HTTP; not when the answer is a wrong one: see Check.
+// Send attacks the listener at addr, host:port, over a connection of its own. It returns an error
+// if the attack could not be made, or if the listener neither answers nor hangs up, or does not
+// answer in HTTP. A wrong answer is not an error: see Check.
 func (a Attack) Send(ctx context.Context, addr string) (Outcome, error) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
@@ -53,7 +53,7 @@ func (a Attack) Send(ctx context.Context, addr string) (Outcome, error) {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(began.Add(answerWithin)) // it is open
-	// A write may fail because the listener has refused already: what it says counts.
+	// A write may fail because the listener has refused already: its answer counts.
 	_, _ = io.WriteString(conn, strings.ReplaceAll(a.Raw, "{host}", addr))
 	if a.Trickle {
 		ended := make(chan struct{})
@@ -101,8 +101,8 @@ func trickle(conn net.Conn, ended <-chan struct{}) {
 	}
 }
 
-// Check returns what is wrong with the outcome: a status that is not wanted, or an answer that
-// carries no protection, repeats markup as HTML, or tells of weir's inside.
+// Check returns what is wrong with the outcome: an unwanted status, or an answer that lacks the
+// protective headers, repeats markup as HTML, or reveals weir's internals.
 func (a Attack) Check(out Outcome) error {
 	switch {
 	case !slices.Contains(a.Want, out.Status):
@@ -114,7 +114,7 @@ func (a Attack) Check(out Outcome) error {
 	case out.Header.Get("Access-Control-Allow-Origin") != "":
 		return fmt.Errorf("%s: another origin is let in", a.Name)
 	case strings.Contains(out.Body, "goroutine ") || strings.Contains(out.Body, ".go:"):
-		return fmt.Errorf("%s: tells of weir's inside: %.300q", a.Name, out.Body)
+		return fmt.Errorf("%s: reveals weir's internals: %.300q", a.Name, out.Body)
 	case strings.Contains(out.Header.Get("Content-Type"), "html") && strings.Contains(out.Body, "<script>alert"):
 		return fmt.Errorf("%s: repeats markup: %.300q", a.Name, out.Body)
 	}

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Attacks are some hundred hostile requests, family by family, in an order that stays. All are
-// small, but for a few of 100 KB, and need no more than a loopback address. A listener that
-// runs no gateway answers writes with 503.
+// Attacks returns some hundred hostile requests, family by family, in a fixed order. All are small,
+// except a few of 100 KB, and need no more than a loopback address. A listener without a gateway
+// answers writes with 503.
 func Attacks() []Attack {
 	var all []Attack
 	for _, family := range []func() []Attack{foreignHosts, foreignOrigins, methods, paths, parameters, malformed, slow} {
@@ -18,7 +18,7 @@ func Attacks() []Attack {
 	return all
 }
 
-// request writes a request with the headers, which are whole lines.
+// request writes a request with these headers, which are whole lines.
 func request(method, target, host string, headers ...string) string {
 	lines := append([]string{method + " " + target + " HTTP/1.1", "Host: " + host}, headers...)
 	return strings.Join(append(lines, "Connection: close", "", ""), "\r\n")
@@ -34,10 +34,10 @@ func post(target, host, body string, headers ...string) string {
 	return request("POST", target, host, headers...) + body
 }
 
-// api are the addresses that a reader has.
+// api are the addresses available to a reader.
 var api = []string{"/", "/app.js", "/api/v1/status", "/api/v1/alerts", "/api/v1/series", "/api/v1/windows?series=m", "/metrics/m", "/live", "/api/v1/top", "/metrics"}
 
-// foreignHosts are what a page sends whose name was made to resolve to the listener.
+// foreignHosts are sent by a page whose name was made to resolve to the listener.
 func foreignHosts() (all []Attack) {
 	refused := []int{http.StatusMisdirectedRequest, http.StatusBadRequest}
 	for _, target := range append(api, "/nothing", "/debug/pprof/") {
@@ -64,7 +64,7 @@ func foreignHosts() (all []Attack) {
 	return all
 }
 
-// foreignOrigins are what a page elsewhere can have a browser send.
+// foreignOrigins are what a page elsewhere can make a browser send.
 func foreignOrigins() (all []Attack) {
 	refused := []int{http.StatusForbidden}
 	for _, target := range []string{"/write", "/api/v1/samples", "/-/reload"} {
@@ -92,7 +92,7 @@ func foreignOrigins() (all []Attack) {
 	return all
 }
 
-// methods are those that an address does not take, and those that are none.
+// methods are those that an address does not take, and those that do not exist.
 func methods() (all []Attack) {
 	for _, target := range []string{"/", "/api/v1/alerts", "/metrics/m", "/live", "/healthz", "/readyz"} {
 		for _, method := range []string{"PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "QUERY"} {
@@ -119,7 +119,7 @@ func paths() (all []Attack) {
 		"/" + strings.Repeat("../", 2000)} {
 		all = append(all, Attack{Name: fmt.Sprintf("path: %.70q", path), Raw: get(path), Want: []int{301, 307, 308, 400, 404, 405, 503}})
 	}
-	// These are names, if odd ones: nobody has such a metric.
+	// These are valid, if odd, names: nobody has such a metric.
 	for _, path := range []string{"/metrics/%2e%2e", "/metrics/%00", "/metrics/%1b%5b31m", "/metrics/" + url.PathEscape("<script>alert(1)</script>"),
 		"/metrics/..%2f..%2fetc%2fpasswd", "/metrics/m%7D", "/?" + strings.Repeat("a=b&", 2000)} {
 		all = append(all, Attack{Name: fmt.Sprintf("path: %.70q", path), Raw: get(path), Want: []int{200, 400}})
@@ -135,7 +135,7 @@ func paths() (all []Attack) {
 	return all
 }
 
-// parameters are out of bounds, of another kind, or made to be dear.
+// parameters are out of bounds, of another kind, or made to be expensive.
 func parameters() (all []Attack) {
 	bad := func(name, target string) {
 		all = append(all, Attack{Name: "parameter: " + name, Raw: get(target), Want: []int{http.StatusBadRequest}})
@@ -180,13 +180,13 @@ func parameters() (all []Attack) {
 	return all
 }
 
-// malformed are no requests, or two in one.
+// malformed are not requests, or are two in one.
 func malformed() (all []Attack) {
 	add := func(name, raw string, want ...int) {
 		all = append(all, Attack{Name: "malformed: " + name, Raw: raw, Want: append(want, Closed)})
 	}
 	head := "POST /write HTTP/1.1\r\nHost: {host}\r\n"
-	// These end with 400, or with the one answer to the one request that was sent and no more.
+	// These end with 400, or with one answer to the one request that was sent.
 	add("no Host", "GET / HTTP/1.1\r\n\r\n", 400)
 	add("two Hosts", "GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n\r\n", 400)
 	add("a Host that was folded", "GET / HTTP/1.1\r\nHost: {host}\r\n evil.example\r\n\r\n", 400, 421)
@@ -234,7 +234,7 @@ func malformed() (all []Attack) {
 	return all
 }
 
-// slow hold their connection as long as they may.
+// slow requests hold their connection as long as they may.
 func slow() (all []Attack) {
 	for name, raw := range map[string]string{
 		"half a line":        "GET / HT",

@@ -28,7 +28,7 @@ type Browser struct {
 	pages   map[string]*Page // by session
 }
 
-// message is what goes over the pipe, both ways: a call, its answer or an event.
+// message is what goes over the pipe, in both directions: a call, its answer, or an event.
 type message struct {
 	ID      int             `json:"id,omitempty"`
 	Session string          `json:"sessionId,omitempty"`
@@ -60,7 +60,7 @@ func (t *tail) String() string {
 	return string(t.b)
 }
 
-// ErrNoBrowser is wrapped by Start when there is no chromium.
+// ErrNoBrowser is wrapped by Start if there is no chromium.
 var ErrNoBrowser = errors.New("no chromium: install Debian's package chromium or set WEIR_CHROMIUM")
 
 // Start starts a browser with an empty profile.
@@ -89,7 +89,7 @@ func Start() (*Browser, error) {
 		profile: profile, in: toW, stderr: &tail{}, done: make(chan struct{}),
 		waiting: map[int]chan message{}, pages: map[string]*Page{},
 	}
-	// The sandbox needs rights that containers and root lack; only our own page is opened.
+	// The sandbox needs rights that containers and root lack; only weir's own page is opened.
 	b.cmd = exec.Command(path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 		"--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
@@ -114,7 +114,7 @@ func (b *Browser) Close() error {
 	case <-time.After(5 * time.Second):
 	}
 	_ = b.cmd.Process.Kill()
-	_ = b.cmd.Wait() // it was killed: not an error of ours
+	_ = b.cmd.Wait() // it was killed: not our error
 	return os.RemoveAll(b.profile)
 }
 
@@ -144,8 +144,7 @@ func (b *Browser) read(from *os.File) {
 	}
 }
 
-// call sends a command and waits for its answer, which it decodes into result
-// unless that is nil.
+// call sends a command and waits for its answer, which it decodes into result unless that is nil.
 func (b *Browser) call(ctx context.Context, session, method string, params map[string]any, result any) error {
 	raw, err := json.Marshal(params)
 	if err != nil {
@@ -190,13 +189,13 @@ type Page struct {
 	faults []string
 }
 
-// Open opens the address in a tab of width × height CSS pixels. scheme is what the
-// reader prefers, "light" or "dark".
+// Open opens the address in a tab of width × height CSS pixels. scheme is what the reader prefers,
+// "light" or "dark".
 func (b *Browser) Open(ctx context.Context, url, scheme string, width, height int) (*Page, error) {
 	return b.OpenWith(ctx, url, scheme, width, height, "")
 }
 
-// OpenWith is Open, and runs the script before any of the page's.
+// OpenWith is Open, but runs the script before any script of the page.
 func (b *Browser) OpenWith(ctx context.Context, url, scheme string, width, height int, script string) (*Page, error) {
 	var target struct {
 		TargetID string `json:"targetId"`
@@ -238,8 +237,8 @@ func (p *Page) Close(ctx context.Context) error {
 	return p.b.call(ctx, "", "Target.closeTarget", map[string]any{"targetId": p.target}, nil)
 }
 
-// event notes what the page's console would show in red: exceptions, refused
-// loads, breaches of the Content-Security-Policy.
+// event records what the page's console would show in red: exceptions, refused loads, breaches of
+// the Content-Security-Policy.
 func (p *Page) event(method string, params json.RawMessage) {
 	var text string
 	switch method {
@@ -261,15 +260,14 @@ func (p *Page) event(method string, params json.RawMessage) {
 	p.faults = append(p.faults, text)
 }
 
-// Faults are the errors on the page's console so far.
+// Faults returns the errors on the page's console so far.
 func (p *Page) Faults() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.faults...)
 }
 
-// Eval evaluates a JavaScript expression and decodes its value into result,
-// unless that is nil.
+// Eval evaluates a JavaScript expression and decodes its value into result, unless that is nil.
 func (p *Page) Eval(ctx context.Context, expression string, result any) error {
 	var answer struct {
 		Result struct {
@@ -295,13 +293,13 @@ func (p *Page) Eval(ctx context.Context, expression string, result any) error {
 	return json.Unmarshal(answer.Result.Value, result)
 }
 
-// Await waits until the JavaScript expression is true. When ctx ends first, the
-// error holds the page's text and its faults.
+// Await waits until the JavaScript expression is true. If ctx ends first, the error has the page's
+// text and its faults.
 func (p *Page) Await(ctx context.Context, expression string) error {
 	every := time.NewTicker(50 * time.Millisecond)
 	defer every.Stop()
 	for {
-		// An exception is a page that is not there yet.
+		// An exception means that the page is not there yet.
 		var holds bool
 		evalErr := p.Eval(ctx, "Boolean("+expression+")", &holds)
 		if holds {

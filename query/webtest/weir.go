@@ -10,10 +10,10 @@ import (
 type Chart struct {
 	Tier    string // "10s"
 	Windows int    // windows that the chart holds
-	// Inked is how many pixels of the plot have the colour of the averages' line:
-	// 0 when nothing was drawn.
+	// Inked is how many pixels of the plot have the colour of the averages' line: 0 if nothing was
+	// drawn.
 	Inked int
-	Note  string // the words that stand in place of the plot
+	Note  string // the words in place of the plot
 }
 
 // Alert is one entry of the page's list.
@@ -73,9 +73,8 @@ func (p *Page) View(ctx context.Context) (*View, error) {
 	return v, nil
 }
 
-// AwaitDrawn waits until the page is live and the charts of the given tiers
-// hold windows and ink, and returns what it shows. A fault on the console is an
-// error.
+// AwaitDrawn waits until the page is live and the charts of these tiers have windows and ink, and
+// returns what it shows. A fault on the console is an error.
 func (p *Page) AwaitDrawn(ctx context.Context, tiers ...string) (*View, error) {
 	conditions := []string{"document.querySelector('#connection').dataset.state === 'live'"}
 	for _, t := range tiers {
@@ -84,7 +83,7 @@ func (p *Page) AwaitDrawn(ctx context.Context, tiers ...string) (*View, error) {
 	if err := p.Await(ctx, strings.Join(conditions, " && ")); err != nil {
 		return nil, err
 	}
-	// uPlot draws in a task of its own, after the canvas is there.
+	// uPlot draws in a task of its own, after it has made the canvas.
 	if err := p.Eval(ctx, "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))", nil); err != nil {
 		return nil, err
 	}

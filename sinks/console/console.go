@@ -13,13 +13,13 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Config is a receiver's settings: there are none, console: {} is all.
+// Config is a receiver's settings: there are none, so console: {} is complete.
 type Config struct{}
 
 // Default is the empty config.
 func Default() Config { return Config{} }
 
-// Validate records nothing: there is nothing to be wrong.
+// Validate records nothing: nothing can be wrong.
 func (c *Config) Validate(string, *conf.Doc) {}
 
 // Build implements receivers.Kind.
@@ -54,8 +54,8 @@ func (c *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 //	    value 97 · hosts/HighCPU · {alertname="HighCPU", host="web01"}
 //	    http://127.0.0.1:7070/#alert-54f6a9ae5cbb11f9
 //
-// A resolved alert keeps the value that last made it fire: "value was 97". One whose
-// series fell silent says since when.
+// A resolved alert keeps the value that last made it fire: "value was 97". One whose series fell
+// silent says since when.
 func Text(n *sinks.Notification) string {
 	lines := []string{
 		fmt.Sprintf("*** %s  %s  %s", plain.Text(n.State()), plain.Text(n.Name()),

@@ -10,15 +10,15 @@ import (
 	"github.com/weir-metrics/weir/schemas/cql"
 )
 
-// The first byte of a key says what it is.
+// The first byte of a key tells what the key is.
 const (
 	windowKey = 'w'
 	seriesKey = 's'
 	labelKey  = 'l'
 )
 
-// appendText appends s so that keys sort as texts do and no text is the beginning
-// of another: a NUL becomes 00 ff, and the text ends with 00 01.
+// appendText appends s so that keys sort as their texts do, and no text is the beginning of
+// another: a NUL becomes 00 ff, and the text ends with 00 01.
 func appendText(dst []byte, s string) []byte {
 	for i := range len(s) {
 		dst = append(dst, s[i])
@@ -44,13 +44,13 @@ func appendBucket(dst []byte, t cql.Tier, bucket int32) []byte {
 	return appendInt(appendTier(dst, t), int64(bucket))
 }
 
-// appendSlice appends the beginning of all keys of a series in a bucket.
+// appendSlice appends the common beginning of all keys of a series in a bucket.
 func appendSlice(dst []byte, t cql.Tier, bucket int32, source, metric, labels string) []byte {
 	dst = appendBucket(dst, t, bucket)
 	return appendText(appendText(appendText(dst, source), metric), labels)
 }
 
-// tail is how many bytes of a window's key follow the slice's: start, part, ^revision.
+// tail is the number of bytes of a window's key after the slice: start, part, ^revision.
 const tail = 8 + 8 + 4
 
 func appendTail(dst []byte, startMS, part int64, revision uint32) []byte {
@@ -59,7 +59,7 @@ func appendTail(dst []byte, startMS, part int64, revision uint32) []byte {
 
 const rowVersion = 1
 
-// appendRow encodes what a window's key does not say.
+// appendRow encodes what a window's key does not tell.
 func appendRow(dst []byte, w *schemas.Window) []byte {
 	dst = binary.AppendVarint(append(dst, rowVersion), int64(w.Count))
 	dst = binary.AppendVarint(dst, int64(w.FirstOff))
@@ -100,7 +100,7 @@ func decodeRow(s schemas.Series, tierMS int64, key, value []byte) (schemas.Windo
 	return w, nil
 }
 
-// after is the first key behind all that start with prefix, which holds no 0xff first.
+// after returns the first key after all keys that start with prefix, whose first byte is not 0xff.
 func after(prefix []byte) []byte {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; ; i-- {

@@ -19,12 +19,12 @@ func appendSeriesKey(dst []byte, name string) []byte {
 	return appendText(append(dst, seriesKey), name)
 }
 
-// appendLabel appends the beginning of the keys of all series that have the label.
+// appendLabel appends the common beginning of the keys of all series that have the label.
 func appendLabel(dst []byte, l schemas.Label) []byte {
 	return appendText(appendText(append(dst, labelKey), l.Name), l.Value)
 }
 
-// labelKeys are the keys by which a series is found.
+// labelKeys are the keys under which a series is found.
 func labelKeys(s schemas.Series) [][]byte {
 	name := s.String()
 	keys := [][]byte{appendText(appendLabel(nil, schemas.Label{Name: cql.MetricLabel, Value: s.Metric}), name)}
@@ -36,7 +36,7 @@ func labelKeys(s schemas.Series) [][]byte {
 
 const seriesVersion = 1
 
-// appendSeries encodes what the index knows of a series.
+// appendSeries encodes what the index knows about a series.
 func appendSeries(dst []byte, s *sinks.SeriesInfo) []byte {
 	dst = binary.AppendVarint(append(dst, seriesVersion), s.FirstMS)
 	dst = binary.AppendVarint(dst, s.LastMS)
@@ -91,9 +91,8 @@ func decodeSeries(b []byte) (sinks.SeriesInfo, error) {
 	return s, nil
 }
 
-// index writes the rows of fresh series, with the earliest start and the latest end
-// that are known. It does not sync: the windows' batch, committed next into the
-// same log, syncs both, and does so outside the lock.
+// index writes the rows of fresh series, with the earliest start and the latest end known. It does
+// not sync: the windows' batch, committed next to the same log, syncs both, outside the lock.
 func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
 	if len(fresh) == 0 {
 		return nil
@@ -128,12 +127,12 @@ func (s *Store) index(fresh []sinks.SeriesInfo, nowMS int64) error {
 	return nil
 }
 
-// alive reports whether any window of the series can still be kept at nowMS.
+// alive reports whether some window of the series may still be kept at nowMS.
 func (s *Store) alive(info *sinks.SeriesInfo, nowMS int64) bool {
 	return info.LastMS+s.seriesTTL > nowMS
 }
 
-// seriesAt reads the row of a series, if it is there.
+// seriesAt reads the row of a series, if there is one.
 func (s *Store) seriesAt(key []byte) (info sinks.SeriesInfo, found bool, err error) {
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -147,8 +146,8 @@ func (s *Store) seriesAt(key []byte) (info sinks.SeriesInfo, found bool, err err
 	return info, err == nil, err
 }
 
-// ListSeries is that of sinks.TierStore. With a metric it reads that metric's series,
-// else, with labels, those of one of them, else all.
+// ListSeries implements sinks.TierStore. Given a metric, it reads that metric's series; otherwise,
+// given labels, those of one of the labels; otherwise all.
 func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]string, afterName string, limit int) ([]sinks.SeriesInfo, error) {
 	if err := s.enter(); err != nil {
 		return nil, err

@@ -19,12 +19,12 @@ import (
 )
 
 const (
-	// renew is how old SeriesInfo.LastMS may be.
+	// renew is how far SeriesInfo.LastMS may lag behind.
 	renew = time.Hour
-	// sweepEvery is how often expired rows are looked for.
+	// sweepEvery is how often the store checks for expired rows.
 	sweepEvery = 10 * time.Minute
 
-	// checkEvery is how many rows a scan reads before it looks whether it is still wanted.
+	// checkEvery is how many rows a scan reads before it checks whether it is still wanted.
 	checkEvery = 128
 
 	cacheBytes    = 32 << 20
@@ -40,10 +40,10 @@ type Store struct {
 	log       *slog.Logger
 	seriesTTL int64 // ms
 
-	// seriesMu is held while rows about series are read and written again.
+	// seriesMu is held while rows about series are read and rewritten.
 	seriesMu sync.Mutex
 
-	// life is held for reading by every use of db, so that Close waits for them.
+	// life is held for reading by every use of db, so that Close waits for all of them.
 	life   sync.RWMutex
 	closed bool
 
@@ -53,11 +53,10 @@ type Store struct {
 
 var _ sinks.TierStore = (*Store)(nil)
 
-// Open opens the store in dir, which it makes if need be, and starts sweeping. One
-// process at a time can have it open. now is asked when rows expire. It registers
-// its metrics, weir_tierstore_* and weir_embedded_*, with reg. It returns
-// an error that names dir when the directory cannot be used, or what
-// is wrong with a tier.
+// Open opens the store in dir, making dir if need be, and starts sweeping. Only one process at a
+// time can have it open. now is called when rows expire. Open registers the store's metrics,
+// weir_tierstore_* and weir_embedded_*, with reg. It returns an error that names dir if the
+// directory cannot be used, or tells what is wrong with a tier.
 func Open(dir string, tiers []cql.Tier, now func() time.Time, reg prometheus.Registerer, log *slog.Logger) (*Store, error) {
 	in, err := sinks.NewIntake(tiers, renew, reg)
 	if err != nil {
@@ -67,7 +66,7 @@ func Open(dir string, tiers []cql.Tier, now func() time.Time, reg prometheus.Reg
 		seriesTTL: cql.SeriesTTL(tiers).Milliseconds()}
 	s.reclaimed = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "weir_embedded_reclaimed_total",
-		Help: "What sweeps deleted because it had expired, by kind: buckets, series.",
+		Help: "Expired buckets and series that sweeps deleted, by kind.",
 	}, []string{"kind"})
 	if err := reg.Register(s.reclaimed); err != nil {
 		return nil, fmt.Errorf("embedded store: %w", err)
@@ -88,8 +87,8 @@ func Open(dir string, tiers []cql.Tier, now func() time.Time, reg prometheus.Reg
 	return s, nil
 }
 
-// logger hands Pebble's lines to slog. Fatalf must not return: Pebble calls it when
-// the log or the disk cannot be trusted any more.
+// logger hands Pebble's lines to slog. Fatalf must not return: Pebble calls it when it can no
+// longer trust the log or the disk.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Infof(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
@@ -111,8 +110,8 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.life.RUnlock() }
 
-// WriteWindows is that of sinks.TierStore. A disk that fails ends the process; there
-// is no outage to bridge.
+// WriteWindows implements sinks.TierStore. A disk that fails ends the process, so there is no
+// outage to bridge.
 func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -146,7 +145,7 @@ func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error 
 	return refused
 }
 
-// ReadWindows is that of sinks.TierStore.
+// ReadWindows implements sinks.TierStore.
 func (s *Store) ReadWindows(ctx context.Context, source string, series schemas.Series, tierMS, fromMS, toMS int64, limit int) ([]schemas.Window, error) {
 	tier, err := s.in.Tier(tierMS)
 	if err != nil {
@@ -185,7 +184,7 @@ func (s *Store) readSlice(ctx context.Context, out []schemas.Window, slice []byt
 		return nil, err
 	}
 	defer it.Close()
-	var last []byte // start and part of the row before
+	var last []byte // start and part of the previous row
 	for ok, n := it.First(), 0; ok && len(out) <= limit; ok, n = it.Next(), n+1 {
 		if n%checkEvery == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -208,7 +207,7 @@ func (s *Store) readSlice(ctx context.Context, out []schemas.Window, slice []byt
 	return out, it.Error()
 }
 
-// Close stops the sweep, waits for calls under way and closes the database.
+// Close stops the sweep, waits for calls in progress and closes the database.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()

@@ -25,9 +25,9 @@ func (s *Store) sweepLoop() {
 	}
 }
 
-// Sweep deletes what has expired: in each tier the buckets all of whose windows have,
-// and the series that have no window left. The store does it every ten minutes
-// by itself. Windows of a tier that is no longer configured are not touched.
+// Sweep deletes what has expired: in each tier the buckets all of whose windows have expired, and
+// the series that have no window left. The store sweeps every ten minutes by itself. Windows of a
+// tier that is no longer configured are left alone.
 func (s *Store) Sweep() error {
 	if err := s.enter(); err != nil {
 		return nil // closed: nothing to sweep
@@ -64,8 +64,8 @@ func (s *Store) sweepTier(t cql.Tier, nowMS int64) error {
 	return nil
 }
 
-// sweepSeries finds the series that have expired without the lock, which writers
-// want, and deletes them with it, if they still have.
+// sweepSeries finds the expired series without the lock, which writers need, and deletes them with
+// the lock if they are still expired.
 func (s *Store) sweepSeries(nowMS int64) error {
 	prefix := []byte{seriesKey}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})

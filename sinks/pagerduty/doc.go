@@ -2,7 +2,7 @@
 // a firing transition as a trigger, a resolved one as a resolve, both with the
 // alert's dedup_key, so that telling the same twice changes nothing.
 //
-// Contract: one call per Notify and no retry. 202 is success. Every error is a
-// *sinks.DeliveryError with the status, the start of the answer and Retry-After,
-// which go-pagerduty itself loses. The routing key is in no error.
+// Contract: one call per Notify and no retry. 202 is success. Every error is a *sinks.DeliveryError
+// with the status, the start of the answer and Retry-After, which go-pagerduty itself loses. No
+// error contains the routing key.
 package pagerduty

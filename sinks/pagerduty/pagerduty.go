@@ -37,12 +37,12 @@ type Config struct {
 	Timeout conf.Duration `yaml:"timeout"`
 }
 
-// Default is PagerDuty's own address and a time-out of 10 s; it has no key.
+// Default is PagerDuty's own address and a timeout of 10 s; it has no key.
 func Default() Config {
 	return Config{URL: "https://events.pagerduty.com", Timeout: conf.Duration(10 * time.Second)}
 }
 
-// Fill sets what was left out to Default: entries of a list start empty.
+// Fill sets whatever was left out to Default, as entries of a list start empty.
 func (c *Config) Fill() {
 	if c.URL == "" {
 		c.URL = Default().URL
@@ -91,7 +91,7 @@ func (p *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	}
 	event := Event(n)
 	event.RoutingKey = key
-	// A client of its own, since what its last call got belongs to this call only.
+	// A client of its own, since the record of its last call belongs to this call only.
 	last := &recorder{http: p.http, secret: key}
 	client := gopagerduty.NewClient("", gopagerduty.WithV2EventsAPIEndpoint(strings.TrimSuffix(p.cfg.URL, "/")))
 	client.HTTPClient = last
@@ -107,13 +107,13 @@ func (p *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	return sinks.Shown("202 accepted "+resp.Message, key), nil
 }
 
-// strangeAnswer is the error of an answer that PagerDuty does not give: a proxy, or a
-// wrong address. Trying again does no harm, since the service knows the dedup_key.
+// strangeAnswer is the error for an answer that PagerDuty does not give: it comes from a proxy, or
+// the address is wrong. Trying again does no harm, since the service knows the dedup_key.
 func strangeAnswer(status int, why string) error {
 	return &sinks.DeliveryError{Status: status, Misconfigured: true, MaybeTaken: status == http.StatusAccepted, Err: errors.New(plain.Text(why))}
 }
 
-// Event is the notification as PagerDuty gets it, but for the routing key.
+// Event returns the notification as PagerDuty gets it, without the routing key.
 func Event(n *sinks.Notification) *gopagerduty.V2Event {
 	e := &gopagerduty.V2Event{
 		Action:    "resolve",
@@ -162,7 +162,7 @@ func payload(n *sinks.Notification) *gopagerduty.V2Payload {
 	}
 }
 
-// links is where weir shows the alert, and its runbook.
+// links returns where weir shows the alert, and its runbook.
 func links(n *sinks.Notification) []any {
 	var ls []any
 	add := func(href, text string) {
@@ -175,8 +175,8 @@ func links(n *sinks.Notification) []any {
 	return ls
 }
 
-// Severity maps the label severity to PagerDuty's four. Without a label, or with
-// one that it does not know, it is error: such an alert still pages.
+// Severity maps the label severity to PagerDuty's four. Without a label, or with an unknown one, it
+// is error: such an alert still pages.
 func Severity(label string) string {
 	switch strings.ToLower(label) {
 	case "critical", "page", "emergency", "fatal":
@@ -190,7 +190,7 @@ func Severity(label string) string {
 	}
 }
 
-// recorder is the HTTP client under go-pagerduty: it keeps what that hides.
+// recorder is the HTTP client under go-pagerduty: it keeps what go-pagerduty hides.
 type recorder struct {
 	http   *http.Client
 	secret string

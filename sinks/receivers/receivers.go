@@ -15,8 +15,8 @@ import (
 	"github.com/weir-metrics/weir/sinks/webhook"
 )
 
-// Kinds has a field for each kind of receiver, of which an entry sets one. This is the registry: a new kind is a
-// folder beside this one, whose *Config is a Kind, and a line here.
+// Kinds has a field for each kind of receiver; an entry sets exactly one. This is the registry: a
+// new kind is a folder beside this one, whose *Config is a Kind, and a line here.
 type Kinds struct {
 	Console   *console.Config   `yaml:"console"`
 	Webhook   *webhook.Config   `yaml:"webhook"`
@@ -26,14 +26,15 @@ type Kinds struct {
 
 // Kind is the config of a kind of receiver.
 type Kind interface {
-	// Validate fills it, and records what is wrong with it.
+	// Validate sets defaults, and records what is wrong.
 	Validate(at string, d *conf.Doc)
-	// Build returns its notifiers, by the target of each: "" where there is but one, and in the order in which they are told.
-	// Of what it is given it uses what it needs; it is valid.
+	// Build returns the notifiers, each with its target: "" if there is only one. They are in the
+	// order in which they are told. Build uses what it needs of its arguments; the config must be
+	// valid.
 	Build(out io.Writer) []sinks.Target
 }
 
-// names are those of all kinds, as the config spells them.
+// names returns the names of all kinds, as the config spells them.
 func names() (all []string) {
 	t := reflect.TypeFor[Kinds]()
 	for i := range t.NumField() {
@@ -42,7 +43,7 @@ func names() (all []string) {
 	return all
 }
 
-// set are the kinds that an entry has, by name.
+// set returns the kinds that an entry has, and their names.
 func (k *Kinds) set() (names []string, kinds []Kind) {
 	v := reflect.ValueOf(k).Elem()
 	for i := range v.NumField() {
@@ -70,7 +71,7 @@ func Default() List { return List{{Name: "console", Kinds: Kinds{Console: &conso
 
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// Validate fills the entries and records what is wrong with them.
+// Validate sets defaults in the entries, and records what is wrong with them.
 func (l List) Validate(at string, d *conf.Doc) {
 	seen := map[string]bool{}
 	for i := range l {
@@ -79,7 +80,7 @@ func (l List) Validate(at string, d *conf.Doc) {
 			d.Fail(at+".name", c.Name, "must have 1 to 64 letters, digits, _ . or -")
 		}
 		if seen[c.Name] {
-			d.Fail(at+".name", c.Name, "must be unique: the delivery ledger goes by it")
+			d.Fail(at+".name", c.Name, "must be unique: the delivery ledger identifies receivers by it")
 		}
 		seen[c.Name] = true
 		set, kinds := c.set()

@@ -101,7 +101,7 @@ func TestFaults(t *testing.T) {
 `)
 	want := strings.Join([]string{
 		`f.yaml:2: receivers[0].name: "a/b": must have 1 to 64 letters, digits, _ . or -`,
-		`f.yaml:6: receivers[2].name: "twice": must be unique: the delivery ledger goes by it`,
+		`f.yaml:6: receivers[2].name: "twice": must be unique: the delivery ledger identifies receivers by it`,
 		`f.yaml:8: receivers[3]: must have exactly one of console, webhook, pagerduty, twilio: an empty one is {}`,
 		`f.yaml:9: receivers[4]: "console, webhook": must have exactly one of console, webhook, pagerduty, twilio: an empty one is {}`,
 		`f.yaml:13: receivers[5].pagerduty.routing_key: "<secret>": must have 32 characters, has 5`,

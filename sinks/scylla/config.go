@@ -16,30 +16,30 @@ import (
 
 // Config is the part cql of the configuration.
 type Config struct {
-	// Hosts are some nodes of the cluster, host or host:port; the driver finds the
-	// others. None: the tiers are kept by the embedded store.
+	// Hosts are some nodes of the cluster, host or host:port; the driver finds the others. Without
+	// hosts, the embedded store keeps the tiers.
 	Hosts []string `yaml:"hosts"`
 	// Keyspace is created if it is missing.
 	Keyspace string `yaml:"keyspace"`
-	// Replication is the number of replicas by data centre, or under the name
-	// replication_factor that in each. Used when the keyspace is created.
+	// Replication is the number of replicas by data centre, or, under the name replication_factor,
+	// in every data centre. It is used when the keyspace is created.
 	Replication map[string]int `yaml:"replication"`
-	// Consistency of reads and writes, in CQL's words.
+	// Consistency is that of reads and writes, in CQL's words.
 	Consistency string `yaml:"consistency"`
 	// LocalDC is the data centre whose nodes are asked first; "": any.
 	LocalDC  string      `yaml:"local_dc"`
 	Username string      `yaml:"username"` // "": no authentication
 	Password conf.Secret `yaml:"password"`
 	TLS      dial.Config `yaml:"tls"`
-	// Timeout of one request, 100ms to 1m; it is then tried again.
+	// Timeout bounds one request, 100ms to 1m; the request is then tried again.
 	Timeout conf.Duration `yaml:"timeout"`
-	// InFlight bounds the requests under way, 1 to 1024. More than 128 add latency
-	// and no throughput.
+	// InFlight bounds the requests in flight, 1 to 1024. More than 128 add latency but no
+	// throughput.
 	InFlight int `yaml:"in_flight"`
 }
 
-// Default is a cluster of one node's: replication 1. LOCAL_QUORUM is then one
-// replica, and stays right when there are three.
+// Default is a cluster of one node: replication 1. LOCAL_QUORUM is then one replica, and stays
+// right when there are three.
 func Default() Config {
 	return Config{
 		Keyspace:    "weir",
@@ -75,9 +75,9 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	switch {
 	case c.Username == "" && !c.Password.IsZero():
-		d.Fail(at+".username", "", "must be given when there is a password")
+		d.Fail(at+".username", "", "must be given together with a password")
 	case c.Username != "" && c.Password.IsZero():
-		d.Fail(at+".password", nil, "must be given when there is a username")
+		d.Fail(at+".password", nil, "must be given together with a username")
 	case c.Username != "":
 		if _, err := c.Password.Reveal(); err != nil {
 			d.Fail(at+".password", nil, "must be readable: "+err.Error())
@@ -92,18 +92,18 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
-// Warnings says what is allowed and dangerous, about the section at.
+// Warnings lists what is allowed but dangerous in the section at the path at.
 func (c *Config) Warnings(at string) []string {
 	all := c.TLS.Warnings(at + ".tls")
 	if c.Username != "" && !c.TLS.On() {
-		all = append(all, at+".password without tls: whoever is on the way reads the password")
+		all = append(all, at+".password without tls: anyone on the way can read the password")
 	}
 	return all
 }
 
 const defaultPort = 9042
 
-// hostPort returns the port of a host, CQL's own when it names none.
+// hostPort returns the port of a host, or CQL's own if it names none.
 func hostPort(host string) (port int, err error) {
 	name, text, err := net.SplitHostPort(host)
 	if err != nil && !strings.Contains(host, ":") {
@@ -119,7 +119,7 @@ func hostPort(host string) (port int, err error) {
 	return int(n), err
 }
 
-// consistency reads one of CQL's levels that reads and writes have both.
+// consistency reads one of CQL's levels that both reads and writes have.
 func consistency(name string) (gocql.Consistency, error) {
 	levels := []gocql.Consistency{gocql.LocalQuorum, gocql.Quorum, gocql.LocalOne, gocql.One, gocql.Two, gocql.Three, gocql.All}
 	var names []string

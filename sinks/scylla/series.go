@@ -35,7 +35,7 @@ func (s *Store) index(ctx context.Context, source string, fresh []sinks.SeriesIn
 	return s.writeLabels(ctx, source, fresh)
 }
 
-// widen lets the first and last times of fresh take in those that are in the table.
+// widen extends the first and last times of fresh to include those in the table.
 func (s *Store) widen(ctx context.Context, source string, fresh []sinks.SeriesInfo) error {
 	at := map[[2]string]*sinks.SeriesInfo{}
 	low, high := fresh[0].Series.Metric, fresh[0].Series.Metric
@@ -71,9 +71,9 @@ func (s *Store) writeSeries(ctx context.Context, source string, infos []sinks.Se
 	})
 }
 
-// writeLabels writes a row into the label index for each label of each series, its
-// metric included, and each value that occurs once. Each is a partition
-// of its own, so they go one by one.
+// writeLabels writes a row into the label index for each label of each series, including its
+// metric, and each distinct value once. Each is a partition of its own, so they are written one by
+// one.
 func (s *Store) writeLabels(ctx context.Context, source string, infos []sinks.SeriesInfo) error {
 	type row struct {
 		table, statement string
@@ -100,8 +100,8 @@ func (s *Store) writeLabels(ctx context.Context, source string, infos []sinks.Se
 	})
 }
 
-// ListSeries is that of sinks.TierStore. With a metric it reads the index of that
-// metric, else, with labels, that of one of them, else that of one metric after the other.
+// ListSeries implements sinks.TierStore. Given a metric, it reads the index of that metric;
+// otherwise, given labels, that of one of them; otherwise that of one metric after the other.
 func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]string, after string, limit int) ([]sinks.SeriesInfo, error) {
 	if limit <= 0 {
 		return nil, nil
@@ -126,9 +126,8 @@ func (s *Store) ListSeries(ctx context.Context, metric string, match map[string]
 	return out, nil
 }
 
-// listAll goes through the metrics in the order of the first text that a series of each
-// can have. Once limit of the series found sort before that of the next metric,
-// they are the first.
+// listAll goes through the metrics in the order of the first text that a series of each can have.
+// Once limit of the series found sort before those of the next metric, they are the first.
 func (s *Store) listAll(ctx context.Context, after string, limit int) ([]sinks.SeriesInfo, error) {
 	q := s.session.ContextQuery(ctx, s.text.metrics, nil).Bind(cql.MetricLabel)
 	q.PageSize(maxPage)
@@ -160,7 +159,7 @@ func (s *Store) listAll(ctx context.Context, after string, limit int) ([]sinks.S
 	return out, nil
 }
 
-// span is between which texts all series of a metric lie.
+// span is a metric, and the texts between which all its series lie.
 type span struct{ metric, first, last string }
 
 func spanOf(metric string) span {
@@ -171,7 +170,7 @@ func spanOf(metric string) span {
 	return span{metric, min(bare, labelled), max(bare, labelled+"\xff")}
 }
 
-// head is where the reading of one shard of the index stands.
+// head is how far one shard of the index has been read.
 type head struct {
 	iter   *gocqlx.Iterx
 	more   bool
@@ -182,11 +181,11 @@ type head struct {
 }
 
 func (h *head) next() {
-	h.labels = nil // or Scan would add to the map of the row before
+	h.labels = nil // otherwise Scan would add to the map of the previous row
 	h.more = h.iter.Scan(&h.name, &h.metric, &h.source, &h.labels)
 }
 
-// checkEvery is how many rows a scan reads before it looks whether it is still wanted.
+// checkEvery is how many rows a scan reads before it checks whether it is still wanted.
 const checkEvery = 128
 
 // listIndex merges the shards of one label's index, each of which is sorted.
@@ -216,7 +215,7 @@ func (s *Store) listIndex(ctx context.Context, l schemas.Label, match map[string
 			break
 		}
 		info := sinks.SeriesInfo{Series: schemas.Series{Metric: first.metric, Labels: schemas.NewLabels(first.labels)}, Source: first.source}
-		// A label may be called what the index calls the metric.
+		// A label may have the name under which the index holds the metric.
 		if sinks.Matches(info.Series, match) && (l.Name != cql.MetricLabel || info.Series.Metric == l.Value) {
 			out = append(out, info)
 		}

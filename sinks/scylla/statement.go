@@ -6,8 +6,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/cql"
 )
 
-// statements holds the text of every statement, in the keyspace of the session. The
-// values are bound by position: inserts in the order of cql's columns.
+// statements holds the text of every statement, for the session's keyspace. Values are bound by
+// position: inserts in the order of cql's columns.
 type statements struct {
 	write, read                        map[int64]string // by tier, ms; write: then ttl in s, stamp in µs
 	series, labelIndex, labelValue     string

@@ -20,11 +20,11 @@ import (
 )
 
 const (
-	// renew is how old SeriesInfo.LastMS may be.
+	// renew is how far SeriesInfo.LastMS may lag behind.
 	renew = 24 * time.Hour
 	// ddlTimeout is how long creating a table may take: a busy node needs seconds.
 	ddlTimeout = 30 * time.Second
-	// reconnect is how soon a node that was down is asked again.
+	// reconnect is how soon a node that was down is tried again.
 	reconnect = time.Second
 )
 
@@ -36,8 +36,8 @@ type Store struct {
 	text     statements
 	log      *slog.Logger
 
-	slots   chan struct{} // one for each request under way
-	indexMu stripes       // by source: held while rows about series are read and written again
+	slots   chan struct{} // one for each request in flight
+	indexMu stripes       // by source: held while rows about series are read and rewritten
 	outage  outage
 	metrics metrics
 }
@@ -49,10 +49,9 @@ type metrics struct {
 	requests prometheus.Histogram
 }
 
-// Open connects, creates the keyspace and the tables that are missing, and registers
-// its metrics, weir_tierstore_* and weir_scylla_*, with reg. It tries once: the error
-// names the hosts, or what is wrong with the configuration or a tier, and
-// nothing is registered then.
+// Open connects, creates the keyspace and the tables if they are missing, and registers the store's
+// metrics, weir_tierstore_* and weir_scylla_*, with reg. It tries once. On an error, which names
+// the hosts or what is wrong with the configuration or a tier, nothing stays registered.
 func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Registerer, log *slog.Logger) (*Store, error) {
 	schema := cql.Schema{Keyspace: cfg.Keyspace, Replication: cfg.Replication, Tiers: tiers}
 	if err := schema.Check(); err != nil {
@@ -72,7 +71,7 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 	}
 	s := &Store{session: session, keyspace: cfg.Keyspace, log: log, text: statementsOf(tiers), slots: make(chan struct{}, cfg.InFlight), indexMu: newStripes()}
 	s.metrics.retries = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "weir_scylla_retries_total", Help: "Writes that failed and are tried again."})
+		Name: "weir_scylla_retries_total", Help: "Writes that failed and were tried again."})
 	s.metrics.requests = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "weir_scylla_write_seconds", Help: "Duration of one write request, in seconds, failed ones included.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8)})
@@ -89,22 +88,22 @@ func Open(ctx context.Context, cfg Config, tiers []cql.Tier, reg prometheus.Regi
 	return s, nil
 }
 
-// unreached says which hosts an error is about, and what else it may mean.
+// unreached adds to an error which hosts it is about, and what else it may mean.
 func unreached(cfg Config, err error) error {
 	hint, text := "", err.Error()
 	switch {
 	case cfg.TLS.On() && strings.Contains(text, "remote error: tls"):
-		hint = " (the nodes want a certificate, or refuse this one: cql.tls.cert_file and key_file)"
+		hint = " (the nodes require a certificate, or refuse this one: cql.tls.cert_file and key_file)"
 	case cfg.TLS.On():
 	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"), strings.Contains(text, "no response"): // received, or to connection startup
-		hint = " (is it CQL's port, and does it want TLS, cql.tls?)"
+		hint = " (is it CQL's port, and does it require TLS, cql.tls?)"
 	case cfg.Username == "" && strings.Contains(text, "authentication required"):
 		hint = " (cql.username and cql.password must be given)"
 	}
 	return fmt.Errorf("cql at %s: %w%s", strings.Join(cfg.Hosts, ", "), err, hint)
 }
 
-// register registers all of them or none.
+// register registers all of the collectors or none.
 func register(reg prometheus.Registerer, all ...prometheus.Collector) error {
 	for i, c := range all {
 		if err := reg.Register(c); err != nil {
@@ -127,7 +126,7 @@ func clusterOf(cfg Config, log *slog.Logger) (*gocql.ClusterConfig, error) {
 		return nil, fmt.Errorf("cql: consistency %q: %w", cfg.Consistency, err)
 	}
 	c := gocql.NewCluster(cfg.Hosts...)
-	if c.Port, err = hostPort(cfg.Hosts[0]); err != nil { // of the nodes that it finds itself
+	if c.Port, err = hostPort(cfg.Hosts[0]); err != nil { // the port of the nodes that the driver finds itself
 		return nil, fmt.Errorf("cql: host %q: %w", cfg.Hosts[0], err)
 	}
 	c.Consistency = level
@@ -138,7 +137,7 @@ func clusterOf(cfg Config, log *slog.Logger) (*gocql.ClusterConfig, error) {
 	c.DefaultIdempotence = true
 	c.PoolConfig.HostSelectionPolicy = gocql.TokenAwareHostPolicy(fallback(cfg.LocalDC))
 	c.Logger = driverLog{log}
-	// The dialer does TLS, and reads certificates for each connection; so is the password.
+	// The dialer does TLS, and reads certificates for each connection; the password, too, is read each time.
 	c.Dialer = &dial.Dialer{What: "CQL", TLS: cfg.TLS, Within: cfg.Timeout.Std()}
 	if cfg.Username != "" {
 		c.AuthProvider = func(*gocql.HostInfo) (gocql.Authenticator, error) {
@@ -159,16 +158,16 @@ func fallback(localDC string) gocql.HostSelectionPolicy {
 	return gocql.DCAwareRoundRobinPolicy(localDC)
 }
 
-// driverLog hands the driver's lines to slog; they say nothing that an error does not.
+// driverLog hands the driver's lines to slog; they tell nothing that an error does not.
 type driverLog struct{ log *slog.Logger }
 
 func (l driverLog) Print(v ...any)            { l.log.Debug(strings.TrimSpace(fmt.Sprint(v...))) }
 func (l driverLog) Printf(f string, v ...any) { l.log.Debug(strings.TrimSpace(fmt.Sprintf(f, v...))) }
 func (l driverLog) Println(v ...any)          { l.log.Debug(strings.TrimSpace(fmt.Sprintln(v...))) }
 
-// create runs the schema's statements unless every table is there: instances that
-// start together should not alter the schema at once more than they must, and the
-// user of a running system need not have the right to.
+// create runs the schema's statements unless every table exists: instances that start together
+// should not alter the schema at once more than necessary, and the user of a running system need
+// not have the right to.
 func create(ctx context.Context, cluster gocql.ClusterConfig, schema *cql.Schema, log *slog.Logger) error {
 	cluster.Timeout = ddlTimeout
 	cluster.PoolConfig.HostSelectionPolicy = gocql.RoundRobinHostPolicy() // a policy serves one session
@@ -204,13 +203,13 @@ func missingTables(ctx context.Context, session gocqlx.Session, schema *cql.Sche
 	return slices.DeleteFunc(want, func(name string) bool { return slices.Contains(have, name) }), nil
 }
 
-// Close ends the session; calls under way fail.
+// Close ends the session; calls in progress fail.
 func (s *Store) Close() error {
 	s.session.Close()
 	return nil
 }
 
-// ReadWindows is that of sinks.TierStore.
+// ReadWindows implements sinks.TierStore.
 func (s *Store) ReadWindows(ctx context.Context, source string, series schemas.Series, tierMS, fromMS, toMS int64, limit int) ([]schemas.Window, error) {
 	tier, err := s.in.Tier(tierMS)
 	if err != nil {
@@ -277,6 +276,6 @@ func each(n int, f func(i int) error) error {
 	return nil
 }
 
-// perCall is how many requests one call has under way, so that one large batch
-// does not hold up all others.
+// perCall is how many requests one call has in flight, so that one large batch does not hold up all
+// others.
 const perCall = 16

@@ -19,12 +19,11 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Bounds of a batch. The size is that of the rows' keys and values; a row that is
-// larger goes alone.
+// Bounds of a batch. The size is that of the rows' keys and values; a larger row goes alone.
 const (
 	maxBatchRows  = 60
 	maxBatchBytes = 5 << 10
-	// rowBytes is what a row's numbers weigh.
+	// rowBytes is the size of a row's numbers.
 	rowBytes = 13 * 8
 )
 
@@ -35,7 +34,7 @@ type chunk struct {
 	rows   []sinks.Row
 }
 
-// chunksOf parts rows of one source into batches, in the rows' order.
+// chunksOf splits rows of one source into batches, in the rows' order.
 func chunksOf(rows []sinks.Row) []*chunk {
 	type partition struct {
 		sizeMS int64
@@ -59,7 +58,7 @@ func chunksOf(rows []sinks.Row) []*chunk {
 	return out
 }
 
-// WriteWindows is that of sinks.TierStore.
+// WriteWindows implements sinks.TierStore.
 func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -82,8 +81,8 @@ func (s *Store) WriteWindows(ctx context.Context, b *schemas.WindowBatch) error 
 	return worst(refused, err)
 }
 
-// worst is the error that has to be told: one that a later try may change before one
-// that it will not, the first of equals.
+// worst returns the error to report: one that a later try may change before one that it will not,
+// otherwise the first.
 func worst(a, b error) error {
 	if a == nil || b != nil && errors.Is(a, sinks.ErrRefused) && !errors.Is(b, sinks.ErrRefused) {
 		return b
@@ -91,9 +90,9 @@ func worst(a, b error) error {
 	return a
 }
 
-// writeChunk writes a batch until it is acknowledged, and leaves in it the rows that
-// were. When the cluster refuses it, the halves are tried, so that one row does not
-// take others with it.
+// writeChunk writes a batch until it is acknowledged, and leaves the acknowledged rows in it. If
+// the cluster refuses the batch, its halves are tried, so that one row does not drag others with
+// it.
 func (s *Store) writeChunk(ctx context.Context, source string, c *chunk) error {
 	err := s.writeBatch(ctx, source, c)
 	if !errors.Is(err, sinks.ErrRefused) {
@@ -112,8 +111,8 @@ func (s *Store) writeChunk(ctx context.Context, source string, c *chunk) error {
 	return err
 }
 
-// writeBatch writes a batch until it is acknowledged or refused. Rows that expire
-// meanwhile leave the chunk: a TTL of 0 would keep them for ever.
+// writeBatch writes a batch until it is acknowledged or refused. Rows that expire meanwhile leave
+// the chunk: a TTL of 0 would keep them for ever.
 func (s *Store) writeBatch(ctx context.Context, source string, c *chunk) error {
 	return s.persist(ctx, c.tier.Table(), func() error {
 		nowMS := time.Now().UnixMilli()
@@ -146,10 +145,10 @@ func cells(w *schemas.Window) []any {
 	return append(out, w.FirstMS(), w.LastMS(), int64(w.Revision))
 }
 
-// cellsRead takes the cells of a row.
+// cellsRead receives the cells of a row.
 type cellsRead struct{ startMS, part, count, firstMS, lastMS, revision int64 }
 
-// into are the places for the cells of a row, but for its numbers, which go to w.
+// into returns the destinations for the cells of a row; the numbers go to w.
 func (r *cellsRead) into(w *schemas.Window) []any {
 	out := []any{&r.startMS, &r.part, &r.count}
 	for _, v := range w.Numbers() {
@@ -158,7 +157,8 @@ func (r *cellsRead) into(w *schemas.Window) []any {
 	return append(out, &r.firstMS, &r.lastMS, &r.revision)
 }
 
-// take fills w with what was read. What no window can have, somebody else has written: it is cut to what can be.
+// take fills w with what was read. Values that no window can have were written by somebody else:
+// they are cut to what is possible.
 func (r *cellsRead) take(w *schemas.Window) {
 	bound := func(n int64) uint32 { return uint32(min(max(n, 0), math.MaxUint32)) }
 	w.StartMS, w.Part, w.Revision, w.Count = r.startMS, r.part, uint32(r.revision), bound(r.count)
@@ -168,22 +168,22 @@ func (r *cellsRead) take(w *schemas.Window) {
 // stamp is a row's write time, µs.
 func stamp(w *schemas.Window) int64 { return w.EndMS()*1000 + int64(w.Revision) }
 
-// Backoff between two tries of one request. The longest is short enough for all to be
-// back within seconds of the cluster.
+// Backoff between two tries of one request. The longest is short enough for everything to be back
+// within seconds of the cluster's return.
 const (
 	firstDelay = 100 * time.Millisecond
 	lastDelay  = 2 * time.Second
 )
 
-// judgedFor is how long the cluster must refuse what is written, with a table that looks
-// right, before it is believed: it says so for a moment of a table that it has just made.
+// judgedFor is how long the cluster must refuse what is written, although the table looks right,
+// before it is believed: for a moment it refuses writes to a table that it has just made.
 const judgedFor = 3 * time.Second
 
-// persist tries until it succeeds or ctx ends, in which case the error wraps ctx's
-// and tells the last one, or until the cluster refuses what is written to the table:
-// sinks.ErrRefused. It holds a slot while it tries, and none while it waits.
+// persist tries until it succeeds, or until ctx ends, when the error wraps ctx's and tells the last
+// one, or until the cluster refuses what is written to the table: sinks.ErrRefused. It holds a slot
+// while it tries, and none while it waits.
 func (s *Store) persist(ctx context.Context, table string, try func() error) error {
-	var judged time.Time // since when all tries were refused; zero: the last was not
+	var judged time.Time // since when all tries have been refused; zero: the last was not
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
 		select {
 		case s.slots <- struct{}{}:
@@ -218,9 +218,9 @@ func (s *Store) persist(ctx context.Context, table string, try func() error) err
 	}
 }
 
-// refused reports whether err is the cluster's judgement on the values: it calls the
-// request invalid, although the table is there and has all columns. An invalid
-// request on account of the schema is tried again, as somebody will mend that.
+// refused reports whether err is the cluster's judgement on the values: it calls the request
+// invalid although the table exists and has all columns. A request that is invalid because of the
+// schema is tried again, as somebody will fix that.
 func (s *Store) refused(ctx context.Context, table string, err error) bool {
 	if codeOf(err) != gocql.ErrCodeInvalid {
 		return false
@@ -233,8 +233,8 @@ func (s *Store) refused(ctx context.Context, table string, err error) bool {
 	return !slices.ContainsFunc(s.text.columns[table], func(name string) bool { return !slices.Contains(have, name) })
 }
 
-// codeOf is the protocol's code of an error that a node answered with, else 0. Most
-// errors of ScyllaDB's fork of the driver (1.19) are no RequestError of its own.
+// codeOf is the protocol's code of an error that a node answered, otherwise 0. Most errors of
+// ScyllaDB's fork of the driver (1.19) are not RequestErrors.
 func codeOf(err error) int {
 	var answer gocql.RequestError
 	if errors.As(err, &answer) {
@@ -250,8 +250,8 @@ func codeOf(err error) int {
 	return 0
 }
 
-// outage logs a line when writes begin to fail, one a minute while they do, and one
-// when they work again, and not one for each of the thousands of tries.
+// outage logs a line when writes begin to fail, one a minute while they do, and one when they work
+// again, rather than one for each of thousands of tries.
 type outage struct {
 	mu     sync.Mutex
 	since  time.Time // zero: there is none
@@ -269,7 +269,7 @@ func (o *outage) failed(log *slog.Logger, table string, err error) {
 	o.tries++
 	if now.Sub(o.logged) >= time.Minute {
 		o.logged = now
-		log.Warn("cql write failed, trying again until it works", "table", table, "err", err, "failed_tries", o.tries, "since", o.since)
+		log.Warn("cql write failed, will keep trying", "table", table, "err", err, "failed_tries", o.tries, "since", o.since)
 	}
 }
 
@@ -283,7 +283,7 @@ func (o *outage) over(log *slog.Logger) {
 	o.since, o.logged, o.tries = time.Time{}, time.Time{}, 0
 }
 
-// stripes are locks by source that can be given up on.
+// stripes are locks by source that a waiter can give up on.
 type stripes [64]chan struct{}
 
 func newStripes() (s stripes) {

@@ -21,12 +21,12 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// NotifierUnderTest is one notifier, fresh, and what it tells.
+// NotifierUnderTest is one fresh notifier, with what it tells.
 type NotifierUnderTest struct {
 	Notifier sinks.Notifier
-	// Texts returns what reached the receiver for humans, in order.
+	// Texts returns the texts for humans that reached the receiver, in order.
 	Texts func() []string
-	// Secrets must be in no error and no result.
+	// Secrets must appear in no error and no result.
 	Secrets []string
 }
 
@@ -159,8 +159,8 @@ func RunNotifier(t *testing.T, open func(*testing.T) NotifierUnderTest) {
 	})
 }
 
-// RunHTTPNotifier is RunNotifier and, beyond it, what makes an error retryable.
-// openWith makes a fresh one that gives a call up after timeout.
+// RunHTTPNotifier is RunNotifier plus what makes an error retryable. openWith makes a fresh
+// notifier that gives up a call after timeout.
 func RunHTTPNotifier(t *testing.T, openWith func(t *testing.T, timeout time.Duration) HTTPNotifierUnderTest) {
 	open := func(t *testing.T) HTTPNotifierUnderTest { return openWith(t, 30*time.Second) }
 	RunNotifier(t, func(t *testing.T) NotifierUnderTest {
@@ -246,7 +246,8 @@ func lastError(t *testing.T, u HTTPNotifierUnderTest) *sinks.DeliveryError {
 	return failOnce(t, u)
 }
 
-// runRedirect: the target is named, and nobody but the configured address is called.
+// runRedirect checks that the target is named, and that nothing but the configured address is
+// called.
 func runRedirect(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) {
 	other := open(t)
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -257,7 +258,7 @@ func runRedirect(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) {
 			"/elsewhere": "redirects to /elsewhere",
 			"":           "no Location",
 			"https://example.org/" + strings.Join(u.Secrets, "/"): "https://example.org/",
-			"http://[::1/x": "no URL",
+			"http://[::1/x": "not a URL",
 		} {
 			u.Mock.Script(Fault{Do: Refuse, Status: status, Location: location})
 			de := failOnce(t, u)
@@ -271,8 +272,8 @@ func runRedirect(t *testing.T, open func(*testing.T) HTTPNotifierUnderTest) {
 	}
 }
 
-// runEcho has the receiver repeat what it was sent, headers too, in the encodings
-// that servers use.
+// runEcho makes the receiver repeat what it was sent, including headers, in the encodings that
+// servers use.
 func runEcho(t *testing.T, u HTTPNotifierUnderTest) {
 	mustNotify(t, u.NotifierUnderTest, firing())
 	sent := u.Mock.Requests()[0]
@@ -315,7 +316,7 @@ func runEcho(t *testing.T, u HTTPNotifierUnderTest) {
 	}
 }
 
-// runFloods: what a receiver answers is bounded in bytes and in time.
+// runFloods checks that what a receiver answers is bounded in bytes and in time.
 func runFloods(t *testing.T, openWith func(*testing.T, time.Duration) HTTPNotifierUnderTest) {
 	const timeout = time.Second
 	for _, f := range []Fault{

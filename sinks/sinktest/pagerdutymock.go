@@ -11,9 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// PagerDuty is a mock of the Events API v2. It refuses what PagerDuty refuses, and
-// what no request of weir should be although PagerDuty or a mock made from its
-// description lets it pass: a trigger without a payload, a resolve without a dedup_key. It keeps the alerts that result.
+// PagerDuty is a mock of the Events API v2. It refuses what PagerDuty refuses, and also requests
+// that weir should never make although PagerDuty, or a mock made from its description, accepts
+// them: a trigger without a payload, or a resolve without a dedup_key. It keeps the resulting
+// alerts.
 type PagerDuty struct {
 	mock
 	routingKey string
@@ -23,9 +24,9 @@ type PagerDuty struct {
 // PagerDutyAlert is what became of one dedup_key.
 type PagerDutyAlert struct {
 	Open     bool
-	Opened   int // times that it was opened: a trigger while it was not open
-	Triggers int // accepted, those that changed nothing included
-	Resolves int // accepted, those that changed nothing included
+	Opened   int // how often it was opened, by a trigger while it was not open
+	Triggers int // accepted, including those that changed nothing
+	Resolves int // accepted, including those that changed nothing
 	// Last is the newest event accepted.
 	Last PagerDutyEvent
 }

@@ -15,12 +15,11 @@ import (
 	"time"
 )
 
-// Fault is what a mock does to one request. The zero Fault is none: the request is
-// answered as it deserves.
+// Fault is what a mock does to one request. The zero Fault is none: the request gets the answer
+// that it deserves.
 type Fault struct {
 	Do FaultKind
-	// Status, RetryAfter and Location (the headers' texts) and Body are what Refuse
-	// answers.
+	// Status, RetryAfter and Location (the headers' texts) and Body are what Refuse answers.
 	Status     int
 	RetryAfter string
 	Location   string
@@ -34,10 +33,10 @@ type FaultKind int
 const (
 	NoFault    FaultKind = iota
 	Refuse               // answer Status without taking the request
-	Hang                 // take the request and never answer: a time-out after accept
+	Hang                 // take the request and never answer: a timeout after accept
 	Reset                // reset the connection without taking the request
 	AcceptLost           // take the request, then reset the connection
-	SlowBody             // answer Status, and then a byte of the body now and then, for ever
+	SlowBody             // answer Status, and then an occasional byte of the body, for ever
 	HugeBody             // answer Status with a body of 64 MiB
 	HugeHeader           // answer Status with headers that do not end
 )
@@ -45,12 +44,12 @@ const (
 // Refusal is the fault of an answer with this status.
 func Refusal(status int) Fault { return Fault{Do: Refuse, Status: status} }
 
-// Throttle is the fault of a 429 that asks for a pause of so many seconds.
+// Throttle is the fault of a 429 that asks for a pause of that many seconds.
 func Throttle(retryAfter string) Fault {
 	return Fault{Do: Refuse, Status: http.StatusTooManyRequests, RetryAfter: retryAfter}
 }
 
-// Request is a request as a mock got it, in order of arrival.
+// Request is a request as a mock received it, in order of arrival.
 type Request struct {
 	At         time.Time
 	Method     string
@@ -72,7 +71,7 @@ type mock struct {
 	server   *httptest.Server
 	faults   []Fault
 	requests []*Request
-	changed  chan struct{} // closed and made anew when a request was judged
+	changed  chan struct{} // closed and replaced when a request has been judged
 	closing  chan struct{}
 	stopped  bool
 }
@@ -83,8 +82,8 @@ type answer struct {
 	body   string
 }
 
-// rules judge a request: what it violates, what to answer if anything, and else
-// the effect it has. The mock's lock is held in all of them.
+// rules judge a request: what it violates, what to answer, if anything, and otherwise its effect.
+// The mock's lock is held during all calls.
 type rules interface {
 	check(r *http.Request, body []byte) (violations []string, refusal answer)
 	accept(r *http.Request, body []byte) answer
@@ -107,7 +106,7 @@ func (m *mock) Stop() {
 	m.stopped = true
 	m.mu.Unlock()
 	if !stopped {
-		close(m.closing) // hanging requests end, or Close would wait for them
+		close(m.closing) // ends hanging requests, for which Close would wait
 		m.server.Close()
 	}
 }
@@ -119,14 +118,14 @@ func (m *mock) Script(faults ...Fault) {
 	m.faults = append(m.faults, faults...)
 }
 
-// Mend drops the faults that wait.
+// Mend drops the faults still queued.
 func (m *mock) Mend() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults = nil
 }
 
-// Requests returns what came so far.
+// Requests returns the requests so far.
 func (m *mock) Requests() []Request {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,8 +138,7 @@ func (m *mock) Requests() []Request {
 	return all
 }
 
-// AwaitRequests returns when n requests came, or ends the test when that takes
-// more than 10 s.
+// AwaitRequests returns once n requests have come, and ends the test if that takes more than 10 s.
 func (m *mock) AwaitRequests(tb testing.TB, n int) {
 	tb.Helper()
 	deadline := time.After(10 * time.Second)
@@ -159,7 +157,7 @@ func (m *mock) AwaitRequests(tb testing.TB, n int) {
 	}
 }
 
-// Violations returns what the requests so far violated.
+// Violations returns what the requests so far have violated.
 func (m *mock) Violations() []string {
 	var all []string
 	for _, r := range m.Requests() {
@@ -171,7 +169,7 @@ func (m *mock) Violations() []string {
 func (m *mock) serve(w http.ResponseWriter, r *http.Request, rs rules) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, 16<<20))
 	if err != nil {
-		return // the client broke off: there was no request
+		return // the client disconnected: there was no request
 	}
 	m.mu.Lock()
 	var fault Fault

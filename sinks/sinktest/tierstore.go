@@ -17,7 +17,7 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Tiers are those that Run wants a store to have.
+// Tiers are those that a store must have for Run.
 var Tiers = []cql.Tier{
 	{SizeMS: s10, TTL: 7 * 24 * time.Hour},
 	{SizeMS: m1, TTL: 30 * 24 * time.Hour},
@@ -38,12 +38,12 @@ type Store struct {
 	NowMS func() int64
 	// Tick lets a little time pass on that clock, at least 10 ms.
 	Tick func()
-	// Registry is what the store's metrics were registered with.
+	// Registry is where the store's metrics are registered.
 	Registry *prometheus.Registry
 }
 
-// Run tests the store that open makes, which has the tiers Tiers. It may hold rows of
-// earlier runs, and is not closed.
+// Run tests the store that open makes, which must have the tiers Tiers. It may hold rows of earlier
+// runs, and is not closed.
 func Run(t *testing.T, open func(t *testing.T) Store) {
 	store := open(t)
 	seed := uint64(time.Now().UnixNano())
@@ -460,8 +460,8 @@ func empty(k *kit) {
 	}
 }
 
-// Counter reads the counter of that name whose first label has that value ("": it
-// has no label) from the registry that what is tested was given.
+// Counter reads the counter of that name whose first label has that value ("": it has no label)
+// from the registry that was given to what is tested.
 func Counter(t *testing.T, reg prometheus.Gatherer, name, label string) float64 {
 	t.Helper()
 	families, err := reg.Gather()

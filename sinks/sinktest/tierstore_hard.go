@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// concurrent has writers of one source replay each other's rows while others read.
+// concurrent makes writers of one source replay each other's rows while others read.
 func concurrent(k *kit) {
 	const series, windows, writers = 4, 30, 4
 	start := k.past(s10, time.Hour)
@@ -118,7 +118,7 @@ func ugly(k *kit) {
 	}
 }
 
-// refused has what can never be kept beside what can: the latter is kept.
+// refused writes what can never be kept together with what can: the latter is kept.
 func refused(k *kit) {
 	good := k.window(k.series("good"), s10, k.past(s10, time.Minute))
 	huge := make([]string, 0, 40)

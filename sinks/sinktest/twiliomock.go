@@ -12,10 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// Twilio is a mock of the Messages resource of Twilio's API of 2010. Beyond the
-// API description it asks for From and Body, and for E.164 in both numbers, which a mock made from the description alone
-// lets pass. Like the real one it sends every message it accepts: it knows no
-// idempotency key.
+// Twilio is a mock of the Messages resource of Twilio's API of 2010. Beyond the API description it
+// requires From and Body, and E.164 in both numbers, which a mock made from the description alone
+// does not. Like the real API it sends every message that it accepts: there is no idempotency key.
 type Twilio struct {
 	mock
 	accountSID, token string
@@ -92,7 +91,7 @@ func checkMessage(form url.Values) ([]string, answer) {
 	return nil, answer{}
 }
 
-// refuse is an error as Twilio writes it.
+// refuse returns an error as Twilio writes it.
 func refuse(status, code int, message string) ([]string, answer) {
 	return []string{message}, answer{status, mustJSON(map[string]any{
 		"code": code, "message": message, "more_info": fmt.Sprintf("https://www.twilio.com/docs/errors/%d", code), "status": status,

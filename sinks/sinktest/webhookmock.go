@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Webhook is a mock of a program that was written for Alertmanager's webhook,
-// payload version 4.
+// Webhook is a mock of a program written for Alertmanager's webhook, payload version 4.
 type Webhook struct {
 	mock
 	token string
@@ -41,8 +40,8 @@ type WebhookAlert struct {
 	Fingerprint  string            `json:"fingerprint"`
 }
 
-// NewWebhook starts a mock at URL + "/hook" that asks for a bearer token, or for
-// none if token is "". It stops with the test.
+// NewWebhook starts a mock at URL + "/hook" that requires a bearer token, or none if token is "".
+// It stops with the test.
 func NewWebhook(tb testing.TB, token string) *Webhook {
 	w := &Webhook{token: token}
 	w.start(tb, w)

@@ -15,8 +15,8 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// client is the transport under twilio-go for one call. The library's own knows no
-// context, leaves the bodies of errors open and loses Retry-After.
+// client is the transport under twilio-go for one call. The library's own ignores contexts, leaves
+// the bodies of errors open and loses Retry-After.
 type client struct {
 	ctx            context.Context
 	http           *http.Client
@@ -30,7 +30,7 @@ var _ twilioclient.BaseClient = (*client)(nil)
 // AccountSid implements twilioclient.BaseClient.
 func (c *client) AccountSid() string { return c.account }
 
-// SetTimeout implements twilioclient.BaseClient; the time-out is the config's.
+// SetTimeout implements twilioclient.BaseClient; the timeout is the config's.
 func (c *client) SetTimeout(time.Duration) {}
 
 // SetOauth implements twilioclient.BaseClient; weir signs in with the token.

@@ -38,12 +38,12 @@ type Config struct {
 	Timeout conf.Duration `yaml:"timeout"`
 }
 
-// Default is Twilio's own address and a time-out of 10 s; it has no account.
+// Default is Twilio's own address and a timeout of 10 s; it has no account.
 func Default() Config {
 	return Config{URL: "https://api.twilio.com", Timeout: conf.Duration(10 * time.Second)}
 }
 
-// Fill sets what was left out to Default: entries of a list start empty.
+// Fill sets whatever was left out to Default, as entries of a list start empty.
 func (c *Config) Fill() {
 	if c.URL == "" {
 		c.URL = Default().URL
@@ -103,7 +103,7 @@ type Notifier struct {
 	http *http.Client
 }
 
-// New returns the notifier of one number of a valid config.
+// New returns the notifier for one number of a valid config.
 func New(cfg Config, to string) *Notifier {
 	cfg.Fill()
 	return &Notifier{cfg: cfg, to: to, http: sinks.NewHTTPClient(cfg.Timeout.Std())}
@@ -130,8 +130,8 @@ func (t *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	return sinks.Shown("201 created "+*msg.Sid, token), nil
 }
 
-// strangeAnswer is the error of an answer that Twilio does not give. A 201 is final: it
-// may have sent, and would send again.
+// strangeAnswer is the error for an answer that Twilio does not give. A 201 is final: Twilio may
+// have sent, and would send again.
 func strangeAnswer(status int, why string) error {
 	created := status == http.StatusCreated
 	return &sinks.DeliveryError{Status: status, Misconfigured: !created, MaybeTaken: created, Err: errors.New(plain.Text(why))}
@@ -146,7 +146,7 @@ func Text(n *sinks.Notification) string {
 	switch {
 	case n.Firing():
 		tail += " at " + at
-	case n.NoDataText() == "": // else it stands there since when
+	case n.NoDataText() == "": // otherwise it already tells since when
 		tail += " until " + at
 	}
 	if u := n.AlertURL(); u != "" && sinks.TextLen(u) < maxBody/2 {

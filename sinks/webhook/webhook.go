@@ -19,7 +19,7 @@ import (
 
 // Config is a receiver's settings.
 type Config struct {
-	// URL is what is posted to. It is a secret: it may be given as a text.
+	// URL is where to post. It is a secret, but may also be given as plain text.
 	URL conf.Secret `yaml:"url"`
 	// BearerToken, if given, is sent as Authorization: Bearer.
 	BearerToken conf.Secret `yaml:"bearer_token"`
@@ -27,10 +27,10 @@ type Config struct {
 	Timeout conf.Duration `yaml:"timeout"`
 }
 
-// Default is a time-out of 10 s; it has no URL.
+// Default is a timeout of 10 s; it has no URL.
 func Default() Config { return Config{Timeout: conf.Duration(10 * time.Second)} }
 
-// Fill sets what was left out to Default: entries of a list start empty.
+// Fill sets whatever was left out to Default, as entries of a list start empty.
 func (c *Config) Fill() {
 	if c.Timeout == 0 {
 		c.Timeout = Default().Timeout
@@ -127,12 +127,12 @@ func (w *Notifier) Notify(ctx context.Context, n *sinks.Notification) (string, e
 	return fmt.Sprintf("%d %s", answer.Status, http.StatusText(answer.Status)), nil
 }
 
-// minSegment is the least length, in bytes, of a part of a path that is taken for a
-// password of its own.
+// minSegment is the minimum length, in bytes, for a part of a path to be treated as a password of
+// its own.
 const minSegment = 12
 
-// addressSecrets is what of the address may be its password: the path with the query,
-// and each long part of the path.
+// addressSecrets returns what may be the password in the address: the path with the query, and each
+// long part of the path.
 func addressSecrets(u *url.URL) []string {
 	var secrets []string
 	if path := u.RequestURI(); path != "/" {
@@ -149,7 +149,7 @@ func addressSecrets(u *url.URL) []string {
 	return secrets
 }
 
-// NewPayload is the notification as the webhook gets it.
+// NewPayload returns the notification as the webhook receives it.
 func NewPayload(n *sinks.Notification) *Payload {
 	labels, annotations := orEmpty(n.Alert.Labels), annotationsOf(n)
 	a := Alert{
@@ -177,8 +177,8 @@ func NewPayload(n *sinks.Notification) *Payload {
 	}
 }
 
-// startsAt is the transition itself for a firing one: the alert may have fired
-// again since.
+// startsAt is the time of the transition itself for a firing one: the alert may have fired again
+// since.
 func startsAt(n *sinks.Notification) time.Time {
 	ms := n.AtMS
 	if !n.Firing() && n.Alert.FiredMS != 0 {
@@ -187,8 +187,8 @@ func startsAt(n *sinks.Notification) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// annotationsOf are the alert's. If it ended because its series fell silent, no_data
-// says since when, and so does summary: chats show that.
+// annotationsOf returns the alert's annotations. If it ended because its series fell silent,
+// no_data tells since when, and so does summary, as that is what chats show.
 func annotationsOf(n *sinks.Notification) map[string]string {
 	annotations, since := orEmpty(n.Alert.Annotations), n.NoDataText()
 	if since == "" {
