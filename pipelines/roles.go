@@ -24,15 +24,16 @@ import (
 // process shares. A role is built again after it failed.
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
-	r := route.New(p.Config.Route, p.brokers, p.Config.Topics.Shards, reg, p.Log, p.member...)
-	r.Letters, r.Owner = p.letters, p.address()
-	return role{p.leaving(route.Group, r.Run), unless(r.Ready, "joining its group")}, nil
+	r := route.New(p.Config.Route, route.Deps{
+		Brokers: p.brokers, Shards: p.Config.Topics.Shards, Options: p.member, Owner: p.address(), Letters: p.letters, Registry: reg, Log: p.Log,
+	})
+	return role{p.leaving(route.Group, r.Run), r.Waiting}, nil
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
-	to := p.Config.Notify.Receivers.Build(p.Out)
-	n := notify.New(p.Config.Notify.Delivery, p.member, to, reg, p.Log)
-	n.Letters = p.letters
+	n := notify.New(p.Config.Notify.Delivery, notify.Deps{
+		Options: p.member, Receivers: p.Config.Notify.Receivers.Build(p.Out), Letters: p.letters, Registry: reg, Log: p.Log,
+	})
 	p.health.warn("notify", n.Warning)
 	return role{p.leaving(notify.Group, n.Run), none}, nil
 }
@@ -42,9 +43,8 @@ func (p *Process) store(reg prometheus.Registerer) (role, error) {
 	if err != nil {
 		return role{}, err
 	}
-	s := store.New(p.Config.Store, p.member, tiers, reg, p.Log)
-	s.Letters = p.letters
-	return role{p.leaving(store.Group, s.Run), unless(s.Ready, "joining its group")}, nil
+	s := store.New(p.Config.Store, store.Deps{Options: p.member, Tiers: tiers, Letters: p.letters, Registry: reg, Log: p.Log})
+	return role{p.leaving(store.Group, s.Run), s.Waiting}, nil
 }
 
 func (p *Process) query(reg prometheus.Registerer) (role, error) {
@@ -55,9 +55,9 @@ func (p *Process) query(reg prometheus.Registerer) (role, error) {
 	live := query.NewLive(p.Config.Query, p.client, reg, p.Log)
 	page := query.New(query.Deps{
 		Config: p.Config.Query, Store: tiers, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
-		Host: p.host(), Registerer: reg, Logger: p.Log,
+		Host: p.host(), Registry: reg, Log: p.Log,
 	})
-	return role{served(live.Run, p.server.pages, page), unless(live.Ready, "reading the alerts")}, nil
+	return role{served(live.Run, p.server.pages, page), live.Waiting}, nil
 }
 
 func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
@@ -167,16 +167,6 @@ func (p *Process) leaving(group string, run func(context.Context) error) func(co
 			p.Log.Warn("could not leave the group: its partitions wait until the session ends", "group", group, "err", err)
 		}
 		return nil
-	}
-}
-
-// unless is a role's waiting: the reason until it is ready.
-func unless(ready func() bool, reason string) func() string {
-	return func() string {
-		if ready() {
-			return ""
-		}
-		return reason
 	}
 }
 

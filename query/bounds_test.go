@@ -52,7 +52,7 @@ func bounded(t *testing.T, cfg Config, store sinks.TierStore) (*httptest.Server,
 	reg := prometheus.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
 	a := newAPI(Deps{Config: cfg, Store: store, Live: NewLive(cfg, nil, reg, log), Tiers: testTiers(),
-		GroupLabels: schemas.GroupLabels, Host: "web01", Registerer: reg, Logger: log}, func() time.Time { return time.UnixMilli(nowMS) })
+		GroupLabels: schemas.GroupLabels, Host: "web01", Registry: reg, Log: log}, func() time.Time { return time.UnixMilli(nowMS) })
 	server := httptest.NewUnstartedServer(a.handler())
 	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateNew { // as the listener does: the kernel does not take a whole answer

@@ -144,7 +144,7 @@ func newFixture(t testing.TB) *fixture {
 	f := &fixture{store: newFakeStore(), live: NewLive(Default(), nil, reg, log), reg: reg}
 	f.api = newAPI(Deps{
 		Config: Default(), Store: f.store, Live: f.live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
-		Registerer: reg, Logger: log,
+		Registry: reg, Log: log,
 	}, func() time.Time { return time.UnixMilli(nowMS) })
 	f.mux = f.api.handler()
 	return f

@@ -84,6 +84,14 @@ func NewLive(cfg Config, brokers []kgo.Opt, reg prometheus.Registerer, log *slog
 // Ready reports whether the alerts topic has been read up to where it ended when Run began.
 func (l *Live) Ready() bool { return l.ready.Load() }
 
+// Waiting is what Live waits for before it is ready, in words, or "".
+func (l *Live) Waiting() string {
+	if l.Ready() {
+		return ""
+	}
+	return "reading the alerts"
+}
+
 // Run follows the topics until ctx ends, then ends every stream and returns nil; call it once.
 // Broker outages are counted, logged and waited out. It returns an error only if the options do not
 // make a client.

@@ -143,7 +143,7 @@ func serve(t testing.TB, c *kfake.Cluster) (*httptest.Server, *Live, *prometheus
 	live := startLive(t, c, reg)
 	server := httptest.NewServer(New(Deps{
 		Config: Default(), Store: newFakeStore(), Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
-		Registerer: reg, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Registry: reg, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(live.hub.close)

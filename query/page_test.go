@@ -67,7 +67,7 @@ func TestPage(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	live := startLive(t, cluster, reg)
 	handler := New(Deps{
-		Config: Default(), Store: store, Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01", Registerer: reg, Logger: log,
+		Config: Default(), Store: store, Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01", Registry: reg, Log: log,
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)

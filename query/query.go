@@ -36,9 +36,9 @@ type Deps struct {
 	// GroupLabels are the labels that name a series group, as route is configured.
 	GroupLabels []string
 	// Host is the name of this machine; the page opens with its series.
-	Host       string
-	Registerer prometheus.Registerer
-	Logger     *slog.Logger
+	Host     string
+	Registry prometheus.Registerer
+	Log      *slog.Logger
 }
 
 type api struct {
@@ -80,7 +80,7 @@ func newAPI(d Deps, now func() time.Time) *api {
 		Name: "weir_query_cut_total", Help: "Answers cut off because their clients took nothing while others waited.",
 	})
 	a.gate, a.answers = newGate(&d.Config), newAnswers(&d.Config, cut.Inc)
-	d.Registerer.MustRegister(a.requests, a.seconds, cut)
+	d.Registry.MustRegister(a.requests, a.seconds, cut)
 	return a
 }
 
@@ -178,7 +178,7 @@ func (a *api) refusal(r *http.Request, err error) (code int, body any) {
 			Status: "error", ErrorType: "unavailable", Message: "the store could not answer; see weir's log",
 		}
 	}
-	a.Logger.Error("query failed", "path", r.URL.Path, "err", err)
+	a.Log.Error("query failed", "path", r.URL.Path, "err", err)
 	return code, body
 }
 

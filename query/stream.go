@@ -70,7 +70,7 @@ func (a *api) live(w http.ResponseWriter, r *http.Request) {
 	err = a.send(w, s, r.Context().Done())
 	if errors.Is(err, errStuck) || errors.Is(err, errLargest) || errors.Is(err, os.ErrDeadlineExceeded) {
 		hub.dropped.Inc()
-		a.Logger.Info("live stream cut off", "remote", r.RemoteAddr, "reason", err)
+		a.Log.Info("live stream cut off", "remote", r.RemoteAddr, "reason", err)
 	}
 }
 

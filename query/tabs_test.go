@@ -62,7 +62,7 @@ func newSite(t *testing.T, sources int) *site {
 	live := startLive(t, s.cluster, s.reg)
 	mux := http.NewServeMux()
 	mux.Handle("/", New(Deps{Config: Default(), Store: store, Live: live, Tiers: testTiers(), GroupLabels: schemas.GroupLabels, Host: "web01",
-		Registerer: s.reg, Logger: slog.New(slog.DiscardHandler)}))
+		Registry: s.reg, Log: slog.New(slog.DiscardHandler)}))
 	watch := &fakeWatcher{owned: 8}
 	for i := range sources {
 		watch.sources = append(watch.sources, schemas.Source{Source: fmt.Sprintf("web%02d %s", i, nasty["rtl"]), Refused: map[string]int64{"rate_limit": int64(i)}, LastMS: now})

@@ -263,7 +263,7 @@ func TestRouteSaysHowFarItIs(t *testing.T) {
 	end(begin("b", 1, `{"metricName":"m","timestamp":2000,"value":1}`), kgo.TryAbort)
 	open := begin("c", 2, `{"metricName":"m","timestamp":3000,"value":1}`)
 
-	r := route.New(route.Default(), c.ListenAddrs(), cfg.Shards, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	r := route.New(route.Default(), route.Deps{Brokers: c.ListenAddrs(), Shards: cfg.Shards, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(running) }()

@@ -167,7 +167,7 @@ func (b *broker) runDraining(t *testing.T, drain time.Duration, cfg Config, rs .
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	i := &instance{Processor: New(cfg, b.opts, rs, prometheus.NewRegistry(), log), cancel: cancel, ended: make(chan error, 1)}
+	i := &instance{Processor: New(cfg, Deps{Options: b.opts, Receivers: rs, Registry: prometheus.NewRegistry(), Log: log}), cancel: cancel, ended: make(chan error, 1)}
 	i.drain = drain
 	go func() { i.ended <- i.Run(ctx) }()
 	t.Cleanup(func() { i.stop(t) })
@@ -216,7 +216,7 @@ func gauged(g prometheus.Gauge) float64 {
 
 // newProcessorForTest is a processor that does not run.
 func newProcessorForTest(rs []sinks.Receiver) *Processor {
-	return New(quick(), nil, rs, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	return New(quick(), Deps{Receivers: rs, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 }
 
 // holdLedger keeps the broker from taking records of the ledger. held is closed

@@ -210,7 +210,7 @@ func (p *Processor) load(ctx context.Context, parts map[int32]*partition, genera
 // end offset has come, and beyond what came with it. It fails when nothing comes for
 // loadTimeout.
 func (p *Processor) read(ctx context.Context, topic string, start map[int32]kgo.Offset, end map[int32]int64, each func(*kgo.Record), beyond ...func(*kgo.Record)) error {
-	in, err := consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts), kgo.FetchMaxWait(fetchWait),
+	in, err := consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options), kgo.FetchMaxWait(fetchWait),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {

@@ -65,7 +65,7 @@ func TestTwoCallsASecond(t *testing.T) {
 				receiver.retryAfter, receiver.takes = retryAfter, 50*time.Millisecond
 				cfg := Default()
 				cfg.Retry.MaxElapsed = cfg.Retry.Initial // "later" must not count
-				p := New(cfg, nil, []sinks.Receiver{receiver.receiver("slow")}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+				p := New(cfg, Deps{Receivers: []sinks.Receiver{receiver.receiver("slow")}, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				see := deliverAlone(ctx, p)

@@ -40,16 +40,12 @@ const (
 
 // Processor is one instance of the group. Use New; Run it once.
 type Processor struct {
-	// Letters bounds what is written to deadletter; nil for no bound. Set it before Run.
-	Letters *deadletter.Limiter
-
 	cfg       Config
-	opts      []kgo.Opt
+	deps      Deps
 	receivers map[string]*receiver // by ID
 	order     []*receiver          // as given
 	channels  map[string]*channel  // by name
 	metrics   *metrics
-	reg       prometheus.Registerer
 	log       *slog.Logger
 	drain     time.Duration // the constant, but in tests
 	settle    time.Duration // the constant, but in tests
@@ -73,20 +69,27 @@ type Processor struct {
 	partitions map[int32]*partition // that this instance owns
 }
 
-// New returns a processor that tells the receivers. opts is how to reach the
-// brokers, without anything about consuming or producing. cfg is valid, and the
-// receivers' IDs are unique.
-func New(cfg Config, opts []kgo.Opt, receivers []sinks.Receiver, reg prometheus.Registerer, log *slog.Logger) *Processor {
+// Deps are what a processor needs besides its config. All but Letters are required.
+type Deps struct {
+	Options   []kgo.Opt           // how to reach the brokers, without anything about consuming or producing
+	Receivers []sinks.Receiver    // that it tells; their IDs are unique
+	Letters   *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
+	Registry  prometheus.Registerer
+	Log       *slog.Logger
+}
+
+// New returns a processor. cfg is valid.
+func New(cfg Config, d Deps) *Processor {
 	if cfg.Retry.RetryAfter == 0 {
 		cfg.Retry.RetryAfter = Default().Retry.RetryAfter
 	}
 	p := &Processor{
-		cfg: cfg, opts: opts, receivers: map[string]*receiver{}, channels: map[string]*channel{},
-		metrics: newMetrics(reg), reg: reg, log: log.With("processor", "notify"),
+		cfg: cfg, deps: d, receivers: map[string]*receiver{}, channels: map[string]*channel{},
+		metrics: newMetrics(d.Registry), log: d.Log.With("processor", "notify"),
 		drain: drain, settle: settle, partitions: map[int32]*partition{},
 	}
 	p.fence = newFence(&p.member)
-	for _, r := range receivers {
+	for _, r := range d.Receivers {
 		c := p.channels[r.Name]
 		if c == nil {
 			c = newChannel(r.Name, cfg.Concurrency, p.metrics.pending.WithLabelValues(r.Name), p.metrics.rate.WithLabelValues(r.Name))
@@ -111,7 +114,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	ctx, p.fail = context.WithCancelCause(outer)
 	defer p.fail(nil)
 	var err error
-	p.out, err = kgo.NewClient(append(slices.Clone(p.opts),
+	p.out, err = kgo.NewClient(append(slices.Clone(p.deps.Options),
 		kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitionOf)))...)
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)
@@ -122,7 +125,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	}
 	stop := p.deliver()
 	defer stop()
-	p.group, err = consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts),
+	p.group, err = consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options),
 		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout), kgo.FetchMaxWait(fetchWait),
@@ -221,7 +224,7 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 			if a, err = decodeAlert(r); err != nil {
 				p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
 				p.log.Error("alert refused", "partition", r.Partition, "offset", r.Offset, "bytes", len(r.Value), "err", err)
-				if letter := deadletter.Of(r, "notify", "undecodable", err); p.Letters.Admit(letter, now) {
+				if letter := deadletter.Of(r, "notify", "undecodable", err); p.deps.Letters.Admit(letter, now) {
 					letters = append(letters, letter)
 				}
 				continue

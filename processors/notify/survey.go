@@ -149,7 +149,7 @@ func (part *partition) asks(key string) bool {
 // has answered twice that there is nothing more.
 func (p *Processor) readAlerts(part *partition, end int64, each func(*kgo.Record)) error {
 	answers := &fetchAnswers{}
-	in, err := consume.New(consume.Counted("notify", p.reg, p.log), append(slices.Clone(p.opts), kgo.FetchMaxWait(fetchWait),
+	in, err := consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options), kgo.FetchMaxWait(fetchWait),
 		kgo.WithHooks(answers), kgo.KeepRetryableFetchErrors(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Alerts: {part.id: kgo.NewOffset().AtStart()}}),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)

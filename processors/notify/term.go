@@ -248,7 +248,7 @@ func (p *Processor) watch(part *partition) error {
 		return nil
 	}
 	var err error
-	p.watcher, err = consume.New(consume.Watch{}, append(append([]kgo.Opt{}, p.opts...), kgo.FetchMaxWait(fetchWait), kgo.FetchMaxBytes(4<<20),
+	p.watcher, err = consume.New(consume.Watch{}, append(append([]kgo.Opt{}, p.deps.Options...), kgo.FetchMaxWait(fetchWait), kgo.FetchMaxBytes(4<<20),
 		kgo.ConsumePartitions(from), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", topics.NotificationLog, err)

@@ -144,7 +144,7 @@ type running struct {
 }
 
 func (b *bed) router(cfg Config, opts ...kgo.Opt) *Router {
-	return New(cfg, b.cluster.ListenAddrs(), testShards, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), opts...)
+	return New(cfg, Deps{Brokers: b.cluster.ListenAddrs(), Shards: testShards, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Options: opts})
 }
 
 func (b *bed) start(r *Router) *running {

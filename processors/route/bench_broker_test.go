@@ -83,7 +83,7 @@ func BenchmarkRouteBroker(b *testing.B) {
 			defer admin.Close()
 			cpu, n := processCPU(b), 0
 			for b.Loop() {
-				r := New(Default(), seeds, testShards, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+				r := New(Default(), Deps{Brokers: seeds, Shards: testShards, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 				ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 				done := make(chan error, 1)
 				go func() { done <- r.Run(ctx) }()

@@ -43,34 +43,46 @@ var ErrRecreated = errors.New("topic was deleted and created again")
 
 // Router is one member of the group. Make it with New.
 type Router struct {
-	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
-	Letters *deadletter.Limiter
-
 	cfg    Config
-	shards int32
+	deps   Deps
 	base   []kgo.Opt
-	extra  []kgo.Opt
 	count  *counters
 	log    *slog.Logger
 	member atomic.Pointer[kgo.Client] // while running
 	tails  tails
 	far    progress
-	// Owner is what people call this process, such as its address; it stands in what route
-	// says of its progress.
-	Owner  string
 	unread consume.Watch
 
 	watchEvery time.Duration // how often the topic's id is looked up
 }
 
-// New returns a router that reads from and writes to the brokers seeds. cfg is valid, shards is
-// the number of the first generation of samples, at least 1. Metrics named weir_route_… are registered with
-// reg, once. opts come after the client's own and override them: security, an
-// instance id, session timeout.
-func New(cfg Config, seeds []string, shards int32, reg prometheus.Registerer, log *slog.Logger, opts ...kgo.Opt) *Router {
-	return &Router{cfg: cfg, shards: shards, count: newCounters(reg), log: log.With("processor", "route"), unread: consume.Counted("route", reg, log.With("processor", "route")),
-		watchEvery: metadataAge,
-		base:       []kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}, extra: opts}
+// Deps are what a router needs besides its config. All are required but Letters, Owner and Options.
+type Deps struct {
+	Brokers []string // that it reads from and writes to
+	Shards  int32    // of the first generation of samples, at least 1
+	// Options come after the client's own and override them: security, an instance id, a session timeout.
+	Options []kgo.Opt
+	// Owner is what people call this process, such as its address; it stands in what route
+	// says of its progress.
+	Owner    string
+	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: nothing does
+	Registry prometheus.Registerer // of metrics named weir_route_…, once
+	Log      *slog.Logger
+}
+
+// New returns a router. cfg is valid.
+func New(cfg Config, d Deps) *Router {
+	log := d.Log.With("processor", "route")
+	return &Router{cfg: cfg, deps: d, count: newCounters(d.Registry), log: log, unread: consume.Counted("route", d.Registry, log), watchEvery: metadataAge,
+		base: []kgo.Opt{kgo.SeedBrokers(d.Brokers...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}}
+}
+
+// Waiting is what the router waits for before it is ready, in words, or "".
+func (r *Router) Waiting() string {
+	if r.Ready() {
+		return ""
+	}
+	return "joining its group"
 }
 
 // Ready reports whether the router runs and is a member of its group.
@@ -102,12 +114,12 @@ func (r *Router) run(ctx context.Context) error {
 	defer abandon()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, abandon) })()
 
-	admin, err := kadm.NewOptClient(slices.Concat(r.base, r.extra)...)
+	admin, err := kadm.NewOptClient(slices.Concat(r.base, r.deps.Options)...)
 	if err != nil {
 		return err
 	}
 	defer admin.Close()
-	gens, err := generations.Open(r.shards, slices.Concat(r.base, r.extra)...)
+	gens, err := generations.Open(r.deps.Shards, slices.Concat(r.base, r.deps.Options)...)
 	if err != nil {
 		return err
 	}
@@ -121,8 +133,8 @@ func (r *Router) run(ctx context.Context) error {
 		return err
 	}
 	epoch := binary.BigEndian.Uint64(id[:8])
-	r.far.begin(epoch, r.Owner)
-	cl, err := consume.New(r.unread, slices.Concat(r.base, r.groupOptions(), r.extra)...)
+	r.far.begin(epoch, r.deps.Owner)
+	cl, err := consume.New(r.unread, slices.Concat(r.base, r.groupOptions(), r.deps.Options)...)
 	if err != nil {
 		return err
 	}
@@ -130,12 +142,12 @@ func (r *Router) run(ctx context.Context) error {
 	defer lag.Follow(cl.Client, Group, topics.Metrics, r.count.lag)()
 	r.member.Store(cl.Client)
 	defer r.member.Store(nil)
-	say, err := kgo.NewClient(slices.Concat(r.base, r.extra, producerOptions())...)
+	say, err := kgo.NewClient(slices.Concat(r.base, r.deps.Options, producerOptions())...)
 	if err != nil {
 		return err
 	}
 	defer say.Close()
-	p := &producer{cl: cl.Client, ctx: work, count: r.count, log: r.log, letterLimit: r.Letters}
+	p := &producer{cl: cl.Client, ctx: work, count: r.count, log: r.log, letterLimit: r.deps.Letters}
 	e := newEncoder(r.cfg, generationsOf(gens.Current()), epoch, r.count, p)
 	go r.watch(ctx, admin, id, stop)
 	said, quiet := context.WithCancel(ctx)

@@ -264,7 +264,7 @@ func TestProduceErrorEndsRunAndNothingIsLost(t *testing.T) {
 
 func TestTooFewPartitionsOfSamples(t *testing.T) {
 	b := newBed(t, 1)
-	r := New(Default(), b.cluster.ListenAddrs(), testShards+1, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	r := New(Default(), Deps{Brokers: b.cluster.ListenAddrs(), Shards: testShards + 1, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err := b.wait(b.start(r)); err == nil || !strings.Contains(err.Error(), "samples has 4 partitions, must have at least the 5 shards on record") {
 		t.Errorf("Run: %v", err)
 	}
@@ -298,8 +298,8 @@ func TestMain(m *testing.M) {
 		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		cfg := Default()
 		cfg.Commit = minCommit
-		err := New(cfg, strings.Split(seeds, ","), testShards, prometheus.NewRegistry(), log,
-			kgo.InstanceID("child"), kgo.SessionTimeout(6*time.Second)).Run(context.Background())
+		err := New(cfg, Deps{Brokers: strings.Split(seeds, ","), Shards: testShards, Registry: prometheus.NewRegistry(), Log: log,
+			Options: []kgo.Opt{kgo.InstanceID("child"), kgo.SessionTimeout(6 * time.Second)}}).Run(context.Background())
 		log.Error("child ended", "err", err)
 		os.Exit(1)
 	}

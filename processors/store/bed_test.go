@@ -138,8 +138,8 @@ func (b *bed) start(cfg Config, drain time.Duration) *run {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &run{reg: prometheus.NewRegistry(), cancel: cancel, done: make(chan error, 1)}
-	r.Processor = New(cfg, []kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(50 * time.Millisecond)},
-		b.store, r.reg, slog.New(slog.DiscardHandler))
+	r.Processor = New(cfg, Deps{Tiers: b.store, Registry: r.reg, Log: slog.New(slog.DiscardHandler),
+		Options: []kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(50 * time.Millisecond)}})
 	r.drain = drain
 	go func() { r.done <- r.Run(ctx) }()
 	b.Cleanup(func() {

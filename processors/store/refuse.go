@@ -16,7 +16,7 @@ func (p *Processor) refuse(ctx context.Context, cl *kgo.Client, r *kgo.Record, r
 	l := deadletter.Of(r, "store", reason, why)
 	p.metrics.deadletters.WithLabelValues(reason).Inc()
 	p.log.Debug("record refused", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", reason, "err", why)
-	if !p.Letters.Admit(l, time.Now()) {
+	if !p.deps.Letters.Admit(l, time.Now()) {
 		return nil
 	}
 	l, err := deadletter.Write(ctx, cl, l)

@@ -36,14 +36,9 @@ const (
 
 // Processor is one instance of the group. Make it with New.
 type Processor struct {
-	// Letters bounds what is written to deadletter; nil: nothing does. Set it before Run.
-	Letters *deadletter.Limiter
-
 	cfg     Config
-	opts    []kgo.Opt
-	tiers   sinks.TierStore
+	deps    Deps
 	metrics *metrics
-	reg     prometheus.Registerer
 	log     *slog.Logger
 	drain   time.Duration // the constant, but in tests
 
@@ -55,11 +50,27 @@ type Processor struct {
 	partitions map[int32]*partition // that this instance owns
 }
 
-// New returns a processor that writes to tiers, which it does not close. opts are how
-// to reach the brokers, and come after the processor's own: an instance id, a session
-// timeout. cfg is valid. It registers its metrics, weir_store_*, with reg, once.
-func New(cfg Config, opts []kgo.Opt, tiers sinks.TierStore, reg prometheus.Registerer, log *slog.Logger) *Processor {
-	return &Processor{cfg: cfg, opts: opts, tiers: tiers, metrics: newMetrics(reg), reg: reg, log: log.With("processor", "store"), drain: drainTime}
+// Deps are what a processor needs besides its config. All but Letters are required.
+type Deps struct {
+	// Options are how to reach the brokers, and come after the processor's own: an instance id, a session timeout.
+	Options  []kgo.Opt
+	Tiers    sinks.TierStore       // that it writes to, and does not close
+	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: nothing does
+	Registry prometheus.Registerer // of metrics named weir_store_…, once
+	Log      *slog.Logger
+}
+
+// New returns a processor. cfg is valid.
+func New(cfg Config, d Deps) *Processor {
+	return &Processor{cfg: cfg, deps: d, metrics: newMetrics(d.Registry), log: d.Log.With("processor", "store"), drain: drainTime}
+}
+
+// Waiting is what the processor waits for before it is ready, in words, or "".
+func (p *Processor) Waiting() string {
+	if p.Ready() {
+		return ""
+	}
+	return "joining its group"
 }
 
 // Ready reports whether the processor runs and is a member of its group.
@@ -83,7 +94,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	defer p.fail(nil)
 	p.slots = make(chan struct{}, p.cfg.InFlight)
 	p.partitions = map[int32]*partition{}
-	cl, err := consume.New(consume.Counted("store", p.reg, p.log), slices.Concat(p.options(), p.opts)...)
+	cl, err := consume.New(consume.Counted("store", p.deps.Registry, p.log), slices.Concat(p.options(), p.deps.Options)...)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -193,7 +204,7 @@ func (p *Processor) write(ctx context.Context, cl *kgo.Client, r *kgo.Record) er
 		return p.refuse(ctx, cl, r, undecodable, err)
 	}
 	batch.Group = string(r.Key)
-	err = p.tiers.WriteWindows(ctx, batch)
+	err = p.deps.Tiers.WriteWindows(ctx, batch)
 	if errors.Is(err, sinks.ErrRefused) {
 		return p.refuse(ctx, cl, r, refused, err)
 	}
