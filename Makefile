@@ -1,4 +1,4 @@
-# What there is to do; `make` runs the system.
+# `make` runs the system; `make help` lists the targets.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 DATA ?= data
@@ -11,14 +11,14 @@ run: ## the whole system in one process, fed by this machine's own metrics
 	go build -trimpath -o weir . && exec ./weir run --config deploy/weir.yaml --data $(DATA)
 
 .PHONY: build
-build:
+build: ## the program, ./weir
 	go build -trimpath -o weir .
 
-# The folders whose tests run whole processes and look at how long things take.
+# Folders whose tests run whole processes and measure how long things take.
 TIMED = /pipelines$$|/pipelines/(endtoend|operations)$$
 
 .PHONY: test
-test: ## everything but the real engines, race detector on; those of time last, one folder after the other
+test: ## everything but the real engines, race detector on; timed tests last, one folder after the other
 	go test -race $$(go list ./... | grep -vE '$(TIMED)')
 	go test -race -p 1 $$(go list ./... | grep -E '$(TIMED)')
 
@@ -27,7 +27,7 @@ test-engines: ## on Apache Kafka and Apache Cassandra, which it starts and stops
 	deploy/engines/test.sh
 
 .PHONY: attack
-attack: ## bad inputs and attacks on one weir, and how each was refused (part of test-engines)
+attack: ## bad inputs and attacks on one weir, and how each is refused (part of test-engines)
 	go test -tags engines -count=1 -run TestAttack -v ./pipelines/attack
 
 .PHONY: stress
@@ -52,7 +52,7 @@ fuzz: ## each fuzz test for FUZZTIME
 	done
 
 .PHONY: lint
-lint:
+lint: ## gofmt, go vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
 	go vet -tags engines ./...
