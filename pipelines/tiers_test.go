@@ -42,7 +42,7 @@ func TestOtherTiers(t *testing.T) {
 	await(t, other, func(r readiness) bool {
 		why := r.NotReady["window"]
 		return len(r.NotReady) == 1 && strings.HasPrefix(why, "stopped: ") && strings.Contains(why, "10s, 1m, 1h, the config has 10s, 1m, 1h, 1d") &&
-			strings.Contains(why, "Put windows.tiers back") && strings.Contains(why, "delete the topic "+topics.WindowTable)
+			strings.Contains(why, "restore windows.tiers") && strings.Contains(why, "delete the topic "+topics.WindowTable)
 	})
 	if n := total(t, other.reg, "weir_pipelines_role_restarts_total"); n != 0 {
 		t.Errorf("%v restarts", n)

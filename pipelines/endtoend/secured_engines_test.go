@@ -209,7 +209,7 @@ func (s *secured) takeover(t *testing.T) {
 	killed.Kill(t)
 	enginetest.Eventually(t, 30*time.Second, "takeover", func() error {
 		for _, w := range s.weirs {
-			if log := w.Log(t); strings.Contains(log, "was taken out of its groups") && strings.Contains(log, "weir-store") {
+			if log := w.Log(t); strings.Contains(log, "took a dead member out of its groups") && strings.Contains(log, "weir-store") {
 				return nil
 			}
 		}

@@ -14,17 +14,17 @@ import (
 
 // Deps are what the processor needs besides its config. All but Letters are required.
 type Deps struct {
-	// Clock, which may be nil, sets the time of a tick that is to be written right, should
-	// this process' clock be wrong.
+	// Clock, which may be nil, corrects the time of a tick about to be written, in case this
+	// process's clock is wrong.
 	Clock    func(t *schemas.Tick)
 	Brokers  []string
-	Kafka    *connect.Kafka // how they are reached; nil: without TLS and SASL
+	Kafka    *connect.Kafka // how to reach the brokers; nil: without TLS and SASL
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
 	Store    *writeback.Store // shared with the other processors of the process
 	Registry prometheus.Registerer
 	Log      *slog.Logger
-	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
+	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: no bound
 }
 
 // Processor is the alert processor.
@@ -39,13 +39,13 @@ type Processor struct {
 func New(cfg Config, d Deps) *Processor {
 	l := &logic{forgetMS: cfg.Forget.MS(), log: d.Log, letters: d.Letters,
 		conditions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_conditions_total",
-			Help: "Conditions by what they did: transition, update, or none (a replay)."}, []string{"result"}),
+			Help: "Conditions by their effect: transition, update, or none (a replay)."}, []string{"result"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_transitions_total",
-			Help: "Transitions of alerts by the state that they went to."}, []string{"to"}),
+			Help: "Transitions of alerts by their new state."}, []string{"to"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_refused_records_total",
-			Help: "Records of conditions that went to deadletter, by reason."}, []string{"reason"}),
+			Help: "Records of conditions sent to deadletter, by reason."}, []string{"reason"}),
 		forgotten: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_alert_forgotten_total",
-			Help: "Alerts that were over for long and were deleted from the alert store."}),
+			Help: "Alerts deleted from the alert store some time after their end."}),
 	}
 	l.conditions, l.transitions = writeback.Register(d.Registry, l.conditions), writeback.Register(d.Registry, l.transitions)
 	l.refused, l.forgotten = writeback.Register(d.Registry, l.refused), writeback.Register(d.Registry, l.forgotten)

@@ -19,12 +19,12 @@ import (
 
 // life is the value of a key.
 type life struct {
-	alert *schemas.Alert // nil: there never was one, or it is forgotten
+	alert *schemas.Alert // nil: there never was one, or it has been forgotten
 	// seenMS is when the last condition that changed it arrived, wall clock, ms.
 	seenMS int64
-	// forgetMS is when it is forgotten, wall clock, ms; 0 while it is not over.
+	// forgetMS is when the alert is forgotten, wall clock, ms; 0 while it is not over.
 	forgetMS int64
-	// lostMS is when the life was lost that this one stands in the place of, ms; 0: none was.
+	// lostMS is when the life that this one replaces was lost, ms; 0: none was.
 	lostMS int64
 }
 
@@ -57,11 +57,11 @@ func (l *logic) Decode(_ *partition, _ string, b []byte) (*life, error) {
 // Lost implements writeback.Logic.
 func (l *logic) Lost(_ *partition, v *life, atMS int64) { v.lostMS = atMS }
 
-// reasonLost is why an alert is resolved whose life was lost before it was over.
-const reasonLost = "what weir knew of it was lost, and its condition is false"
+// reasonLost is why an alert resolves whose life was lost before it was over.
+const reasonLost = "its state was lost, and its condition is false"
 
-// afterLoss is the alert after a false condition, if all that is known of it is lost: it may
-// have been firing, and who was told so is told the end.
+// afterLoss returns the alert after a false condition if everything known about it was lost: it may
+// have been firing, and receivers that were told so must be told the end.
 func afterLoss(c *schemas.Condition) *schemas.Alert {
 	last := schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: c.EndMS, Reason: reasonLost}
 	return &schemas.Alert{Fingerprint: c.Fingerprint, Rule: c.Rule, Group: c.Group, Labels: c.Labels, Annotations: c.Annotations,
@@ -69,8 +69,8 @@ func afterLoss(c *schemas.Condition) *schemas.Alert {
 		LastTrueMS: c.EndMS - 1, ForMS: c.ForMS, KeepMS: c.KeepMS, TierMS: c.TierMS, Last: last, History: []schemas.Transition{last}}
 }
 
-// lifeVersion is the first byte of a value: its times follow as varints, then the
-// alert, if there is one, as in the topic alerts. In version 1 there is no lostMS.
+// lifeVersion is the first byte of a value: its times follow as varints, then the alert, if there
+// is one, as in the topic alerts. Version 1 has no lostMS.
 const lifeVersion = 2
 
 func (l *logic) Append(_ *partition, dst []byte, v *life) []byte {
@@ -134,8 +134,7 @@ func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
 	l.become(p, e, next, r.TimeMS)
 }
 
-// become makes next the alert, as of a wall time, and sends it if it says
-// something new.
+// become makes next the alert, as of a wall time, and sends it if it shows anything new.
 func (l *logic) become(p *partition, e *entry, next *schemas.Alert, wallMS int64) {
 	before := e.V.alert
 	e.V.alert, e.V.seenMS, e.V.forgetMS = next, wallMS, 0
@@ -157,7 +156,7 @@ func sameText(a, b *schemas.Alert) bool {
 	return a.Value == b.Value && a.Reason == b.Reason && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
-// Due is when the alert is resolved by keep_firing_for, or forgotten.
+// Due returns when keep_firing_for resolves the alert, or when it is forgotten.
 func (l *logic) Due(v *life) int64 {
 	switch {
 	case v.alert == nil && v.lostMS > 0:
@@ -171,7 +170,7 @@ func (l *logic) Due(v *life) int64 {
 	return v.forgetMS
 }
 
-// Until is the tick's time: what conditions wait for, the windows wait for.
+// Until returns the tick's time: the windows have already waited for whatever conditions depend on.
 func (l *logic) Until(_ *life, t *schemas.Tick) int64 { return t.NowMS }
 
 func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {

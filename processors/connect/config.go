@@ -17,17 +17,17 @@ type Config struct {
 	SASL SASL        `yaml:"sasl"`
 }
 
-// SASL is who weir is for Kafka.
+// SASL is how weir identifies itself to Kafka.
 type SASL struct {
 	// Mechanism is one of Mechanisms; "": no SASL.
 	Mechanism string `yaml:"mechanism"`
-	// Username and Password are PLAIN's and SCRAM's.
+	// Username and Password are for PLAIN and SCRAM.
 	Username string      `yaml:"username"`
 	Password conf.Secret `yaml:"password"`
-	// Token is OAUTHBEARER's, for instance a file that somebody keeps fresh.
+	// Token is for OAUTHBEARER, for instance a file that is kept fresh.
 	Token conf.Secret `yaml:"token"`
-	// TokenURL gives tokens for ClientID and ClientSecret instead (OAuth's client
-	// credentials), for Scope if it is not "".
+	// TokenURL issues tokens for ClientID and ClientSecret instead (OAuth's client credentials),
+	// for Scope if it is not "".
 	TokenURL     string      `yaml:"token_url"`
 	ClientID     string      `yaml:"client_id"`
 	ClientSecret conf.Secret `yaml:"client_secret"`
@@ -42,13 +42,13 @@ const (
 	oauthBearer = "OAUTHBEARER"
 )
 
-// Mechanisms are those that SASL.Mechanism may be.
+// Mechanisms are the values that SASL.Mechanism may have.
 var Mechanisms = []string{plainText, scram256, scram512, oauthBearer}
 
 // Default is neither TLS nor SASL.
 func Default() Config { return Config{} }
 
-// Validate reports what does not go together, secrets that cannot be read, and files of TLS
+// Validate reports settings that exclude each other, secrets that cannot be read, and TLS files
 // that cannot be used.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	c.TLS.Validate(at+".tls", d)
@@ -73,7 +73,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 		}
 		needs(d, at+".password", s.Password, s.Mechanism)
 		if oauth {
-			d.Fail(at+".token", nil, "must not be given with "+s.Mechanism+", nor token_url and what belongs to it")
+			d.Fail(at+".token", nil, "must not be given with "+s.Mechanism+", nor may token_url and its settings")
 		}
 	}
 }
@@ -91,7 +91,7 @@ func (s *SASL) validateOAuth(at string, d *conf.Doc) {
 	case err != nil || u.Host == "" || u.User != nil:
 		d.Fail(at+".token_url", nil, "must be a URL without a user: https://host/path")
 	case u.Scheme != "https" && !(u.Scheme == "http" && local(u.Hostname())):
-		d.Fail(at+".token_url", nil, "must begin with https:// (http:// for this machine alone): it is sent the client's secret")
+		d.Fail(at+".token_url", nil, "must begin with https:// (http:// only for this machine), as the client's secret is sent there")
 	}
 	if s.ClientID == "" {
 		d.Fail(at+".client_id", "", "must be given with token_url")
@@ -108,12 +108,12 @@ func needs(d *conf.Doc, field string, s conf.Secret, with string) {
 	}
 }
 
-// Warnings says what is allowed and dangerous, about the section at.
+// Warnings lists what is allowed but dangerous in the section at the path at.
 func (c *Config) Warnings(at string) []string {
 	all := c.TLS.Warnings(at + ".tls")
 	if c.SASL.Mechanism == plainText || c.SASL.Mechanism == oauthBearer {
 		if !c.TLS.On() {
-			all = append(all, fmt.Sprintf("%s.sasl: %s without tls: whoever is on the way reads the password or token", at, c.SASL.Mechanism))
+			all = append(all, fmt.Sprintf("%s.sasl: %s without tls: anyone on the way can read the password or token", at, c.SASL.Mechanism))
 		}
 	}
 	return all

@@ -2,7 +2,7 @@
 // options here, so that all of them have the same TLS and SASL.
 //
 // Contract: certificates and passwords are read from their files for each new connection (package
-// dial; sarama's clients with PLAIN read the password when their role starts, which it does again
-// when it is refused). What is dangerous and allowed is in Warnings. Probe says within
-// seconds why Kafka cannot be used.
+// dial; sarama's clients with PLAIN read the password when their role starts, which happens again
+// when it is refused). Warnings lists what is allowed but dangerous. Probe tells within seconds why
+// Kafka cannot be used.
 package connect

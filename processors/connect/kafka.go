@@ -14,8 +14,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/dial"
 )
 
-// Kafka is a cluster and how it is reached. The nil Kafka adds nothing to a client's
-// options. Safe for concurrent use.
+// Kafka is a cluster and how to reach it. A nil Kafka adds nothing to a client's options. It is
+// safe for concurrent use.
 type Kafka struct {
 	brokers []string
 	cfg     Config
@@ -36,7 +36,7 @@ func (k *Kafka) Options() []kgo.Opt {
 	return append([]kgo.Opt{kgo.SeedBrokers(k.brokers...), kgo.ClientID("weir")}, k.Access()...)
 }
 
-// Access are the options without the seeds: how a broker is dialled, and who weir is.
+// Access returns the options without the seeds: how to dial a broker, and who weir is.
 func (k *Kafka) Access() []kgo.Opt {
 	if k == nil {
 		return nil
@@ -48,7 +48,7 @@ func (k *Kafka) Access() []kgo.Opt {
 	return opts
 }
 
-// mechanism is franz-go's, or nil. Secrets are read at each use.
+// mechanism returns franz-go's, or nil. Secrets are read at each use.
 func (k *Kafka) mechanism() sasl.Mechanism {
 	s := &k.cfg.SASL
 	login := func(context.Context) (scram.Auth, error) {
@@ -78,8 +78,8 @@ func (k *Kafka) mechanism() sasl.Mechanism {
 	}
 }
 
-// Sarama changes the options of a sarama client as Access does those of franz-go. It returns
-// an error that names the secret which cannot be read.
+// Sarama changes the options of a sarama client as Access does those of franz-go. It returns an
+// error that names a secret that cannot be read.
 func (k *Kafka) Sarama(cfg *sarama.Config) error {
 	if k == nil {
 		return nil
@@ -116,8 +116,8 @@ type scramClient struct {
 	done      bool
 }
 
-// Begin implements sarama.SCRAMClient. The user and password that it is given were read when the client
-// was made: they are read anew.
+// Begin implements sarama.SCRAMClient. The user and password that it gets were read when the client
+// was made, so it reads them again.
 func (c *scramClient) Begin(_, _, _ string) (err error) {
 	c.session, c.first, err = c.mechanism.Authenticate(context.Background(), "")
 	return err

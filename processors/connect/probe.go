@@ -22,8 +22,8 @@ import (
 // probeWithin bounds each of the steps of Probe: a connection, an answer, a login.
 const probeWithin = 3 * time.Second
 
-// Probe returns nil when one of the brokers answers as Kafka does, and takes weir's credentials, and
-// otherwise within 3 * probeWithin an error that says of each what is wrong with it.
+// Probe returns nil once one of the brokers answers as Kafka does and accepts weir's credentials,
+// or, within 3 * probeWithin, an error that tells what is wrong with each.
 func (k *Kafka) Probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*probeWithin)
 	defer cancel()
@@ -65,7 +65,7 @@ func (k *Kafka) probe(ctx context.Context, addr string) error {
 	case err == nil:
 		return nil
 	case k.cfg.SASL.Mechanism == "" && closed(err):
-		return fmt.Errorf("Kafka at %s: the connection is closed after the first request: does the broker want a login (kafka.sasl)?: %w", addr, err)
+		return fmt.Errorf("Kafka at %s: the broker closes the connection after the first request: does it require a login (kafka.sasl)?: %w", addr, err)
 	case k.cfg.SASL.Mechanism != "":
 		return fmt.Errorf("Kafka at %s: login by %s%s: %w", addr, k.cfg.SASL.Mechanism, k.as(), err)
 	default:
@@ -73,8 +73,8 @@ func (k *Kafka) probe(ctx context.Context, addr string) error {
 	}
 }
 
-// Explain adds to an error that says that Kafka's ACLs deny something whom they deny it, and is
-// every other error as it is.
+// Explain adds to an error about a denial by Kafka's ACLs who was denied, and returns every other
+// error unchanged.
 func (k *Kafka) Explain(err error) error {
 	if !consume.Denied(err) && !errors.Is(err, sarama.ErrTopicAuthorizationFailed) && !errors.Is(err, sarama.ErrGroupAuthorizationFailed) &&
 		!errors.Is(err, sarama.ErrClusterAuthorizationFailed) {
@@ -138,7 +138,7 @@ func (k *Kafka) speaksKafka(ctx context.Context, addr string) error {
 	}
 }
 
-// orTLS is what else may be wrong for a client without TLS.
+// orTLS adds what else may be wrong for a client without TLS.
 func (k *Kafka) orTLS() string {
 	if k.cfg.TLS.On() {
 		return ""
@@ -151,7 +151,7 @@ func closed(err error) bool {
 		strings.Contains(err.Error(), "closed the connection")
 }
 
-// speaks says what an answer that is not Kafka's is.
+// speaks tells what an answer is that is not Kafka's.
 func speaks(begin []byte) string {
 	switch {
 	case begin[0] == 0x15 && begin[1] == 3: // an alert of TLS

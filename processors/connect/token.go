@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// tokens gives OAUTHBEARER's token: as it is in its file or variable now, or from token_url.
+// tokens provides OAUTHBEARER's token: from its file or variable, read each time, or from
+// token_url.
 type tokens struct {
 	sasl *SASL
 
@@ -25,7 +26,7 @@ type tokens struct {
 const (
 	// tokenWithin bounds a request for a token.
 	tokenWithin = 10 * time.Second
-	// tokenBytes bounds its answer.
+	// tokenBytes bounds the answer.
 	tokenBytes = 1 << 20
 	// early is how long before its end a token is no longer used.
 	early = 30 * time.Second
@@ -52,7 +53,8 @@ func (t *tokens) token(ctx context.Context) (string, error) {
 	return token, nil
 }
 
-// ask asks token_url with the client's credentials. Its error quotes nothing of what was sent, nor the URL.
+// ask asks token_url with the client's credentials. Its error contains neither what was sent nor
+// the URL.
 func (t *tokens) ask(ctx context.Context) (token string, life time.Duration, err error) {
 	secret, err := t.sasl.ClientSecret.Reveal()
 	if err != nil {
@@ -66,7 +68,7 @@ func (t *tokens) ask(ctx context.Context) (token string, life time.Duration, err
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.sasl.TokenURL, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", 0, errors.New("is no URL")
+		return "", 0, errors.New("is not a URL")
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(t.sasl.ClientID), url.QueryEscape(secret))

@@ -7,9 +7,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Config is the section deadletter of the config file: how much a process writes to
-// the topic. A source may write a burst at once, which then fills up again by so many bytes
-// a second.
+// Config is the section deadletter of the config file: how much a process writes to the topic. A
+// source may write a burst at once, which then refills by this many bytes a second.
 type Config struct {
 	// SourceBurst and SourceRate are for each source, bytes and bytes/s.
 	SourceBurst int `yaml:"source_burst_bytes"`
@@ -19,14 +18,14 @@ type Config struct {
 	Rate  int `yaml:"bytes_per_second"`
 }
 
-// Default lets a source write 4 MiB at once and 1 KiB/s, 0.6 GB in a week, and all
+// Default lets a source write 4 MiB at once and 1 KiB/s, which is 0.6 GB in a week, and all sources
 // together 32 MiB and 64 KiB/s.
 func Default() Config {
 	return Config{SourceBurst: 4 << 20, SourceRate: 1 << 10, Burst: 32 << 20, Rate: 64 << 10}
 }
 
-// The bounds of a Config. A burst, and half of that of all, has room for one letter of
-// any size.
+// The bounds of a Config. A burst, and half of the burst for all, has room for one letter of any
+// size.
 const (
 	minBurst, maxBurst = topics.MaxLetterBytes + 1<<16, 1 << 30
 	minRate, maxRate   = 1, 1 << 30

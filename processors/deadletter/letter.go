@@ -16,8 +16,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Of returns the letter for a record that stage refused: a short code as the reason, and
-// why exactly, which may be nil. The record may be of any size.
+// Of returns the letter for a record that stage refused: reason is a short code, and why, which may
+// be nil, tells exactly what was wrong. The record may be of any size.
 func Of(r *kgo.Record, stage, reason string, why error) *kgo.Record {
 	l := of(r, stage, reason, why)
 	return l.Record()
@@ -38,8 +38,8 @@ type Count struct {
 	N      int
 }
 
-// OfMany is Of for a record that was refused for several reasons, at least one, the most
-// telling first.
+// OfMany is Of for a record that was refused for several reasons, at least one, the most telling
+// first.
 func OfMany(r *kgo.Record, stage string, counts []Count, why error) *kgo.Record {
 	l := of(r, stage, counts[0].Reason, why)
 	if len(counts) > 1 {
@@ -68,10 +68,10 @@ type sampleJSON struct {
 	Value      float64           `json:"value"`
 }
 
-// OfSamples returns letters that hold the samples, in their order, as JSON that the
-// gateway takes. r is the record that they stood in; of its value nothing is quoted. A
-// sample that no letter has room for (its names are longer than any that the gateway
-// takes), or that JSON cannot hold, is named in a letter of its own, cut.
+// OfSamples returns letters that hold the samples, in their order, as JSON that the gateway
+// accepts. r is the record in which they came; nothing of its value is quoted. A sample that no
+// letter has room for (its names are longer than any that the gateway accepts), or that JSON cannot
+// express, is named in a letter of its own, cut.
 func OfSamples(r *kgo.Record, stage, reason string, why error, samples []schemas.Sample) []*kgo.Record {
 	if why == nil && len(samples) > 0 {
 		first := &samples[0]
@@ -116,12 +116,12 @@ func OfSamples(r *kgo.Record, stage, reason string, why error, samples []schemas
 	return letters
 }
 
-// leastBytes is the value's length to which Write cuts a letter before it gives up.
+// leastBytes is the length to which Write cuts a letter's value before it gives up.
 const leastBytes = 1 << 10
 
-// Write writes the letter, waits for its acknowledgement, and returns the letter as it was
-// written: if the broker finds it too large, Write cuts its value shorter and tries
-// again. The error is the broker's, or ctx's.
+// Write writes the letter, waits for its acknowledgement, and returns the letter as written: if the
+// broker finds it too large, Write cuts its value and tries again. The error is the broker's, or
+// ctx's.
 func Write(ctx context.Context, cl *kgo.Client, letter *kgo.Record) (*kgo.Record, error) {
 	err := cl.ProduceSync(ctx, letter).FirstErr()
 	for errors.Is(err, kerr.MessageTooLarge) && len(letter.Value) > leastBytes {
@@ -134,15 +134,15 @@ func Write(ctx context.Context, cl *kgo.Client, letter *kgo.Record) (*kgo.Record
 	return letter, nil
 }
 
-// Shorter returns a copy of the letter with a quarter of its value, for a broker that
-// found the letter too large.
+// Shorter returns a copy of the letter with a quarter of its value, for a broker that found the
+// letter too large.
 func Shorter(letter *kgo.Record) *kgo.Record {
 	short := &kgo.Record{Topic: letter.Topic, Partition: letter.Partition, Key: letter.Key, Value: letter.Value[:len(letter.Value)/4]}
 	was := "value=" + strconv.Itoa(len(letter.Value))
 	for _, h := range letter.Headers {
 		if h.Key == topics.HeaderCut {
 			if was = string(h.Value) + "," + was; strings.HasPrefix(was, "value=") {
-				was = string(h.Value) // knows the first length
+				was = string(h.Value) // has the original length
 			}
 			continue
 		}

@@ -15,17 +15,17 @@ import (
 const (
 	// maxSources bounds the sources that have a bucket of their own; the others share one.
 	maxSources = 4096
-	// sweepEvery is how often full buckets are looked for when there are maxSources.
+	// sweepEvery is how often full buckets are removed when there are maxSources.
 	sweepEvery = time.Second
 	// tellEvery is the time between two lines of the log.
 	tellEvery = time.Minute
 )
 
-// Limiter bounds the letters of a process, in bytes, by source and in all. A source is the
-// sender that the letter names (weir.sender), or else its key. Keys are what a producer
-// claims, and may be new each time: letters without a sender have half of all between
-// them. A source that has used up an eighth of its burst leaves the last quarter of what
-// all may write to others. A nil Limiter admits everything. It is safe for concurrent use.
+// Limiter bounds the letters of a process, in bytes, by source and in total. A source is the sender
+// that the letter names (weir.sender), or otherwise its key. Keys are claimed by producers and may
+// be new each time, so all letters without a sender share half of the total. A source that has used
+// up an eighth of its burst leaves the last quarter of the total to others. A nil Limiter admits
+// everything. It is safe for concurrent use.
 type Limiter struct {
 	cfg     Config
 	dropped *prometheus.CounterVec // by stage, reason
@@ -35,12 +35,12 @@ type Limiter struct {
 
 	mu      sync.Mutex
 	all     bucket
-	unnamed bucket // of the letters without a sender
-	others  bucket // of the sources that have none of their own
+	unnamed bucket // for letters without a sender
+	others  bucket // for sources without a bucket of their own
 	sources map[string]*bucket
 	swept   time.Time
 	told    time.Time
-	untold  int // letters dropped since told
+	untold  int // letters dropped since the last log line
 	lost    int // their bytes
 }
 
@@ -48,17 +48,17 @@ type Limiter struct {
 func NewLimiter(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Limiter {
 	l := &Limiter{cfg: cfg, log: log, sources: map[string]*bucket{},
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_deadletter_dropped_total",
-			Help: "Letters that were not written because their source, or all together, had written too much."}, []string{"stage", "reason"}),
+			Help: "Letters not written because their source, or all sources together, had written too much."}, []string{"stage", "reason"}),
 		written: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_deadletter_letters_total",
-			Help: "Letters that were written, or handed to the producer to be."}, []string{"stage", "reason"}),
+			Help: "Letters written, or handed to the producer."}, []string{"stage", "reason"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_deadletter_bytes_total",
-			Help: "Bytes of the letters that were written."}),
+			Help: "Bytes of the letters written."}),
 		all: bucket{left: float64(cfg.Burst)}, unnamed: bucket{left: float64(cfg.Burst) / 2}, others: bucket{left: float64(cfg.SourceBurst)}}
 	reg.MustRegister(l.dropped, l.written, l.bytes)
 	return l
 }
 
-// Admit reports whether the letter is to be written, at the time now, and counts it.
+// Admit reports whether the letter may be written at the time now, and counts it.
 func (l *Limiter) Admit(letter *kgo.Record, now time.Time) bool {
 	if l == nil {
 		return true
@@ -79,7 +79,7 @@ func (l *Limiter) Admit(letter *kgo.Record, now time.Time) bool {
 	return false
 }
 
-// size is what the letter takes in the topic, bytes, about.
+// size is roughly what the letter takes in the topic, bytes.
 func size(r *kgo.Record) int {
 	const overhead = 64
 	n := overhead + len(r.Key) + len(r.Value)
@@ -112,8 +112,8 @@ func (l *Limiter) take(source string, named bool, n int, now time.Time) bool {
 	return true
 }
 
-// bucketOf returns the source's bucket. When there are too many, those that are full are
-// forgotten, which changes nothing for their sources.
+// bucketOf returns the source's bucket. If there are too many, full buckets are forgotten, which
+// changes nothing for their sources.
 func (l *Limiter) bucketOf(source string, now time.Time) *bucket {
 	source = source[:min(len(source), 128)]
 	if b := l.sources[source]; b != nil {
@@ -144,12 +144,12 @@ func (l *Limiter) tell(source, stage, reason string, n int, now time.Time) {
 	if since := now.Sub(l.told); since >= 0 && since < tellEvery {
 		return
 	}
-	l.log.Warn("dead letters not written: too many bytes; they are counted in weir_deadletter_dropped_total",
+	l.log.Warn("dead letters not written, as there were too many bytes; see weir_deadletter_dropped_total",
 		"letters", l.untold, "bytes", l.lost, "last_stage", stage, "last_reason", reason, "last_source", source)
 	l.told, l.untold, l.lost = now, 0, 0
 }
 
-// bucket is a token bucket. Time that goes back fills nothing.
+// bucket is a token bucket. Time that goes backwards adds nothing.
 type bucket struct {
 	left float64 // bytes
 	at   time.Time

@@ -18,7 +18,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Lease is how old what a reader knows may be when it acts on it.
+// Lease is how old a reader's knowledge may be when it acts on it.
 const Lease = 10 * time.Second
 
 // recordKey is the key of the one record.
@@ -26,13 +26,13 @@ const recordKey = "generations"
 
 // Log is the record of the generations, as of the last Refresh.
 type Log struct {
-	client *consume.Client // assigned the partition once the topic is there
+	client *consume.Client // assigned the partition once the topic exists
 	adm    *kadm.Client
 
 	mu       sync.Mutex // of Refresh
 	assigned bool
 	next     int64
-	newer    error // of the newest record, if a later version of weir wrote it
+	newer    error // about the newest record, if a later version of weir wrote it
 	refused  prometheus.Counter
 	log      *slog.Logger
 	refusals atomic.Int64
@@ -41,10 +41,10 @@ type Log struct {
 	readAt  atomic.Int64 // ns, when the last successful Refresh began
 }
 
-// Open returns a Log that begins with the one generation of a weir that was never
-// resharded, of so many shards. Close it.
+// Open returns a Log that begins with the single generation of a weir that was never resharded,
+// with so many shards. Close it.
 func Open(shards int32, opts ...kgo.Opt) (*Log, error) {
-	// The topic may be made at this moment: kgo's own least age, 5 s, is half of a Lease.
+	// The topic may be made at this moment, and kgo's default minimum age, 5 s, is half a Lease.
 	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...), kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
@@ -61,20 +61,20 @@ func (l *Log) Close() { l.client.Close() }
 // Current is the record as last read; it must not be changed.
 func (l *Log) Current() *schemas.Generations { return l.current.Load() }
 
-// Age is how long ago the record was read for the last time.
+// Age is how long ago the record was last read.
 func (l *Log) Age() time.Duration { return time.Since(time.Unix(0, l.readAt.Load())) }
 
-// Tell has refused records counted and logged from now on.
+// Tell makes the Log count and log refused records from now on.
 func (l *Log) Tell(refused prometheus.Counter, log *slog.Logger) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused, l.log = refused, log
 }
 
-// Refresh reads what was written before it was called. A record that does not decode, or
-// cannot be, is refused, counted and logged, and what was known before stays. It returns an
-// error when the broker does not answer, and one that wraps ErrNewer as long as the newest
-// record is of a later version of weir; Current is then as it was.
+// Refresh reads what was written before it was called. A record that does not decode, or is
+// invalid, is refused, counted and logged, and what was known before stays. Refresh returns an
+// error if the broker does not answer, and one that wraps ErrNewer as long as the newest record is
+// from a later version of weir; Current is then unchanged.
 func (l *Log) Refresh(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +97,7 @@ func (l *Log) Refresh(ctx context.Context) error {
 	return nil
 }
 
-// take makes a record the one that is known, or refuses it.
+// take makes a record the current one, or refuses it.
 func (l *Log) take(r *kgo.Record) {
 	g, err := decode(r)
 	if err == nil && g.Version < l.Current().Version {
@@ -116,19 +116,18 @@ func (l *Log) take(r *kgo.Record) {
 		l.refused.Inc()
 	}
 	if l.log != nil {
-		l.log.Error("record of the generations refused: going on with those that are known", "offset", r.Offset, "err", err)
+		l.log.Error("record of the generations refused, keeping the ones known before", "offset", r.Offset, "err", err)
 	}
 }
 
-// Refused is how many records were refused so far.
+// Refused is how many records have been refused so far.
 func (l *Log) Refused() int64 { return l.refusals.Load() }
 
-// ErrChanged is wrapped by Write when somebody else wrote in between.
-var ErrChanged = errors.New("somebody else changed the generations at this moment")
+// ErrChanged is wrapped by Write if somebody else wrote in between.
+var ErrChanged = errors.New("somebody else has just changed the generations")
 
-// Write makes list, made from Current, the record. It returns an error when it is not
-// valid or was not written, and ErrChanged when another record stood there before or
-// stands there afterwards.
+// Write makes list, derived from Current, the record. It returns an error if list is invalid or was
+// not written, and ErrChanged if another record was there before it, or is there after it.
 func (l *Log) Write(ctx context.Context, list []schemas.Generation) error {
 	was := l.Current().Version
 	g := &schemas.Generations{Version: was + 1, List: list}

@@ -17,22 +17,22 @@ import (
 )
 
 const (
-	// maxBytes is the longest record that is decoded, bytes: ten times what a list of all the
-	// generations takes that there may be.
+	// maxBytes is the longest record that is decoded, bytes: ten times the size of a list of the
+	// most generations that there may be.
 	maxBytes = 1 << 20
 	// maxAhead is how far after its record a generation may begin.
 	maxAhead = 366 * 24 * time.Hour
-	// quiet is how long nothing may come before what is missing is taken for gone: the tail
-	// of a compacted topic may be.
+	// quiet is how long nothing must come before what is missing is taken to be gone, as the end of
+	// a compacted topic may be.
 	quiet = 5 * time.Second
 )
 
-// ErrNewer is wrapped when the newest record was written by a later version of weir: who
-// cannot read the plan must not act.
+// ErrNewer is wrapped if the newest record was written by a later version of weir: whoever cannot
+// read the plan must not act.
 var ErrNewer = errors.New("written by a later version of weir")
 
-// end is up to where the partition can be read: open transactions excluded. No topic is no
-// record.
+// end returns the offset up to which the partition can be read, without open transactions. A
+// missing topic has no record.
 func end(ctx context.Context, adm *kadm.Client, topic string) (int64, error) {
 	ends, err := adm.ListCommittedOffsets(ctx, topic)
 	if err != nil {
@@ -45,8 +45,8 @@ func end(ctx context.Context, adm *kadm.Client, topic string) (int64, error) {
 	return o.Offset, o.Err
 }
 
-// readTo reads from next up to an offset, markers of transactions included, and returns
-// the offset that is next. A tail that compaction took is not waited for.
+// readTo reads from next up to an offset, including markers of transactions, and returns the next
+// offset. It does not wait for an end that compaction removed.
 func readTo(ctx context.Context, client *consume.Client, next, to int64, each func(*kgo.Record)) (int64, error) {
 	heard := time.Now()
 	for next < to {
@@ -71,7 +71,7 @@ func readTo(ctx context.Context, client *consume.Client, next, to int64, each fu
 	return next, nil
 }
 
-// decode reads a record of the generations. The error wraps ErrNewer, or says why it is
+// decode reads a record of the generations. The error wraps ErrNewer, or tells why the record is
 // refused.
 func decode(r *kgo.Record) (*schemas.Generations, error) {
 	switch {
@@ -100,8 +100,8 @@ func decode(r *kgo.Record) (*schemas.Generations, error) {
 	return g, nil
 }
 
-// newer tells a record of a later version of weir from rubbish: its version is a small number,
-// or a document follows.
+// newer distinguishes a record of a later version of weir from rubbish: its version is a small
+// number, or a document follows.
 func newer(b []byte) bool {
 	const small = 0x10
 	return b[0] > 1 && (b[0] < small || json.Valid(bytes.TrimSpace(b[1:])))

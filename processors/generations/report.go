@@ -12,7 +12,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Report writes what this process says of its shards.
+// Report writes this process's reports on its shards.
 func (l *Log) Report(ctx context.Context, reports []schemas.ShardReport) error {
 	records := make([]*kgo.Record, len(reports))
 	for i := range reports {
@@ -24,8 +24,8 @@ func (l *Log) Report(ctx context.Context, reports []schemas.ShardReport) error {
 	return nil
 }
 
-// Reports reads the newest report of each shard, by ShardReport.Key. Reports that do
-// not decode, or cannot be, are left out.
+// Reports reads the newest report of each shard, by ShardReport.Key. Reports that do not decode, or
+// are invalid, are left out.
 func Reports(ctx context.Context, opts ...kgo.Opt) (map[string]schemas.ShardReport, error) {
 	client, err := consume.New(consume.Watch{}, append(append([]kgo.Opt{}, opts...),
 		kgo.KeepControlRecords(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.ShardReports: {0: kgo.NewOffset().AtStart()}}))...)

@@ -10,14 +10,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// lookEvery is how often offsets are asked for.
+// lookEvery is how often offsets are queried.
 const lookEvery = 2 * time.Second
 
 // stable is the state of a group whose members have partitions.
 const stable = "Stable"
 
-// Follow keeps the gauge, whose only label is the partition, of what member owns of the topic
-// as a member of the group, until stop is called, which removes what was set.
+// Follow keeps the gauge, whose only label is the partition, for what member owns of the topic as a
+// member of the group, until stop is called, which removes the values that were set.
 func Follow(member *kgo.Client, group, topic string, gauge *prometheus.GaugeVec) (stop func()) {
 	f := newFollower(member, group, topic, gauge)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -42,7 +42,7 @@ func Follow(member *kgo.Client, group, topic string, gauge *prometheus.GaugeVec)
 	}
 }
 
-// follower is one gauge that is kept.
+// follower keeps one gauge.
 type follower struct {
 	member       *kgo.Client
 	admin        *kadm.Client
@@ -78,7 +78,7 @@ func (f *follower) look(ctx context.Context) {
 	f.set(behind)
 }
 
-// set sets the partitions, and removes all others.
+// set sets these partitions, and removes all others.
 func (f *follower) set(behind map[int32]int64) {
 	for p := range f.owned {
 		if _, ok := behind[p]; !ok {

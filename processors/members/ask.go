@@ -11,11 +11,11 @@ import (
 // answerWithin is how long a member may take to answer.
 const answerWithin = time.Second
 
-// question is what HTTP asks for /healthz. A listener with TLS answers it too, with an error: whatever
-// comes back shows that the process runs, so neither certificates nor users are needed.
+// question asks for /healthz over HTTP. A listener with TLS answers it, too, with an error: any
+// answer shows that the process runs, so neither certificates nor users are needed.
 const question = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
-// ask asks whoever listens at address, host:port, for an answer.
+// ask asks whatever listens at address, host:port, for an answer.
 func ask(ctx context.Context, address string) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()

@@ -7,12 +7,12 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Config is how a process is found by the others.
+// Config is how the others find a process.
 type Config struct {
-	// Advertise is where the others reach this process' HTTP address, host:port. "": http itself, with
-	// the machine's name when that listens on all addresses.
+	// Advertise is where the others reach this process's HTTP address, host:port. "": http itself,
+	// with the machine's name if that listens on all addresses.
 	Advertise string `yaml:"advertise"`
-	// Watch has this process take dead ones out of their groups. Default true.
+	// Watch makes this process take dead ones out of their groups. Default true.
 	Watch bool `yaml:"watch"`
 }
 

@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// Outcome is what a question to a member led to.
+// Outcome is the result of a question to a member.
 type Outcome int
 
 // The outcomes of a question.
 const (
-	Answered Outcome = iota // with anything at all
-	Refused                 // the port refuses connections: nobody listens
+	Answered Outcome = iota // with anything
+	Refused                 // the port refuses connections: nothing listens
 	Silent                  // neither, within the time for an answer
 )
 
@@ -19,10 +19,10 @@ const (
 	watchEach     = 3       // members that each member watches
 	missedRefused = 3       // renewals that a member whose port refuses must have missed
 	missedSilent  = 12      // and one that does not answer
-	refusals      = 2       // in a row, until a port counts as refusing
-	silences      = 3       // in a row, until a member counts as silent
+	refusals      = 2       // in a row before a port counts as refusing
+	silences      = 3       // in a row before a member counts as silent
 	missedForget  = 4 * 600 // renewals after which a member is forgotten: ten minutes' worth
-	maxKnown      = 10_000  // members that are remembered; more are not watched
+	maxKnown      = 10_000  // members that are remembered; further ones are not watched
 )
 
 // Judge decides which members are dead. It is not safe for concurrent use.
@@ -31,27 +31,28 @@ type Judge struct {
 	known map[string]*peer // by instance id, without self
 }
 
-// peer is what is known of another member.
+// peer is what is known about another member.
 type peer struct {
 	address string
 	started int64 // tells its lives apart
-	missed  int   // renewals of self since its last
+	missed  int   // renewals of self since the peer's last
 	reached bool  // it has answered since it came, came back or was taken out
 	refused int   // questions in a row
-	silent  int   // questions in a row that got no answer, refused ones too
-	out     bool  // it was taken out and has not renewed since
+	silent  int   // questions in a row without an answer, including refused ones
+	out     bool  // taken out, and has not renewed since
 }
 
-// Dead is a member that must be taken out of its groups.
+// Dead is a member to be taken out of its groups.
 type Dead struct {
 	Instance, Address string
 	Why               string // refuses or silent
 }
 
-// NewJudge returns the Judge of the member with that instance id, who knows nobody yet.
+// NewJudge returns the Judge of the member with that instance id; it knows nobody yet.
 func NewJudge(self string) *Judge { return &Judge{self: self, known: map[string]*peer{}} }
 
-// Renewed notes the next renewal in the order of the log. started tells the lives of a member apart.
+// Renewed records the next renewal in the order of the log. started distinguishes the lives of a
+// member.
 func (j *Judge) Renewed(instance, address string, started int64) {
 	if instance == j.self {
 		for id, p := range j.known {
@@ -75,10 +76,10 @@ func (j *Judge) Renewed(instance, address string, started int64) {
 	p.missed = 0
 }
 
-// Left notes that a member said goodbye.
+// Left records that a member said goodbye.
 func (j *Judge) Left(instance string) { delete(j.known, instance) }
 
-// Watched is the addresses of the members to ask, by instance id.
+// Watched returns the addresses of the members to ask, by instance id.
 func (j *Judge) Watched() map[string]string {
 	ids := slices.Sorted(maps.Keys(j.known))
 	ids = slices.DeleteFunc(ids, func(id string) bool { return j.known[id].out })
@@ -91,7 +92,7 @@ func (j *Judge) Watched() map[string]string {
 	return watched
 }
 
-// Asked notes what a question to a member at an address led to.
+// Asked records the outcome of a question to a member at an address.
 func (j *Judge) Asked(instance, address string, o Outcome) {
 	p := j.known[instance]
 	if p == nil || p.address != address {
@@ -109,7 +110,7 @@ func (j *Judge) Asked(instance, address string, o Outcome) {
 	}
 }
 
-// Dead is the members that are dead and were not taken out yet, in order.
+// Dead returns the members that are dead and have not been taken out yet, in order.
 func (j *Judge) Dead() (dead []Dead) {
 	for _, id := range slices.Sorted(maps.Keys(j.Watched())) {
 		p := j.known[id]
@@ -124,15 +125,15 @@ func (j *Judge) Dead() (dead []Dead) {
 	return dead
 }
 
-// Out notes that a member was taken out of its groups. It is judged again when it has
-// renewed and answered.
+// Out records that a member was taken out of its groups. It is judged again once it has renewed and
+// answered.
 func (j *Judge) Out(instance string) {
 	if p := j.known[instance]; p != nil {
 		*p = peer{address: p.address, started: p.started, missed: p.missed, out: true}
 	}
 }
 
-// Known is how many other members there are that were not taken out.
+// Known returns how many other members have not been taken out.
 func (j *Judge) Known() (n int) {
 	for _, p := range j.known {
 		if !p.out {

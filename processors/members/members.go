@@ -19,13 +19,13 @@ import (
 
 const (
 	renewEvery  = 250 * time.Millisecond
-	renewWithin = 2 * time.Second // a renewal that takes longer is not waited for
+	renewWithin = 2 * time.Second // longer renewals are abandoned
 	removeEvery = 500 * time.Millisecond
 	// removeWithin bounds one attempt to take a member out of its groups.
 	removeWithin = 2 * time.Second
 )
 
-// Member is this process among the others. Make it with New, Run it once.
+// Member is this process among the others. Make it with New, and Run it once.
 type Member struct {
 	own    schemas.Member
 	client *consume.Client // writes and reads the topic
@@ -55,13 +55,13 @@ func New(instance, address string, opts []kgo.Opt, reg prometheus.Registerer, lo
 		own:    schemas.Member{Instance: instance, Address: address, StartedMS: time.Now().UnixMilli()},
 		client: client, adm: kadm.NewClient(client.Client), log: log.With("processor", "members"), judge: NewJudge(instance),
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "weir_members_removed_total", Help: "Dead members that this one took out of their groups, by why: refuses, silent.",
+			Name: "weir_members_removed_total", Help: "Dead members that this one took out of their groups, by reason: refuses, silent.",
 		}, []string{"why"}),
 		known: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "weir_members_known", Help: "Other members that renew their record.",
 		}),
 		bad: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "weir_members_undecodable_records_total", Help: "Records of the topic members that do not decode, or stand under another's key.",
+			Name: "weir_members_undecodable_records_total", Help: "Records of the topic members that do not decode, or have another member's key.",
 		}),
 	}
 	reg.MustRegister(m.removed, m.known, m.bad)
@@ -80,7 +80,7 @@ func (m *Member) Run(ctx context.Context) {
 	defer cancel()
 	goodbye := &kgo.Record{Topic: topics.Members, Key: []byte(m.own.Instance)}
 	if err := m.client.ProduceSync(soon, goodbye).FirstErr(); err != nil {
-		m.log.Warn("no goodbye to the other members", "err", err)
+		m.log.Warn("could not say goodbye to the other members", "err", err)
 	}
 }
 
@@ -97,7 +97,7 @@ func (m *Member) renew(ctx context.Context) {
 			return
 		}
 		if err != nil && !failing {
-			m.log.Warn("own record not renewed, trying on", "topic", topics.Members, "err", err)
+			m.log.Warn("own record not renewed, will keep trying", "topic", topics.Members, "err", err)
 		}
 		failing = err != nil
 		select {
@@ -108,14 +108,15 @@ func (m *Member) renew(ctx context.Context) {
 	}
 }
 
-// read follows the topic. A record that does not decode is counted; it is no renewal, and does no other harm.
+// read follows the topic. A record that does not decode is counted; it is not a renewal, and does
+// no other harm.
 func (m *Member) read(ctx context.Context) {
 	failing := false
 	for ctx.Err() == nil {
 		fetches := m.client.PollFetches(ctx)
 		err := fetches.Err()
 		if err != nil && !failing && ctx.Err() == nil {
-			m.log.Warn("the other members are not read, trying on: this process watches nobody", "topic", topics.Members, "err", err)
+			m.log.Warn("cannot read the other members' records, so this process watches nobody; will keep trying", "topic", topics.Members, "err", err)
 		}
 		failing = err != nil
 		m.mu.Lock()
@@ -136,11 +137,11 @@ func (m *Member) read(ctx context.Context) {
 	}
 }
 
-// watch asks those that this member is to watch, and takes the dead out of their groups.
+// watch asks those that this member should watch, and takes the dead out of their groups.
 func (m *Member) watch(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	asking := map[string]bool{} // instance ids with a question under way; under m.mu
+	asking := map[string]bool{} // instance ids with a question in progress; guarded by m.mu
 	var questions sync.WaitGroup
 	defer questions.Wait()
 	var tried time.Time
@@ -178,7 +179,7 @@ func (m *Member) watch(ctx context.Context) {
 	}
 }
 
-// remove takes a dead member out of its groups. What fails is tried again as long as it is dead.
+// remove takes a dead member out of its groups. Failures are retried as long as the member is dead.
 func (m *Member) remove(ctx context.Context, d Dead) {
 	ctx, cancel := context.WithTimeout(ctx, removeWithin)
 	defer cancel()
@@ -190,18 +191,18 @@ func (m *Member) remove(ctx context.Context, d Dead) {
 		}
 	}
 	if err != nil && !consume.Denied(err) {
-		m.log.Warn("a dead member could not be taken out of its groups, trying again", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
+		m.log.Warn("cannot take a dead member out of its groups, will try again", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
 		return
 	}
 	m.mu.Lock()
 	m.judge.Out(d.Instance)
 	m.mu.Unlock()
-	if err != nil || len(groups) == 0 { // Kafka leaves out groups that a user may not Describe
-		m.log.Warn("a dead member is left to Kafka's session: it is in no group that this process may see, or may take it out of", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
+	if err != nil || len(groups) == 0 { // Kafka omits groups that a user may not Describe
+		m.log.Warn("leaving a dead member to Kafka's session: it is in no group that this process may see, or may remove it from", "instance", d.Instance, "address", d.Address, "why", d.Why, "err", err)
 		return
 	}
 	m.removed.WithLabelValues(d.Why).Inc()
-	m.log.Warn("a dead member was taken out of its groups", "instance", d.Instance, "address", d.Address, "why", d.Why, "groups", groups)
+	m.log.Warn("took a dead member out of its groups", "instance", d.Instance, "address", d.Address, "why", d.Why, "groups", groups)
 }
 
 // groupsOf lists the consumer groups of weir that have a member with that instance id.

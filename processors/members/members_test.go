@@ -178,7 +178,7 @@ func TestDeadMemberOfUnknownGroups(t *testing.T) {
 	}
 	defer m.client.Close()
 	m.remove(t.Context(), Dead{Instance: "dead", Address: "127.0.0.1:2", Why: "refuses"})
-	if !strings.Contains(said.String(), "left to Kafka's session") || strings.Contains(said.String(), "was taken out") {
+	if !strings.Contains(said.String(), "leaving a dead member to Kafka's session") || strings.Contains(said.String(), "took a dead member out") {
 		t.Errorf("said %s", said.String())
 	}
 }

@@ -12,23 +12,22 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// receiver is a sinks.Receiver. Those of one name (the numbers of a phone list) share a
-// channel.
+// receiver is a sinks.Receiver. Those with one name (the numbers of a phone list) share a channel.
 type receiver struct {
 	sinks.Receiver
 	id       string
 	channel  *channel
 	waiting  atomic.Int64 // pending deliveries
-	inMemory atomic.Int64 // of them, those whose alert is in memory
+	inMemory atomic.Int64 // of those, deliveries whose alert is in memory
 }
 
-// channel chooses what is delivered next to one receiver, and when: the lanes that
-// have something to deliver stand in queues, and one goroutine takes them out as the
-// receiver's pace and the number of calls in flight allow.
+// channel chooses what is delivered next to one receiver, and when: the lanes that have something
+// to deliver are in queues, from which one goroutine takes them as the receiver's pace and the
+// number of calls in flight allow.
 //
-// Triggers of alerts that fire come first, the most urgent first, then in the order in
-// which they came; then triggers of alerts that are over by now. Every third call is for a
-// resolve, if one waits, so that no storm keeps what was told from being ended.
+// Triggers of firing alerts come first, the most urgent first, then in order of arrival; then
+// triggers of alerts that are already over. Every third call is for a resolve, if one waits, so
+// that no storm keeps alerts from being ended.
 type channel struct {
 	name  string
 	limit int
@@ -46,7 +45,7 @@ type channel struct {
 	delayed  queue // lanes that wait for a next attempt, by its time
 }
 
-// place is where a lane stands in its channel.
+// place is where a lane is in its channel.
 type place struct {
 	in      *queue // nil: nowhere
 	pos     int
@@ -101,8 +100,8 @@ func newChannel(name string, limit int, gauge, rates prometheus.Gauge) *channel 
 		delayed: queue{before: func(a, b *lane) bool { return a.due.Before(b.due) }}}
 }
 
-// put has the lane's first pending entry delivered at due or as soon as it is its turn
-// after that. A lane that stands in a queue is put anew.
+// put schedules the lane's first pending entry for delivery at due, or as soon as its turn comes
+// after that. A lane that is already in a queue is moved.
 func (c *channel) put(l *lane, trigger, over bool, rank int, due time.Time) {
 	c.mu.Lock()
 	c.remove(l)
@@ -136,7 +135,7 @@ func (c *channel) remove(l *lane) {
 	}
 }
 
-// forget takes the lanes of a partition out.
+// forget removes the lanes of a partition.
 func (c *channel) forget(part *partition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,8 +164,8 @@ func (c *channel) poke() {
 	}
 }
 
-// next returns the lane whose turn it is, with a call in flight that done ends; or nil,
-// and how long to wait unless something changes.
+// next returns the lane whose turn it is, with a call in flight that done ends; or nil, and how
+// long to wait unless something changes.
 func (c *channel) next(now time.Time) (*lane, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -196,7 +195,7 @@ func (c *channel) next(now time.Time) (*lane, time.Duration) {
 	return heap.Pop(q).(*lane), 0
 }
 
-// done ends a call in flight; learn notes in the pace what it showed.
+// done ends a call in flight; learn updates the pace with what the call showed.
 func (c *channel) done(learn func(p *pace, now time.Time)) {
 	c.mu.Lock()
 	c.inFlight--
@@ -208,7 +207,7 @@ func (c *channel) done(learn func(p *pace, now time.Time)) {
 	c.poke()
 }
 
-// down reports whether the receiver is taken for down.
+// down reports whether the receiver is considered down.
 func (c *channel) down() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

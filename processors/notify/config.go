@@ -10,35 +10,35 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Config is how deliveries are made. The receivers are given to New.
+// Config is how deliveries are made. The receivers are passed to New.
 type Config struct {
 	// ExternalURL is where weir's pages are, for links in notifications; "" for none.
 	ExternalURL string `yaml:"external_url"`
-	// MaxAge is how long ago a firing transition, or the last window in which its
-	// alert was true, may have ended for the alert to be told. Default 1h.
+	// MaxAge is how long ago a firing transition, or the last window in which its alert was true,
+	// may have ended for the alert to be told. Default 1h.
 	MaxAge conf.Duration `yaml:"max_age"`
-	// Retry is when a retryable attempt is made again.
+	// Retry tells when a retryable attempt is repeated.
 	Retry Retry `yaml:"retry"`
 	// Concurrency is how many calls to one receiver are in flight at most. Default 4.
 	Concurrency int `yaml:"concurrency"`
-	// Queue is how many pending deliveries to one receiver have their alert in memory; any
-	// number more wait in the ledger. Default 10,000.
+	// Queue is how many pending deliveries to one receiver have their alert in memory; any number
+	// of others wait in the ledger. Default 10,000.
 	Queue int `yaml:"queue"`
-	// Urgency lists values of the label severity, the most urgent first: what a slow
-	// receiver is told first. "*" stands for every other value and for none.
+	// Urgency lists values of the label severity, the most urgent first: a slow receiver is told
+	// those first. "*" stands for any other value, and for none.
 	Urgency []string `yaml:"urgency"`
 }
 
-// Retry is an exponential backoff: the wait doubles, and is spread by half of
-// itself both ways.
+// Retry is an exponential backoff: the wait doubles, and is spread by half of itself in both
+// directions.
 type Retry struct {
 	Initial conf.Duration `yaml:"initial"` // first wait. Default 1s
 	Max     conf.Duration `yaml:"max"`     // longest wait, before the spread. Default 1m
-	// MaxElapsed bounds the waits and calls of one delivery that fails. Waiting because the
-	// receiver asks for it, or is down for all, does not count. Default 1h.
+	// MaxElapsed bounds the waits and calls of one failing delivery. Waiting because the receiver
+	// asks for it, or is down for everybody, does not count. Default 1h.
 	MaxElapsed conf.Duration `yaml:"max_elapsed"`
-	// RetryAfter is the longest pause that a receiver is granted when it asks for one
-	// (Retry-After); then it is asked again. Default 1m.
+	// RetryAfter is the longest pause granted to a receiver that asks for one (Retry-After); then
+	// it is asked again. Default 1m.
 	RetryAfter conf.Duration `yaml:"retry_after"`
 }
 
@@ -56,7 +56,7 @@ func Default() Config {
 	}
 }
 
-// Validate records what is wrong, and cuts slashes from the end of ExternalURL.
+// Validate records what is wrong, and removes slashes from the end of ExternalURL.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.ExternalURL != "" {
 		if u, err := url.Parse(c.ExternalURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
@@ -83,13 +83,13 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 	for i, v := range c.Urgency {
 		if v == "" || slices.Index(c.Urgency, v) < i {
-			d.Fail(fmt.Sprintf("%s.urgency[%d]", at, i), v, "must be a value that is not in the list before")
+			d.Fail(fmt.Sprintf("%s.urgency[%d]", at, i), v, "must not repeat an earlier value of the list")
 		}
 	}
 }
 
-// urgency is the place of an alert with these labels in the config's list: 0 is the most
-// urgent. Upper and lower case are alike.
+// urgency is the place of an alert with these labels in the config's list: 0 is the most urgent.
+// Case is ignored.
 func (p *Processor) urgency(labels map[string]string) int {
 	list := p.cfg.Urgency
 	is := func(value string) func(string) bool {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// unsent starts the result of a delivery that was FAILED without any call.
+	// unsent starts the result of a delivery that is FAILED without any call.
 	unsent = "not sent: "
 	// reasonUnseen is the reason of a resolve whose transition was compacted away.
 	reasonUnseen = "ended unseen"
@@ -17,34 +17,34 @@ const (
 	maxAttempts = 16
 )
 
-// planned is a delivery that observe found due, or ended, and that the ledger does not
-// have yet. The entry of it is known by its number.
+// planned is a delivery that observe found due, or ended, and that is not in the ledger yet. Its
+// entry is identified by its number.
 type planned struct {
 	l *lane
 	d *schemas.Delivery
 }
 
-// observation is one look at an alert's state, with the lock of its partition.
+// observation is one look at an alert's state, with the lock of its partition held.
 type observation struct {
 	p     *Processor
 	part  *partition
 	key   string         // fingerprint
-	a     *schemas.Alert // nil: there is no such alert any more
+	a     *schemas.Alert // nil: the alert no longer exists
 	nowMS int64
 	due   []planned
 }
 
-// observe returns what the state of an alert makes due. What to tell follows from the
-// ledger (who knows that it fires) and the state (does it), so that records which were
-// compacted away are not missed:
+// observe returns what the state of an alert makes due. What to tell follows from the ledger (who
+// knows that it fires) and the state (whether it does), so that records which compaction removed
+// are not missed:
 //
-//   - Transitions that the alert's history has after the newest one that the ledger
-//     knows are told in their order, as if each had come in a record of its own.
-//   - Who has an open trigger is told the end when the alert does not fire any more, or
-//     is no more, whatever its labels are by now.
-//   - Who has an open trigger of an earlier firing is told the end of that first.
+//   - Transitions in the alert's history after the newest one in the ledger are told in their
+//     order, as if each had come in a record of its own.
+//   - A receiver with an open trigger is told the end when the alert no longer fires, or no longer
+//     exists, whatever its labels are by now.
+//   - A receiver with an open trigger of an earlier firing is told the end of that first.
 //
-// A state that is older than the ledger, as a replay brings it, makes nothing due.
+// A state older than the ledger, as a replay brings it, makes nothing due.
 func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS int64) []planned {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -77,12 +77,12 @@ func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS
 	return o.due
 }
 
-// told reports whether receivers hear of the transition at all.
+// told reports whether receivers are told the transition at all.
 func told(t schemas.Transition) bool {
 	return t.To == schemas.Firing || t.To == schemas.Resolved && t.From == schemas.Firing
 }
 
-// transitions is what the alert's record tells of its life, oldest first.
+// transitions returns what the alert's record tells about its life, oldest first.
 func transitions(a *schemas.Alert) []schemas.Transition {
 	if n := len(a.History); n > 0 && a.History[n-1] == a.Last {
 		return a.History
@@ -90,8 +90,8 @@ func transitions(a *schemas.Alert) []schemas.Transition {
 	return append(slices.Clip(a.History), a.Last)
 }
 
-// older reports whether the state is of before what a lane knows: a replay, or the late
-// write of a process that lost its partition.
+// older reports whether the state is older than what a lane knows: a replay, or the late write of a
+// process that lost its partition.
 func older(a *schemas.Alert, all []schemas.Transition, lanes []*lane) bool {
 	newest := max(a.LastMS, a.LastTrueMS)
 	for _, t := range all {
@@ -118,9 +118,9 @@ func has(all []schemas.Transition, e *entry) bool {
 	})
 }
 
-// news is the part of all that may have to be told: what is after the newest transition
-// that a lane knows, or the newest of all. That a lane knows the newest does not mean that
-// all do: an alert's labels may by now match another receiver.
+// news returns the part of all that may have to be told: everything after the newest transition
+// that a lane knows, or the newest of all. One lane knowing the newest does not mean that all do:
+// an alert's labels may by now match another receiver.
 func news(all []schemas.Transition, lanes []*lane) []schemas.Transition {
 	known := -1
 	for i, t := range all {
@@ -134,7 +134,7 @@ func news(all []schemas.Transition, lanes []*lane) []schemas.Transition {
 	return all[known+1:]
 }
 
-// end enters the resolve of each open trigger but those of the firing except.
+// end enters the resolve of each open trigger, except those of the firing except.
 func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
 	lanes := o.part.alerts[o.key]
 	for _, l := range lanes {
@@ -164,7 +164,7 @@ func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
 	if len(lanes) > 0 || o.a == nil || t != o.a.Last || !told(t) {
 		return
 	}
-	for _, r := range o.p.order { // nobody knows that it fired: so that it is seen in the ledger, and counted
+	for _, r := range o.p.order { // nobody knows that it fired: enter it nevertheless, so that it is visible and counted
 		if r.Matches(o.a.Labels) {
 			reason := "nobody was told that it fires"
 			if age := o.nowMS - t.AtMS; age > o.p.cfg.MaxAge.MS() {
@@ -176,9 +176,9 @@ func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
 	}
 }
 
-const goneReason = "the config has no such receiver any more"
+const goneReason = "the receiver is no longer in the config"
 
-// fire enters the trigger for each receiver whose match the alert's labels have now.
+// fire enters the trigger for each receiver that matches the alert's labels now.
 func (o *observation) fire(t schemas.Transition) {
 	matched := false
 	for _, r := range o.p.order {
@@ -209,7 +209,7 @@ func (o *observation) fire(t schemas.Transition) {
 
 func (o *observation) delivery(l *lane, t schemas.Transition) *schemas.Delivery {
 	a := o.a
-	if a == nil { // what was told of it stands in the ledger, and is read when it is sent
+	if a == nil { // what was told about it is in the ledger, and is read when the end is sent
 		a = &schemas.Alert{Fingerprint: o.key}
 	}
 	return deliveryOf(a, t, l.receiver)
@@ -223,21 +223,21 @@ func (o *observation) enter(l *lane, d *schemas.Delivery, reason string) {
 	l.add(d)
 	o.due = append(o.due, planned{l, d})
 	for _, d := range l.collapse() {
-		addAttempt(d, o.nowMS, unsent+fmt.Sprintf("over, and %d newer transitions of the alert wait", maxWaiting))
+		addAttempt(d, o.nowMS, unsent+fmt.Sprintf("over, and %d newer transitions of the alert are waiting", maxWaiting))
 		o.due = append(o.due, planned{l, d})
 	}
 }
 
-// newDelivery is the PENDING delivery of the alert's newest transition.
+// newDelivery returns the PENDING delivery of the alert's newest transition.
 func newDelivery(a *schemas.Alert, receiver string) *schemas.Delivery {
 	return deliveryOf(a, a.Last, receiver)
 }
 
-// deliveryOf is the PENDING delivery of a transition of the alert. It leaves the history
-// out, which no receiver is told.
+// deliveryOf returns the PENDING delivery of a transition of the alert, without the history, which
+// no receiver is told.
 func deliveryOf(a *schemas.Alert, t schemas.Transition, receiver string) *schemas.Delivery {
 	told := *a
-	if t != a.Last { // the newest is another: what it says of why is not about this one
+	if t != a.Last { // the newest is another: its reason does not concern this one
 		told.Reason, told.LastTrueMS = "", min(a.LastTrueMS, t.AtMS)
 	}
 	told.History, told.Last, told.State = nil, t, t.To
@@ -262,8 +262,8 @@ func addAttempt(d *schemas.Delivery, nowMS int64, result string) {
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// unneeded returns why the lane's i-th entry, its first pending one, need not be
-// sent when its turn has come, or "".
+// unneeded returns why the lane's i-th entry, its first pending one, need no longer be sent when
+// its turn has come, or "".
 func (l *lane) unneeded(i int, nowMS, maxAgeMS int64) string {
 	e := &l.entries[i]
 	if !e.firing {

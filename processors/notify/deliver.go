@@ -10,18 +10,19 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// readAgain is how long to wait when an alert could not be read back from the ledger.
+// readAgain is how long to wait if an alert could not be read back from the ledger.
 const readAgain = time.Second
 
-// probeApart is how long a delivery that found its receiver down leaves the asking to others.
+// probeApart is how long a delivery that found its receiver down leaves further questions to
+// others.
 const probeApart = time.Minute
 
-// excused is how much later than it was due an attempt may come before the rest counts no
-// more against max_elapsed: then it waited because the receiver is down, or slow, for all.
+// excused is how late an attempt may be before the excess no longer counts against max_elapsed:
+// then it waited because the receiver is down, or slow, for everybody.
 const excused = time.Second
 
-// begin has the lane's first pending entry delivered, in a goroutine of its own. A lane that came out of the
-// queue may have been put there again before it was claimed: it is delivered once.
+// begin delivers the lane's first pending entry, in a goroutine of its own. A lane that came out of
+// the queue may have been put back before it was claimed: it is delivered once.
 func (p *Processor) begin(c *channel, l *lane) {
 	if !l.part.join() {
 		c.done(nil)
@@ -42,9 +43,8 @@ func (p *Processor) begin(c *channel, l *lane) {
 	}()
 }
 
-// attempt ends what the lane need not send, and makes one call for what it must. It
-// returns what the call showed of the receiver, and whether and when the lane has to come
-// again.
+// attempt ends entries that the lane need not send, and makes one call for the one that it must. It
+// returns what the call showed about the receiver, and whether and when the lane has to come again.
 func (p *Processor) attempt(c *channel, l *lane) (learn func(*pace, time.Time), due time.Time, again bool) {
 	for {
 		e, reason, ok := l.take(time.Now().UnixMilli(), p.cfg.MaxAge.MS())
@@ -64,7 +64,7 @@ func (p *Processor) attempt(c *channel, l *lane) (learn func(*pace, time.Time), 
 	}
 }
 
-// claim makes the lane the caller's, unless it is somebody's. Take and schedule give it back.
+// claim makes the lane the caller's, unless somebody else has it. take and schedule give it back.
 func (l *lane) claim() bool {
 	l.part.mu.Lock()
 	defer l.part.mu.Unlock()
@@ -75,8 +75,8 @@ func (l *lane) claim() bool {
 	return true
 }
 
-// take returns the lane's first pending entry, if it is in the ledger, and makes the
-// lane the caller's until schedule. The reason says why the entry need not be sent, or is "".
+// take returns the lane's first pending entry, if it is in the ledger, and makes the lane the
+// caller's until schedule. reason tells why the entry need not be sent, or is "".
 func (l *lane) take(nowMS, maxAgeMS int64) (e entry, reason string, ok bool) {
 	l.part.mu.Lock()
 	defer l.part.mu.Unlock()
@@ -95,13 +95,13 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 		if l.part.calls.Err() != nil {
 			return nil, due, false
 		}
-		p.log.Error("alert not read back from the ledger, trying again", "receiver", l.receiver, "fingerprint", l.fingerprint, "err", err)
+		p.log.Error("cannot read an alert back from the ledger, will try again", "receiver", l.receiver, "fingerprint", l.fingerprint, "err", err)
 		return nil, time.Now().Add(readAgain), true
 	}
 	n := &sinks.Notification{
 		Alert: d.Alert, Receiver: l.r.Name, To: d.To, AtMS: d.AtMS, ExternalURL: p.cfg.ExternalURL,
 	}
-	if !p.fence.pass(l.part.stopping) { // the last thing before a call
+	if !p.fence.pass(l.part.stopping) { // the last check before a call
 		return nil, due, false
 	}
 	began := time.Now()
@@ -118,7 +118,7 @@ func (p *Processor) send(c *channel, l *lane, e entry) (learn func(*pace, time.T
 	return learn, now.Add(wait), true
 }
 
-// unheard notes a call whose end nobody waits for any more, if it may have arrived.
+// unheard records a call whose end nobody waits for any more, if it may have arrived.
 func (p *Processor) unheard(l *lane, d *schemas.Delivery, err error, now time.Time) {
 	var de *sinks.DeliveryError
 	if errors.As(err, &de) && !de.MaybeTaken {
@@ -129,8 +129,8 @@ func (p *Processor) unheard(l *lane, d *schemas.Delivery, err error, now time.Ti
 	p.lastly(l, d)
 }
 
-// judge notes an attempt in d. It returns how long to wait for the next, if d did not
-// end, and what the attempt says of the receiver.
+// judge records an attempt in d. It returns how long to wait for the next, if d did not end, and
+// what the attempt shows about the receiver.
 func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error, began, now time.Time) (time.Duration, func(*pace, time.Time)) {
 	answered := func(c *pace, now time.Time) { c.answered(now) }
 	name := l.r.Name
@@ -149,7 +149,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	retry := p.cfg.Retry
 	switch {
 	case de.Later():
-		// The receiver speaks of all calls, not of this one: nothing counts against it.
+		// The receiver means all calls, not this one: nothing counts against it.
 		p.metrics.attempts.WithLabelValues(name, "later").Inc()
 		asked := min(de.RetryAfter, retry.RetryAfter.Std())
 		if asked <= 0 {
@@ -182,7 +182,7 @@ func (p *Processor) judge(l *lane, d *schemas.Delivery, result string, err error
 	return wait, failed
 }
 
-// taken notes that the receiver took a delivery.
+// taken records that the receiver accepted a delivery.
 func (p *Processor) taken(l *lane, d *schemas.Delivery, result string, now time.Time) {
 	name := l.r.Name
 	d.Status, d.Heard = schemas.DeliverySubmitted, schemas.HeardYes
@@ -193,14 +193,14 @@ func (p *Processor) taken(l *lane, d *schemas.Delivery, result string, now time.
 	p.refusing.took(d.Receiver)
 }
 
-// waitAfter is how long the lane waits after an attempt that failed. What the delivery has spent counts it, unless the receiver
-// fails whoever calls.
+// waitAfter is how long the lane waits after a failed attempt. It depends on what the delivery has
+// spent, unless the receiver fails for everybody.
 func (p *Processor) waitAfter(l *lane, began, now time.Time) time.Duration {
 	retry := p.cfg.Retry
 	wait := spread(min(retry.Initial.Std()<<min(l.tries, 20), retry.Max.Std()))
 	l.tries++
 	if l.r.channel.down() {
-		// It is not this delivery's fault. Others ask next.
+		// This is not the delivery's fault. Others ask next.
 		l.failedAt = time.Time{}
 		return max(wait, spread(min(probeApart, retry.Max.Std())))
 	}
@@ -212,13 +212,13 @@ func (p *Processor) waitAfter(l *lane, began, now time.Time) time.Duration {
 	return wait
 }
 
-// spread is d, spread by half of itself both ways.
+// spread returns d, spread by half of itself in both directions.
 func spread(d time.Duration) time.Duration {
 	return d/2 + time.Duration(rand.Int64N(int64(d)+1))
 }
 
-// finish enters d, the lane's first pending entry, in the ledger as it is now. It is
-// false when the partition was given up before that was acknowledged.
+// finish enters d, the lane's first pending entry, in the ledger as it is now. It returns false if
+// the partition was given up before that was acknowledged.
 func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 	if d.Status != schemas.DeliveryPending && d.To == schemas.Firing && d.Heard != schemas.HeardNo {
 		d.Told = d.Alert
@@ -230,7 +230,7 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 			break
 		}
 		if l.part.calls.Err() == nil {
-			p.log.Error("ledger entry not written, trying again", "delivery", d.Key(), "status", d.Status, "err", err)
+			p.log.Error("ledger entry not written, will try again", "delivery", d.Key(), "status", d.Status, "err", err)
 		}
 		if !wait(p.cfg.Retry.Initial.Std(), l.part.calls.Done()) {
 			if d.Heard != schemas.HeardNo {
@@ -273,8 +273,8 @@ func (p *Processor) finish(l *lane, d *schemas.Delivery) bool {
 	return true
 }
 
-// schedule has the lane's first pending entry delivered at due, if it has one that is
-// in the ledger and whose alert is known to fire.
+// schedule queues the lane's first pending entry for delivery at due, if that is in the ledger and
+// its alert is known to fire.
 func (p *Processor) schedule(l *lane, due time.Time) {
 	l.part.mu.Lock()
 	defer l.part.mu.Unlock()
@@ -282,7 +282,8 @@ func (p *Processor) schedule(l *lane, due time.Time) {
 	p.scheduleLocked(l, due)
 }
 
-// scheduleLocked is schedule of a lane that is nobody's, with the lock of its partition.
+// scheduleLocked is schedule for a lane that nobody has claimed, with the lock of its partition
+// held.
 func (p *Processor) scheduleLocked(l *lane, due time.Time) {
 	e, i := l.head()
 	if e == nil || l.calling || l.r == nil || e.offset == unwritten || l.part.stopped {
@@ -295,7 +296,7 @@ func (p *Processor) scheduleLocked(l *lane, due time.Time) {
 	l.r.channel.put(l, e.firing, end != nil, l.urgency, due)
 }
 
-// wait returns true after d, or false when stop came first.
+// wait returns true after d, or false if stop came first.
 func wait(d time.Duration, stop <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -336,8 +337,8 @@ func (p *Processor) report(d *schemas.Delivery) {
 		"result", d.Attempts[len(d.Attempts)-1].Result)
 }
 
-// whole is the delivery of an entry with the alert to send. A resolve gets the labels
-// that its trigger had: receivers know the alert by them.
+// whole returns the delivery of an entry with the alert to send. A resolve gets the labels that its
+// trigger had, as receivers know the alert by them.
 func (p *Processor) whole(l *lane, e entry) (*schemas.Delivery, error) {
 	d := e.inMemory
 	if d == nil {
@@ -367,13 +368,13 @@ func (p *Processor) whole(l *lane, e entry) (*schemas.Delivery, error) {
 		asTold(d.Alert, t.Told)
 	}
 	if d.Alert.Rule == "" {
-		d.Alert.Rule = "unknown" // of an alert that is no more, told by a version that did not note what it told
+		d.Alert.Rule = "unknown" // the alert no longer exists, and was told by a version that did not record what it told
 	}
 	return d, nil
 }
 
-// asTold has the alert of a resolve say what its trigger said, which is all there is of
-// an alert that is no more.
+// asTold makes the alert of a resolve say what its trigger said, which is all that is left of an
+// alert that no longer exists.
 func asTold(a, told *schemas.Alert) {
 	if told == nil {
 		return
@@ -387,8 +388,8 @@ func asTold(a, told *schemas.Alert) {
 	a.Labels = told.Labels
 }
 
-// forget deletes entries from the ledger. One that stays after a failure is deleted
-// again when the ledger is read the next time.
+// forget deletes entries from the ledger. An entry that remains after a failure is deleted again
+// when the ledger is next read.
 func (p *Processor) forget(part *partition, keys []string) {
 	for _, key := range keys {
 		p.out.Produce(context.Background(), part.stamp(tombstone(part.id, key)), nil)

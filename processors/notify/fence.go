@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// fenceFor is how long it holds that this process was a member of the group: much
-	// shorter than it takes others to have its partitions.
+	// fenceFor is how long it is taken for certain that this process is a member of the group: much
+	// shorter than it takes others to get its partitions.
 	fenceFor = time.Second
 	// fenceWithin bounds one question to the group's coordinator.
 	fenceWithin = 5 * time.Second
@@ -23,24 +23,24 @@ const (
 	fenceAgain = 200 * time.Millisecond
 )
 
-// fence keeps a process from making calls after others have taken its partitions over. One that stood still
-// for a while (SIGSTOP, a frozen virtual machine) goes on in the middle of whatever it did: without a
-// fence it told a receiver again that an alert fires which its successor had resolved meanwhile
-// (seen in TestTakeover), and nobody would have resolved that.
+// fence keeps a process from making calls after others have taken over its partitions. A process
+// that is suspended for a while (SIGSTOP, a frozen virtual machine) continues in the middle of
+// whatever it was doing. Without a fence it told a receiver again that an alert was firing which
+// its successor had meanwhile resolved (seen in TestTakeover), and nobody would have resolved that.
 //
-// Before a call, the coordinator must have said within the last second that this process is a member of the group; while
-// the request is written, within the last three (recent). What
-// remains is the time between the last byte of a request and its way into the kernel.
+// Before a call, the coordinator must have confirmed within the last second that this process is a
+// member of the group; while the request is written, within the last three (recent). What remains
+// is the time between the last byte of a request and its way into the kernel.
 type fence struct {
 	ask func(ctx context.Context) error // whether this process is a member
-	now func() time.Time                // monotonic, and goes on while the process stands still
+	now func() time.Time                // monotonic, and runs while the process is suspended
 
 	mu   sync.Mutex
-	sure atomic.Pointer[time.Time] // when the last question that was answered well was asked
+	sure atomic.Pointer[time.Time] // when the last question with a good answer was asked
 }
 
-// recentFor is how old what is known may be while a request is written: less than the silence after which a
-// process is taken for dead (package members).
+// recentFor is how old the last good answer may be while a request is written: less than the
+// silence after which a process is taken for dead (package members).
 const recentFor = 3 * fenceFor
 
 // recent reports whether this process was a member a moment ago. It asks nobody.
@@ -49,7 +49,8 @@ func (f *fence) recent() bool {
 	return sure != nil && f.now().Sub(*sure) < recentFor
 }
 
-// newFence returns the fence of the group that the client in group is in; nothing passes while it is nil.
+// newFence returns the fence of the group that the client in group belongs to; nothing passes while
+// that is nil.
 func newFence(group *atomic.Pointer[kgo.Client]) *fence {
 	return &fence{now: time.Now, ask: func(ctx context.Context) error {
 		if client := group.Load(); client != nil {
@@ -74,7 +75,7 @@ func (f *fence) pass(stop <-chan struct{}) bool {
 	}
 }
 
-// check reports whether this process is surely a member, and asks if need be.
+// check reports whether this process is certainly a member, and asks if need be.
 func (f *fence) check() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,13 +89,13 @@ func (f *fence) check() bool {
 		return false
 	}
 	f.sure.Store(&began)
-	return f.now().Sub(began) < fenceFor // a slow answer tells of a time that is over
+	return f.now().Sub(began) < fenceFor // a slow answer is about a time that has passed
 }
 
-// errNoMember says that the client has not joined its group.
-var errNoMember = errors.New("no member of the group")
+// errNoMember tells that the client has not joined its group.
+var errNoMember = errors.New("not a member of the group")
 
-// isMember sends a heartbeat of its own to the group's coordinator. While a rebalance is under way the
+// isMember sends a heartbeat of its own to the group's coordinator. During a rebalance the
 // partitions are still this member's: the others wait until it has joined again.
 func isMember(ctx context.Context, group *kgo.Client) error {
 	id, generation := group.GroupMetadata()

@@ -11,56 +11,56 @@ import (
 )
 
 const (
-	// keepEntries is how long an entry that ended stays in the ledger: longer than any
-	// replay of alerts is younger than max_age. The trigger of an alert that is not
-	// known to be over stays however old it is.
+	// keepEntries is how long an ended entry stays in the ledger: longer than the age up to which
+	// replayed alerts are told. The trigger of an alert that is not known to be over stays, however
+	// old it is.
 	keepEntries = 30 * 24 * time.Hour
-	// maxKnown is how many entries that ended a lane keeps: twice the history of an alert.
+	// maxKnown is how many ended entries a lane keeps: twice the history of an alert.
 	maxKnown = 32
-	// maxWaiting is how many entries of a lane may be pending: beyond it, firings that
-	// are over and were never called for are left out.
+	// maxWaiting is how many entries of a lane may be pending: beyond that, firings that are over
+	// and were never called for are left out.
 	maxWaiting = 16
 )
 
-// lane is what the ledger knows of one alert and one receiver: its entries in order,
-// of which at most one is being delivered. Fields without a word are part.mu's.
+// lane is what the ledger knows about one alert and one receiver: its entries in order, of which at
+// most one is being delivered. Fields without a comment are guarded by part.mu.
 type lane struct {
 	part        *partition
-	r           *receiver // nil: the config has no such receiver any more
+	r           *receiver // nil: the receiver is no longer in the config
 	receiver    string    // its ID
 	fingerprint string
 	entries     []entry
 	seq         int64 // of the newest entry
 	urgency     int   // of the alert: 0 is the most urgent
 	calling     bool  // its first pending entry is being delivered
-	repeat      bool  // and to be told again after that, see again
-	// Of the first pending entry, its owner's while calling:
+	repeat      bool  // and is to be told again after that; see again
+	// About the first pending entry; they belong to whoever is calling:
 	tries    int           // failed ones in a row
 	spent    time.Duration // waits and calls since the first attempt that count against max_elapsed
-	failedAt time.Time     // the end of the last attempt, if that counts; else zero
-	waits    time.Duration // from then
+	failedAt time.Time     // the end of the last attempt, if that counts; otherwise zero
+	waits    time.Duration // from failedAt
 
 	place // channel.mu's
 }
 
-// entry is what is remembered of a delivery: its place in the ledger, and little of
-// what stands there, so that what waits takes no memory.
+// entry is what is remembered of a delivery: its place in the ledger, and little of its contents,
+// so that waiting deliveries take no memory.
 type entry struct {
 	status   status
 	heard    heard
-	firing   bool // a trigger, else a resolve
+	firing   bool // a trigger; otherwise a resolve
 	unsent   bool // FAILED without a call
 	unseen   bool // a resolve whose transition nobody saw
-	doubtful bool // a trigger that waits for so long that it must be known that its alert still fires
+	doubtful bool // a trigger that has waited so long that its alert must be known to fire still
 	size     int32
 	atMS     int64
 	seq      int64
 	offset   int64  // of its newest record in the ledger; unwritten before it is acknowledged
-	labels   uint64 // what was told, hashed; 0: not known
+	labels   uint64 // what was told, hashed; 0: unknown
 	inMemory *schemas.Delivery
 }
 
-// unwritten is the offset of an entry that the ledger does not have yet.
+// unwritten is the offset of an entry that is not in the ledger yet.
 const unwritten = -1
 
 type status uint8
@@ -86,7 +86,7 @@ var statusNames = map[status]schemas.DeliveryStatus{
 
 var heardNames = map[heard]schemas.Heard{nobody: schemas.HeardNo, perhaps: schemas.HeardMaybe, surely: schemas.HeardYes}
 
-// entryOf is what is remembered of d.
+// entryOf returns what is remembered of d.
 func entryOf(d *schemas.Delivery) entry {
 	e := entry{firing: d.To == schemas.Firing, atMS: d.AtMS, seq: d.Seq, offset: unwritten}
 	if n := len(d.Attempts); n > 0 {
@@ -123,7 +123,7 @@ func hashLabels(labels map[string]string) uint64 {
 	return max(1, sum)
 }
 
-// bare is the delivery of an entry without the alert: what the ledger keeps of one that ended.
+// bare returns the delivery of an entry without the alert: what the ledger keeps of an ended one.
 func (l *lane) bare(e *entry) *schemas.Delivery {
 	d := &schemas.Delivery{Receiver: l.receiver, Fingerprint: l.fingerprint, To: schemas.Resolved, AtMS: e.atMS, Seq: e.seq,
 		Status: statusNames[e.status], Heard: heardNames[e.heard]}
@@ -133,7 +133,7 @@ func (l *lane) bare(e *entry) *schemas.Delivery {
 	return d
 }
 
-// last is the newest entry, or nil.
+// last returns the newest entry, or nil.
 func (l *lane) last() *entry {
 	if len(l.entries) == 0 {
 		return nil
@@ -141,7 +141,7 @@ func (l *lane) last() *entry {
 	return &l.entries[len(l.entries)-1]
 }
 
-// open reports whether the newest entry is a trigger: its end is not entered yet.
+// open reports whether the newest entry is a trigger, so that its end is not entered yet.
 func (l *lane) open() bool { e := l.last(); return e != nil && e.firing }
 
 // find returns the entry of a transition, unless that is lost, or nil.
@@ -180,7 +180,7 @@ func (l *lane) triggerOf(i int) *entry {
 	return nil
 }
 
-// waiting is the number of pending entries.
+// waiting returns the number of pending entries.
 func (l *lane) waiting() (n int) {
 	for i := range l.entries {
 		if l.entries[i].status == pending {
@@ -201,7 +201,7 @@ func (l *lane) add(d *schemas.Delivery) *entry {
 	return l.last()
 }
 
-// order sorts the entries when all were read. Those of versions without Seq go by time.
+// order sorts the entries once all have been read. Entries of versions without Seq go by time.
 func (l *lane) order() {
 	slices.SortFunc(l.entries, func(a, b entry) int {
 		trigger := func(e entry) int {
@@ -217,8 +217,8 @@ func (l *lane) order() {
 	}
 }
 
-// collapse ends firings that are over and were never called for, the oldest first, as
-// long as more than maxWaiting entries are pending. It returns what it ended.
+// collapse ends firings that are over and were never called for, the oldest first, as long as more
+// than maxWaiting entries are pending. It returns what it ended.
 func (l *lane) collapse() []*schemas.Delivery {
 	var ended []*schemas.Delivery
 	over := l.waiting() - maxWaiting
@@ -240,21 +240,21 @@ func (l *lane) collapse() []*schemas.Delivery {
 	return ended
 }
 
-// end makes a pending entry one that ended. What it held in memory is free.
+// end turns a pending entry into an ended one, and frees what it held in memory.
 func (l *lane) end(e *entry, s status) {
 	l.drop(e)
 	e.status = s
 }
 
-// trim removes entries that nothing needs any more, and returns their keys: the ledger
-// forgets them as well.
+// trim removes entries that are no longer needed, and returns their keys: the ledger forgets them
+// as well.
 func (l *lane) trim(nowMS, keepMS int64) (keys []string) {
 	ended := len(l.entries) - l.waiting()
 	kept := l.entries[:0]
 	for i := range l.entries {
 		e := l.entries[i]
 		newest := i == len(l.entries)-1
-		ends := !newest && e.firing && l.entries[i+1].status == pending // its end is yet to be told
+		ends := !newest && e.firing && l.entries[i+1].status == pending // its end has not been told yet
 		old := nowMS-e.atMS > keepMS && !(newest && e.firing) || ended > maxKnown && !newest
 		if e.status == pending || ends || !old {
 			kept = append(kept, e)

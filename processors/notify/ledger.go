@@ -18,20 +18,19 @@ import (
 )
 
 const (
-	// loadTimeout bounds how long the ledger, or the alerts, may give nothing while they
-	// are read.
+	// loadTimeout bounds how long the ledger, or the alerts, may deliver nothing while they are
+	// read.
 	loadTimeout = time.Minute
 	// barrierKey is the key of the tombstones that mark how far to read.
 	barrierKey = "barrier"
-	// maxEntryBytes bounds an entry: below what brokers and clients take by default.
+	// maxEntryBytes bounds an entry: below what brokers and clients accept by default.
 	maxEntryBytes = 768 << 10
-	// maxBatchBytes bounds what is written at once.
+	// maxBatchBytes bounds how much is written at once.
 	maxBatchBytes = 4 << 20
 )
 
-// ledgerRecord is the entry of d in the ledger partition of its alert's partition. Only
-// an entry that is PENDING holds the alert. One that is too large is cut, and so is what
-// the receiver gets.
+// ledgerRecord returns the entry of d, in the ledger partition of its alert's partition. Only a
+// PENDING entry has the alert. An entry that is too large is cut, and so is what the receiver gets.
 func ledgerRecord(d *schemas.Delivery, partition int32) *kgo.Record {
 	v := *d
 	if v.Status != schemas.DeliveryPending {
@@ -77,7 +76,7 @@ func tombstone(partition int32, key string) *kgo.Record {
 	return &kgo.Record{Topic: topics.NotificationLog, Partition: partition, Key: []byte(key)}
 }
 
-// unwritable reports whether a record itself is why it was not written.
+// unwritable reports whether a record was not written because of the record itself.
 func unwritable(err error) bool {
 	for _, e := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp} {
 		if errors.Is(err, e) {
@@ -87,9 +86,9 @@ func unwritable(err error) bool {
 	return false
 }
 
-// writeOne writes the entry r of d. If the broker takes none of that size it writes
-// one without the alert, and if not even that, none: the delivery goes on from memory,
-// and is made again if weir is restarted.
+// writeOne writes the entry r of d. If the broker accepts none of that size, it writes one without
+// the alert, and if that fails, too, none: the delivery continues from memory, and is made again if
+// weir is restarted.
 func (p *Processor) writeOne(ctx context.Context, r *kgo.Record, d *schemas.Delivery) error {
 	err := p.out.ProduceSync(ctx, r).FirstErr()
 	if !unwritable(err) {
@@ -108,14 +107,13 @@ func (p *Processor) writeOne(ctx context.Context, r *kgo.Record, d *schemas.Deli
 			return err2
 		}
 		p.metrics.unwritten.Inc()
-		p.log.Error("ledger entry is not written: the broker refuses it", "delivery", d.Key(), "bytes", len(r.Value), "err", err)
+		p.log.Error("the broker refuses a ledger entry, which is not written", "delivery", d.Key(), "bytes", len(r.Value), "err", err)
 	}
 	r.Offset = again.Offset
 	return nil
 }
 
-// enter writes planned deliveries to the ledger, and schedules them when that is
-// acknowledged.
+// enter writes planned deliveries to the ledger, and schedules them when that is acknowledged.
 func (p *Processor) enter(ctx context.Context, part *partition, due []planned) error {
 	for len(due) > 0 {
 		var records []*kgo.Record
@@ -145,7 +143,7 @@ func (p *Processor) enter(ctx context.Context, part *partition, due []planned) e
 	return nil
 }
 
-// entered notes that the ledger has a planned delivery, as record r.
+// entered records that the ledger has a planned delivery, as record r.
 func (p *Processor) entered(pl planned, r *kgo.Record) {
 	l, d := pl.l, pl.d
 	l.part.mu.Lock()
@@ -156,19 +154,19 @@ func (p *Processor) entered(pl planned, r *kgo.Record) {
 	}
 	e := &l.entries[i]
 	if d.Status == schemas.DeliveryPending && e.status != pending {
-		return // ended before it was entered: that follows
+		return // ended before it was entered: its end is entered next
 	}
 	had := e.offset != unwritten
 	e.offset = r.Offset
 	if d.Status != schemas.DeliveryPending {
-		if had && l.r != nil { // it was pending, and counted
+		if had && l.r != nil { // it was pending, and has been counted
 			l.r.waiting.Add(-1)
 			l.r.channel.gauge.Dec()
 		}
 		p.report(d)
 		return
 	}
-	// When more wait than may be in memory, those that come first are read back when it is their
+	// If more wait than may be in memory, those that come first are read back when it is their
 	// turn: what comes now would only take their room.
 	if l.r.waiting.Load() < int64(p.cfg.Queue) {
 		l.hold(e, d, len(r.Value), p.cfg.Queue)
@@ -178,9 +176,9 @@ func (p *Processor) entered(pl planned, r *kgo.Record) {
 	p.scheduleLocked(l, time.Now())
 }
 
-// load reads the ledger partitions whole. The end is a record that it writes
-// itself: the end offset of a compacted partition may never be reached, since the
-// newest records may be gone. The partitions were given to this member in a generation of its group.
+// load reads the ledger partitions whole. The end is a record that it writes itself: the end offset
+// of a compacted partition may never be reached, since the newest records may be gone. generation
+// is the generation of this member's group in which it was given the partitions.
 func (p *Processor) load(ctx context.Context, parts map[int32]*partition, generation int32) error {
 	start, end := map[int32]kgo.Offset{}, map[int32]int64{}
 	var barriers []*kgo.Record
@@ -206,9 +204,8 @@ func (p *Processor) load(ctx context.Context, parts map[int32]*partition, genera
 	return nil
 }
 
-// read gives each the records of partitions from their start until one at or beyond its
-// end offset has come, and beyond what came with it. It fails when nothing comes for
-// loadTimeout.
+// read passes each the records of partitions from their start until one at or after its end offset
+// has come, and passes beyond those that came with it. It fails if nothing comes for loadTimeout.
 func (p *Processor) read(ctx context.Context, topic string, start map[int32]kgo.Offset, end map[int32]int64, each func(*kgo.Record), beyond ...func(*kgo.Record)) error {
 	in, err := consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options), kgo.FetchMaxWait(fetchWait),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}),
@@ -241,9 +238,9 @@ func (p *Processor) read(ctx context.Context, topic string, start map[int32]kgo.
 	return nil
 }
 
-// loadRecord takes an entry of the ledger into a partition. One that cannot be read is
-// known by its key: if its alert fires, its trigger is told (again), and if it is over,
-// its end is. So what the loss of an entry costs is that somebody is told twice.
+// loadRecord takes an entry of the ledger into a partition. An entry that cannot be read is known
+// by its key: if its alert fires, its trigger is told (again), and if the alert is over, its end
+// is. So at worst the loss of an entry means that somebody is told twice.
 func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	key := string(r.Key)
 	id, fingerprint, firing, atMS, ok := parseKey(key)
@@ -269,7 +266,7 @@ func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	}
 	if err != nil {
 		p.metrics.undecodable.WithLabelValues(r.Topic).Inc()
-		p.log.Error("ledger entry cannot be read: its receiver may be told again", "key", key, "partition", r.Partition, "offset", r.Offset, "err", err)
+		p.log.Error("cannot read a ledger entry: its receiver may be told again", "key", key, "partition", r.Partition, "offset", r.Offset, "err", err)
 		if !ok {
 			return
 		}
@@ -291,8 +288,8 @@ func (p *Processor) loadRecord(part *partition, r *kgo.Record, now time.Time) {
 	}
 }
 
-// remove takes an entry out of its lane, and the lane out of the partition if that was
-// all. Only while the ledger is read.
+// remove takes an entry out of its lane, and the lane out of the partition if that was the last. It
+// is called only while the ledger is read.
 func (part *partition) remove(id, fingerprint string, firing bool, atMS int64) {
 	lanes := part.alerts[fingerprint]
 	i := slices.IndexFunc(lanes, func(l *lane) bool { return l.receiver == id })
@@ -317,7 +314,7 @@ func (part *partition) remove(id, fingerprint string, firing bool, atMS int64) {
 	part.alerts[fingerprint] = lanes
 }
 
-// parseKey takes schemas.Delivery.Key apart.
+// parseKey splits schemas.Delivery.Key.
 func parseKey(key string) (receiver, fingerprint string, firing bool, atMS int64, ok bool) {
 	var parts [3]string // time, state, fingerprint
 	rest := key
@@ -334,12 +331,12 @@ func parseKey(key string) (receiver, fingerprint string, firing bool, atMS int64
 	return rest, parts[2], firing, atMS, ok
 }
 
-// errGone is that the ledger has no such record any more.
-var errGone = errors.New("the ledger does not have the record any more")
+// errGone tells that the ledger no longer has a record.
+var errGone = errors.New("the ledger no longer has the record")
 
-// readBack reads the entry at an offset of the ledger. If it is not there any more, which
-// only another owner of the partition could have brought about, it is instead: better told without
-// the details than not at all.
+// readBack reads the entry at an offset of the ledger. If it is gone, which only another owner of
+// the partition could have caused, readBack returns instead: better told without the details than
+// not at all.
 func (p *Processor) readBack(part *partition, offset int64, instead *schemas.Delivery) (*schemas.Delivery, error) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
@@ -360,13 +357,13 @@ func (p *Processor) readBack(part *partition, offset int64, instead *schemas.Del
 	case readErr != nil:
 		return nil, readErr
 	case err != nil:
-		p.log.Error("what is told of an alert is not in the ledger any more: told without details", "delivery", instead.Key(), "offset", offset, "err", err)
+		p.log.Error("the ledger no longer has what to tell about an alert: it is told without details", "delivery", instead.Key(), "offset", offset, "err", err)
 		return instead, nil
 	}
 	return found, nil
 }
 
-// foresee holds the delivery of a record if it is the newest of one that waits.
+// foresee keeps the delivery of a record in memory if it is the newest of one that waits.
 func (part *partition) foresee(r *kgo.Record, most int) bool {
 	id, fingerprint, firing, atMS, ok := parseKey(string(r.Key))
 	if !ok || r.Value == nil {

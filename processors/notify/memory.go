@@ -6,20 +6,19 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// maxHeldBytes bounds the alerts of pending deliveries that are in memory, all
-// receivers together. Those beyond stand in the ledger alone, and are read back when it
-// is their turn.
+// maxHeldBytes bounds the alerts of pending deliveries that are in memory, for all receivers
+// together. Others are only in the ledger, and are read back when it is their turn.
 const maxHeldBytes = 32 << 20
 
 // memory counts what is in memory.
 type memory struct{ bytes atomic.Int64 }
 
-// readAhead is how many deliveries that wait are taken into memory when one is read back:
-// they mostly stand side by side, and are next.
+// readAhead is how many waiting deliveries are taken into memory when one is read back: they are
+// mostly side by side, and next.
 const readAhead = 512
 
-// room reports whether an alert of size bytes may be in memory besides those of the lane's
-// receiver, if those are less than most.
+// room reports whether an alert of size bytes may be in memory, in addition to those of the lane's
+// receiver, if these are fewer than most.
 func (l *lane) room(size, most int) bool {
 	return l.r != nil && l.r.inMemory.Load() < int64(most) && l.part.memory.bytes.Load()+int64(size) <= maxHeldBytes
 }

@@ -23,7 +23,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_notify_deliveries_total",
-			Help: "Deliveries that ended, by receiver, state told, and outcome: submitted, failed (after a call), unsent (without one).",
+			Help: "Ended deliveries, by receiver, state told, and outcome: submitted, failed (after a call), unsent (without one).",
 		}, []string{"receiver", "to", "outcome"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "weir_notify_attempts_total",
@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"receiver"}),
 		delay: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "weir_notify_delay_seconds",
-			Help:    "From the end of the window that decided a transition to its acceptance by the receiver.",
+			Help:    "Time from the end of the window that decided a transition to its acceptance by the receiver.",
 			Buckets: []float64{0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200},
 		}, []string{"receiver"}),
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -44,20 +44,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"topic"}),
 		unmatched: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_notify_unmatched_total",
-			Help: "Transitions that no receiver's match takes.",
+			Help: "Transitions that no receiver's match covers.",
 		}),
 	}
 	m.misconfigured = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "weir_notify_misconfigured",
-		Help: "1 while the receiver refuses its address or credentials: somebody must mend them, or alerts are lost.",
+		Help: "1 while the receiver refuses its address or credentials: somebody must fix them, or alerts are lost.",
 	}, []string{"receiver"})
 	m.rate = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "weir_notify_rate",
-		Help: "Calls a second that the receiver was found to take; 0 while it never refused for being too many.",
+		Help: "Calls a second that the receiver was found to accept; 0 as long as it has never refused because there were too many.",
 	}, []string{"receiver"})
 	m.unwritten = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "weir_notify_unwritten_total",
-		Help: "Ledger entries that the broker refuses however short: their deliveries are made again after a restart.",
+		Help: "Ledger entries that the broker refuses, however short; their deliveries are made again after a restart.",
 	})
 	m.lettersLost = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "weir_notify_letters_lost_total",
@@ -65,7 +65,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	})
 	m.foreign = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "weir_notify_foreign_entries_total",
-		Help: "Ledger entries that a former owner of the partition wrote after its successor: what it told, the owner ends by telling its last word again.",
+		Help: "Ledger entries that a former owner of the partition wrote after its successor; where it told somebody, the owner sends its last message again.",
 	})
 	reg.MustRegister(m.deliveries, m.attempts, m.pending, m.delay, m.undecodable, m.unmatched,
 		m.misconfigured, m.rate, m.unwritten, m.foreign, m.lettersLost)

@@ -13,8 +13,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// partition is one partition of alerts while this instance owns it: what its ledger
-// knows, by alert, and the deliveries under way.
+// partition is one partition of alerts while this instance owns it: what its ledger knows, by
+// alert, and the deliveries in progress.
 type partition struct {
 	id       int32
 	memory   *memory
@@ -24,16 +24,16 @@ type partition struct {
 	running  sync.WaitGroup // deliveries, the survey
 
 	term   int64       // of this owner: see term.go
-	newest int64       // the highest before, in what was loaded
-	from   int64       // the offset behind what was loaded
-	lost   atomic.Bool // others have it already
+	newest int64       // the highest earlier term in what was loaded
+	from   int64       // the offset after what was loaded
+	lost   atomic.Bool // others already have it
 
 	mu      sync.Mutex
 	stopped bool // with stopping
 	alerts  map[string][]*lane
-	unsure  map[string]bool // fingerprints whose state is to be looked up: see survey
-	foreign map[string]bool // keys under which a former owner wrote last; true: it told somebody, and that is not seen to yet
-	tended  bool            // somebody looks after unsure and foreign
+	unsure  map[string]bool // fingerprints whose state must be looked up; see survey
+	foreign map[string]bool // keys last written by a former owner; true: it told somebody, which has not been dealt with yet
+	tended  bool            // a goroutine takes care of unsure and foreign
 }
 
 func newPartition(id int32, m *memory) *partition {
@@ -44,7 +44,7 @@ func newPartition(id int32, m *memory) *partition {
 	}
 }
 
-// join counts one more that runs, unless the partition stopped.
+// join counts one more goroutine, unless the partition has stopped.
 func (part *partition) join() bool {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -55,8 +55,8 @@ func (part *partition) join() bool {
 	return true
 }
 
-// laneOf returns the lane of a receiver, by ID, and an alert, which it makes if there is
-// none. The caller holds the lock.
+// laneOf returns the lane of a receiver, by ID, and an alert, making it if there is none. The
+// caller holds the lock.
 func (part *partition) laneOf(p *Processor, id, fingerprint string) *lane {
 	lanes := part.alerts[fingerprint]
 	for _, l := range lanes {
@@ -66,7 +66,7 @@ func (part *partition) laneOf(p *Processor, id, fingerprint string) *lane {
 	}
 	l := &lane{part: part, r: p.receivers[id], receiver: id, fingerprint: fingerprint}
 	if l.r != nil {
-		l.receiver = l.r.id // one text for all
+		l.receiver = l.r.id // all lanes share one string
 	}
 	if len(lanes) > 0 {
 		l.fingerprint = lanes[0].fingerprint
@@ -75,8 +75,8 @@ func (part *partition) laneOf(p *Processor, id, fingerprint string) *lane {
 	return l
 }
 
-// assigned reads the ledger of partitions that this instance was given, and makes
-// again what is PENDING there, before any of their alerts is read.
+// assigned reads the ledger of partitions that this instance was given, and resumes what is PENDING
+// there, before any of their alerts is read.
 func (p *Processor) assigned(ctx context.Context, member *kgo.Client, given map[string][]int32) {
 	p.member.Store(member)
 	for _, ids := range given {
@@ -109,7 +109,7 @@ func (p *Processor) resume(ctx context.Context, part *partition) error {
 	p.mu.Lock()
 	p.partitions[part.id] = part
 	p.mu.Unlock()
-	// In the order in which they were entered: alerts of one urgency keep it.
+	// Sort them in the order in which they were entered, which alerts of one urgency keep.
 	slices.SortFunc(waiting, func(a, b *lane) int {
 		x, _ := a.head()
 		y, _ := b.head()
@@ -126,8 +126,8 @@ func (p *Processor) resume(ctx context.Context, part *partition) error {
 	return nil
 }
 
-// takeUp goes through what the ledger said of the partition's alerts: due is what is given up, waiting the lanes that go on, and
-// keys what may be forgotten.
+// takeUp goes through what the ledger says about the partition's alerts: due is what is given up,
+// waiting the lanes that continue, and keys what may be forgotten.
 func (p *Processor) takeUp(part *partition, now time.Time) (due []planned, waiting []*lane, keys []string, alerts int) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -156,7 +156,7 @@ func (p *Processor) takeUp(part *partition, now time.Time) (due []planned, waiti
 					}
 				}
 			default:
-				head.heard = max(head.heard, perhaps) // a call may have been made when the last owner died
+				head.heard = max(head.heard, perhaps) // the last owner may have been making a call when it died
 				waiting = append(waiting, l)
 				l.r.waiting.Add(int64(l.waiting()))
 				l.r.channel.gauge.Add(float64(l.waiting()))
@@ -166,8 +166,8 @@ func (p *Processor) takeUp(part *partition, now time.Time) (due []planned, waiti
 	return due, waiting, keys, len(part.alerts)
 }
 
-// isOld reports whether a pending trigger has waited for so long that it must be known
-// that its alert fires still before anybody is told.
+// isOld reports whether a pending trigger has waited so long that its alert must be known to fire
+// still before anybody is told.
 func (p *Processor) isOld(d *schemas.Delivery, now time.Time) bool {
 	return d.To == schemas.Firing && d.Alert != nil &&
 		now.UnixMilli()-max(d.AtMS, d.Alert.LastTrueMS) > p.cfg.MaxAge.MS()+p.cfg.Retry.MaxElapsed.MS()
@@ -186,7 +186,7 @@ func (p *Processor) revoked(_ context.Context, _ *kgo.Client, given map[string][
 	p.giveUp(parts)
 }
 
-// lost gives up partitions that others have already.
+// lost gives up partitions that others already have.
 func (p *Processor) lost(ctx context.Context, member *kgo.Client, given map[string][]int32) {
 	for _, ids := range given {
 		for _, id := range ids {
@@ -198,8 +198,8 @@ func (p *Processor) lost(ctx context.Context, member *kgo.Client, given map[stri
 	p.revoked(ctx, member, given)
 }
 
-// giveUp starts nothing more on the partitions, lets calls in flight end, at most
-// for the drain, and returns when nothing runs any more.
+// giveUp starts nothing more on the partitions, lets calls in flight end, for at most the drain,
+// and returns when nothing runs any more.
 func (p *Processor) giveUp(parts []*partition) {
 	p.mu.Lock()
 	for _, part := range parts {
@@ -225,7 +225,7 @@ func (p *Processor) giveUp(parts []*partition) {
 	}
 }
 
-// free gives back the memory that is counted, and ends the count of what is pending.
+// free returns the memory that is counted, and ends the count of what is pending.
 func (part *partition) free() {
 	part.mu.Lock()
 	defer part.mu.Unlock()

@@ -148,7 +148,7 @@ func TestWrongAddress(t *testing.T) {
 			if got := gauged(i.metrics.misconfigured.WithLabelValues("hook")) - gauged(i.metrics.misconfigured.WithLabelValues("pd")); got != 1 {
 				t.Error("weir_notify_misconfigured is not 1 for the hook and 0 for pd")
 			}
-			if w := i.Warning(); !strings.HasPrefix(w, "receiver hook refuses its address or credentials since 20") || !strings.Contains(w, fmt.Sprintf(": status %d", fault.Status)) || strings.Contains(w, "pd") {
+			if w := i.Warning(); !strings.HasPrefix(w, "receiver hook has been refusing its address or credentials since 20") || !strings.Contains(w, fmt.Sprintf(": status %d", fault.Status)) || strings.Contains(w, "pd") {
 				t.Errorf("warning %q", w)
 			}
 			calls := len(hook.Requests())

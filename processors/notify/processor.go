@@ -28,11 +28,11 @@ const (
 	drain = 5 * time.Second
 	// sessionTimeout is how long the partitions of a dead instance wait.
 	sessionTimeout = 10 * time.Second
-	// fetchWait is how long the broker holds a fetch when there are no alerts. A
-	// partition that is assigned meanwhile waits for its end: kgo's 5 s is too long.
+	// fetchWait is how long the broker holds a fetch when there are no alerts. A partition that is
+	// assigned meanwhile waits for the fetch to end: kgo's 5 s is too long.
 	fetchWait = 500 * time.Millisecond
-	// maxTake bounds the records that are taken at once: the first of a storm are told
-	// while the others are read.
+	// maxTake bounds the records taken at once: the first alerts of a storm are told while the
+	// others are read.
 	maxTake = 500
 	// lettersTimeout bounds how long letters hold up what comes after them.
 	lettersTimeout = 10 * time.Second
@@ -47,21 +47,21 @@ type Processor struct {
 	channels  map[string]*channel  // by name
 	metrics   *metrics
 	log       *slog.Logger
-	drain     time.Duration // the constant, but in tests
-	settle    time.Duration // the constant, but in tests
+	drain     time.Duration // the constant, except in tests
+	settle    time.Duration // the constant, except in tests
 
 	out    *kgo.Client             // writes the ledger and deadletter
 	group  *consume.Client         // reads alerts
-	fence  *fence                  // of member
+	fence  *fence                  // uses member
 	fail   context.CancelCauseFunc // ends Run from a callback of group
 	pruned time.Time
 
 	watcher *consume.Client // reads what former owners write to the ledger; nil before the first partition
-	unwatch func()          // ends that
+	unwatch func()          // ends that reading
 
 	memory   memory
 	refusing refusing
-	reading  sync.Mutex // one reading back of the ledger at a time
+	reading  sync.Mutex // allows one readBack at a time
 
 	member atomic.Pointer[kgo.Client] // group, once it has been given partitions
 
@@ -72,8 +72,8 @@ type Processor struct {
 // Deps are what a processor needs besides its config. All but Letters are required.
 type Deps struct {
 	Options   []kgo.Opt           // how to reach the brokers, without anything about consuming or producing
-	Receivers []sinks.Receiver    // that it tells; their IDs are unique
-	Letters   *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
+	Receivers []sinks.Receiver    // the receivers to tell; their IDs are unique
+	Letters   *deadletter.Limiter // bounds what is written to deadletter; nil: no bound
 	Registry  prometheus.Registerer
 	Log       *slog.Logger
 }
@@ -103,12 +103,12 @@ func New(cfg Config, d Deps) *Processor {
 	return p
 }
 
-// keepMS is how long an entry that ended stays in the ledger, ms.
+// keepMS is how long an ended entry stays in the ledger, ms.
 func (p *Processor) keepMS() int64 { return max(keepEntries.Milliseconds(), 2*p.cfg.MaxAge.MS()) }
 
-// Run delivers until ctx ends, then lets calls in flight finish, at most 5 s, and
-// returns nil. It returns an error when alerts or the ledger cannot be read or
-// written; what was not delivered is PENDING in the ledger for the next Run.
+// Run delivers until ctx ends, then lets calls in flight finish, for at most 5 s, and returns nil.
+// It returns an error if alerts or the ledger cannot be read or written; what was not delivered is
+// PENDING in the ledger for the next Run.
 func (p *Processor) Run(ctx context.Context) error {
 	outer := ctx
 	ctx, p.fail = context.WithCancelCause(outer)
@@ -134,7 +134,7 @@ func (p *Processor) Run(ctx context.Context) error {
 		return fmt.Errorf("notify: %w", err)
 	}
 	err = p.poll(ctx)
-	p.group.CloseAllowingRebalance() // revokes what is owned
+	p.group.CloseAllowingRebalance() // revokes the partitions
 	if p.unwatch != nil {
 		p.unwatch()
 	}
@@ -147,8 +147,8 @@ func (p *Processor) Run(ctx context.Context) error {
 	return nil
 }
 
-// partitionOf puts a ledger entry where its alert's partition is, and every other
-// record where its key belongs.
+// partitionOf puts a ledger entry into the partition of its alert, and any other record where its
+// key belongs.
 func partitionOf(topic string) func(*kgo.Record, int) int {
 	if topic == topics.NotificationLog {
 		return func(r *kgo.Record, _ int) int { return int(r.Partition) }
@@ -171,7 +171,7 @@ func (p *Processor) checkPartitions(ctx context.Context) error {
 	return nil
 }
 
-// deliver starts to choose what is delivered next to each receiver, until stop.
+// deliver begins to choose what is delivered next to each receiver, until stop.
 func (p *Processor) deliver() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -200,14 +200,14 @@ func (p *Processor) poll(ctx context.Context) error {
 			return nil
 		}
 		if err := p.group.CommitUncommittedOffsets(ctx); err != nil {
-			// What was read is in the ledger: reading it again starts nothing.
+			// What was read is in the ledger already, so reading it again starts nothing.
 			p.log.Warn("offsets not committed", "err", err)
 		}
 		p.group.AllowRebalance()
 	}
 }
 
-// take enters what records ask to be told in the ledger, and only then starts it.
+// take enters what the records ask to be told in the ledger, and only then starts it.
 func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 	records = p.surelyOurs(ctx, records)
 	now := time.Now()
@@ -216,7 +216,7 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 	for _, r := range records {
 		part := p.partition(r.Partition)
 		if part == nil {
-			continue // given up meanwhile, and not committed: who has it now reads it
+			continue // given up meanwhile, and not committed: its new owner reads it
 		}
 		var a *schemas.Alert
 		if r.Value != nil {
@@ -247,9 +247,10 @@ func (p *Processor) take(ctx context.Context, records []*kgo.Record) error {
 	return nil
 }
 
-// surelyOurs is the records, when this process is surely a member of the group: those of partitions that it has had
-// since they were read. A process that stood still goes on in the middle of this, with records that its
-// successor has seen to long ago; what it enters in the ledger by what it knew would be told again.
+// surelyOurs returns, once this process is certainly a member of the group, the records of
+// partitions that it has had since they were read. A process that was suspended continues in the
+// middle of this, with records that its successor dealt with long ago; what it then entered in the
+// ledger, from outdated knowledge, would be told again.
 func (p *Processor) surelyOurs(ctx context.Context, records []*kgo.Record) []*kgo.Record {
 	if len(records) == 0 || p.fence.check() {
 		return records
@@ -259,7 +260,7 @@ func (p *Processor) surelyOurs(ctx context.Context, records []*kgo.Record) []*kg
 		had[r.Partition] = p.partition(r.Partition)
 	}
 	for !p.fence.check() {
-		p.group.AllowRebalance() // which may be what it has to learn
+		p.group.AllowRebalance() // a rebalance may be what it has to learn about
 		if !wait(fenceAgain, ctx.Done()) {
 			return nil
 		}
@@ -270,7 +271,7 @@ func (p *Processor) surelyOurs(ctx context.Context, records []*kgo.Record) []*kg
 	})
 }
 
-// decodeAlert reads a record of alerts, which stands under its fingerprint.
+// decodeAlert reads a record of alerts, whose key must be its fingerprint.
 func decodeAlert(r *kgo.Record) (*schemas.Alert, error) {
 	a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
 	if err == nil && (a.Fingerprint == "" || a.Fingerprint != string(r.Key)) {
@@ -282,8 +283,8 @@ func decodeAlert(r *kgo.Record) (*schemas.Alert, error) {
 	return a, nil
 }
 
-// sendLetters writes letters. What cannot be written in lettersTimeout is counted and left out:
-// no letter keeps anybody from being told.
+// sendLetters writes letters. Letters that cannot be written within lettersTimeout are counted and
+// left out: no letter keeps anybody from being told.
 func (p *Processor) sendLetters(ctx context.Context, letters []*kgo.Record) {
 	ctx, cancel := context.WithTimeout(ctx, lettersTimeout)
 	defer cancel()
@@ -295,7 +296,7 @@ func (p *Processor) sendLetters(ctx context.Context, letters []*kgo.Record) {
 	}
 }
 
-// prune deletes entries that nothing needs any more.
+// prune deletes entries that are no longer needed.
 func (p *Processor) prune(now time.Time) {
 	for _, part := range p.owned() {
 		part.mu.Lock()

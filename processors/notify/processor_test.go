@@ -306,7 +306,7 @@ func TestLedgerAtStart(t *testing.T) {
 	if d := b.awaitStatus(t, tooOld, "pd", schemas.DeliveryFailed); !strings.Contains(d.Attempts[0].Result, "too old") {
 		t.Errorf("attempts %+v", d.Attempts)
 	}
-	if d := b.awaitStatus(t, gone, "removed", schemas.DeliveryFailed); !strings.Contains(d.Attempts[0].Result, "no such receiver") {
+	if d := b.awaitStatus(t, gone, "removed", schemas.DeliveryFailed); !strings.Contains(d.Attempts[0].Result, "no longer in the config") {
 		t.Errorf("attempts %+v", d.Attempts)
 	}
 	poke := alertNow(5, 0)

@@ -11,8 +11,8 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// refusing knows the receivers that refuse their address or credentials, until they
-// accept something.
+// refusing remembers the receivers that refuse their address or credentials, until they accept
+// something.
 type refusing struct {
 	mu    sync.Mutex
 	since map[string]refusal // by ID
@@ -26,7 +26,7 @@ type refusal struct {
 // whyText bounds what a warning quotes of an answer, UTF-16 units.
 const whyText = 200
 
-// refused notes such an answer; of several, the first says since when.
+// refused records such an answer; the time of the first one is kept.
 func (r *refusing) refused(id string, now time.Time, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -41,7 +41,7 @@ func (r *refusing) refused(id string, now time.Time, why string) {
 	r.since[id] = one
 }
 
-// took notes that the receiver accepted something.
+// took records that the receiver accepted something.
 func (r *refusing) took(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -61,16 +61,16 @@ func (r *refusing) warning() string {
 	var each []string
 	for _, id := range slices.Sorted(maps.Keys(r.since)) {
 		one := r.since[id]
-		each = append(each, fmt.Sprintf("receiver %s refuses its address or credentials since %s: %s", id, one.since.UTC().Format(time.RFC3339), one.why))
+		each = append(each, fmt.Sprintf("receiver %s has been refusing its address or credentials since %s: %s", id, one.since.UTC().Format(time.RFC3339), one.why))
 	}
 	if len(each) == 0 {
 		return ""
 	}
-	return strings.Join(each, "; ") + ". Alerts are not told there until somebody mends the config or the receiver"
+	return strings.Join(each, "; ") + ". Alerts do not get there until somebody fixes the config or the receiver"
 }
 
-// Warning names the receivers that refuse their address or credentials, for readyz; "" if
-// there are none, or no partition is this instance's: then another calls them.
+// Warning names the receivers that refuse their address or credentials, for /readyz; "" if there
+// are none, or if this instance owns no partition, as others call the receivers then.
 func (p *Processor) Warning() string {
 	if len(p.owned()) == 0 {
 		p.refusing.clear()

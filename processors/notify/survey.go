@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// settle is how long after its assignment a partition is surveyed: what was missed
-	// while nobody read can wait until what came is on its way.
+	// settle is how long after its assignment a partition is surveyed: what was missed while nobody
+	// read can wait until what has come is on its way.
 	settle = time.Second
-	// surveyAgain is how long to wait after a survey that failed.
+	// surveyAgain is how long to wait after a failed survey.
 	surveyAgain = 5 * time.Second
 )
 
-// survey looks up the state of the alerts of which somebody was told that they fire, by
-// reading alerts from its start: the record of the end may be compacted away, its
-// tombstone too, and the offset be committed. What is read meanwhile in the usual way is
-// newer, and is left out here.
+// survey looks up the state of the alerts that somebody was told are firing, by reading alerts from
+// its start: the record of an alert's end may have been compacted away, its tombstone, too, and the
+// offset committed. Records that are read meanwhile in the usual way are newer, and are ignored
+// here.
 func (p *Processor) survey(part *partition) {
 	defer part.running.Done()
 	for delay := p.settle; wait(delay, part.stopping); {
@@ -43,12 +43,12 @@ func (p *Processor) survey(part *partition) {
 		}
 		delay = surveyAgain
 		if part.calls.Err() == nil {
-			p.log.Error("the alerts that were told are not looked up, trying again", "partition", part.id, "err", err)
+			p.log.Error("cannot look up the alerts that were told, will try again", "partition", part.id, "err", err)
 		}
 	}
 }
 
-// lookUp is one survey.
+// lookUp does one survey.
 func (p *Processor) lookUp(part *partition) error {
 	asked, foreign := part.asked()
 	if len(asked) > 0 {
@@ -71,8 +71,8 @@ func (p *Processor) lookUpAlerts(part *partition, keys []string) error {
 		return fmt.Errorf("end of %s/%d: %w", topics.Alerts, part.id, listed.Err)
 	}
 	newest := map[string]*schemas.Alert{} // nil: deleted
-	unknown := map[string]bool{}          // the newest record cannot be read
-	partly := false                       // records were skipped: what was not seen may be there
+	unknown := map[string]bool{}          // alerts whose newest record cannot be read
+	partly := false                       // records were skipped: an alert that was not seen may be among them
 	if listed.Offset > 0 {
 		err = p.readAlerts(part, listed.Offset, func(r *kgo.Record) {
 			key := string(r.Key)
@@ -108,12 +108,13 @@ func (p *Processor) lookUpAlerts(part *partition, keys []string) error {
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	for _, key := range keys {
-		delete(part.unsure, key) // of those that are left nothing can be known
+		delete(part.unsure, key) // nothing can be known about the rest
 	}
 	return nil
 }
 
-// doubtNoMore has triggers told that have waited for so long that it had to be known whether their alert still fires.
+// doubtNoMore releases triggers that waited so long that it had to be known whether their alert
+// still fires.
 func (p *Processor) doubtNoMore(part *partition) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -124,14 +125,15 @@ func (p *Processor) doubtNoMore(part *partition) {
 				continue
 			}
 			if l.after(i) == nil {
-				e.doubtful = false // it fires
+				e.doubtful = false // the alert fires
 			}
 			p.scheduleLocked(l, time.Now())
 		}
 	}
 }
 
-// asked lists the fingerprints whose state is to be looked up, and the keys under which a former owner wrote.
+// asked lists the fingerprints whose state must be looked up, and the keys under which a former
+// owner wrote.
 func (part *partition) asked() (fingerprints, foreign []string) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -144,9 +146,9 @@ func (part *partition) asks(key string) bool {
 	return part.unsure[key]
 }
 
-// readAlerts gives each the records of alerts below end. The last of them may be
-// compacted away, so that none comes that is beyond it: then reading ends when the broker
-// has answered twice that there is nothing more.
+// readAlerts passes each the records of alerts before end. The last of them may have been compacted
+// away, so that none at or after end comes: then reading ends when the broker has answered twice
+// that there is nothing more.
 func (p *Processor) readAlerts(part *partition, end int64, each func(*kgo.Record)) error {
 	answers := &fetchAnswers{}
 	in, err := consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options), kgo.FetchMaxWait(fetchWait),
@@ -184,7 +186,7 @@ func (p *Processor) readAlerts(part *partition, end int64, each func(*kgo.Record
 	return nil
 }
 
-// fetchAnswers counts the fetches that a broker answered.
+// fetchAnswers counts the fetches that a broker has answered.
 type fetchAnswers struct{ n atomic.Int64 }
 
 // OnBrokerE2E implements kgo.HookBrokerE2E.

@@ -13,26 +13,29 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Whoever is given a partition of the ledger writes there under a term, a number that is larger than that of all
-// owners before. A former owner that does not know yet, as it stood still when it was taken for dead, may write
-// long after its successor: what it found due then, by what it knew then, and what a call of it led to that its receiver
-// got late. Its records are known by their terms:
+// The owner of a partition of the ledger writes there under a term, a number larger than that of
+// all owners before. A former owner that was suspended when it was taken for dead, and does not
+// know that yet, may write long after its successor: what it found due, from outdated knowledge,
+// and the outcome of a call that its receiver got late. Its records are recognized by their terms:
 //
-//   - Who reads the ledger (load) goes by what the owner of the highest term so far had written.
-//   - Who owns the partition reads what others write behind what it loaded (watch).
-//   - Either writes its own record again, so that it is the one that survives compaction, and, if the
-//     receiver may have been told something late, tells its last word again (again): a receiver's last word is right.
+//   - A reader of the ledger (load) goes by what the owner of the highest term so far has written.
+//   - The owner of the partition reads what others write after what it loaded (watch).
+//   - Either writes its own record again, so that it is the one that survives compaction, and, if
+//     the receiver may have been told something late, sends its last message again (again): the
+//     last message that a receiver gets is right.
 
-// termHeader is the header that holds the term of the writer of a record of the ledger.
+// termHeader is the header with the term of the writer of a record of the ledger.
 const termHeader = "term"
 
-// givenUpWithin bounds the writing of how a call ended, or may have, of a partition that was given up meanwhile.
+// givenUpWithin bounds how long it may take to write how a call ended, or may have, after its
+// partition was given up.
 const givenUpWithin = 2 * time.Second
 
-// maxTerm is more than any term: what is above it is rubbish, and next to it terms would overflow.
+// maxTerm is above any term: anything above it is rubbish, and close to it terms would overflow.
 const maxTerm = 1 << 62
 
-// termOf is the term under which a record was written; 0 of a version that knew none, and of rubbish.
+// termOf returns the term under which a record was written; 0 for a version without terms, and for
+// rubbish.
 func termOf(r *kgo.Record) int64 {
 	for _, h := range r.Headers {
 		if h.Key == termHeader {
@@ -44,9 +47,10 @@ func termOf(r *kgo.Record) int64 {
 	return 0
 }
 
-// nextTerm is the term of who was given a partition in a generation of the group, when newest is the highest
-// that the ledger has. Generations count from the beginning when all members were away for long, and a
-// process that comes back in time has that of its life before: then what is above them, in the upper half, counts.
+// nextTerm returns the term of a process that was given a partition in a generation of the group,
+// if newest is the highest in the ledger. Generations start from the beginning after all members
+// have been away for long, and a process that comes back in time has the generation of its earlier
+// life: in these cases the upper half of the term counts.
 func nextTerm(newest int64, generation int32) int64 {
 	term := newest>>32<<32 | int64(max(generation, 1))
 	if term <= newest {
@@ -55,7 +59,7 @@ func nextTerm(newest int64, generation int32) int64 {
 	return term
 }
 
-// stamp notes on a record of the ledger under which term it is written.
+// stamp writes the term into a record of the ledger.
 func (part *partition) stamp(r *kgo.Record) *kgo.Record {
 	if part.term != 0 {
 		r.Headers = []kgo.RecordHeader{{Key: termHeader, Value: strconv.AppendInt(nil, part.term, 10)}}
@@ -63,8 +67,8 @@ func (part *partition) stamp(r *kgo.Record) *kgo.Record {
 	return r
 }
 
-// assume takes the term of this owner, when the ledger has been read. It is an error if that cannot be told
-// from those before and this process is no member of the group any more.
+// assume takes the term of this owner, once the ledger has been read. It returns an error if the
+// term does not follow from those before and this process is no longer a member of the group.
 func (p *Processor) assume(ctx context.Context, part *partition, generation int32) error {
 	part.term = nextTerm(part.newest, generation)
 	if part.term>>32 == part.newest>>32 {
@@ -76,8 +80,8 @@ func (p *Processor) assume(ctx context.Context, part *partition, generation int3
 	return nil
 }
 
-// foreignRecord takes a record of a former owner, which came after those of a later one: while this owner read the ledger, or
-// since (live). The caller holds the lock, or is alone.
+// foreignRecord takes a record of a former owner that came after those of a later one: while this
+// owner read the ledger, or since then (live). The caller holds the lock, or is alone.
 func (p *Processor) foreignRecord(part *partition, r *kgo.Record, live bool) {
 	p.metrics.foreign.Inc()
 	key := string(r.Key)
@@ -95,7 +99,7 @@ func (p *Processor) foreignRecord(part *partition, r *kgo.Record, live bool) {
 		known = known || l.receiver == id && l.has(firing, atMS)
 	}
 	if live && !known && !told {
-		return // this owner finds out by itself whether it is due, and writes that
+		return // this owner itself finds out whether it is due, and writes that
 	}
 	part.foreign[key] = part.foreign[key] || told
 	if !known && firing && r.Value != nil {
@@ -113,13 +117,13 @@ func (l *lane) has(firing bool, atMS int64) bool {
 	return false
 }
 
-// addLost adds a trigger of which nobody knows how far it got.
+// addLost adds a trigger whose progress nobody knows.
 func (l *lane) addLost(atMS int64) {
 	l.entries = append(l.entries, entry{firing: true, status: lost, heard: perhaps, atMS: atMS, seq: l.seq, offset: unwritten})
 }
 
-// toldLate is for the lanes of what a former owner told, or may have told: their last word is told again. The caller
-// holds the lock.
+// toldLate is for the lanes in which a former owner told something, or may have: their last message
+// is sent again. The caller holds the lock.
 func (part *partition) toldLate() {
 	for key, told := range part.foreign {
 		id, fingerprint, firing, atMS, ok := parseKey(key)
@@ -135,14 +139,14 @@ func (part *partition) toldLate() {
 	}
 }
 
-// again has the lane's last word told again. What that is, is looked up (survey): the lane forgets how its newest entry
-// ended. The caller holds the lock.
+// again makes the lane's last message be sent again. A survey looks up what that is: the lane
+// forgets how its newest entry ended. The caller holds the lock.
 func (l *lane) again() {
 	e := l.last()
 	switch {
 	case e.status == pending:
 		_, h := l.head()
-		l.repeat = l.calling && h == len(l.entries)-1 // else it is told later than now
+		l.repeat = l.calling && h == len(l.entries)-1 // otherwise it is sent later anyway
 		return
 	case e.firing:
 		e.status = lost
@@ -158,7 +162,8 @@ func (l *lane) again() {
 	l.part.unsure[l.fingerprint] = true
 }
 
-// tend has somebody look after what is unsure and foreign, unless there is nothing, or somebody does.
+// tend starts a goroutine that takes care of unsure and foreign, unless they are empty, or one does
+// already.
 func (p *Processor) tend(part *partition) {
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -178,8 +183,8 @@ func (part *partition) settled() bool {
 	return !part.tended
 }
 
-// overwrite writes the own records of keys under which a former owner wrote, when what follows from that
-// has been entered: only then it is forgotten what the other had written.
+// overwrite writes the owner's records of keys under which a former owner wrote, once everything
+// that follows from those has been entered: only then is it forgotten what the other had written.
 func (p *Processor) overwrite(part *partition, keys []string) error {
 	for _, key := range keys {
 		part.mu.Lock()
@@ -197,13 +202,13 @@ func (p *Processor) overwrite(part *partition, keys []string) error {
 		}
 		part.mu.Unlock()
 		if repeat {
-			continue // a call is under way, after which it is told again: not yet
+			continue // not yet: a call is in flight, after which it is sent again
 		}
 		r := tombstone(part.id, key)
 		if l != nil {
 			if e.status == pending {
 				part.disown(key)
-				continue // how it ends will be written
+				continue // its outcome will be written
 			}
 			d := l.bare(&e)
 			if e.offset != unwritten {
@@ -238,7 +243,7 @@ func (part *partition) disown(key string) {
 	}
 }
 
-// watch reads the ledger behind what was loaded of a partition, for what former owners write there.
+// watch reads the ledger after what was loaded of a partition, for what former owners write there.
 func (p *Processor) watch(part *partition) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -270,7 +275,7 @@ func (p *Processor) watching(ctx context.Context, in *consume.Client) {
 		failed := false
 		fetches.EachError(func(_ string, id int32, err error) {
 			if failed = true; ctx.Err() == nil {
-				p.log.Debug("ledger not watched, trying on", "partition", id, "err", err)
+				p.log.Debug("ledger not watched, will keep trying", "partition", id, "err", err)
 			}
 		})
 		fetches.EachRecord(func(r *kgo.Record) {
@@ -291,7 +296,7 @@ func (p *Processor) watching(ctx context.Context, in *consume.Client) {
 	}
 }
 
-// unwatched stops reading partitions that are given up.
+// unwatched stops reading partitions that were given up.
 func (p *Processor) unwatched(parts []*partition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -305,12 +310,12 @@ func (p *Processor) unwatched(parts []*partition) {
 	p.watcher.RemoveConsumePartitions(map[string][]int32{topics.NotificationLog: ids})
 }
 
-// lastly writes d as it is when its partition was given up while a call for it was made: the next owner learns of
-// it, before or after it has told more.
+// lastly writes d in its current state if its partition was given up while a call for it was made:
+// the next owner learns of it, before or after it has told more.
 func (p *Processor) lastly(l *lane, d *schemas.Delivery) {
 	ctx, cancel := context.WithTimeout(context.Background(), givenUpWithin)
 	defer cancel()
 	if err := p.out.ProduceSync(ctx, l.part.stamp(ledgerRecord(d, l.part.id))).FirstErr(); err != nil {
-		p.log.Warn("nobody is told how a call ended that was made when the partition was given up", "delivery", d.Key(), "err", err)
+		p.log.Warn("could not record how a call ended that was made when the partition was given up", "delivery", d.Key(), "err", err)
 	}
 }

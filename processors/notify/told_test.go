@@ -213,7 +213,7 @@ func TestReceiverWhoseConfigChanged(t *testing.T) {
 	b.publish(t, over)
 	b.awaitStatus(t, over, "pd", schemas.DeliverySubmitted)
 	d := b.awaitStatus(t, over, "hook", schemas.DeliveryFailed)
-	if !strings.Contains(d.Attempts[0].Result, "no such receiver") {
+	if !strings.Contains(d.Attempts[0].Result, "no longer in the config") {
 		t.Errorf("attempts %+v", d.Attempts)
 	}
 	i.stop(t)

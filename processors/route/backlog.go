@@ -9,44 +9,43 @@ import (
 )
 
 const (
-	// behindAfter is how long a record may have waited in metrics before it is said to have.
+	// behindAfter is how long a record may wait in metrics before it counts as queued.
 	behindAfter = 10 * time.Second
-	// silentAfter is how long others wait for a partition from which nothing comes.
+	// silentAfter is how long the others wait for a partition from which nothing comes.
 	silentAfter = 10 * time.Second
-	// maxHeld is how much waits, bytes, before no more is fetched of what it is of.
+	// maxHeld is how much may wait, bytes, before its partitions are no longer fetched.
 	maxHeld = 64 << 20
 )
 
-// tails knows which partitions are read as they are written, and merges those that are
-// not, by the records' times: a producer may spread a host over all of them, and its
-// windows close by the newest of its samples. Nothing but the order depends on those
-// times, which may be of the producer's clock.
+// tails knows which partitions are read as they are written, and merges the others by the records'
+// times: a producer may spread a host over all of them, and its windows close by the newest of its
+// samples. Only the order depends on those times, which may be of the producer's clock.
 type tails struct {
 	mu       sync.Mutex
-	of       map[int32]*tail // none: nothing is known of the partition
+	of       map[int32]*tail // missing: nothing is known about the partition
 	returned time.Time       // when the last poll returned
 	stalled  bool            // nobody had polled for behindAfter when the last poll began
 	queued   int             // values in all queues, bytes
 }
 
-// tail is what is known of the end of a partition.
+// tail is what is known about the end of a partition.
 type tail struct {
-	reached bool      // the last poll that had records of it had the last
-	at      time.Time // when what was beyond the end that was reached began to wait, at the earliest
+	reached bool      // the last poll with records of it had the last one
+	at      time.Time // the earliest time at which records after the reached end began to wait
 	heard   time.Time // when records of it were last polled
-	stamp   int64     // time of the last of them, ms
-	waited  bool      // they had waited, or come after some that still do
+	stamp   int64     // the last one's time, ms
+	waited  bool      // they had queued, or come after some that still do
 	queue   []*kgo.Record
 }
 
-// begin forgets all.
+// begin forgets everything.
 func (t *tails) begin(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.of, t.returned, t.stalled, t.queued = map[int32]*tail{}, now, false, 0
 }
 
-// polling notes that a poll begins: what comes while it waits comes as it is written.
+// polling records that a poll begins: what comes while it waits comes as it is written.
 func (t *tails) polling(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,10 +81,9 @@ func (t *tails) polled(fetches kgo.Fetches, now time.Time) {
 	})
 }
 
-// next calls add with each record, and reports whether it had waited. It
-// merges lagging partitions by timestamp, up to the slowest's newest record; the rest waits, in
-// order. Those that are read as they are written wait for nobody. It stops at the first
-// error, and returns it.
+// next calls add with each record, and reports whether it had queued. It merges lagging partitions
+// by timestamp, up to the slowest's newest record; the rest waits, in order. Partitions that are
+// read as they are written wait for nobody. next stops at the first error, and returns it.
 func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -114,7 +112,7 @@ func (t *tails) next(now time.Time, add func(r *kgo.Record, waited bool) error) 
 	return nil
 }
 
-// waiting reports whether records wait, and of which partitions no more are to be fetched.
+// waiting reports whether records wait, and which partitions should no longer be fetched.
 func (t *tails) waiting() (some bool, full []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,7 +125,7 @@ func (t *tails) waiting() (some bool, full []int32) {
 	return some, full
 }
 
-// lost forgets partitions that somebody else reads now, from what was committed on.
+// lost forgets partitions that somebody else now reads, from the committed offsets.
 func (t *tails) lost(partitions []int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

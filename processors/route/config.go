@@ -12,20 +12,20 @@ import (
 
 // Config is the section route of the config file.
 type Config struct {
-	// GroupLabels are the labels whose value names a series group, first match wins.
-	// A series with none of them is a group of its own.
+	// GroupLabels are the labels whose value names a series group; the first that a series has
+	// counts. A series with none of them is a group of its own.
 	GroupLabels []string `yaml:"group_labels"`
 	// MaxRecordBytes is the length of the longest record that is decoded, bytes.
 	MaxRecordBytes int `yaml:"max_record_bytes"`
 	// MaxLabels is how many labels a series may have.
 	MaxLabels int `yaml:"max_labels"`
-	// Commit is how often offsets are committed; after a crash as much is read again.
+	// Commit is how often offsets are committed; after a crash that much is read again.
 	Commit conf.Duration `yaml:"commit"`
-	// Samples is what samples may look like: the config's own section.
+	// Samples limits what samples may look like: it is a section of its own in the config.
 	Samples formats.Config `yaml:"-"`
 }
 
-// Default groups by instance or host, and takes records of up to 8 MiB.
+// Default groups by instance or host, and accepts records of up to 8 MiB.
 func Default() Config {
 	return Config{
 		GroupLabels:    slices.Clone(schemas.GroupLabels),
@@ -51,7 +51,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 			d.Fail(field, name, "must not be empty")
 		}
 		if slices.Contains(c.GroupLabels[:i], name) {
-			d.Fail(field, name, "must not stand twice")
+			d.Fail(field, name, "must not appear twice")
 		}
 	}
 	if c.MaxRecordBytes < minRecordBytes || c.MaxRecordBytes > maxRecordBytes {

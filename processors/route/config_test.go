@@ -35,7 +35,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 	}
 	got := check(1023, 0, 99*time.Millisecond)
 	for _, want := range []string{
-		"weir.yaml:2: route.group_labels[1]: must not be empty", `weir.yaml:2: route.group_labels[2]: "host": must not stand twice`,
+		"weir.yaml:2: route.group_labels[1]: must not be empty", `weir.yaml:2: route.group_labels[2]: "host": must not appear twice`,
 		`weir.yaml:3: route.max_record_bytes: "1023": must be 1024 to 67108864 bytes`, `weir.yaml:4: route.max_labels: "0": must be 1 to 512`,
 		`weir.yaml:5: route.commit: "99ms": must be 100ms to 1m`,
 	} {

@@ -13,29 +13,29 @@ import (
 )
 
 const (
-	// chunkBytes and sampleBytes decide where an origin's samples for a group are cut
-	// into chunks. They are part of what readers deduplicate by: see doc.go.
+	// chunkBytes and sampleBytes decide where an origin's samples for a group are cut into chunks.
+	// Readers deduplicate by that: see doc.go.
 	chunkBytes  = 512 << 10
-	sampleBytes = 32 // index, time, value and ID; at most 42 with times within a ms, so a chunk is below 672 KiB
+	sampleBytes = 32 // index, time, value and ID; at most 42 with fractions of a ms, so a chunk is below 672 KiB
 
-	// batchBytes is the length at which a batch gets no further section. With one
-	// chunk on top it stays below Kafka's default record limit of 1 MB.
+	// batchBytes is the length at which a batch gets no further section. With one more chunk it
+	// stays below Kafka's default record limit of 1 MB.
 	batchBytes = 256 << 10
 
-	// roundBytes bounds what is held between two flushes, bytes, give or take a record.
+	// roundBytes bounds what is held between two flushes, bytes, plus or minus a record.
 	roundBytes = 8 << 20
 
-	// maxFree is how many builders are kept for later batches, and maxFreeBytes the
-	// longest batch whose builder is.
+	// maxFree is how many builders are kept for later batches, and maxFreeBytes the longest batch
+	// whose builder is kept.
 	maxFree, maxFreeBytes = 2048, 16 << 10
 
 	// maxKnown bounds the series that are remembered from record to record.
 	maxKnown = 1 << 18
 )
 
-// output takes what the encoder makes. send and refuse only start to; flush waits
-// until all of it is acknowledged, and says so if some of it never will be.
-// Values given to send may be reused once flush has returned.
+// output receives what the encoder makes. send and refuse only start the writing; flush waits until
+// all of it is acknowledged, and returns an error if some of it never will be. Values given to send
+// may be reused once flush has returned.
 type output interface {
 	send(topic string, key []byte, shard int32, value []byte)
 	refuse(r *kgo.Record, v *verdict)
@@ -55,17 +55,17 @@ type encoder struct {
 	groups   map[string][]*group // of a key, one for each of gens
 	open     []*group            // those with a batch, in the order of their first sample
 	free     []*schemas.BatchBuilder
-	buffered int    // about the bytes in open batches and in the arena
-	arena    []byte // values that were sent in this round
-	behind   bool   // what is added had waited in metrics
+	buffered int    // roughly the bytes in open batches and in the arena
+	arena    []byte // values sent in this round
+	behind   bool   // what is being added had queued in metrics
 	sender   uint64 // of the record in hand, see schemas.SenderOf
 	round    uint64 // number of flushes
 	record   uint64 // number of the record in hand
 }
 
-// seriesKey is a series as the decoder gave it. Label sets are told apart by
-// their address: the decoder shares them, and the key keeps them alive, so that an
-// address is never that of another set.
+// seriesKey is a series as the decoder gave it. Label sets are distinguished by their address: the
+// decoder shares them, and the key keeps them alive, so that an address is never that of another
+// set.
 type seriesKey struct {
 	metric string
 	labels *schemas.Label
@@ -87,12 +87,12 @@ type group struct {
 	key   string
 	topic string
 	shard int32
-	batch *schemas.BatchBuilder // nil when it has no samples to send
+	batch *schemas.BatchBuilder // nil if there are no samples to send
 	round uint64                // in which it last sent a batch, +1
 
-	record uint64 // whose section is open
+	record uint64 // the record whose section is open
 	chunk  uint32
-	size   int // of the open section, at most, bytes
+	size   int // of the open section, an upper bound, bytes
 }
 
 func newEncoder(cfg Config, gens []generation, epoch uint64, count *counters, out output) *encoder {
@@ -140,7 +140,7 @@ func (e *encoder) decode(r *kgo.Record, v *verdict) error {
 		v.add(reasonContentType, fmt.Errorf("content-type %.100q: must name json, influx or text/plain", contentType))
 		return nil
 	}
-	// The record's time, so that a line without one means the same whenever it is read.
+	// A line without a time gets the record's, so that it means the same whenever it is read.
 	e.sender = schemas.SenderOf([]byte(header(r, topics.HeaderSender)))
 	e.dec.ResetBy(contentType, r.Value, r.Timestamp.UnixMilli())
 	origin := schemas.Origin{Epoch: e.epoch, Partition: r.Partition, Offset: r.Offset}
@@ -244,8 +244,8 @@ func (e *encoder) builder() *schemas.BatchBuilder {
 	return new(schemas.BatchBuilder)
 }
 
-// emit sends the group's batch. If one of this round is on its way already it is
-// waited for, because this one must not arrive if that one does not.
+// emit sends the group's batch. If one of this round is already in flight, emit waits for it,
+// because this one must not arrive if that one does not.
 func (e *encoder) emit(g *group) error {
 	if g.round == e.round+1 {
 		if err := e.flush(); err != nil {
@@ -274,7 +274,7 @@ func (e *encoder) emit(g *group) error {
 func (e *encoder) finish() error {
 	for _, g := range e.open {
 		if g.batch == nil {
-			continue // sent when it was full, and not needed again
+			continue // already sent when it was full
 		}
 		if err := e.emit(g); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// generation is where samples from a time on go.
+// generation is where samples go from a certain time on.
 type generation struct {
 	topic  string
 	shards int32
@@ -26,9 +26,9 @@ func generationsOf(g *schemas.Generations) []generation {
 	return gens
 }
 
-// generation is the place in gens of the generation that takes samples of that time:
-// so a window is whole in one of them. It looks at the sample alone, so the sections
-// of a record that is read again are cut as before.
+// generation returns the place in gens of the generation that takes samples of that time: so a
+// window is whole in one of them. It depends on the sample alone, so the sections of a record that
+// is read again are cut as before.
 func (e *encoder) generation(timeMS int64) int {
 	i := len(e.gens) - 1
 	for i > 0 && timeMS < e.gens[i].fromMS {
@@ -37,7 +37,7 @@ func (e *encoder) generation(timeMS int64) int {
 	return i
 }
 
-// follow sends by gens from now on. Call it between two records, when nothing is on its way.
+// follow uses gens from now on. Call it between two records, when nothing is in flight.
 func (e *encoder) follow(gens []generation) {
 	if slices.Equal(gens, e.gens) {
 		return
@@ -51,9 +51,9 @@ func (e *encoder) follow(gens []generation) {
 // samples.
 const refreshEvery = 2 * time.Second
 
-// follow reads the record of the generations anew, after a poll: what was polled was
-// produced before, so a plan that this does not see is for later samples. It returns
-// an error when the record is older than its lease.
+// follow reads the record of the generations again after a poll: what was polled was produced
+// before, so a plan not visible here concerns later samples. It returns an error if the record is
+// older than its lease.
 func (r *Router) follow(ctx context.Context, gens *generations.Log, e *encoder) error {
 	if gens.Age() < refreshEvery {
 		return nil
@@ -62,7 +62,7 @@ func (r *Router) follow(ctx context.Context, gens *generations.Log, e *encoder) 
 		if gens.Age() > generations.Lease {
 			return fmt.Errorf("not read for %s: %w", gens.Age().Round(time.Second), err)
 		}
-		r.log.Warn("generations not read, trying again", "err", err)
+		r.log.Warn("cannot read the generations, will try again", "err", err)
 	}
 	e.follow(generationsOf(gens.Current()))
 	return nil

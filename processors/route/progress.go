@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	lookEvery = 500 * time.Millisecond // how often it is looked where metrics ends
-	sayEvery  = 400 * time.Millisecond // how often the same is said again, at least: at each look
-	maxLooks  = 256                    // of a partition that are remembered
-	sayWithin = 5 * time.Second        // how long it may take to say it
+	lookEvery = 500 * time.Millisecond // how often the ends of metrics are looked up
+	sayEvery  = 400 * time.Millisecond // how often an unchanged report is repeated at least: at each look
+	maxLooks  = 256                    // how many looks at a partition are remembered
+	sayWithin = 5 * time.Second        // how long a report may take
 )
 
-// progress knows how far the partitions that this member owns are handed on, and says so
-// in the topic progress: the window processes close no window by the clock that may get
-// samples from a partition that is not handed on as it is written. It goes by offsets that
-// were read, markers of transactions included, and not by commits.
+// progress knows how far the partitions that this member owns have been handed on, and reports that
+// in the topic progress: the window processes do not let the clock close windows that may get
+// samples from a partition that is not handed on as it is written. It goes by the offsets that were
+// read, including markers of transactions, and not by commits.
 type progress struct {
 	mu    sync.Mutex
 	of    map[int32]*progressOf
@@ -34,13 +34,13 @@ type progress struct {
 	owner string
 }
 
-// progressOf is what is known of a partition that is owned.
+// progressOf is what is known about an owned partition.
 type progressOf struct {
-	handed int64  // what is before it is in samples, as far as this member knows
-	looks  []look // at its end, oldest first; of those that are reached only the newest is kept
+	handed int64  // everything before it is in samples, as far as this member knows
+	looks  []look // looks at its end, oldest first; of those already reached, only the newest is kept
 	end    int64
 	said   time.Time
-	level  bool // as it was said
+	level  bool // as last reported
 }
 
 // look is where a partition ended at a time.
@@ -49,7 +49,7 @@ type look struct {
 	end int64
 }
 
-// begin forgets all.
+// begin forgets everything.
 func (p *progress) begin(epoch uint64, owner string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,7 +72,7 @@ func (p *progress) lost(partitions []int32) {
 	}
 }
 
-// handed notes that what is before an offset is in samples.
+// handed records that everything before an offset is in samples.
 func (p *progress) handed(partition int32, offset int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *progress) handed(partition int32, offset int64) {
 	}
 }
 
-// trim forgets the looks before the newest that is reached.
+// trim forgets the looks before the newest reached one.
 func (of *progressOf) trim() {
 	reached := 0
 	for reached < len(of.looks) && of.looks[reached].end <= of.handed {
@@ -91,7 +91,7 @@ func (of *progressOf) trim() {
 	of.looks = slices.Delete(of.looks, 0, max(0, reached-1))
 }
 
-// looked notes where the partition ends, and that what is before done was handed on by
+// looked records where the partition ends, and that everything before done was handed on by
 // somebody, or is gone.
 func (p *progress) looked(partition int32, end, done int64, at time.Time) {
 	p.mu.Lock()
@@ -102,12 +102,12 @@ func (p *progress) looked(partition int32, end, done int64, at time.Time) {
 	}
 	of.handed, of.end = max(of.handed, done), end
 	if n := len(of.looks); n > 0 && of.looks[n-1].end == end {
-		of.looks[n-1].at = at // nothing came since
+		of.looks[n-1].at = at // nothing has come since
 	} else {
 		of.looks = append(of.looks, look{at, end})
 	}
 	of.trim()
-	if len(of.looks) > maxLooks { // a backlog: say it less exactly
+	if len(of.looks) > maxLooks { // a backlog: report less exactly
 		kept := of.looks[:0]
 		for i, l := range of.looks {
 			if i%2 == 0 || i == len(of.looks)-1 {
@@ -118,8 +118,8 @@ func (p *progress) looked(partition int32, end, done int64, at time.Time) {
 	}
 }
 
-// say is what is to be said now: of partitions of which something changed, or nothing was
-// said for sayEvery.
+// say returns what to report now: partitions for which something changed, or which were not
+// reported for sayEvery.
 func (p *progress) say(now time.Time) []schemas.Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +136,7 @@ func (p *progress) say(now time.Time) []schemas.Progress {
 	return out
 }
 
-// ageMS is Progress.AgeMS.
+// ageMS returns Progress.AgeMS.
 func (of *progressOf) ageMS(now time.Time) int64 {
 	if len(of.looks) == 0 || of.looks[0].end > of.handed {
 		return schemas.Unseen
@@ -144,8 +144,8 @@ func (of *progressOf) ageMS(now time.Time) int64 {
 	return max(0, now.Sub(of.looks[0].at).Milliseconds())
 }
 
-// ages are how long ago each partition was level, seconds; since the beginning for one
-// that never was.
+// ages returns how long ago each partition was level, seconds; for one that never was, since the
+// beginning.
 func (p *progress) ages(now, began time.Time) map[int32]float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -160,18 +160,18 @@ func (p *progress) ages(now, began time.Time) map[int32]float64 {
 	return all
 }
 
-// reporter says how far route is until ctx ends.
+// reporter reports how far route is until ctx ends.
 type reporter struct {
 	*progress
-	member *kgo.Client // of the group: what it found committed when it joined
+	member *kgo.Client // of the group: has the committed offsets that it found when it joined
 	admin  *kadm.Client
 	out    *kgo.Client
 	gauge  *prometheus.GaugeVec
 	log    *slog.Logger
 }
 
-// producerOptions are those of the client that says it, beside how to reach the brokers:
-// nothing that it says may hold up what is handed on.
+// producerOptions are those of the client that reports, in addition to how to reach the brokers: no
+// report may hold up what is handed on.
 func producerOptions() []kgo.Opt {
 	return []kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.RecordDeliveryTimeout(sayWithin),
 		kgo.UnknownTopicRetries(0)}
@@ -191,7 +191,7 @@ func (r *reporter) run(ctx context.Context) {
 			faults = 0
 		default:
 			if faults++; faults == 1 || faults%60 == 0 {
-				r.log.Warn("cannot say how far route is: windows that get samples from here are not closed by the clock", "err", err)
+				r.log.Warn("cannot report how far route is: the clock does not close windows that get samples from here", "err", err)
 			}
 		}
 		select {
@@ -206,7 +206,7 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) report(ctx context.Context, began time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, sayWithin)
 	defer cancel()
-	at := time.Now() // what comes while the brokers answer counts as not seen
+	at := time.Now() // what comes while the brokers answer counts as unseen
 	ends, err := r.admin.ListEndOffsets(ctx, topics.Metrics)
 	if err != nil {
 		return fmt.Errorf("end of %s: %w", topics.Metrics, err)

@@ -10,13 +10,13 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// Reasons for which route refuses what formats would take, beside formats' own.
+// Reasons for which route refuses what formats would accept, in addition to formats' own.
 const (
 	reasonEmpty       = "empty"                // no value: a tombstone
 	reasonTooLarge    = "too_large"            // the record is longer than max_record_bytes
 	reasonContentType = "unknown_content_type" // neither JSON nor line protocol
 	reasonManyLabels  = "too_many_labels"      // a series has more than max_labels
-	reasonBatch       = "unreadable_batch"     // a whole batch, which stands for its records
+	reasonBatch       = "unreadable_batch"     // a whole batch, on behalf of its records
 )
 
 // reasons are all reasons, so that counters start at zero.
@@ -28,11 +28,11 @@ func reasons() []string {
 	return all
 }
 
-// verdict is why a record was refused, wholly or in part. The zero value says
-// that nothing was.
+// verdict tells why a record was refused, wholly or in part. The zero value means that nothing was
+// refused.
 type verdict struct {
 	reasons []deadletter.Count // by first appearance
-	first   string             // what exactly was wrong first
+	first   string             // exactly what was wrong first
 }
 
 // add counts a refusal.
@@ -49,7 +49,7 @@ func (v *verdict) add(reason string, err error) {
 	v.reasons = append(v.reasons, deadletter.Count{Reason: reason, N: 1})
 }
 
-// letter is the deadletter record of r.
+// letter returns the deadletter record of r.
 func letter(r *kgo.Record, v *verdict) *kgo.Record {
 	return deadletter.OfMany(r, "route", v.reasons, errors.New(v.first))
 }

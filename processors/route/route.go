@@ -29,13 +29,13 @@ const Group = "weir-route"
 
 const (
 	pollRecords  = 10_000
-	metadataAge  = 5 * time.Second        // how soon new partitions and a new topic id are seen
+	metadataAge  = 5 * time.Second        // how long it may take to see new partitions or a new topic id
 	fetchWait    = 500 * time.Millisecond // a new partition is first read when the fetch in progress ends
 	waitingPoll  = time.Second            // the longest poll while records wait
 	linger       = 10 * time.Millisecond
 	drainTimeout = 5 * time.Second // to finish the records in hand when told to stop
 
-	samplesBytes = 1_000_012 // of a produce batch: Kafka's default record limit and its overhead
+	samplesBytes = 1_000_012 // the size of a produce batch: Kafka's default record limit plus overhead
 )
 
 // ErrRecreated is wrapped by Run when the metrics topic has a new id.
@@ -53,19 +53,19 @@ type Router struct {
 	far    progress
 	unread consume.Watch
 
-	watchEvery time.Duration // how often the topic's id is looked up
+	watchEvery time.Duration // how often to look up the topic's id
 }
 
 // Deps are what a router needs besides its config. All are required but Letters, Owner and Options.
 type Deps struct {
-	Brokers []string // that it reads from and writes to
+	Brokers []string // the brokers that it reads from and writes to
 	Shards  int32    // of the first generation of samples, at least 1
 	// Options come after the client's own and override them: security, an instance id, a session timeout.
 	Options []kgo.Opt
-	// Owner is what people call this process, such as its address; it stands in what route
-	// says of its progress.
+	// Owner is what people call this process, such as its address; it appears in route's reports of
+	// its progress.
 	Owner    string
-	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: nothing does
+	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: no bound
 	Registry prometheus.Registerer // of metrics named weir_route_…, once
 	Log      *slog.Logger
 }
@@ -77,7 +77,7 @@ func New(cfg Config, d Deps) *Router {
 		base: []kgo.Opt{kgo.SeedBrokers(d.Brokers...), kgo.MetadataMaxAge(metadataAge), kgo.MetadataMinAge(250 * time.Millisecond)}}
 }
 
-// Waiting is what the router waits for before it is ready, in words, or "".
+// Waiting tells what the router waits for before it is ready, in words; "" if nothing.
 func (r *Router) Waiting() string {
 	if r.Ready() {
 		return ""
@@ -95,10 +95,10 @@ func (r *Router) Ready() bool {
 	return generation >= 0
 }
 
-// Run hands samples on until ctx ends, and then returns nil. It returns an error
-// when a record could not be produced, when metrics could not be read, when samples
-// has fewer partitions than shards, or when metrics was recreated (ErrRecreated).
-// Nothing is lost then: call it again, after a pause. It must not run twice at once.
+// Run hands samples on until ctx ends, and then returns nil. It returns an error if a record could
+// not be produced, if metrics could not be read, if samples has fewer partitions than shards, or if
+// metrics was recreated (ErrRecreated). Nothing is lost then: call it again, after a pause. It must
+// not run twice at once.
 func (r *Router) Run(ctx context.Context) error {
 	if err := r.run(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("route: %w", err)
@@ -109,7 +109,7 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	// work outlives ctx by drainTimeout, so that what is in hand is finished.
+	// work outlives ctx by drainTimeout, so that what has been begun is finished.
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainTimeout, abandon) })()
@@ -167,7 +167,8 @@ func (r *Router) run(ctx context.Context) error {
 	return err
 }
 
-// loop polls until ctx ends or something fails. firstRecords is called once, when there are some.
+// loop polls until ctx ends or something fails. firstRecords is called once, when the first records
+// have come.
 func (r *Router) loop(ctx context.Context, cl *consume.Client, e *encoder, gens *generations.Log, firstRecords func() error) error {
 	known := false
 	r.tails.begin(time.Now())
@@ -198,7 +199,7 @@ func (r *Router) loop(ctx context.Context, cl *consume.Client, e *encoder, gens 
 	}
 }
 
-// poll waits for records, and not for ever if some wait to be handed on.
+// poll waits for records, but not for ever if some wait to be handed on.
 func (r *Router) poll(ctx context.Context, cl *consume.Client, waiting bool) kgo.Fetches {
 	if waiting {
 		var cancel context.CancelFunc
@@ -209,8 +210,8 @@ func (r *Router) poll(ctx context.Context, cl *consume.Client, waiting bool) kgo
 	return cl.PollRecords(ctx, pollRecords)
 }
 
-// pause stops fetching what waits when it is much, and goes on with the others of what was
-// paused before. It reports whether any waits.
+// pause stops fetching partitions of which much waits, and resumes others that were paused before.
+// It reports whether any records wait.
 func (r *Router) pause(cl *consume.Client, before []int32) (waiting bool, paused []int32) {
 	waiting, paused = r.tails.waiting()
 	if len(before) > 0 {
@@ -223,7 +224,7 @@ func (r *Router) pause(cl *consume.Client, before []int32) (waiting bool, paused
 	return waiting, paused
 }
 
-// handOn sends all samples that are to be, waits for them, and marks their offsets.
+// handOn sends all samples that are due, waits for them, and marks their offsets.
 func (r *Router) handOn(cl *consume.Client, e *encoder) error {
 	var last []*kgo.Record
 	err := r.tails.next(time.Now(), func(rec *kgo.Record, waited bool) error {
@@ -248,7 +249,7 @@ func (r *Router) handOn(cl *consume.Client, e *encoder) error {
 	return nil
 }
 
-// fetchErrors returns the first error after which reading does not go on by itself.
+// fetchErrors returns the first error after which reading does not continue by itself.
 func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		if errors.Is(f.Err, context.DeadlineExceeded) {
@@ -266,12 +267,12 @@ func (r *Router) groupOptions() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.ConsumerGroup(Group),
 		kgo.ConsumeTopics(topics.Metrics),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // or records of new partitions are skipped
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // otherwise records of new partitions would be skipped
 		kgo.SessionTimeout(10 * time.Second),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(r.cfg.Commit.Std()),
-		kgo.KeepControlRecords(), // markers of transactions are read, too: what is behind them is not more to come
+		kgo.KeepControlRecords(), // markers of transactions are read, too, to see that nothing more is to come
 		kgo.OnPartitionsAssigned(r.assigned),
 		kgo.OnPartitionsRevoked(r.revoked),
 		kgo.OnPartitionsLost(r.lost),
@@ -279,7 +280,7 @@ func (r *Router) groupOptions() []kgo.Opt {
 		kgo.FetchMaxBytes(8 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
 		kgo.StopProducerOnDataLossDetected(),
-		kgo.ProducerLinger(linger), // flush ends it: one request per broker and poll
+		kgo.ProducerLinger(linger), // flush ends the lingering: one request per broker and poll
 		kgo.MaxBufferedRecords(100_000),
 		kgo.ProducerBatchMaxBytes(samplesBytes), // a dead letter is shorter, too
 		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
@@ -297,8 +298,8 @@ func (r *Router) assigned(_ context.Context, _ *kgo.Client, got map[string][]int
 	r.far.gained(got[topics.Metrics])
 }
 
-// revoked commits what was handed on. It is called between polls, when all that
-// was polled has been.
+// revoked commits what was handed on. It is called between polls, when everything polled has been
+// handed on.
 func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
 	r.tails.lost(gone[topics.Metrics])
 	r.far.lost(gone[topics.Metrics])
@@ -307,14 +308,14 @@ func (r *Router) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]
 	}
 }
 
-// lost commits nothing: others may own the partitions already.
+// lost commits nothing: others may already own the partitions.
 func (r *Router) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 	r.tails.lost(gone[topics.Metrics])
 	r.far.lost(gone[topics.Metrics])
 }
 
-// inspect returns the id of metrics, and an error if samples, of any generation, has too
-// few partitions.
+// inspect returns the id of metrics, and an error if samples, of any generation, has too few
+// partitions.
 func (r *Router) inspect(ctx context.Context, admin *kadm.Client, gens *schemas.Generations) (kadm.TopicID, error) {
 	names := []string{topics.Metrics}
 	for _, g := range gens.Open() {
@@ -338,7 +339,7 @@ func (r *Router) inspect(ctx context.Context, admin *kadm.Client, gens *schemas.
 	return list[topics.Metrics].ID, nil
 }
 
-// sameID returns ErrRecreated, wrapped, when metrics has another id than id.
+// sameID returns ErrRecreated, wrapped, if the id of metrics is not id.
 func sameID(ctx context.Context, admin *kadm.Client, id kadm.TopicID) error {
 	list, err := admin.ListTopics(ctx, topics.Metrics)
 	if err != nil {
@@ -354,8 +355,8 @@ func sameID(ctx context.Context, admin *kadm.Client, id kadm.TopicID) error {
 	return nil
 }
 
-// watch stops the router when metrics gets a new id. Until then nothing goes
-// wrong, only nothing comes.
+// watch stops the router when metrics gets a new id. Until then nothing goes wrong, but nothing
+// comes either.
 func (r *Router) watch(ctx context.Context, admin *kadm.Client, id kadm.TopicID, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(r.watchEvery)
 	defer tick.Stop()
@@ -369,7 +370,7 @@ func (r *Router) watch(ctx context.Context, admin *kadm.Client, id kadm.TopicID,
 		if errors.Is(err, ErrRecreated) {
 			stop(err)
 		} else if err != nil && ctx.Err() == nil {
-			r.log.Warn("topic not looked up", "err", err)
+			r.log.Warn("cannot look up the topic", "err", err)
 		}
 	}
 }
@@ -385,7 +386,7 @@ type producer struct {
 
 	mu      sync.Mutex
 	err     error
-	letters []*kgo.Record // that the broker found too large, or that failed with one
+	letters []*kgo.Record // letters that the broker found too large, or that failed with such a one
 }
 
 func (p *producer) send(topic string, key []byte, shard int32, value []byte) {
@@ -432,7 +433,7 @@ func (p *producer) flush() error {
 	return p.err
 }
 
-// squeeze writes a letter that failed, alone, shorter each time until the broker takes it.
+// squeeze writes a letter that failed, alone, shorter each time, until the broker accepts it.
 func (p *producer) squeeze(l *kgo.Record) error {
 	again, err := deadletter.Write(p.ctx, p.cl, &kgo.Record{Topic: l.Topic, Key: l.Key, Value: l.Value, Headers: l.Headers})
 	if err == nil && len(again.Value) < len(l.Value) && deadletter.Header(l, topics.HeaderCut) == "" {

@@ -9,9 +9,9 @@ import (
 
 // Config is the section store of the config file.
 type Config struct {
-	// InFlight is how many records may be read and not yet acknowledged.
+	// InFlight is how many records may be read but not yet acknowledged.
 	InFlight int `yaml:"in_flight"`
-	// Commit is how often offsets are committed; after a crash as much is read again.
+	// Commit is how often offsets are committed; after a crash that much is read again.
 	Commit conf.Duration `yaml:"commit"`
 }
 

@@ -9,12 +9,12 @@ import (
 
 // partition is what is in flight of one partition that this instance owns.
 type partition struct {
-	ctx    context.Context // ends when its writes are to be abandoned
+	ctx    context.Context // ends when its writes must be abandoned
 	cancel context.CancelFunc
 	writes sync.WaitGroup
 
 	mu    sync.Mutex
-	queue []*item // in order of offset; the first is not acknowledged
+	queue []*item // in order of offset; the first is not yet acknowledged
 }
 
 // item is a record in flight.
@@ -38,8 +38,8 @@ func (p *partition) add(r *kgo.Record) *item {
 	return it
 }
 
-// ack notes that a record is acknowledged, and hands the last one up to which all are
-// to mark. It returns how many left the queue.
+// ack records that a record is acknowledged, and passes mark the last record up to which all are.
+// It returns how many left the queue.
 func (p *partition) ack(it *item, mark func(*kgo.Record)) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,8 +55,8 @@ func (p *partition) ack(it *item, mark func(*kgo.Record)) int {
 	return n
 }
 
-// drain waits until all writes have ended, abandons them when patience ends, and
-// returns how many records are left in the queue. Nothing may be added any more.
+// drain waits until all writes have ended, abandons them when patience ends, and returns how many
+// records are left in the queue. Nothing may be added any more.
 func (p *partition) drain(patience context.Context) int {
 	ended := make(chan struct{})
 	go func() {

@@ -10,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// refuse hands the record to deadletter, cut to size, and returns when that is
-// acknowledged, or at once if there are too many letters.
+// refuse writes the record to deadletter, cut to size, and returns when that is acknowledged, or at
+// once if there are too many letters.
 func (p *Processor) refuse(ctx context.Context, cl *kgo.Client, r *kgo.Record, reason string, why error) error {
 	l := deadletter.Of(r, "store", reason, why)
 	p.metrics.deadletters.WithLabelValues(reason).Inc()

@@ -29,8 +29,8 @@ const (
 	drainTime = 5 * time.Second
 	// sessionTimeout is how long the partitions of a dead instance wait.
 	sessionTimeout = 10 * time.Second
-	// fetchWait is how long the broker holds a fetch when there is nothing. A
-	// partition that is assigned meanwhile waits for its end: kgo's 5 s is too long.
+	// fetchWait is how long the broker holds a fetch when there is nothing. A partition that is
+	// assigned meanwhile waits for the fetch to end: kgo's 5 s is too long.
 	fetchWait = 500 * time.Millisecond
 )
 
@@ -40,7 +40,7 @@ type Processor struct {
 	deps    Deps
 	metrics *metrics
 	log     *slog.Logger
-	drain   time.Duration // the constant, but in tests
+	drain   time.Duration // the constant, except in tests
 
 	member atomic.Pointer[kgo.Client] // while running
 	fail   context.CancelCauseFunc    // ends Run from a write
@@ -54,8 +54,8 @@ type Processor struct {
 type Deps struct {
 	// Options are how to reach the brokers, and come after the processor's own: an instance id, a session timeout.
 	Options  []kgo.Opt
-	Tiers    sinks.TierStore       // that it writes to, and does not close
-	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: nothing does
+	Tiers    sinks.TierStore       // where it writes; it does not close them
+	Letters  *deadletter.Limiter   // bounds what is written to deadletter; nil: no bound
 	Registry prometheus.Registerer // of metrics named weir_store_…, once
 	Log      *slog.Logger
 }
@@ -65,7 +65,7 @@ func New(cfg Config, d Deps) *Processor {
 	return &Processor{cfg: cfg, deps: d, metrics: newMetrics(d.Registry), log: d.Log.With("processor", "store"), drain: drainTime}
 }
 
-// Waiting is what the processor waits for before it is ready, in words, or "".
+// Waiting tells what the processor waits for before it is ready, in words; "" if nothing.
 func (p *Processor) Waiting() string {
 	if p.Ready() {
 		return ""
@@ -83,11 +83,11 @@ func (p *Processor) Ready() bool {
 	return generation >= 0
 }
 
-// Run writes windows until ctx ends, then gives those in flight 5 s, commits what is
-// acknowledged, and returns nil. It returns an error when windows cannot be read,
-// a record cannot be written to deadletter, or the store fails in a way
-// that is neither an outage, which it bridges itself, nor sinks.ErrRefused. Nothing
-// is lost then: call it again, after a pause. It must not run twice at once.
+// Run writes windows until ctx ends, then gives those in flight 5 s, commits what is acknowledged,
+// and returns nil. It returns an error if windows cannot be read, a record cannot be written to
+// deadletter, or the store fails in a way that is neither an outage, which it bridges itself, nor
+// sinks.ErrRefused. Nothing is lost then: call it again, after a pause. It must not run twice at
+// once.
 func (p *Processor) Run(ctx context.Context) error {
 	outer := ctx
 	ctx, p.fail = context.WithCancelCause(outer)
@@ -116,9 +116,9 @@ func (p *Processor) options() []kgo.Opt {
 	return []kgo.Opt{
 		kgo.ConsumerGroup(Group),
 		kgo.ConsumeTopics(topics.Windows),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // or what was written before the first start is skipped
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // otherwise what was written before the first start would be skipped
 		kgo.SessionTimeout(sessionTimeout),
-		kgo.KeepControlRecords(), // so that what is committed comes to the end
+		kgo.KeepControlRecords(), // so that the commit gets to the end
 		kgo.BlockRebalanceOnPoll(),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(p.cfg.Commit.Std()),
@@ -134,14 +134,14 @@ func (p *Processor) options() []kgo.Opt {
 	}
 }
 
-// poll reads records and starts their writes until ctx ends, which is no error, or
-// something fails. It polls no more than there are free slots, and none while there is
-// none; then the group may rebalance, and its heartbeats are kgo's own.
+// poll reads records and starts their writes until ctx ends, which is no error, or something fails.
+// It polls no more than there are free slots, and nothing while there are none; the group may
+// rebalance meanwhile, and kgo sends its heartbeats.
 func (p *Processor) poll(ctx context.Context, cl *consume.Client) error {
 	for {
 		select {
 		case p.slots <- struct{}{}:
-			<-p.slots // only this goroutine takes slots: it stays free
+			<-p.slots // only this goroutine takes slots, so this one stays free
 		case <-ctx.Done():
 			return nil
 		}
@@ -163,19 +163,19 @@ func (p *Processor) poll(ctx context.Context, cl *consume.Client) error {
 	}
 }
 
-// fetchErrors returns the first error after which reading does not go on by itself.
+// fetchErrors returns the first error after which reading does not continue by itself.
 func (p *Processor) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
 		if err := consume.Failed(Group, f); err != nil {
 			return err
 		}
-		p.log.Warn("reading goes on", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
+		p.log.Warn("fetch error, continuing", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
 	}
 	return nil
 }
 
-// start writes a record of a partition that is owned: rebalances wait until all
-// that was polled has been started.
+// start writes a record of an owned partition: rebalances wait until everything polled has been
+// started.
 func (p *Processor) start(cl *kgo.Client, r *kgo.Record) {
 	p.mu.Lock()
 	part := p.partitions[r.Partition]
@@ -232,8 +232,8 @@ func (p *Processor) assigned(_ context.Context, _ *kgo.Client, got map[string][]
 	}
 }
 
-// revoked waits for the writes of partitions that are given up, at most p.drain, and
-// commits what is acknowledged.
+// revoked waits for the writes of partitions that are given up, at most p.drain, and commits what
+// is acknowledged.
 func (p *Processor) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
 	p.giveUp(gone, p.drain)
 	if err := cl.CommitMarkedOffsets(ctx); err != nil {
@@ -241,7 +241,7 @@ func (p *Processor) revoked(ctx context.Context, cl *kgo.Client, gone map[string
 	}
 }
 
-// lost abandons the writes of partitions that others may own already.
+// lost abandons the writes of partitions that others may already own.
 func (p *Processor) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 	p.giveUp(gone, 0)
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// All runs a Processor for each generation of samples that is not retired: one as a
-// rule, two after a weir reshard until the old one has drained.
+// All runs a Processor for each generation of samples that is not retired: usually one, and two
+// after a weir reshard until the old one has drained.
 type All struct {
 	cfg    Config
 	deps   Deps
@@ -40,13 +40,13 @@ type sampled struct {
 	n  int64
 }
 
-// NewAll returns an All; client is how it reaches the brokers to read the record of
-// the generations.
+// NewAll returns an All; client is how it reaches the brokers to read the record of the
+// generations.
 func NewAll(cfg Config, d Deps, client []kgo.Opt) *All {
 	return &All{cfg: cfg, deps: d, client: client, running: map[int]*member{}}
 }
 
-// Waiting is what a generation waits for before it is ready, in words, or "".
+// Waiting tells what a generation waits for before it is ready, in words; "" if nothing.
 func (a *All) Waiting() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -61,8 +61,8 @@ func (a *All) Waiting() string {
 	return ""
 }
 
-// Warning says what somebody altered by hand that weir gets along with, and whose state was
-// lost (writeback.Engine.Warning), in words, or "".
+// Warning tells what somebody altered by hand that weir can cope with, and whose state was lost
+// (writeback.Engine.Warning), in words; "" if nothing.
 func (a *All) Warning() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,12 +81,12 @@ func (a *All) Warning() string {
 	}
 	if len(altered) > 0 {
 		slices.Sort(altered)
-		harmed = append(harmed, strings.Join(altered, "; ")+": those that were added stay empty; to have more shards, run weir reshard --shards N")
+		harmed = append(harmed, strings.Join(altered, "; ")+": the added partitions stay empty; to get more shards, run weir reshard --shards N")
 	}
 	return strings.Join(harmed, "; ")
 }
 
-// Recovery is Processor.Recovery of all generations together.
+// Recovery is Processor.Recovery for all generations together.
 func (a *All) Recovery() (all writeback.Recovery) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,8 +98,8 @@ func (a *All) Recovery() (all writeback.Recovery) {
 	return all
 }
 
-// Sources is Processor.Sources of all generations: a source that moves from one to
-// the next stands in both for a while.
+// Sources is Processor.Sources for all generations: a source that moves from one to the next is in
+// both for a while.
 func (a *All) Sources(nowMS int64) (all []schemas.Source) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -109,7 +109,7 @@ func (a *All) Sources(nowMS int64) (all []schemas.Source) {
 	return all
 }
 
-// SetRules is Processor.SetRules of all generations, those to come included.
+// SetRules is Processor.SetRules for all generations, including future ones.
 func (a *All) SetRules(rules *alerts.RuleSet) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -119,8 +119,8 @@ func (a *All) SetRules(rules *alerts.RuleSet) {
 	}
 }
 
-// Shards is how many shards of all generations that are processed this process owns,
-// and how many there are.
+// Shards returns how many shards this process owns, and how many there are, in all generations that
+// are processed.
 func (a *All) Shards() (owned, all int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -134,15 +134,15 @@ func (a *All) Shards() (owned, all int) {
 }
 
 const (
-	followEvery = time.Second     // how soon a new generation is seen
-	reportEvery = 2 * time.Second // how often shards are reported
-	// rateOver is the time that a reported rate is the mean of: senders send every 10 s
-	// or so, and all at once.
+	followEvery = time.Second     // how long it may take to see a new generation
+	reportEvery = 2 * time.Second // how often to report shards
+	// rateOver is the time over which a reported rate is averaged: senders send every 10 s or so,
+	// all at once.
 	rateOver = 30 * time.Second
 )
 
-// Run processes until ctx ends; see Processor.Run. It returns the first error of
-// one of the processors, after it has stopped the others. It may be called again.
+// Run processes until ctx ends; see Processor.Run. It returns the first error of one of the
+// processors, after it has stopped the others. It may be called again.
 func (a *All) Run(ctx context.Context) error {
 	log, err := generations.Open(a.deps.Topics.Shards, a.client...)
 	if err != nil {
@@ -150,7 +150,7 @@ func (a *All) Run(ctx context.Context) error {
 	}
 	defer log.Close()
 	log.Tell(writeback.Register(a.deps.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_refused_generations_total",
-		Help: "Records of the topic generations that do not decode, or cannot be: those that were known go on."})), a.deps.Log)
+		Help: "Records of the topic generations that do not decode, or are invalid; the previous one stays."})), a.deps.Log)
 	if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -178,20 +178,19 @@ func (a *All) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := log.Refresh(ctx); err != nil && ctx.Err() == nil {
-			a.deps.Log.Warn("generations not read: going on with those that are known", "err", err)
+			a.deps.Log.Warn("cannot read the generations, keeping the ones known before", "err", err)
 			continue
 		}
 		if time.Since(reported) >= reportEvery {
 			reported = time.Now()
 			if err := log.Report(ctx, a.reports(reported)); err != nil && ctx.Err() == nil {
-				a.deps.Log.Warn("shards not reported", "err", err)
+				a.deps.Log.Warn("cannot report the shards", "err", err)
 			}
 		}
 	}
 }
 
-// follow starts the processors that are missing and stops those of generations that
-// are retired.
+// follow starts the processors that are missing, and stops those of retired generations.
 func (a *All) follow(ctx context.Context, live []schemas.Generation, all *sync.WaitGroup, failed chan<- error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -233,7 +232,7 @@ func (a *All) start(ctx context.Context, g schemas.Generation, all *sync.WaitGro
 	})
 }
 
-// reports is what this process has to say of its shards.
+// reports returns this process's reports on its shards.
 func (a *All) reports(now time.Time) []schemas.ShardReport {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -257,11 +256,11 @@ func (a *All) reports(now time.Time) []schemas.ShardReport {
 	return reports
 }
 
-// rateOf adds what was counted now to what was counted at the reports before, lets go of
-// what is older than rateOver, and returns that and the rate, per second.
+// rateOf adds the current count to those of earlier reports, drops those older than rateOver, and
+// returns them with the rate, per second.
 func rateOf(seen []sampled, now sampled) ([]sampled, float64) {
 	if len(seen) > 0 && seen[len(seen)-1].n > now.n {
-		seen = nil // the partition went and came back: its count began anew
+		seen = nil // the partition went away and came back: its count started again
 	}
 	for len(seen) > 1 && now.at.Sub(seen[0].at) > rateOver {
 		seen = seen[1:]

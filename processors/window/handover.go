@@ -11,21 +11,21 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// When samples go to another generation (schemas.Generation) from a time on, the cut,
-// windows stay where they are: each has its samples before or after it. What the
-// rules remember goes along: once a tier's windows up to the cut have closed, the group
-// sends what its rules remember of that tier, through the samples topic, to itself
-// in the next generation, which goes on from there. The old one says nothing any more
-// about that tier, and nothing at all of times past the cut: that a series got no
-// window after it is for the next to say.
+// When another generation (schemas.Generation) takes over samples from a certain time on, the cut,
+// windows stay where they are: each has all its samples before or after the cut. What the rules
+// remember moves along: once a tier's windows up to the cut have closed, the group sends what its
+// rules remember of that tier, through the samples topic, to itself in the next generation, which
+// continues from there. The old generation then reports nothing more about that tier, and nothing
+// at all about times past the cut: whether a series got no window after it is for the next
+// generation to say.
 
-// handoverVersion and the byte before it tell a handover from a schemas.SampleBatch.
+// handoverVersion and the byte before it distinguish a handover from a schemas.SampleBatch.
 const (
 	handoverMark    = 'H'
 	handoverVersion = 1
 )
 
-// handover is what one tier's rules hand over.
+// handover is what the rules hand over for one tier.
 type handover struct {
 	tierMS  int64
 	delayMS int64 // the group's usual delay
@@ -41,7 +41,7 @@ func (h *handover) append(dst []byte) []byte {
 
 func isHandover(b []byte) bool { return len(b) > 0 && b[0] == handoverMark }
 
-// decodeHandover reads what append wrote; rules aliases b.
+// decodeHandover reads what append wrote; the rules in h alias b.
 func decodeHandover(b []byte) (h handover, err error) {
 	if len(b) < 2 || !isHandover(b) {
 		return h, fmt.Errorf("handover: %w", schemas.ErrCorrupt)
@@ -62,12 +62,12 @@ func decodeHandover(b []byte) (h handover, err error) {
 	return handover{int64(tier), delay, b[n:]}, nil
 }
 
-// passed is which tiers of a group, by their place, were handed over to the next
-// generation and taken over from the one before.
+// passed tells which tiers of a group, by their place, were handed over to the next generation, and
+// taken over from the previous one.
 type passed struct{ handed, taken uint8 }
 
-// appendPassed precedes the group's value, if there is something to say; a value
-// begins with the length of the rules otherwise, which is never 0.
+// appendPassed precedes the group's value if there is something to tell; otherwise a value begins
+// with the length of the rules, which is never 0.
 func (g *group) appendPassed(dst []byte) []byte {
 	if g.passed == (passed{}) {
 		return dst
@@ -82,7 +82,7 @@ func decodePassed(b []byte) (passed, []byte) {
 	return passed{b[1], b[2]}, b[3:]
 }
 
-// cutMS is the time from which on another generation has the samples.
+// cutMS is the time from which another generation has the samples.
 func (l *logic) cutMS() int64 {
 	if n := l.next(); n != nil {
 		return n.FromMS
@@ -90,7 +90,7 @@ func (l *logic) cutMS() int64 {
 	return math.MaxInt64
 }
 
-// tierBit is the tier's bit in passed, 0 for a tier that is not in the config.
+// tierBit is the tier's bit in passed, or 0 for a tier that is not in the config.
 func (l *logic) tierBit(tierMS int64) uint8 {
 	for i := range l.windows.Tiers {
 		if l.windows.Tiers[i].Size.MS() == tierMS {
@@ -100,7 +100,7 @@ func (l *logic) tierBit(tierMS int64) uint8 {
 	return 0
 }
 
-// rulesDue is when the group's rules have something to do, in event time; 0 never.
+// rulesDue is when the group's rules have something to do, in event time; 0: never.
 func (l *logic) rulesDue(g *group) int64 {
 	due := g.rules.DueMS()
 	n := l.next()
@@ -138,12 +138,11 @@ func (l *logic) handOver(p *partition, e *entry, nowMS int64) {
 	}
 }
 
-// inherit takes over what the generation before handed over. It may come more than
-// once.
+// inherit takes over what the previous generation handed over. It may come more than once.
 func (l *logic) inherit(p *partition, e *entry, r writeback.Record) {
 	h, err := decodeHandover(r.Value)
 	bit := l.tierBit(h.tierMS)
-	if err == nil && bit != 0 && e.V.taken&bit == 0 { // once, and of a tier that there still is
+	if err == nil && bit != 0 && e.V.taken&bit == 0 { // only once, and for a tier that still exists
 		err = p.Local.eval.Inherit(&e.V.rules, h.rules)
 	}
 	if err != nil {
@@ -156,8 +155,8 @@ func (l *logic) inherit(p *partition, e *entry, r writeback.Record) {
 	e.V.windows.InheritDelay(p.Local.core, h.delayMS, r.TimeMS)
 }
 
-// note counts the groups that hold a window, or something that rules wait for: a
-// generation without any has drained. Forget takes back what it counted.
+// note counts the groups that have a window, or something that rules wait for: a generation without
+// any has drained. Forget undoes the count.
 func (loc *local) note(g *group) {
 	busy := g.windows.DueMS() != 0 || g.rules.DueMS() != 0
 	if busy == g.busy {

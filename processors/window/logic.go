@@ -24,9 +24,9 @@ type group struct {
 	windows *windows.Group
 	rules   alerts.State
 	passed
-	lostMS  int64  // what came before, ms, is lost, but for what is here; 0: nothing
+	lostMS  int64  // whatever came before, ms, is lost, except what is here; 0: nothing is lost
 	busy    bool   // counted in local.open
-	samples uint32 // that came since watch last looked
+	samples uint32 // samples since watch last looked
 }
 
 // local is what a partition's groups share.
@@ -37,8 +37,8 @@ type local struct {
 	batch schemas.SampleBatch
 	res   windows.Result
 	conds []schemas.Condition
-	count atomic.Int64 // samples that came
-	open  atomic.Int64 // groups with windows, or rules that wait
+	count atomic.Int64 // samples so far
+	open  atomic.Int64 // groups with windows, or with rules that wait
 	watch watch
 }
 
@@ -50,11 +50,11 @@ type (
 // logic implements writeback.Logic.
 type logic struct {
 	windows windows.Config                 // of one partition: its share of the series
-	rules   atomic.Pointer[alerts.RuleSet] // that partitions are opened with and renewed to
+	rules   atomic.Pointer[alerts.RuleSet] // the rules with which partitions are opened and renewed
 	letters *deadletter.Limiter
 	log     *slog.Logger
 	gen     int                        // of samples
-	next    func() *schemas.Generation // the one after it, or nil
+	next    func() *schemas.Generation // the next one, or nil
 
 	samples    *prometheus.CounterVec // by result
 	applied    prometheus.Counter     // of samples: looked up once, not for each record
@@ -77,8 +77,8 @@ func (l *logic) New(p *partition, _ string) *group {
 	return &group{windows: windows.NewGroup(p.Local.core)}
 }
 
-// Lost implements writeback.Logic. What the group emits of windows that the lost one may have
-// emitted is late partials; rules say once what is false, too, as it may have been true before.
+// Lost implements writeback.Logic. For windows that the lost group may have emitted, the new one
+// emits late partials. Rules report once what is false, too, as it may have been true before.
 func (l *logic) Lost(_ *partition, g *group, atMS int64) {
 	g.lostMS = atMS
 	g.windows.Doubt(atMS)
@@ -110,7 +110,7 @@ func (l *logic) Decode(p *partition, key string, b []byte) (*group, error) {
 	}
 	w, err := windows.DecodeGroup(p.Local.core, b[k+int(n):])
 	if errors.Is(err, windows.ErrTiers) {
-		err = fmt.Errorf("%w: %w. Put windows.tiers back as they were; or give up the windows that are open: stop every process with the role window, delete the topic %s, and start again",
+		err = fmt.Errorf("%w: %w. Either restore windows.tiers; or give up the open windows: stop every process with the role window, delete the topic %s, and start again",
 			writeback.ErrSettings, err, topics.WindowTableOf(l.gen))
 	}
 	if err != nil {
@@ -130,8 +130,8 @@ func (l *logic) Forget(p *partition, g *group) {
 	}
 }
 
-// Untouched implements writeback.Forgetter: of a source of which nothing was ever counted
-// nothing is kept.
+// Untouched implements writeback.Forgetter: nothing is kept for a source of which nothing was ever
+// counted.
 func (l *logic) Untouched(g *group) bool {
 	return g.fresh() && g.lostMS == 0 && g.passed == passed{}
 }
@@ -196,7 +196,7 @@ func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {
 		e.V.windows, e.V.rules, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, 0
 	}
 	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
-		// Nothing that is so old counts any more: from here on it is as one that was forgotten.
+		// Samples that old no longer count: from here on the group is like one that was forgotten.
 		loc.core.Drop(e.V.windows)
 		e.V.windows, e.V.rules, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, 0
 	}
@@ -218,15 +218,15 @@ func (l *logic) Due(g *group) int64 {
 	return due
 }
 
-// Until holds a group back as long as route has samples for it to hand on.
+// Until holds back a group as long as route still has samples for it to hand on.
 func (l *logic) Until(g *group, t *schemas.Tick) int64 { return g.windows.Until(t) }
 
 func (l *logic) Gone(g *group) bool { return g.fresh() && g.lostMS == 0 }
 
-// fresh reports whether there is nothing in the group.
+// fresh reports whether the group contains nothing.
 func (g *group) fresh() bool { return g.windows.Fresh() && g.rules.DueMS() == 0 }
 
-// emit sends what closed, and checks the rules on it.
+// emit sends what has closed, and evaluates the rules on it.
 func (l *logic) emit(p *partition, e *entry) {
 	loc := p.Local
 	r := &loc.res
@@ -236,7 +236,7 @@ func (l *logic) emit(p *partition, e *entry) {
 	for i := range r.Sets {
 		s := &r.Sets[i]
 		if s.EndMS > l.cutMS() || e.V.handed&l.tierBit(s.TierMS) != 0 {
-			continue // for the next generation to judge
+			continue // the next generation evaluates it
 		}
 		loc.conds = loc.eval.Closed(&e.V.rules, e.Key, s.TierMS, s.EndMS, s.Windows, loc.conds[:0])
 		l.emitConditions(p, e)
@@ -285,14 +285,14 @@ func (l *logic) refuse(p *partition, e *entry, offset int64, refused []windows.R
 	}
 }
 
-// write writes a letter, if there are not too many.
+// write writes a letter, unless there are too many.
 func (l *logic) write(p *partition, e *entry, letter *kgo.Record) {
 	if l.letters.Admit(letter, time.Now()) {
 		e.Deadletter(p, letter)
 	}
 }
 
-// source is the record of samples that something refused stood in.
+// source returns the record of samples in which something refused came.
 func (l *logic) source(p *partition, key string, offset int64, value []byte) *kgo.Record {
 	return &kgo.Record{Topic: topics.SamplesOf(l.gen), Partition: p.ID, Offset: offset, Key: []byte(key), Value: value}
 }

@@ -7,8 +7,8 @@ import (
 // SetRules swaps the rules. Each partition switches between two records, within a moment. Rules
 // with the same name keep their state. The conditions of rules that are gone end.
 //
-// The windows do not depend on it. The records at which it happened do not stand in the
-// log: see docs/rules.md for what a crash at that moment may change.
+// The windows do not depend on rules. The log does not record where a partition switched: see
+// docs/rules.md for what a crash at that moment may change.
 func (p *Processor) SetRules(rules *alerts.RuleSet) {
 	p.logic.rules.Store(rules)
 	if e := p.Engine(); e != nil {
@@ -16,9 +16,9 @@ func (p *Processor) SetRules(rules *alerts.RuleSet) {
 	}
 }
 
-// Renew implements writeback.Renewer. What rules that are gone said last ends at the
-// very window of which they said it. The other groups' states are taken over by the new
-// rules when their next windows close.
+// Renew implements writeback.Renewer. What rules that are gone last reported ends at the very
+// window for which they reported it. The new rules take over the other groups' states when their
+// next windows close.
 func (l *logic) Renew(p *partition) {
 	loc, rules := p.Local, l.rules.Load()
 	if loc.rules == rules {

@@ -23,27 +23,27 @@ const (
 	staleMS       = 2 * walkLatest  // after which a rate is 0
 )
 
-// watch finds the sources of a partition that send the most, and remembers those with
-// something wrong. It goes by the times of the records, and costs a record next to
-// nothing: all groups are looked at now and then, fewer times than there are records.
+// watch finds the sources of a partition that send the most, and remembers those with something
+// wrong. It goes by the times of the records, and costs next to nothing per record: from time to
+// time, less often than records come, it looks at all groups.
 type watch struct {
 	records int // since all groups were last looked at
-	groups  int // that there were
+	groups  int // how many groups there were then
 
-	mu       sync.Mutex // of what follows, which others read
+	mu       sync.Mutex // guards what follows, which others read
 	walkedMS int64      // when all groups were last looked at
-	series   int        // that there were
+	series   int        // how many series there were then
 	top      []schemas.Source
 	named    map[string]*named
 }
 
-// named is a source that something was refused or collapsed of.
+// named is a source of which something was refused or collapsed.
 type named struct {
 	schemas.Source
 	describedMS int64
 }
 
-// refused remembers what was refused of a source.
+// refused remembers what was refused from a source.
 func (w *watch) refused(e *entry, refused []windows.Refused, nowMS int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -65,7 +65,7 @@ func (w *watch) collapsed(e *entry, reason windows.Reason, samples int, nowMS in
 	w.name(e, nowMS).Collapsed[string(reason)] += int64(samples)
 }
 
-// name returns what is remembered of a source. The caller holds mu.
+// name returns what is remembered about a source. The caller holds mu.
 func (w *watch) name(e *entry, nowMS int64) *named {
 	s := w.named[e.Key]
 	if s == nil {
@@ -83,7 +83,7 @@ func (w *watch) name(e *entry, nowMS int64) *named {
 	return s
 }
 
-// oldest is the named source that was last wrong before all others were.
+// oldest returns the named source that has been quiet the longest.
 func (w *watch) oldest() (key string) {
 	for k, s := range w.named {
 		if key == "" || s.LastMS < w.named[key].LastMS {
@@ -93,14 +93,14 @@ func (w *watch) oldest() (key string) {
 	return key
 }
 
-// describe says what a group's state tells of its source.
+// describe fills in what a group's state tells about its source.
 func describe(s *schemas.Source, e *entry) {
 	s.Series, s.DelayMS = e.V.windows.Series(), e.V.windows.DelayMS()
 	s.LargestMetric, s.LargestSeries = e.V.windows.LargestMetric()
 }
 
-// look is called after each record and tick, with its time, and looks at all groups when
-// it is time to.
+// look is called after each record and tick, with its time, and looks at all groups when it is time
+// to.
 func (w *watch) look(p *partition, nowMS int64) {
 	since := nowMS - w.walkedMS
 	if since >= walkLatest || since >= walkAfter && w.records >= w.groups/4 {
@@ -110,7 +110,7 @@ func (w *watch) look(p *partition, nowMS int64) {
 
 func (w *watch) walk(p *partition, nowMS int64) {
 	seconds := float64(nowMS-w.walkedMS) / 1000
-	if w.walkedMS == 0 { // nobody knows how long the samples took to come
+	if w.walkedMS == 0 { // nobody knows how long the samples took to arrive
 		seconds = math.Inf(1)
 	}
 	var byRate, bySeries, fast, slow best
@@ -128,7 +128,7 @@ func (w *watch) walk(p *partition, nowMS int64) {
 			slow.offer(float64(d), e)
 		}
 	})
-	if late > max(8, groups/2) { // it is not them: the samples of all were held up
+	if late > max(8, groups/2) { // it is not their clocks: everybody's samples were held up
 		slow = nil
 	}
 	sources := map[string]schemas.Source{}
@@ -146,7 +146,7 @@ func (w *watch) walk(p *partition, nowMS int64) {
 		}
 	}
 	p.Values(func(e *entry) { e.V.samples = 0 })
-	p.Local.core.SetSeries(series) // groups that were thrown away are not in it
+	p.Local.core.SetSeries(series) // without groups that were thrown away
 	w.records, w.groups = 0, groups
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -154,7 +154,7 @@ func (w *watch) walk(p *partition, nowMS int64) {
 	w.walkedMS, w.series, w.top = nowMS, series, slices.Collect(maps.Values(sources))
 }
 
-// sources are those that send the most and those with something wrong. Anyone may call it.
+// sources returns those that send the most and those with something wrong. Anyone may call it.
 func (w *watch) sources(nowMS int64) []schemas.Source {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -181,7 +181,7 @@ func (w *watch) sources(nowMS int64) []schemas.Source {
 	return all
 }
 
-// best is the topSources entries of the highest rank, the highest first.
+// best is the topSources entries with the highest rank, the highest first.
 type best []ranked
 
 type ranked struct {
@@ -204,7 +204,7 @@ func (b *best) offer(rank float64, e *entry) {
 	*b = slices.Insert(list, i, ranked{rank, e})
 }
 
-// watches are those of the partitions that this process owns.
+// watches returns those of the partitions that this process owns.
 func (p *Processor) watches() []*watch {
 	e := p.Engine()
 	if e == nil {
@@ -217,7 +217,7 @@ func (p *Processor) watches() []*watch {
 	return all
 }
 
-// series is how many series the partitions of this process had when last counted.
+// series returns how many series the partitions of this process had when last counted.
 func (p *Processor) series() (n int) {
 	for _, w := range p.watches() {
 		w.mu.Lock()
@@ -227,10 +227,9 @@ func (p *Processor) series() (n int) {
 	return n
 }
 
-// Sources are those of this process's partitions that send the most, and those with
-// something wrong, in no order. It may be called at any time, by anyone, and knows
-// nothing of what other processes own. nowMS is the wall clock: a rate that was last
-// known two minutes before is 0.
+// Sources returns those of this process's partitions that send the most, and those with something
+// wrong, in no order. It may be called at any time, by anyone, and knows nothing about what other
+// processes own. nowMS is the wall clock: a rate last known two minutes before is 0.
 func (p *Processor) Sources(nowMS int64) []schemas.Source {
 	var all []schemas.Source
 	for _, w := range p.watches() {

@@ -15,27 +15,28 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Deps are what the processor needs besides its config. All are required but Owner, Behind,
+// Deps are what the processor needs besides its config. All are required except Owner, Behind,
 // Letters, Generation and Generations.
 type Deps struct {
 	Brokers  []string
-	Kafka    *connect.Kafka // how they are reached; nil: without TLS and SASL
+	Kafka    *connect.Kafka // how to reach the brokers; nil: without TLS and SASL
 	Windows  windows.Config
 	Rules    *alerts.RuleSet // to begin with; SetRules changes them
 	Topics   topics.Config
 	Instance string           // of this process, stable over restarts and unique in the group
-	Owner    string           // what reports of shards call this process, such as its address
+	Owner    string           // the name of this process in reports of shards, such as its address
 	Store    *writeback.Store // shared with the other processors of the process
-	// Behind says in a tick which partitions of metrics route has samples of to hand on: it
-	// moves no group by the wall clock that gets some from there.
+	// Behind records in a tick which partitions of metrics route still has samples of to hand on:
+	// the wall clock moves no group that gets samples from there.
 	Behind   func(t *schemas.Tick)
 	Registry prometheus.Registerer
 	Log      *slog.Logger
-	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: nothing does
+	Letters  *deadletter.Limiter // bounds what is written to deadletter; nil: no bound
 
-	// Generation of samples that is processed; nil is the first, of Topics.Shards shards.
+	// Generation is the generation of samples to process; nil is the first, of Topics.Shards
+	// shards.
 	Generation *schemas.Generation
-	// Generations is the record of all, as it is now; nil: there is one.
+	// Generations returns the current record of all generations; nil: there is one.
 	Generations func() *schemas.Generations
 }
 
@@ -48,7 +49,7 @@ type Processor struct {
 }
 
 // again ends the help of counters of what records did.
-const again = " What is applied once more, from the last checkpoint on after a crash, a rebalance or the loss of the broker, counts once more; the tables hold it once."
+const again = " Records since the last checkpoint are applied again after a crash, a rebalance or the loss of the broker, and then count again here, but only once in the tables."
 
 // New returns a Processor.
 func New(cfg Config, d Deps) *Processor {
@@ -64,7 +65,7 @@ func New(cfg Config, d Deps) *Processor {
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_windows_total",
 			Help: "Windows emitted: closed, revised by late samples, or late partials." + again}, []string{"kind"}),
 		overflow: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_window_overflow_samples_total",
-			Help: "Samples that were counted in overflow series, by the limit that their own series was beyond." + again}, []string{"limit"}),
+			Help: "Samples counted in overflow series, by the limit that their own series exceeded." + again}, []string{"limit"}),
 		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted." + again}),
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
@@ -76,7 +77,7 @@ func New(cfg Config, d Deps) *Processor {
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	p.Processor = writeback.NewProcessor(p.options, l)
 	writeback.Register(d.Registry, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_window_series",
-		Help:        "Series that the partitions of this process have, as last counted.",
+		Help:        "Series in the partitions of this process, as last counted.",
 		ConstLabels: prometheus.Labels{"generation": strconv.Itoa(d.Generation.Gen)}}, func() float64 { return float64(p.series()) }))
 	return p
 }
@@ -96,7 +97,7 @@ func (p *Processor) options() writeback.Options {
 	}
 }
 
-// next returns what tells the generation after d's own, or nil.
+// next returns a function that returns the generation after d's own, or nil.
 func (d *Deps) next() func() *schemas.Generation {
 	all, own := d.Generations, d.Generation.Gen
 	if all == nil {
@@ -105,7 +106,7 @@ func (d *Deps) next() func() *schemas.Generation {
 	return func() *schemas.Generation { return all().After(own) }
 }
 
-// shardsOf is the partitions on record of the samples topic of a generation.
+// shardsOf returns the partitions on record for the samples topic of a generation.
 func (d *Deps) shardsOf(topic string) (int32, bool) {
 	if d.Generations != nil {
 		for _, g := range d.Generations().List {

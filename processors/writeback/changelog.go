@@ -13,31 +13,31 @@ import (
 
 // # The changelog
 //
-// Compaction keeps the newest record of each key of the log, and the newest need not be
-// the owner's: a process that was killed, was stopped for a while, or has lost the partition
-// and does not know, may write after its successor did. So the owner and the others must not
-// write the same key. A record of the changelog stands under the key and the *writer*, which
-// is made anew whenever a partition is opened. Then
+// Compaction keeps the newest record of each key of the log, and the newest need not be the
+// owner's: a process that was killed, suspended for a while, or has lost the partition without
+// knowing may write after its successor. So the owner and the others must not write the same key. A
+// record of the changelog has a key made of the key and the *writer*, which is new whenever a
+// partition is opened. Then
 //
-//   - what compaction keeps of a key and a writer is that writer's newest value, as one
+//   - of the records of a key and a writer, compaction keeps that writer's newest value, as one
 //     producer writes it in order, with offsets that only grow;
-//   - the value of the key is that of the highest offset among its writers'. The owner's
-//     commits rest on its own records, or on those that it recovered from, and no other
-//     process writes under these keys again;
-//   - when the owner's own value of a key is acknowledged, it deletes those of the writers
-//     before it: they have lost the partition before the owner read the table, so none of
-//     them commits anything any more, and what they may still write is older;
-//   - what they write afterwards is found at the next recovery, loses by its offset, and is
-//     deleted then.
+//   - the value of the key is the one with the highest offset among its writers'. The owner's
+//     commits rest on its own records, or on those that it recovered from, and no other process
+//     writes under these keys again;
+//   - when the owner's own value of a key is acknowledged, the owner deletes those of earlier
+//     writers: they lost the partition before the owner read the table, so none of them commits
+//     anything any more, and whatever they may still write is older;
+//   - what they write afterwards is found at the next recovery, loses because of its offset, and is
+//     then deleted.
 //
-// So at no time, whatever is compacted and whoever runs, is a value that a commit rests on
-// without a record of its own. The price is one small record a key after a partition moved.
+// So, whatever is compacted and whoever runs, a value that a commit rests on always has a record of
+// its own. The price is one small record per key after a partition moved.
 //
-// A key that Logic lets go of is not deleted, as what a writer before sends after that would come
-// back: gone.go says what is there instead.
+// A key that Logic lets go of is not deleted, as what an earlier writer sends after that would come
+// back: gone.go explains what is there instead.
 
-// writer names who wrote a record of the changelog; the zero writer wrote keys as they
-// are, as weir did before there were writers.
+// writer identifies who wrote a record of the changelog; the zero writer wrote keys unchanged, as
+// weir did before there were writers.
 type writer [8]byte
 
 func newWriter() (w writer) {
@@ -45,10 +45,10 @@ func newWriter() (w writer) {
 	return w
 }
 
-// writerMark begins what follows the key.
+// writerMark separates the key from the writer.
 const writerMark = "\x00w"
 
-// tableKey is the key of a changelog record.
+// tableKey returns the key of a changelog record.
 func tableKey(key string, w writer) []byte {
 	if w == (writer{}) {
 		return []byte(key)
@@ -69,11 +69,11 @@ func splitTableKey(raw string) (key string, w writer) {
 
 // # The local store
 //
-// The local store mirrors the changelog, under the same keys. What this process writes is
-// there before the changelog has it (Part.touchSince). What it deletes of others is there
-// until the changelog does not have it any more, so that it is known after a crash.
+// The local store mirrors the changelog, under the same keys. What this process writes is there
+// before it is in the changelog (Partition.touchSince). What it deletes of others stays there until
+// the changelog no longer has it, so that a process knows of it after a crash.
 
-// storedRank orders the values of a key: by offset, and what has none is below all others.
+// storedRank orders the values of a key: by offset, and values without one are below all others.
 func storedRank(b []byte) int64 {
 	if !knownVersion(b) {
 		return lostRank
@@ -83,7 +83,7 @@ func storedRank(b []byte) int64 {
 
 const lostRank = -2
 
-// loadRecord has Goka put a record of the changelog into the local store.
+// loadRecord is called by Goka to put a record of the changelog into the local store.
 func (e *Engine[T, L]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw string, value []byte) error {
 	e.mu.RLock()
 	p := e.opened[int32(ctx.Partition())]
@@ -94,9 +94,8 @@ func (e *Engine[T, L]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw
 	return p.load(raw, value, ctx.Offset())
 }
 
-// load puts a record of the changelog into the local store. What does not decode has no
-// place there but for the fact: it is told of at the end of the recovery, unless it has been
-// deleted by then.
+// load puts a record of the changelog into the local store. If it does not decode, only that fact
+// is stored: it is reported at the end of the recovery, unless the record has been deleted by then.
 func (p *Partition[T, L]) load(raw string, value []byte, offset int64) error {
 	delete(p.rubbish, raw)
 	if value == nil {
@@ -123,10 +122,10 @@ type rubbish struct {
 	err    error
 }
 
-// maxQuoted bounds how many records of a changelog that do not decode are quoted.
+// maxQuoted bounds how many undecodable records of a changelog are quoted.
 const maxQuoted = 16
 
-// tellRubbish tells of what load has found.
+// tellRubbish reports what load has found.
 func (p *Partition[T, L]) tellRubbish() {
 	for _, raw := range slices.Sorted(maps.Keys(p.rubbish)) {
 		key, _ := splitTableKey(raw)

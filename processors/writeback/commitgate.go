@@ -10,11 +10,11 @@ import (
 	"github.com/lovoo/goka"
 )
 
-// gate wraps sarama's consumer group: Goka's marks are swallowed, only checkpoints
-// mark offsets; and Consume loops over rebalances by itself, because Goka waits five
-// seconds between two calls of it, in which no partition is processed. Goka's own marks
-// leave a hole: a message whose acknowledgement failed is passed over when a later one
-// is committed, as sarama keeps the highest mark only.
+// gate wraps sarama's consumer group. Goka's marks are swallowed, and only checkpoints mark
+// offsets. Consume loops over rebalances by itself, because Goka waits five seconds between two
+// calls of it, during which no partition is processed. Goka's own marks leave a hole: a message
+// whose acknowledgement failed is skipped when a later one is committed, as sarama keeps only the
+// highest mark.
 type gate struct {
 	session atomic.Pointer[session]
 	once    sync.Once
@@ -23,7 +23,7 @@ type gate struct {
 
 func newGate() *gate { return &gate{first: make(chan struct{})} }
 
-// begin lets a session through whose partitions have recovered.
+// begin lets a session through once its partitions have recovered.
 func (g *gate) begin(s *session) {
 	g.session.Store(s)
 	g.once.Do(func() { close(g.first) })
@@ -39,15 +39,15 @@ func (*session) MarkOffset(string, int32, int64, string) {}
 // MarkMessage does nothing: see checkpoint.
 func (*session) MarkMessage(*sarama.ConsumerMessage, string) {}
 
-// hooks are what the engine does around the setup of a session: ends returns where the
-// table's partitions end before it, ready is called after it, while the session lives, and
-// over when the session has ended, whatever came of it.
+// hooks are what the engine does around the setup of a session: ends, called before it, returns
+// where the table's partitions end; ready is called after it, while the session lives; and over
+// when the session has ended, for whatever reason.
 type hooks struct {
 	ends  func() (map[int32]int64, error)
 	ready func(ends map[int32]int64) error
 	over  func()
-	lost  func(claims []int32) // partitions of the input that a session has
-	fail  func(error)          // what the group cannot go on after
+	lost  func(claims []int32) // called with the partitions of the input that a session has
+	fail  func(error)          // called with errors after which the group cannot continue
 }
 
 // wrap returns a builder of gated consumer groups.
@@ -73,8 +73,8 @@ type gatedGroup struct {
 // Errors implements sarama.ConsumerGroup.
 func (c *gatedGroup) Errors() <-chan error { return c.errors }
 
-// passErrors fails the engine at an error that does not pass: sarama asks for ever for what Kafka's
-// ACLs deny, and Goka waits.
+// passErrors fails the engine at a permanent error: sarama keeps asking for what Kafka's ACLs deny,
+// and Goka waits.
 func (c *gatedGroup) passErrors() {
 	defer close(c.errors)
 	for err := range c.ConsumerGroup.Errors() {
@@ -83,7 +83,7 @@ func (c *gatedGroup) passErrors() {
 		}
 		select {
 		case c.errors <- err:
-		default: // nobody is waited for
+		default: // do not wait for a reader
 		}
 	}
 }

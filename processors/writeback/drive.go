@@ -9,38 +9,36 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Driven is an Engine without Goka, a broker and a clock: the caller stands in for
-// them, one step at a time and from one goroutine. It is what the simulation runs
-// (pipelines/simulation), so that it tries the very code that Run runs. The order of
-// steps is the caller's: for each partition Open, Load, Recovered, then Record and
-// checkpoints, then Close.
+// Driven is an Engine without Goka, a broker and a clock: the caller stands in for them, one step
+// at a time and from one goroutine. The simulation uses it (pipelines/simulation), so that it
+// exercises the very code that Run runs. The caller decides on the order of steps: for each
+// partition Open, Load, Recovered, then Record and checkpoints, then Close.
 type Driven interface {
-	// Open sets up a partition and returns the offset of the changelog from which on
-	// it is to be loaded.
+	// Open sets up a partition and returns the offset of the changelog from which to load it.
 	Open(partition int32) (from int64, err error)
 	// Load takes a record of the changelog.
 	Load(partition int32, r *kgo.Record) error
-	// Recovered is called when all of the changelog is loaded.
+	// Recovered is called when the whole changelog is loaded.
 	Recovered(partition int32) error
-	// Joined is called when all partitions of a session are open: what a rebalance
-	// took away is forgotten.
+	// Joined is called when all partitions of a session are open: whatever a rebalance took away is
+	// forgotten.
 	Joined()
 	// Record processes a record of the input.
 	Record(partition int32, r *kgo.Record)
 	// Ticks appends a tick to each partition in which something is due at nowMS.
 	Ticks(nowMS int64)
-	// Begin begins a checkpoint of a partition and returns the offset that may be
-	// committed when it is done.
+	// Begin begins a checkpoint of a partition and returns the offset that may be committed when it
+	// is done.
 	Begin(partition int32) int64
-	// Flush writes back the next changed value whose letters are acknowledged, if there is
-	// one; false says that there is no changed value left.
+	// Flush writes back the next changed value whose letters are acknowledged, if there is one; it
+	// returns false when no changed value is left.
 	Flush(partition int32) bool
-	// Refused reports whether a value was refused since Begin: the offset must not be
-	// committed.
+	// Refused reports whether a value has been refused since Begin: the offset must not be
+	// committed then.
 	Refused(partition int32) bool
 	// Marked is called when the offset that Begin returned is committed.
 	Marked(partition int32, offset int64)
-	// Abort ends a checkpoint that Flush has not come to the end of.
+	// Abort ends a checkpoint before Flush has finished.
 	Abort(partition int32)
 	// Close is what a rebalance or a stop does.
 	Close(partition int32) error
@@ -48,31 +46,31 @@ type Driven interface {
 	Failed() error
 }
 
-// Host is the world that a Driven lives in. Writer and NowMS may be nil.
+// Host is the environment of a Driven. Writer and NowMS may be nil.
 type Host struct {
-	// Produce takes a record, with its partition set, and calls done, with its offset
-	// set or with an error, now or later or never.
+	// Produce takes a record, with its partition set, and calls done, with its offset set or with
+	// an error, now, later or never.
 	Produce func(r *kgo.Record, done func(*kgo.Record, error))
 	// Table opens a partition of the local copy of the table.
 	Table func(partition int32) Table
-	// Writer returns a number that it has not returned before, to any Driven of the world.
+	// Writer returns a number that it has never returned before, to any Driven of this environment.
 	Writer func() uint64
 	NowMS  func() int64 // the wall clock
 }
 
-// Table is a partition of the local copy of the table: values by key, and the offset up to which all of the changelog is in it.
-// Errors that wrap ErrBroken have it thrown away.
+// Table is a partition of the local copy of the table: values by key, and the offset up to which it
+// has the whole changelog. Errors that wrap ErrBroken cause it to be thrown away.
 type Table interface {
 	Get(key string) ([]byte, error) // nil: there is none
 	Set(key string, value []byte) error
 	Delete(key string) error
 	Keys() ([]string, error) // ascending
-	Offset() int64           // that was saved last, -1 at first
+	Offset() int64           // the last one saved, -1 at first
 	SaveOffset(offset int64) error
 }
 
-// Drive returns an Engine for the caller to run. Of opts, Brokers, Instance, Store,
-// Tick and Flush are not used.
+// Drive returns an Engine for the caller to run. It ignores Brokers, Instance, Store, Tick and
+// Flush of opts.
 func Drive[T, L any](opts Options, logic Logic[T, L], h Host) Driven {
 	d := &driven[T, L]{e: New(opts, logic), flushes: map[int32][]*Entry[T, L]{}}
 	d.e.fail = func(err error) {
@@ -101,7 +99,7 @@ func Drive[T, L any](opts Options, logic Logic[T, L], h Host) Driven {
 type driven[T, L any] struct {
 	e       *Engine[T, L]
 	opened  map[int32]*Partition[T, L]
-	flushes map[int32][]*Entry[T, L] // what the checkpoints under way have yet to flush
+	flushes map[int32][]*Entry[T, L] // what the checkpoints in progress have yet to flush
 	failed  error
 }
 
@@ -179,7 +177,7 @@ func (d *driven[T, L]) Close(id int32) error {
 	return p.Close()
 }
 
-// hostTable is a Table in the form that an Engine keeps a partition in.
+// hostTable is a Table in the form in which an Engine keeps a partition.
 type hostTable struct {
 	Table
 	offset tableOffset

@@ -21,56 +21,57 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Record is a record of the input that was not applied before.
+// Record is a record of the input that has not been applied before.
 type Record struct {
 	Value  []byte // valid during the call
 	Offset int64
 	TimeMS int64 // when it was produced, ms: the arrival time, the same in a replay
 }
 
-// Logic is the domain of a processor: what records and time do to the value of a
-// key, T, and what the values of a partition share, L. Its methods are called by one goroutine per partition and read no clock.
+// Logic is the domain of a processor: what records and time do to the value of a key, T, and what
+// the values of a partition share, L. Its methods are called by one goroutine per partition and
+// read no clock.
 type Logic[T, L any] interface {
-	// Open makes the partition's Local, before any value of it is decoded; it may be nil.
+	// Open makes the partition's Local, before any of its values is decoded; it may be nil.
 	Open(p *Partition[T, L]) *L
-	// New makes the value of a key that has none.
+	// New makes the value for a key that has none.
 	New(p *Partition[T, L], key string) *T
-	// Append encodes v after dst, and Decode reads it back; b may be kept.
+	// Append appends the encoded v to dst, and Decode reads it back; Decode may keep b.
 	Append(p *Partition[T, L], dst []byte, v *T) []byte
 	Decode(p *Partition[T, L], key string, b []byte) (*T, error)
 	// Apply applies a record to the value of its key.
 	Apply(p *Partition[T, L], e *Entry[T, L], r Record)
-	// Tick is called when the value is due at nowMS; offset is the tick's.
+	// Tick is called when the value is due at nowMS; offset is that of the tick.
 	Tick(p *Partition[T, L], e *Entry[T, L], nowMS, offset int64)
-	// Due is the wall time, ms, at which Tick has something to do, 0 for never.
+	// Due is the wall time, ms, at which Tick has something to do; 0 for never.
 	Due(v *T) int64
-	// Until is the wall time, ms, up to which a tick may move v: earlier than the tick's own
-	// while what v is made of is held up upstream. Tick is not called before v is due by it.
+	// Until is the wall time, ms, up to which a tick may move v: earlier than the tick's own while
+	// input of v is held up upstream. Tick is not called before v is due by that time.
 	Until(v *T, t *schemas.Tick) int64
 	// Gone reports whether the value need not be kept.
 	Gone(v *T) bool
-	// Lost is called with a value that New made in the place of one that was lost at atMS,
-	// ms, and again whenever it is decoded. What the key had before, and what it emitted
-	// until then, v does not know; what it emits must not take the place of that.
+	// Lost is called with a value that New made in place of one that was lost at atMS, ms, and
+	// again whenever it is decoded. v does not know what the key had, and had emitted, before that;
+	// what v emits must not take the place of that.
 	Lost(p *Partition[T, L], v *T, atMS int64)
 }
 
-// Options of an Engine. All are required but Kafka, Behind and More.
+// Options of an Engine. All are required except Kafka, Behind and More.
 type Options struct {
 	Brokers  []string
-	Kafka    *connect.Kafka   // how they are reached; nil: without TLS and SASL
+	Kafka    *connect.Kafka   // how to reach the brokers; nil: without TLS and SASL
 	Group    string           // Goka's group; the table is Group + "-table"
 	Input    string           // the topic whose keys are the values'
 	Table    string           // Group + "-table"
-	Counts   map[string]int32 // partitions on record of every topic that is written, input and table too
+	Counts   map[string]int32 // partitions on record of every topic that is written, including input and table
 	Instance string           // static member id, unique in the group and stable over restarts
 	Store    *Store
-	Tick     time.Duration // how often the owner looks whether something is due
+	Tick     time.Duration // how often the owner checks whether something is due
 	Flush    time.Duration // time between checkpoints
-	// Behind completes a tick that is to be written, whose NowMS is set: it says what is held
-	// up upstream, and sets NowMS back when it knows that the clock is fast.
+	// Behind completes a tick about to be written, whose NowMS is set: it adds what is held up
+	// upstream, and sets NowMS back if it knows that the clock is fast.
 	Behind func(t *schemas.Tick)
-	// More is asked for the partitions on record of topics that are not in Counts.
+	// More returns the partitions on record of topics that are not in Counts.
 	More     func(topic string) (int32, bool)
 	Registry prometheus.Registerer
 	Log      *slog.Logger
@@ -90,19 +91,19 @@ type Engine[T, L any] struct {
 	parts  map[int32]*Partition[T, L]
 	opened map[int32]*Partition[T, L] // being recovered
 	ends   map[int32]int64            // where the table ended when the recovery began
-	// session counts the sessions: a partition belongs to the one that it was opened in.
+	// session counts the sessions: a partition belongs to the one in which it was opened.
 	session int
 	began   time.Time                  // the last recovery
-	parked  map[int32]*Partition[T, L] // lost in the rebalance under way, kept in case they come back
+	parked  map[int32]*Partition[T, L] // lost in the current rebalance, kept in case they come back
 
 	run   context.Context
 	fail  context.CancelCauseFunc // ends run
 	ready atomic.Bool
 
-	checkpointID int64 // of the last one; loop's own
+	checkpointID int64 // of the last one; used only by loop
 	renewals     atomic.Int64
 
-	guarding sync.Mutex // of looks at the topics
+	guarding sync.Mutex // serializes looks at the topics
 	altered  *prometheus.GaugeVec
 	told     map[string]int32       // partitions of altered topics, as logged
 	warning  atomic.Pointer[string] // what Altered returns
@@ -128,14 +129,14 @@ func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 	}
 	if s := opts.Store; s != nil {
 		_ = opts.Registry.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "weir_writeback_stores_rebuilt_total",
-			Help: "How often the local copy of the tables was broken, and was thrown away to be rebuilt from the changelogs."},
-			func() float64 { return float64(s.rebuilt.Load()) })) // the other processor has registered it, perhaps
+			Help: "How often the local copy of the tables was broken and thrown away, to be rebuilt from the changelogs."},
+			func() float64 { return float64(s.rebuilt.Load()) })) // perhaps the other processor has registered it
 	}
 	run, fail := context.WithCancelCause(context.Background())
 	return &Engine[T, L]{newWriter: newWriter, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Partition[T, L]{}, parked: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
-		replays:     counter("replayed_records_total", "Records skipped because their value had applied them before."),
-		badTicks:    counter("bad_ticks_total", "Records without a key that are no ticks."),
-		fastTicks:   counter("fast_ticks_total", "Ticks that were more than a second ahead of their records, and were believed no further than those."),
+		replays:     counter("replayed_records_total", "Records skipped because their value had already applied them."),
+		badTicks:    counter("bad_ticks_total", "Records without a key that are not ticks."),
+		fastTicks:   counter("fast_ticks_total", "Ticks more than a second ahead of their records, whose time was used instead."),
 		ticks:       counter("ticks_total", "Ticks appended to the input."),
 		checkpoints: counter("checkpoints_total", "Checkpoints that marked offsets."),
 		written:     counter("flushed_values_total", "Values written to the group table."),
@@ -154,8 +155,8 @@ func (e *Engine[T, L]) Owned() int {
 	return len(e.parts)
 }
 
-// Locals is Logic's own of every partition that this member owns now. It is still used by
-// the partitions' goroutines: only what is safe to share may be.
+// Locals returns Logic's own data of every partition that this member owns now. The partitions'
+// goroutines still use it: access only what is safe to share.
 func (e *Engine[T, L]) Locals() []*L {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -169,10 +170,10 @@ func (e *Engine[T, L]) Locals() []*L {
 // stopTime bounds the last checkpoint of a clean stop.
 const stopTime = 15 * time.Second
 
-// Run processes until ctx ends, then writes a last checkpoint and returns nil. It
-// returns an error when the broker is lost, a produce fails or a state does not
-// decode; then make a new Engine. A ctx that ends with a cause of its own ends Run at once, without a checkpoint, as a kill
-// would, and the cause is its error.
+// Run processes until ctx ends, then writes a last checkpoint and returns nil. It returns an error
+// if the broker is lost, a produce fails or a state does not decode; then make a new Engine. If ctx
+// ends with a cause of its own, Run ends at once, without a checkpoint, as a kill would end it, and
+// returns the cause.
 func (e *Engine[T, L]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
 	var guards sync.WaitGroup
@@ -202,7 +203,7 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 		e.loop(ctx, run)
 	}()
 	select {
-	case <-loop: // ctx ended and the last checkpoint was tried, or the engine failed
+	case <-loop: // ctx ended and a last checkpoint was tried, or the engine failed
 		fail(nil)
 		err = <-ended
 	case err = <-ended:
@@ -216,7 +217,7 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 	case cause != nil && !errors.Is(cause, context.Canceled):
 		err = cause
 	case ctx.Err() != nil && err != nil:
-		e.log.Info("goka was stopped in the middle of something", "err", err)
+		e.log.Info("goka was interrupted", "err", err)
 		err = nil
 	}
 	if err != nil {
@@ -236,8 +237,8 @@ func (e *Engine[T, L]) killed(ctx context.Context) bool {
 	return true
 }
 
-// leave takes this member out of the group, so that the others need not wait until
-// its session ends: a static member does not leave by itself.
+// leave takes this member out of the group, so that the others need not wait until its session
+// ends: a static member does not leave by itself.
 func (e *Engine[T, L]) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
@@ -247,12 +248,12 @@ func (e *Engine[T, L]) leave() {
 		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.Group).InstanceIDs(e.opts.Instance).Reason("clean stop"))
 	}
 	if err != nil {
-		e.log.Warn("could not leave the group: its partitions wait until the session ends", "err", err)
+		e.log.Warn("cannot leave the group: the partitions wait until the session ends", "err", err)
 	}
 }
 
-// maxValueBytes bounds what is produced, the state of one key above all; schemas/topics
-// lets the topics take it. maxStored leaves room for the batch and the writer.
+// maxValueBytes bounds what is produced, above all the state of one key; schemas/topics configures
+// the topics for it. maxStored leaves room for the batch and the writer.
 const (
 	maxValueBytes = 16 << 20
 	maxStored     = maxValueBytes - 1<<10
@@ -302,7 +303,7 @@ func (e *Engine[T, L]) processor() (*goka.Processor, error) {
 	cfg.Consumer.IsolationLevel = sarama.ReadCommitted // see schemas/consume
 	cfg.Consumer.Group.InstanceId = e.opts.Instance
 	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
-	cfg.Consumer.Group.Heartbeat.Interval = 250 * time.Millisecond // how soon a rebalance is noticed
+	cfg.Consumer.Group.Heartbeat.Interval = 250 * time.Millisecond // how long it takes to notice a rebalance
 	cfg.Consumer.Group.Rebalance.Retry.Backoff = 100 * time.Millisecond
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
 	cfg.Consumer.Fetch.Default = 64 << 10
@@ -354,8 +355,9 @@ func (e *Engine[T, L]) owned() []*Partition[T, L] {
 	return ps
 }
 
-// loop appends ticks and writes checkpoints, from the first session on, until ctx or run ends. (Goka's own WaitForReady
-// waits for ever for the partitions of a session that has ended meanwhile.)
+// loop appends ticks and writes checkpoints, from the first session on, until ctx or run ends.
+// (Goka's own WaitForReady may wait for ever for the partitions of a session that has ended
+// meanwhile.)
 func (e *Engine[T, L]) loop(ctx, run context.Context) {
 	select {
 	case <-e.gate.first:
@@ -380,7 +382,7 @@ func (e *Engine[T, L]) loop(ctx, run context.Context) {
 			stop, cancel := context.WithTimeout(run, stopTime)
 			defer cancel()
 			if err := e.checkpoint(stop); err != nil {
-				e.log.Warn("last checkpoint failed: the records since the one before will be applied again", "err", err)
+				e.log.Warn("last checkpoint failed: the records since the previous one will be applied again", "err", err)
 			}
 			return
 		case <-t.C:
@@ -397,8 +399,8 @@ func (e *Engine[T, L]) loop(ctx, run context.Context) {
 	}
 }
 
-// appendTicks writes a tick to each partition in which something is due and whose
-// last tick has come back.
+// appendTicks writes a tick to each partition in which something is due and whose last tick has
+// come back.
 func (e *Engine[T, L]) appendTicks(nowMS int64) {
 	if e.gate.session.Load() != nil {
 		e.tickParts(nowMS)
@@ -411,7 +413,7 @@ func (e *Engine[T, L]) tickParts(nowMS int64) {
 		e.opts.Behind(&t)
 	}
 	if t.Unknown {
-		return // nothing could be closed by it
+		return // it could not close anything
 	}
 	for _, p := range e.owned() {
 		if p.wants(&t) {
@@ -428,8 +430,8 @@ func (e *Engine[T, L]) tick(p *Partition[T, L], t *schemas.Tick) {
 	}
 }
 
-// stampOf is the time of a tick's record: the tick's own, which may be better than the
-// process' clock (Options.Behind), or zero, for the time at which it is sent.
+// stampOf is the time of a tick's record: the tick's own, which may be better than the process's
+// clock (Options.Behind), or zero, for the time at which it is sent.
 func stampOf(t *schemas.Tick) time.Time {
 	if t.NowMS <= 0 {
 		return time.Time{}
@@ -437,13 +439,13 @@ func stampOf(t *schemas.Tick) time.Time {
 	return time.UnixMilli(t.NowMS)
 }
 
-// errLost says that the session ended during a checkpoint: the next owner applies the
-// records since the last one again.
+// errLost tells that the session ended during a checkpoint: the next owner applies the records
+// since the last one again.
 var errLost = errors.New("the session ended")
 
-// checkpoint has every partition write back what changed and marks the offsets up to
-// which that is complete. The goroutine of a partition does it after the next record; a
-// tick is that record when there is no other.
+// checkpoint makes every partition write back what has changed, and marks the offsets up to which
+// that is complete. The goroutine of a partition does it after the next record, which is a tick if
+// there is no other.
 func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 	s := e.gate.session.Load()
 	if s == nil {
@@ -471,7 +473,7 @@ func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 		return errLost
 	}
 	for i, p := range asked {
-		if p.todo.unwritten.Load() { // what was refused is written otherwise by the next checkpoint
+		if p.todo.unwritten.Load() { // the next checkpoint writes what was refused in another form
 			next[i] = 0
 			continue
 		}
@@ -487,8 +489,7 @@ func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 	return nil
 }
 
-// gokaLog passes on what Goka thinks worth telling, at debug level: it tells of every
-// rebalance several times.
+// gokaLog passes on Goka's messages at debug level: it logs every rebalance several times.
 type gokaLog struct{ log *slog.Logger }
 
 func (l gokaLog) Print(a ...any)            { l.log.Debug(fmt.Sprint(a...)) }

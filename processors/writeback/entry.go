@@ -11,29 +11,29 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Entry is the live value of one key. Logic may change V; it is used by the
-// goroutine of its partition only.
+// Entry is the live value of one key. Logic may change V. Only the goroutine of its partition uses
+// an Entry.
 type Entry[T, L any] struct {
 	Key string
 	V   *T
 
-	offset  int64 // of the last record applied, -1 none
-	due     int64 // registered in the partition's heap, 0 not
+	offset  int64 // of the last record applied; -1: none
+	due     int64 // as registered in the partition's heap; 0: not registered
 	dirty   atomic.Bool
 	pending []*emission
-	letters atomic.Int32 // not acknowledged: the value must not be written before they are
+	letters atomic.Int32 // unacknowledged letters: the value must not be written before they are acknowledged
 
-	writers []writer // that have a record of the key in the changelog
+	writers []writer // those that have a record of the key in the changelog
 	lostMS  int64    // see lost.go; 0: nothing of the value was lost
-	was     *gone    // what the table has of the key, until something of the value is written; nil: nothing, or a value
+	was     *gone    // what the table has for the key until the value is written; nil: nothing, or a value
 
-	refused  atomic.Pointer[refusal] // of the value that was written last; nil: it was taken, or nobody has answered
-	parkedAt int64                   // the offset after that at which the value was parked, 0: it was not
-	fresh    bool                    // it was, and nothing of it has been written since
+	refused  atomic.Pointer[refusal] // of the value written last; nil: it was accepted, or there is no answer yet
+	parkedAt int64                   // one past the offset at which the value was parked; 0: it was not
+	fresh    bool                    // it was parked, and has not been written since
 	mute     bool                    // nothing more is written
 }
 
-// emission is something that Logic emitted, until the broker has it.
+// emission is something that Logic emitted, until the broker has acknowledged it.
 type emission struct {
 	topic      string
 	key, value []byte
@@ -43,10 +43,10 @@ type emission struct {
 
 func (m *emission) size() int { return len(m.key) + len(m.value) }
 
-// Emit sends a record with the key of the entry's choice, once or, after a crash,
-// more than once. A nil value deletes the key from a compacted topic. The value must
-// not change afterwards. A record that the broker will never take is counted, alarmed, and
-// a dead letter in its place. Call it from Logic only.
+// Emit sends a record with a key of the caller's choice once or, after a crash, more than once. A
+// nil value deletes the key from a compacted topic. The value must not change afterwards. A record
+// that the broker will never accept is counted, raises an alarm, and is replaced by a dead letter.
+// Call Emit only from Logic.
 func (e *Entry[T, L]) Emit(p *Partition[T, L], topic string, key, value []byte) {
 	e.trim()
 	m := &emission{topic: topic, key: key, value: value}
@@ -55,7 +55,7 @@ func (e *Entry[T, L]) Emit(p *Partition[T, L], topic string, key, value []byte) 
 	p.send(m)
 }
 
-// trim forgets what was acknowledged.
+// trim forgets what has been acknowledged.
 func (e *Entry[T, L]) trim() {
 	n := 0
 	for _, m := range e.pending {
@@ -68,12 +68,12 @@ func (e *Entry[T, L]) trim() {
 	e.pending = e.pending[:n]
 }
 
-// maxPending bounds what a stored form holds of what was emitted and is not
-// acknowledged, bytes: beyond, the value waits for the broker.
+// maxPending bounds how much unacknowledged output a stored form has, bytes: beyond it, the value
+// waits for the broker.
 const maxPending = 1 << 20
 
-// writable reports whether the value may be written as it is: its letters are there, and
-// not too much is pending; nothing, if it takes the place of one that was too large.
+// writable reports whether the value may be written now: its letters are acknowledged, and not too
+// much is pending; nothing at all, if it takes the place of one that was too large.
 func (e *Entry[T, L]) writable() bool {
 	if e.letters.Load() > 0 {
 		return false
@@ -101,9 +101,9 @@ func (p *Partition[T, L]) send(m *emission) {
 	})
 }
 
-// The stored form of an entry begins with its version. 3 has lostMS, 2 headers of what is
-// pending; older ones are still read. goneVersion is no entry (gone.go). lostVersion stands, in the local store, for
-// what did not decode.
+// The stored form of an entry begins with its version. Version 3 has lostMS, version 2 headers of
+// what is pending; older ones are still read. goneVersion is not an entry (gone.go). lostVersion,
+// in the local store, marks what did not decode.
 const (
 	lostVersion  = 0
 	entryVersion = 3
@@ -111,7 +111,7 @@ const (
 
 func knownVersion(b []byte) bool { return len(b) > 0 && b[0] >= 1 && b[0] <= entryVersion || isGone(b) }
 
-// errStoredVersion says what the stored form b is.
+// errStoredVersion tells what is wrong with the stored form b.
 func errStoredVersion(b []byte) error {
 	if len(b) > 0 && b[0] > goneVersion {
 		return fmt.Errorf("version %d, this weir reads up to %d: %w", b[0], goneVersion, schemas.ErrVersion)
@@ -119,8 +119,8 @@ func errStoredVersion(b []byte) error {
 	return fmt.Errorf("%d bytes: %w", len(b), schemas.ErrCorrupt)
 }
 
-// encode appends the stored form: version, last offset, what is not acknowledged
-// yet, and Logic's value.
+// encode appends the stored form: version, last offset, what is not yet acknowledged, and Logic's
+// value.
 func (e *Entry[T, L]) encode(p *Partition[T, L], dst []byte) []byte {
 	e.trim()
 	dst = append(dst, entryVersion)
@@ -137,7 +137,7 @@ func (e *Entry[T, L]) encode(p *Partition[T, L], dst []byte) []byte {
 	return p.eng.logic.Append(p, dst, e.V)
 }
 
-// storedOffset is the offset in a stored form, or -1 if it has none.
+// storedOffset returns the offset in a stored form, or -1 if it has none.
 func storedOffset(b []byte) int64 {
 	if len(b) > 0 {
 		if o, n := binary.Varint(b[1:]); n > 0 {
@@ -151,9 +151,9 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
-// decodeEntry reads what encode appended; b may be kept. Whatever b holds, it returns.
+// decodeEntry reads what encode appended; it may keep b. It returns whatever b contains.
 func decodeEntry[T, L any](p *Partition[T, L], key string, b []byte) (e *Entry[T, L], err error) {
-	defer func() { // a decoder that meets what nobody thought of costs one key, too
+	defer func() { // even a decoder that panics on unforeseen input costs only one key
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("panic: %v: %w", fault, schemas.ErrCorrupt)
 		}

@@ -12,8 +12,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// changedSince reports whether there is something to flush, to mark or to renew since the
-// last checkpoint.
+// changedSince reports whether there is something to flush, to mark or to renew since the last
+// checkpoint.
 func (p *Partition[T, L]) changedSince() bool {
 	p.todo.mu.Lock()
 	defer p.todo.mu.Unlock()
@@ -22,11 +22,11 @@ func (p *Partition[T, L]) changedSince() bool {
 	return len(p.todo.dirty) > 0 || len(p.sweeps) > 0 || len(p.sweepsGone) > 0 || p.next.Load() > p.marked.Load() || p.renewed.Load() != p.eng.renewals.Load()
 }
 
-// flushed says that everything up to an offset was written back for a checkpoint.
+// flushed tells that everything up to an offset was written back for a checkpoint.
 type flushed struct{ id, next int64 }
 
-// flushAll writes back what changed, and deletes what that takes the place of. false: the
-// partition is to be given up, and not all is written.
+// flushAll writes back what has changed, and deletes what that replaces. It returns false if the
+// partition must be given up and not everything is written.
 func (p *Partition[T, L]) flushAll() bool {
 	p.sweep()
 	es := p.todo.take()
@@ -40,13 +40,13 @@ func (p *Partition[T, L]) flushAll() bool {
 	return true
 }
 
-// changes is what is to be flushed. A partition that a rebalance gives back goes on with
-// that of before: what was on its way to the changelog then may be refused later.
+// changes is what is to be flushed. A partition that a rebalance gives back continues with the
+// previous one: what was on its way to the changelog then may still be refused.
 type changes[T, L any] struct {
 	mu        sync.Mutex
 	dirty     []*Entry[T, L]
-	refused   []schemas.Parked // not yet told to the log
-	unwritten atomic.Bool      // a value was refused since the last checkpoint began
+	refused   []schemas.Parked // not yet reported in the log
+	unwritten atomic.Bool      // a value has been refused since the last checkpoint began
 }
 
 func (c *changes[T, L]) add(es ...*Entry[T, L]) {
@@ -64,11 +64,11 @@ func (c *changes[T, L]) take() []*Entry[T, L] {
 	return es
 }
 
-// flush writes the entry, which is writable, to the group table, or deletes it when Logic
-// has no more use for it.
+// flush writes the entry, which must be writable, to the group table, or deletes it if Logic no
+// longer needs it.
 func (p *Partition[T, L]) flush(e *Entry[T, L]) {
 	if p.live[e.Key] != e {
-		return // forgotten, or read anew, since it was put into the list
+		return // forgotten, or read again, since it was put into the list
 	}
 	e.dirty.Store(false)
 	if r := e.refused.Load(); r != nil && !e.mute {
@@ -80,7 +80,7 @@ func (p *Partition[T, L]) flush(e *Entry[T, L]) {
 		p.silence(e, r.err)
 	}
 	e.trim()
-	// A key is forgotten only when no record that it has applied can be replayed.
+	// A key is forgotten only if no record that it has applied can be replayed.
 	gone := p.eng.logic.Gone(e.V)
 	if gone && len(e.pending) == 0 && e.offset < p.marked.Load() {
 		p.letGo(e)
@@ -96,14 +96,14 @@ func (p *Partition[T, L]) flush(e *Entry[T, L]) {
 		return
 	}
 	p.write(e, b)
-	if gone || len(e.pending) > 0 { // once more when they are acknowledged
+	if gone || len(e.pending) > 0 { // flush it again when they are acknowledged
 		p.touch(e)
 	}
 }
 
-// write is what Goka's SetValue does: the local store, then the changelog, and when that has
-// it the local store's offset. It is not done through a Goka visit, the only way to a
-// context for a key: a visit that is cut short by a rebalance reads its count of
+// write does what Goka's SetValue does: it writes to the local store, then to the changelog, and,
+// when that has acknowledged, sets the local store's offset. It does not use a Goka visit, the only
+// way to a context for a key: a visit that a rebalance cuts short reads its count of
 // acknowledgements while they come in, without a lock.
 func (p *Partition[T, L]) write(e *Entry[T, L], value []byte) {
 	raw := tableKey(e.Key, p.writer)
@@ -131,8 +131,8 @@ func (p *Partition[T, L]) write(e *Entry[T, L], value []byte) {
 	})
 }
 
-// delete deletes the key, in the changelog under all its writers, the owner last: until
-// then the value is the owner's.
+// delete deletes the key in the changelog, under all its writers, the owner last: until then the
+// value is the owner's.
 func (p *Partition[T, L]) delete(key string, writers []writer) {
 	own := false
 	for _, w := range writers {
@@ -151,7 +151,7 @@ func (p *Partition[T, L]) delete(key string, writers []writer) {
 	}
 }
 
-// deleteOf deletes what another writer has of the key.
+// deleteOf deletes another writer's record of the key.
 func (p *Partition[T, L]) deleteOf(key string, w writer) {
 	raw := tableKey(key, w)
 	p.log(raw, nil, func(err error) {
@@ -163,8 +163,8 @@ func (p *Partition[T, L]) deleteOf(key string, w writer) {
 	})
 }
 
-// sweep deletes the records of the writers before this one, of keys whose own value is
-// acknowledged. A letter that quotes one is there before.
+// sweep deletes the records of earlier writers, for keys whose own value is acknowledged. A letter
+// that quotes such a record has been acknowledged before.
 func (p *Partition[T, L]) sweep() {
 	if p.letters.Load() > 0 {
 		return

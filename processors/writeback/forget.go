@@ -2,11 +2,11 @@ package writeback
 
 // Forgetter is a Logic that counts its values, and has some that need not be kept at all.
 type Forgetter[T, L any] interface {
-	// Forget is called when a value that New or Decode made is no more: it was deleted or
-	// lost, or is about to be read anew.
+	// Forget is called when a value made by New or Decode is gone: it was deleted or lost, or is
+	// about to be read again.
 	Forget(p *Partition[T, L], v *T)
-	// Untouched reports whether no record has changed the value: one that New makes does the same
-	// with the next record, and with this one when it is read again. Such a value is forgotten
+	// Untouched reports whether no record has changed the value: a new one from New would do the
+	// same with the next record, and with this one if it is read again. Such a value is forgotten
 	// at once, and leaves nothing in the table.
 	Untouched(v *T) bool
 }
@@ -15,11 +15,11 @@ type Forgetter[T, L any] interface {
 func (p *Partition[T, L]) drop(e *Entry[T, L]) {
 	delete(p.live, e.Key)
 	p.keys.Store(int64(len(p.live)))
-	e.due = 0 // what stands of it in the heap is void, as in the dirty list
+	e.due = 0 // its entries in the heap are void, as in the dirty list
 	p.forget(e.V)
 }
 
-// forget tells Logic that a value is no more.
+// forget tells Logic that a value is gone.
 func (p *Partition[T, L]) forget(v *T) {
 	if f, ok := p.eng.logic.(Forgetter[T, L]); ok {
 		f.Forget(p, v)
@@ -37,7 +37,7 @@ func (p *Partition[T, L]) dropUntouched(e *Entry[T, L]) bool {
 	if e.was != nil {
 		p.keepGone(e.was)
 	}
-	e.V = nil // the dirty list, at most, knows the entry until it is flushed
+	e.V = nil // at most the dirty list knows the entry, until it is flushed
 	p.todo.mu.Lock()
 	defer p.todo.mu.Unlock()
 	if n := len(p.todo.dirty); n > 0 && p.todo.dirty[n-1] == e {

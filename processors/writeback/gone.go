@@ -7,17 +7,18 @@ import (
 	"slices"
 )
 
-// # Keys that are let go of
+// # Keys that are gone
 //
-// A key that Logic lets go of has no value any more, but what a former owner wrote of it late may still come
-// into the changelog, or stand there where the owner has not read it: were the key deleted, that would be its
-// only value, and come back at the next recovery. So its offset stays in the table, as the value of a key that
-// is *gone*, which any older value loses to, and is deleted with then. A record of the key begins a new value
-// behind it.
+// A key that Logic lets go of no longer has a value. But a record that a former owner wrote late
+// may still reach the changelog, or be there without the owner having read it. If the key were
+// deleted, that would be its only value, and come back at the next recovery. So its offset stays in
+// the table, as the value of a key that is *gone*: any older value loses to it, and is then
+// deleted. A later record of the key begins a new value.
 //
-// The last maxGone keys of a partition stay; those before them are deleted.
+// The last maxGone keys of a partition stay; earlier ones are deleted.
 
-// maxGone bounds the keys of a partition that are gone and stay in the table. Each takes some 200 bytes of memory.
+// maxGone bounds the keys of a partition that are gone and stay in the table. Each takes some 200
+// bytes of memory.
 const maxGone = 4096
 
 // gone is a key that was let go of.
@@ -27,10 +28,10 @@ type gone struct {
 	writers []writer // as in Entry
 }
 
-// goneVersion begins the stored form of a key that is gone: the offset follows.
+// goneVersion begins the stored form of a key that is gone; the offset follows.
 const goneVersion = 4
 
-// isGone reports whether b is the stored form of a key that is gone, whole and with nothing behind it.
+// isGone reports whether b is exactly the stored form of a key that is gone.
 func isGone(b []byte) bool {
 	if len(b) == 0 || b[0] != goneVersion {
 		return false
@@ -39,11 +40,11 @@ func isGone(b []byte) bool {
 	return n > 0 && n == len(b)-1 && offset >= 0
 }
 
-// letGo forgets the entry, of which nothing is pending, and leaves its offset in the table.
+// letGo forgets the entry, which has nothing pending, and leaves its offset in the table.
 func (p *Partition[T, L]) letGo(e *Entry[T, L]) {
 	p.drop(e)
 	if len(e.writers) == 0 {
-		return // nothing of it is in the table
+		return // the table has nothing of it
 	}
 	p.writeGone(&gone{e.Key, e.offset, e.writers})
 }
@@ -70,17 +71,17 @@ func (p *Partition[T, L]) writeGone(g *gone) {
 	})
 }
 
-// readGone takes a key that is gone from its stored form.
+// readGone reads a key that is gone from its stored form.
 func (p *Partition[T, L]) readGone(key string, writers []writer, value []byte) {
 	g := &gone{key, storedOffset(value), writers}
-	if len(writers) > 1 { // the others have older values, late or not yet deleted: under this writer's name, and then without them
+	if len(writers) > 1 { // the others have older values, late or not yet deleted: write it under this writer's name, and then delete theirs
 		p.writeGone(g)
 		return
 	}
 	p.keepGone(g)
 }
 
-// keepGone notes a key that is gone, and deletes those for which there is no room any more.
+// keepGone remembers a key that is gone, and deletes those for which there is no more room.
 func (p *Partition[T, L]) keepGone(g *gone) {
 	if p.gone == nil {
 		p.gone = map[string]*gone{}
@@ -92,14 +93,15 @@ func (p *Partition[T, L]) keepGone(g *gone) {
 	}
 }
 
-// orderGone puts the keys that a recovery has found, in the order of the store, into that in which they were let go of.
+// orderGone sorts the keys that a recovery has found, in the order of the store, into the order in
+// which they were let go.
 func (p *Partition[T, L]) orderGone() {
 	slices.SortStableFunc(p.goneOrder, func(a, b *gone) int { return cmp.Compare(a.offset, b.offset) })
 	p.limitGone()
 }
 
 func (p *Partition[T, L]) limitGone() {
-	if len(p.goneOrder) > 2*maxGone { // most of them have come back, or are gone again
+	if len(p.goneOrder) > 2*maxGone { // most have come back, or are gone again
 		p.goneOrder = slices.DeleteFunc(p.goneOrder, func(g *gone) bool { return p.gone[g.key] != g })
 	}
 	for len(p.gone) > maxGone {
@@ -113,7 +115,8 @@ func (p *Partition[T, L]) limitGone() {
 	}
 }
 
-// sweepGone deletes what other writers have of keys that are gone, whose own record is acknowledged.
+// sweepGone deletes the records of other writers for keys that are gone and whose own record is
+// acknowledged.
 func (p *Partition[T, L]) sweepGone(gs []*gone) {
 	for _, g := range gs {
 		if p.gone[g.key] != g {

@@ -14,16 +14,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ErrRefused is wrapped by what a producer is told of a record that the broker will never
-// take, because of what it holds: too large, above all.
+// ErrRefused is wrapped by the error for a record that the broker will never accept because of its
+// content, above all because it is too large.
 var ErrRefused = errors.New("refused by the broker")
 
-// errOvertaken ends the Engine: a record was stored before one of its key that was
-// produced earlier. The next Engine sends both again, in order.
+// errOvertaken ends the Engine: a record was stored before an earlier one with the same key. The
+// next Engine sends both again, in order.
 var errOvertaken = errors.New("a record overtook one that was refused with others")
 
-// contentErrors are the broker's answers that are about the records of a batch, and not
-// about the broker, the topic or who asks: asking again does not help.
+// contentErrors are the broker's answers about the records of a batch, rather than about the
+// broker, the topic or the caller's rights: trying again does not help.
 var contentErrors = []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
 	kerr.CorruptMessage, kerr.UnsupportedForMessageFormat}
 
@@ -31,17 +31,16 @@ func isContentError(err error) bool {
 	return slices.ContainsFunc(contentErrors, func(e error) bool { return errors.Is(err, e) })
 }
 
-// A lane is a partition that is written to. The broker refuses batches, not records, and
-// with a batch franz-go fails all that is buffered for the partition. So a lane that was
-// refused something sends what failed again, and what comes in the meantime after it, one
-// record at a time: then a refusal is about the record. When nothing is left, batches are
-// sent again.
+// A lane is a partition that is written to. The broker refuses batches, not records, and with a
+// batch franz-go fails everything buffered for the partition. So, after a refusal, a lane sends
+// again what failed, followed by what came in the meantime, one record at a time: then a refusal
+// concerns that record. When nothing is left, it sends batches again.
 //
-// A record that was produced after franz-go failed the batch, and before the lane knew of
-// it, may be stored before those that failed. If one of them has its key, the Engine ends:
-// the order within a key is what readers rely on.
+// A record that was produced after franz-go failed the batch, and before the lane knew of that, may
+// be stored before those that failed. If one of those has its key, the Engine ends: readers rely on
+// the order within a key.
 type lane struct {
-	inflight atomic.Int64 // sendings that out has
+	inflight atomic.Int64 // sendings handed to out
 	careful  atomic.Bool  // one at a time
 
 	mu    sync.Mutex
@@ -54,7 +53,7 @@ type laneID struct {
 	partition int32
 }
 
-// sending is a record on its way.
+// sending is a record in flight.
 type sending struct {
 	r    *kgo.Record
 	done func(error)
@@ -73,7 +72,7 @@ func (p *producer) lane(r *kgo.Record) *lane {
 	return l.(*lane)
 }
 
-// flush returns when all that was produced before is told of.
+// flush returns when everything produced before has been answered.
 func (p *producer) flush(ctx context.Context) error {
 	for {
 		if err := p.client.Flush(ctx); err != nil {
@@ -82,7 +81,7 @@ func (p *producer) flush(ctx context.Context) error {
 		if !p.anyCareful() {
 			return nil
 		}
-		select { // a refusal is rare, and over soon
+		select { // refusals are rare, and soon dealt with
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(5 * time.Millisecond):
@@ -118,7 +117,7 @@ func (l *lane) send(p *producer, s *sending) {
 	p.out(context.Background(), s.r, func(_ *kgo.Record, err error) { l.answered(p, s, err) })
 }
 
-// answered is told what became of a sending that was not alone.
+// answered is called with the outcome of a sending that was not alone.
 func (l *lane) answered(p *producer, s *sending, err error) {
 	switch {
 	case err == nil:
@@ -137,14 +136,14 @@ func (l *lane) answered(p *producer, s *sending, err error) {
 	l.landed(p)
 }
 
-// landed takes a sending out of inflight, and goes on when none is left.
+// landed takes a sending out of inflight, and continues when none is left.
 func (l *lane) landed(p *producer) {
 	if l.inflight.Add(-1) == 0 && l.careful.Load() {
 		l.pump(p)
 	}
 }
 
-// overtook reports whether a record of the same key that was produced earlier waits.
+// overtook reports whether an earlier record of the same key is waiting.
 func (l *lane) overtook(s *sending) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +158,7 @@ func (l *lane) enqueue(s *sending) {
 	l.queue = slices.Insert(l.queue, i, s)
 }
 
-// pump sends the head of the queue, unless something is on its way.
+// pump sends the head of the queue, unless something is in flight.
 func (l *lane) pump(p *producer) {
 	l.mu.Lock()
 	switch {
@@ -175,7 +174,7 @@ func (l *lane) pump(p *producer) {
 	l.mu.Unlock()
 }
 
-// alone sends a record when there is no other.
+// alone sends a record while no other is in flight.
 func (l *lane) alone(p *producer, s *sending) {
 	next := func() {
 		l.mu.Lock()
@@ -201,14 +200,14 @@ func (l *lane) alone(p *producer, s *sending) {
 	})
 }
 
-// end ends the Engine because of a sending that failed.
+// end ends the Engine because a sending failed.
 func (p *producer) end(s *sending, err error) {
 	err = fmt.Errorf("produce to %s/%d: %w", s.r.Topic, s.r.Partition, err)
 	p.fail(err)
 	s.done(err)
 }
 
-// sizeOf is about what a record takes in a batch, uncompressed, bytes.
+// sizeOf is roughly what a record takes in a batch, uncompressed, bytes.
 func sizeOf(r *kgo.Record) int {
 	n := len(r.Key) + len(r.Value) + 32
 	for _, h := range r.Headers {

@@ -9,22 +9,22 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// maxLetters bounds the dead letters of a partition that are not acknowledged, bytes:
-// beyond, its records wait. What is refused costs no more than what is taken.
+// maxLetters bounds the unacknowledged dead letters of a partition, bytes: beyond it, its records
+// wait. Refusing costs no more than accepting.
 const maxLetters = 4 << 20
 
-// Deadletter sends a dead letter about the entry: a refused record, or what stands for
-// refused samples. It has no place in the stored form; instead the value that has
-// applied the record is not written before the letter is acknowledged, so that after a
-// crash the record is refused again. It waits while too many letters are on their way.
-// r may be used again. Call it from Logic only.
+// Deadletter sends a dead letter about the entry: a refused record, or a representation of refused
+// samples. It is not part of the stored form; instead, the value that has applied the record is not
+// written before the letter is acknowledged, so that after a crash the record is refused again.
+// Deadletter waits while too many letters are in flight. r may be reused afterwards. Call it only
+// from Logic.
 func (e *Entry[T, L]) Deadletter(p *Partition[T, L], r *kgo.Record) {
 	e.letters.Add(1)
 	p.touch(e)
 	p.letter(r, func() { e.letters.Add(-1) })
 }
 
-// letter sends a dead letter, cut shorter until the broker takes it.
+// letter sends a dead letter, cut shorter until the broker accepts it.
 func (p *Partition[T, L]) letter(r *kgo.Record, done func()) {
 	n := int64(sizeOf(r))
 	p.await(func() bool { have := p.letters.Load(); return have == 0 || have+n <= maxLetters })
@@ -51,7 +51,7 @@ func (p *Partition[T, L]) sendLetter(r *kgo.Record, done func()) {
 	})
 }
 
-// cutLetter sends what is left of a letter that the broker did not take.
+// cutLetter sends what is left of a letter that the broker did not accept.
 func (p *Partition[T, L]) cutLetter(r *kgo.Record, err error, done func()) {
 	if len(r.Value) < 1<<10 {
 		p.eng.harm("letter", string(r.Key), err)
@@ -61,7 +61,7 @@ func (p *Partition[T, L]) cutLetter(r *kgo.Record, err error, done func()) {
 	p.sendLetter(deadletter.Shorter(r), done)
 }
 
-// dropEmission is called when the broker will never take what Logic emitted.
+// dropEmission is called when the broker will never accept what Logic emitted.
 func (p *Partition[T, L]) dropEmission(m *emission, r *kgo.Record, err error) {
 	p.eng.harm("emission", m.topic+" "+string(m.key), err)
 	acked := func() {
@@ -86,14 +86,14 @@ func (p *Partition[T, L]) acknowledged() {
 	}
 }
 
-// await returns when ok, or false when the partition is to be given up before. It is for
-// the partition's goroutine, or who recovers it.
+// await returns true once ok does, or false if the partition must be given up before. It is for the
+// partition's goroutine, or for whoever recovers it.
 func (p *Partition[T, L]) await(ok func() bool) bool {
 	if ok() {
 		return true
 	}
 	if p.eng.driven {
-		return false // the caller goes on and comes back
+		return false // the caller continues and comes back
 	}
 	p.waits.Store(true)
 	defer p.waits.Store(false)

@@ -14,14 +14,14 @@ type Clock[T, L any] interface {
 	ClockMS(v *T) int64
 }
 
-// refusal is why a value cannot be written. A bare one has just taken the place of another.
+// refusal tells why a value cannot be written. A bare one has just replaced another.
 type refusal struct {
 	err  error
 	bare bool
 }
 
-// refuse notes that the value of an entry cannot be written. The next checkpoint has it
-// parked, unless it is bare.
+// refuse records that the value of an entry cannot be written. The next checkpoint parks it, unless
+// it is bare.
 func (p *Partition[T, L]) refuse(e *Entry[T, L], lostMS int64, r *refusal) {
 	e.refused.Store(r)
 	if !r.bare {
@@ -33,7 +33,7 @@ func (p *Partition[T, L]) refuse(e *Entry[T, L], lostMS int64, r *refusal) {
 	p.touch(e)
 }
 
-// maxParkingKeys bounds the keys in a record that parks, bytes.
+// maxParkingKeys bounds the keys in a parking record, bytes.
 const maxParkingKeys = 256 << 10
 
 // takeRefused returns the values to park next.
@@ -49,8 +49,8 @@ func (c *changes[T, L]) takeRefused() []schemas.Parked {
 	return ps
 }
 
-// appendParking appends a record that parks to the input of a partition. If it is not taken, the next
-// checkpoint tries again.
+// appendParking appends a parking record to the input of a partition. If it is not accepted, the
+// next checkpoint tries again.
 func (e *Engine[T, L]) appendParking(p *Partition[T, L], ps []schemas.Parked) {
 	e.prod.produceTo(&kgo.Record{Topic: e.opts.Input, Partition: p.ID, Value: schemas.AppendParking(nil, ps)}, func(err error) {
 		if err == nil {
@@ -63,8 +63,8 @@ func (e *Engine[T, L]) appendParking(p *Partition[T, L], ps []schemas.Parked) {
 	})
 }
 
-// askParts begins a checkpoint: it asks the partitions that have changed to flush. Those that
-// have answered before have a next offset.
+// askParts begins a checkpoint: it asks the partitions that have changed to flush. Partitions that
+// have already answered have a next offset.
 func (e *Engine[T, L]) askParts() (asked []*Partition[T, L], next []int64) {
 	e.checkpointID++
 	for _, p := range e.owned() {
@@ -92,8 +92,8 @@ func (e *Engine[T, L]) askParts() (asked []*Partition[T, L], next []int64) {
 	return asked, next
 }
 
-// parkAll parks the values that a record names. If a checkpoint of this process wrote it,
-// everything is flushed here, where the new values are small.
+// parkAll parks the values that a record names. If a checkpoint of this process wrote the record,
+// everything is flushed here, while the new values are small.
 func (p *Partition[T, L]) parkAll(value []byte, off int64, written time.Time) {
 	ps, err := schemas.DecodeParking(value)
 	if err != nil {
@@ -105,7 +105,7 @@ func (p *Partition[T, L]) parkAll(value []byte, off int64, written time.Time) {
 		if e == nil || off <= e.offset {
 			continue
 		}
-		r := e.refused.Swap(nil) // if it is not parked, it is tried again
+		r := e.refused.Swap(nil) // if the value is not parked, writing it is tried again
 		if e.lostMS != parked.LostMS || p.eng.logic.Gone(e.V) {
 			continue
 		}
@@ -124,8 +124,7 @@ func (p *Partition[T, L]) parkAll(value []byte, off int64, written time.Time) {
 	}
 }
 
-// park throws away the value of an entry that cannot be written, at the offset that it has
-// applied.
+// park throws away the value of an entry that cannot be written, at the offset that it has applied.
 func (p *Partition[T, L]) park(e *Entry[T, L], atMS int64, err error) {
 	p.eng.harm("parked", e.Key, err)
 	if c, ok := p.eng.logic.(Clock[T, L]); ok {
@@ -141,7 +140,7 @@ func (p *Partition[T, L]) park(e *Entry[T, L], atMS int64, err error) {
 	p.register(e)
 }
 
-// silence gives up to write the value of an entry.
+// silence gives up writing the value of an entry.
 func (p *Partition[T, L]) silence(e *Entry[T, L], err error) {
 	p.eng.harm("unwritable", e.Key, err)
 	e.mute = true

@@ -14,56 +14,56 @@ import (
 
 // Partition is a partition that this process owns: its live values.
 type Partition[T, L any] struct {
-	storage.Storage // of the partition: what Goka reads and writes
+	storage.Storage // what Goka reads and writes
 	ID              int32
-	Local           *L // Logic's own, from Open; used by the partition's goroutine only
+	Local           *L // Logic's own, from Open; used only by the partition's goroutine
 
-	from, to  int64 // offsets of the changelog that recovery is to read
+	from, to  int64 // the offsets of the changelog that recovery must read
 	eng       *Engine[T, L]
 	live      map[string]*Entry[T, L]
 	heap      dueHeap[T, L]
-	waiting   []dueAt[T, L] // due at the last tick, but route is behind with what they get
+	waiting   []dueAt[T, L] // due at the last tick, but route is behind with their input
 	kept      bool          // live was kept over a rebalance
 	recovered bool
-	complete  bool                // recovered in a session that was alive to the end of it; under Engine.mu
-	closed    atomic.Bool         // given up; set under Engine.mu
+	complete  bool                // recovered in a session that lived until the end of the recovery; guarded by Engine.mu
+	closed    atomic.Bool         // given up; set with Engine.mu held
 	reload    map[string][]writer // keys that recovery changed under a kept live, and by whom
 	rubbish   map[string]rubbish  // of the changelog, by its key
-	writer    writer              // under whose name the values are written (changelog.go)
-	session   int                 // that the partition was opened in; see Engine.session
+	writer    writer              // the name under which values are written (changelog.go)
+	session   int                 // in which the partition was opened; see Engine.session
 
 	next       atomic.Int64 // offset of the next record to apply
-	dueMS      atomic.Int64 // when the next value is due, ms, 0 never
+	dueMS      atomic.Int64 // when the next value is due, ms; 0: never
 	tickOut    atomic.Bool  // a tick was appended and has not come back
 	anyWaiting atomic.Bool  // len(waiting) > 0
 	keys       atomic.Int64 // len(live)
-	marked     atomic.Int64 // next, as the last checkpoint marked it
+	marked     atomic.Int64 // the value of next that the last checkpoint marked
 
-	checkpointRequested atomic.Int64 // the checkpoint that waits for a flush, 0 none
+	checkpointRequested atomic.Int64 // the checkpoint that waits for a flush; 0: none
 	flushed             chan flushed // its answer
-	renewed             atomic.Int64 // Engine.renewals, as Logic has followed them
+	renewed             atomic.Int64 // Engine.renewals up to which Logic has followed
 
 	todo       *changes[T, L]
-	parkingOut atomic.Bool  // a record that parks was appended for a checkpoint, and has not come back
-	parkedNext atomic.Int64 // when it had, everything was flushed: the next offset of then, until a checkpoint takes it
+	parkingOut atomic.Bool  // a parking record was appended for a checkpoint, and has not come back
+	parkedNext atomic.Int64 // the next offset at its return, when everything was flushed, until a checkpoint takes it
 
 	mu      sync.Mutex
 	behind  []schemas.Behind // of the last tick
-	unknown bool             // its writer knew nothing of route
-	unlike  []error          // of values that wrap ErrSettings
-	sweeps  []*Entry[T, L]   // whose own value is acknowledged, and others' are to be deleted
+	unknown bool             // its writer knew nothing about route
+	unlike  []error          // errors of values that wrap ErrSettings
+	sweeps  []*Entry[T, L]   // entries whose own value is acknowledged, so that those of others must be deleted
 
 	gone       map[string]*gone // see gone.go
-	goneOrder  []*gone          // by when; some have come back
-	sweepsGone []*gone          // as sweeps; under mu
+	goneOrder  []*gone          // in order of time; some have come back
+	sweepsGone []*gone          // like sweeps; guarded by mu
 
-	letters atomic.Int64 // dead letters that are not acknowledged, bytes
+	letters atomic.Int64 // unacknowledged dead letters, bytes
 	waits   atomic.Bool  // somebody is in await
 	acks    chan struct{}
 }
 
-// dueHeap orders entries by when they are due. An entry may stand in it twice; only
-// the time in the entry counts.
+// dueHeap orders entries by when they are due. An entry may be in it twice; only the time in the
+// entry counts.
 type dueHeap[T, L any] []dueAt[T, L]
 
 type dueAt[T, L any] struct {
@@ -90,7 +90,7 @@ func (p *Partition[T, L]) Values(f func(e *Entry[T, L])) {
 	}
 }
 
-// Keys is how many live values there are; safe for concurrent use.
+// Keys is the number of live values; it is safe for concurrent use.
 func (p *Partition[T, L]) Keys() int64 { return p.keys.Load() }
 
 // Close is called by Goka when the partition is lost or the processor stops.
@@ -99,7 +99,7 @@ func (p *Partition[T, L]) Close() error {
 	return p.Storage.Close()
 }
 
-// entry returns the live entry of key, made anew if need be.
+// entry returns the live entry of key, making it if need be.
 func (p *Partition[T, L]) entry(key string) *Entry[T, L] {
 	e := p.live[key]
 	if e == nil {
@@ -114,17 +114,17 @@ func (p *Partition[T, L]) entry(key string) *Entry[T, L] {
 	return e
 }
 
-// touch marks the entry as changed since it was flushed.
+// touch marks the entry as changed since its last flush.
 func (p *Partition[T, L]) touch(e *Entry[T, L]) {
 	if e.dirty.CompareAndSwap(false, true) {
 		p.todo.add(e)
 	}
 }
 
-// touchSince marks the entries that have applied a record at or after off, the commit
-// that this process begins to read at. A value may have come into the local store when
-// it was flushed, and not into the changelog: the records up to it will be skipped, so
-// nothing else would write it again before they are committed.
+// touchSince marks the entries that have applied a record at or after off, the commit at which this
+// process begins to read. A flushed value may have reached the local store but not the changelog:
+// the records up to it will be skipped, so nothing else would write it again before they are
+// committed.
 func (p *Partition[T, L]) touchSince(off int64) {
 	var keys []string
 	for key, e := range p.live {
@@ -138,7 +138,7 @@ func (p *Partition[T, L]) touchSince(off int64) {
 	}
 }
 
-// register puts the entry into the heap if it is due earlier than noted there.
+// register puts the entry into the heap if it is due earlier than registered there.
 func (p *Partition[T, L]) register(e *Entry[T, L]) {
 	d := p.eng.logic.Due(e.V)
 	if d == 0 || e.due != 0 && e.due <= d {
@@ -186,9 +186,9 @@ func (p *Partition[T, L]) record(key string, value []byte, off int64, at time.Ti
 	}
 }
 
-// tick acts on the values that are due at the time in the record, in log order. written is
-// the record's own time. The tick is believed no further than that: the clock of the
-// process that wrote it may be wrong, the broker's stamp or that of the client is another.
+// tick acts on the values that are due at the time in the record, in log order. written is the
+// record's own time. The tick is believed no further than that: the clock of the process that wrote
+// it may be wrong, and the record's time is from the broker's clock or that of the client.
 func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	t, err := schemas.DecodeTick(value)
 	if err != nil {
@@ -197,7 +197,7 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	}
 	p.tickOut.Store(false)
 	if t.NowMS == schemas.NoTime {
-		return // it is there to be read, for a checkpoint
+		return // it was written only to be read, for a checkpoint
 	}
 	t.NowMS = p.believed(t.NowMS, off, written)
 	now := t.NowMS
@@ -208,7 +208,7 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	p.mu.Lock()
 	p.behind, p.unknown = t.Behind, t.Unknown
 	p.mu.Unlock()
-	// Due at what Due says, whatever this tick said: the next may be of a slower clock, and
+	// They are due when Due says, whatever this tick said: the next may be of a slower clock, and
 	// after a crash nobody knows of this one.
 	var looked []dueAt[T, L]
 	for len(p.heap) > 0 && p.heap[0].ms <= now {
@@ -220,7 +220,7 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 		e.due = 0
 		if d := p.eng.logic.Due(e.V); d != 0 && d <= now && off > e.offset {
 			until := min(now, p.eng.logic.Until(e.V, &t))
-			if until < d { // route is behind with what it gets
+			if until < d { // route is behind with its input
 				e.due = d
 				p.waiting = append(p.waiting, dueAt[T, L]{d, e})
 				continue
@@ -247,7 +247,7 @@ func (p *Partition[T, L]) tick(value []byte, off int64, written time.Time) {
 	}
 }
 
-// believed is the time of a tick, no later than when its record was written.
+// believed is the time of a tick, but no later than when its record was written.
 func (p *Partition[T, L]) believed(nowMS, off int64, written time.Time) int64 {
 	stamp := written.UnixMilli()
 	if stamp <= 0 || nowMS <= stamp { // a record without a time, or a sound one
@@ -260,11 +260,11 @@ func (p *Partition[T, L]) believed(nowMS, off int64, written time.Time) int64 {
 	return stamp
 }
 
-// tellFastMS is how far ahead of its record a tick must be, ms, for somebody to be told.
+// tellFastMS is how far ahead of its record a tick must be, ms, for a log line.
 const tellFastMS = 1000
 
-// wants reports whether the partition needs a tick like t: something is due, or was held
-// back and may go on.
+// wants reports whether the partition needs a tick like t: something is due, or was held back and
+// may continue.
 func (p *Partition[T, L]) wants(t *schemas.Tick) bool {
 	if d := p.dueMS.Load(); d != 0 && d <= t.NowMS {
 		return true

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// MarkRecovered is called by Goka when the table is complete. Every value is decoded,
-// in order (lazily it costs 24 µs a key), and what was pending emitted again.
-// After a rebalance that gave the partition back, only the values that another owner
-// wrote in between are: the others are as this process left them, each at its own
-// offset, and the records since the last checkpoint that come again are skipped.
+// MarkRecovered is called by Goka when the table is complete. Every value is decoded, in order
+// (doing it lazily costs 24 µs a key), and what was pending is emitted again. After a rebalance
+// that gave the partition back, only the values that another owner wrote in between are decoded:
+// the others are as this process left them, each at its own offset, and the records since the last
+// checkpoint that come again are skipped.
 func (p *Partition[T, L]) MarkRecovered() error {
 	if err := p.Storage.MarkRecovered(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (p *Partition[T, L]) decodeAll() error {
 		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}
 	defer it.Release()
-	var now found // the records of a key are neighbours, as a rule
+	var now found // the records of a key are usually neighbours
 	apart := map[string][]writer{}
 	end := func() {
 		switch {
@@ -80,7 +80,7 @@ func (p *Partition[T, L]) decodeAll() error {
 	end()
 	if n := len(p.unlike); n > 0 && n == len(p.live) {
 		err := fmt.Errorf("all %d values of %s/%d: %w", n, p.eng.opts.Table, p.ID, p.unlike[0])
-		p.eng.fail(err) // Goka would pass on no more than its text
+		p.eng.fail(err) // Goka would pass on only its text
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(apart)) {
@@ -91,15 +91,14 @@ func (p *Partition[T, L]) decodeAll() error {
 	return nil
 }
 
-// found is what the local store has of a key: its writers, and the value of the one with the
-// highest offset.
+// found is what the local store has for a key: its writers, and the value with the highest offset.
 type found struct {
 	key     string
 	writers []writer
 	value   []byte
 }
 
-// add adds what a writer has; v may be used again. What is gone at an offset is so whatever else is of it.
+// add adds what a writer has; v may be reused. At one offset, gone outranks any other value.
 func (f *found) add(w writer, v []byte) {
 	f.writers = append(f.writers, w)
 	if r, best := storedRank(v), storedRank(f.value); f.value == nil || r > best || r == best && !isGone(f.value) {
@@ -107,7 +106,7 @@ func (f *found) add(w writer, v []byte) {
 	}
 }
 
-// decodeAgain reads anew what a key has, of its writers as far as they are known and more.
+// decodeAgain reads the records of a key again, of its known writers and of more.
 func (p *Partition[T, L]) decodeAgain(key string, more []writer) error {
 	if old := p.live[key]; old != nil {
 		p.drop(old)
@@ -141,8 +140,8 @@ func (p *Partition[T, L]) decodeAgain(key string, more []writer) error {
 	return nil
 }
 
-// decode makes the live entry of a key from its value, which it keeps, or a new one in the
-// place of what does not decode.
+// decode makes the live entry of a key from its value, which it keeps, or a new one in place of a
+// value that does not decode.
 func (p *Partition[T, L]) decode(key string, writers []writer, value []byte) {
 	if key == "" || len(key) > maxKey {
 		p.refuseStored(key, value, -1, fmt.Errorf("a key of %d bytes, must be 1 to %d", len(key), maxKey))

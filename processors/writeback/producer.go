@@ -14,27 +14,27 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// producer is Goka's Producer on franz-go: idempotent, acks=all, a third of the CPU
-// of sarama's, whose defaults (acks=1, not idempotent, five requests under way) let a retry
-// reorder a changelog. Partitions come from the number on record, never from
-// the live count. A record that the broker will never take is told to who produced it
-// (ErrRefused), and harms no other (lane.go); any other error ends the Engine.
+// producer is Goka's Producer on franz-go: idempotent, acks=all, and a third of the CPU of
+// sarama's, whose defaults (acks=1, not idempotent, five requests in flight) let a retry reorder a
+// changelog. Partitions follow from the number on record, never from the live count. If the broker
+// will never accept a record, its producer gets ErrRefused, and no other record is affected
+// (lane.go); any other error ends the Engine.
 type producer struct {
 	client *kgo.Client
 	out    func(context.Context, *kgo.Record, func(*kgo.Record, error)) // the client's Produce
-	// later runs what may block, and is called where nothing may: in out's callback.
+	// later runs functions that may block; it is called where nothing may block, in out's callback.
 	later  func(func())
 	counts map[string]int32
-	more   func(topic string) (int32, bool) // or nil: asked for topics that counts does not have
+	more   func(topic string) (int32, bool) // called for topics that are not in counts; may be nil
 	failed func(error)
-	first  atomic.Pointer[error] // after which nothing is sent
+	first  atomic.Pointer[error] // the first error, after which nothing is sent
 
 	seq    atomic.Uint64     // of sendings
 	known  map[string][]lane // of the topics in counts, by partition
 	others sync.Map          // laneID to *lane
 }
 
-// newProducer returns a producer that is yet to be told what to write with.
+// newProducer returns a producer that does not know yet what to write with.
 func newProducer(o *Options, failed func(error)) *producer {
 	p := &producer{counts: o.Counts, more: o.More, failed: failed, known: make(map[string][]lane, len(o.Counts))}
 	for topic, n := range o.Counts {
@@ -72,10 +72,10 @@ func (p *producer) Close() error {
 	return err
 }
 
-// produce produces a record to the partition that follows from its key. done is told when
-// the broker has it, or why not; it must not block. An error that does not wrap ErrRefused
-// ends the Engine, and until it has ended nothing more is sent: a record must not overtake
-// one that failed, as its readers take what is older for a replay.
+// produce produces a record to the partition that follows from its key. done is called when the
+// broker has acknowledged it, or with the reason why not; it must not block. An error that does not
+// wrap ErrRefused ends the Engine, and nothing more is sent until it has ended: a record must not
+// overtake one that failed, as readers take older ones for replays.
 func (p *producer) produce(r *kgo.Record, done func(error)) {
 	n, ok := p.counts[r.Topic]
 	if !ok && p.more != nil {
@@ -105,8 +105,8 @@ func (p *producer) fail(err error) {
 	p.failed(err)
 }
 
-// murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka asks for. By its default,
-// FNV-1a, Goka would look for a key in another partition than Kafka's clients write it to.
+// murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka requires. With its default, FNV-1a, Goka
+// would look for a key in another partition than the one to which Kafka's clients write it.
 type murmur2 struct{ key []byte }
 
 func newMurmur2() hash.Hash32 { return &murmur2{} }
@@ -121,8 +121,8 @@ func (m *murmur2) Sum(b []byte) []byte {
 	return append(b, byte(s>>24), byte(s>>16), byte(s>>8), byte(s))
 }
 
-// raw passes bytes through Goka; it cannot fail: a codec's error would stop the
-// processor at the same record for ever.
+// raw passes bytes through Goka; it cannot fail, as a codec's error would stop the processor at the
+// same record for ever.
 type raw struct{}
 
 func (raw) Encode(v any) ([]byte, error) { return v.([]byte), nil }

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// storage builds what Goka keeps a partition of the table in.
+// storage makes the storage in which Goka keeps a partition of the table.
 func (e *Engine[T, L]) storage(topic string, id int32) (storage.Storage, error) {
 	ps, err := e.local(topic, id)
 	if err != nil {
@@ -41,7 +41,7 @@ func (e *Engine[T, L]) storage(topic string, id int32) (storage.Storage, error) 
 	return p, nil
 }
 
-// wrote notes that a record of the changelog is acknowledged.
+// wrote records that a record of the changelog is acknowledged.
 func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	e.mu.RLock()
 	p := e.parts[r.Partition]
@@ -54,9 +54,8 @@ func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	}
 }
 
-// addPart takes a partition into use, unless it was given up before its recovery ended:
-// Goka does not wait for the end, and never closes the partition of a session that ended in
-// the middle of it.
+// addPart takes a partition into use, unless it was given up before its recovery ended: Goka does
+// not wait for the end, and never closes the partition of a session that ended in the middle of it.
 func (e *Engine[T, L]) addPart(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -69,8 +68,8 @@ func (e *Engine[T, L]) addPart(p *Partition[T, L]) {
 	e.parts[p.ID] = p
 }
 
-// parkPart takes a partition out of use. Its goroutine has ended, unless it is in the middle
-// of its recovery: such a partition is not kept.
+// parkPart takes a partition out of use. Its goroutine has ended, unless it is in the middle of its
+// recovery, in which case the partition is not kept.
 func (e *Engine[T, L]) parkPart(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -86,8 +85,8 @@ func (e *Engine[T, L]) parkPart(p *Partition[T, L]) {
 	}
 }
 
-// endSession gives up what the session that ended has not closed, so that no partition
-// outlives its session.
+// endSession gives up the partitions that the ended session has not closed, so that none outlives
+// its session.
 func (e *Engine[T, L]) endSession() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,10 +101,10 @@ func (e *Engine[T, L]) endSession() {
 	clear(e.opened)
 }
 
-// tableEnds looks whether somebody altered the topics, and returns the end offset of
-// each partition of the table.
+// tableEnds checks whether somebody altered the topics, and returns the end offset of each
+// partition of the table.
 func (e *Engine[T, L]) tableEnds() (map[int32]int64, error) {
-	// Not under the session's context: that it ends here is no error.
+	// Not with the session's context, which may end here without an error.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	adm := kadm.NewClient(e.prod.client)
@@ -127,9 +126,9 @@ func (e *Engine[T, L]) tableEnds() (map[int32]int64, error) {
 	return ends, nil
 }
 
-// recovered is called when a session is alive and Goka says that its partitions have
-// recovered: at least to ends, or something stopped the reading of the table, which
-// Goka takes for the end of it.
+// recovered is called when a session is alive and Goka reports that its partitions have recovered:
+// at least to ends, unless something stopped the reading of the table, which Goka takes for its
+// end.
 func (e *Engine[T, L]) recovered(ends map[int32]int64) error {
 	for _, p := range e.owned() {
 		if at, err := p.GetOffset(-1); err != nil || at < ends[p.ID]-1 {
@@ -147,8 +146,7 @@ func (e *Engine[T, L]) recovered(ends map[int32]int64) error {
 	return nil
 }
 
-// setUp marks the partitions as complete, and forgets those that the rebalance gave
-// to others.
+// setUp marks the partitions as complete, and forgets those that the rebalance gave to others.
 func (e *Engine[T, L]) setUp() {
 	e.mu.Lock()
 	for _, p := range e.parts {
@@ -163,19 +161,19 @@ var ErrRecovery = errors.New("recovery is not complete")
 
 // Recovery is how far a member is with its partitions of the table.
 type Recovery struct {
-	Partitions, Recovered int   // that it is to own, and those of them that are complete
+	Partitions, Recovered int   // the partitions that it will own, and how many of those are complete
 	Records, Read         int64 // of the changelog that its local store did not have, and those of them read; offsets, of which compaction may have left out some
 	Began                 time.Time
 }
 
-// Done reports whether there is nothing to wait for.
+// Done reports whether there is nothing left to wait for.
 func (r Recovery) Done() bool { return r.Recovered == r.Partitions }
 
-// readingShare is how much of the time goes to reading the changelog, if there is
-// anything to read, rather than to decoding the values: measured.
+// readingShare is how much of the time goes into reading the changelog, if there is anything to
+// read, rather than into decoding the values: measured.
 const readingShare = 0.75
 
-// Part is what is done of it, 0 to 1.
+// Part is how much of it is done, 0 to 1.
 func (r Recovery) Part() float64 {
 	if r.Done() {
 		return 1
@@ -187,7 +185,7 @@ func (r Recovery) Part() float64 {
 	return readingShare*float64(r.Read)/float64(r.Records) + (1-readingShare)*complete
 }
 
-// And is r and o together, from when the first of them began.
+// And combines r and o, from when the first of them began.
 func (r Recovery) And(o Recovery) Recovery {
 	if r.Began.IsZero() || !o.Began.IsZero() && o.Began.Before(r.Began) {
 		r.Began = o.Began
@@ -200,7 +198,7 @@ func (r Recovery) String() string {
 	return fmt.Sprintf("%d of %d partitions, %d of %d records", r.Recovered, r.Partitions, r.Read, r.Records)
 }
 
-// Recovery says how far the recovery is that is under way, or was the last one.
+// Recovery returns how far the current recovery is, or how far the last one was.
 func (e *Engine[T, L]) Recovery() Recovery {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
@@ -218,7 +216,7 @@ func (e *Engine[T, L]) Recovery() Recovery {
 	return r
 }
 
-// Waiting is what stands between this member and being Ready, in words, or "".
+// Waiting tells what this member waits for before it is Ready, in words; "" if nothing.
 func (e *Engine[T, L]) Waiting() string {
 	if e.Ready() {
 		return ""

@@ -2,15 +2,15 @@ package writeback
 
 // Renewer is a Logic whose settings may change while it runs.
 type Renewer[T, L any] interface {
-	// Renew has a partition go on by the settings of now. It is called by the goroutine of
-	// the partition, after Engine.Renew, between two records, when everything that the
-	// records before have changed has been written: a crash does not apply them again by
-	// the new settings, unless it comes before the broker has what was written.
+	// Renew switches a partition to the current settings. It is called by the goroutine of the
+	// partition, after Engine.Renew, between two records, when everything that earlier records
+	// changed has been written: a crash does not apply those again with the new settings, unless it
+	// comes before the broker has what was written.
 	Renew(p *Partition[T, L])
 }
 
-// Renew has Logic, if it is a Renewer, renew every partition, also those that are
-// recovering now. It does not wait for that.
+// Renew makes Logic, if it is a Renewer, renew every partition, including those that are
+// recovering. It does not wait for that.
 func (e *Engine[T, L]) Renew() { e.renewals.Add(1) }
 
 // renew is called when the partition's values have been flushed.

@@ -22,21 +22,21 @@ import (
 	"github.com/lovoo/goka/storage"
 )
 
-// Store is the local copy of group tables: one Pebble for all topics and partitions
-// of a process. It is a cache of the changelogs: what cannot be trusted is thrown away, at
-// OpenStore or when a partition is opened after something was found to be wrong (broken).
-// Safe for concurrent use.
+// Store is the local copy of group tables: one Pebble for all topics and partitions of a process.
+// It is a cache of the changelogs: whatever cannot be trusted is thrown away, at OpenStore or when
+// a partition is opened after something was found to be wrong (broken). It is safe for concurrent
+// use.
 type Store struct {
 	path string
 	log  *slog.Logger
 
 	mu      sync.Mutex
 	files   *files
-	rebuilt atomic.Int64 // how often it was thrown away
+	rebuilt atomic.Int64 // how often it has been thrown away
 }
 
-// files is a Pebble. When something is wrong with it, it is not touched any more: everything
-// returns ErrBroken.
+// files is a Pebble. When something is wrong with it, it is no longer touched: everything returns
+// ErrBroken.
 type files struct {
 	db     *pebble.DB
 	path   string
@@ -44,7 +44,7 @@ type files struct {
 	broken atomic.Pointer[error]
 }
 
-// ErrBroken is wrapped by what a Store returns when its files are corrupt, gone, or cannot be
+// ErrBroken is wrapped by the errors of a Store whose files are corrupt, gone, or cannot be
 // written. The next Run begins with new ones.
 var ErrBroken = errors.New("the local store is broken")
 
@@ -55,8 +55,8 @@ const storeFormat = 1
 // delete.retention.ms (a day) the changelog no longer says which keys were deleted.
 const maxOffline = 20 * time.Hour
 
-// OpenStore opens the store in dir, made if need be. One that does not open is
-// thrown away: the changelog rebuilds it. It returns an error when another process has it
+// OpenStore opens the store in dir, making it if need be. A store that does not open is thrown
+// away: the changelog rebuilds it. OpenStore returns an error if another process has the store
 // open, or the directory cannot be written.
 func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	s := &Store{path: filepath.Join(dir, "state-"+strconv.Itoa(storeFormat)), log: log}
@@ -68,14 +68,14 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 		if isLocked(err) {
 			return nil, fmt.Errorf("open state %s: %w", s.path, err)
 		}
-		log.Warn("local state does not open: it is thrown away and rebuilt from the changelog", "dir", s.path, "err", err)
+		log.Warn("cannot open the local state: it is thrown away and rebuilt from the changelog", "dir", s.path, "err", err)
 		s.rebuilt.Add(1)
 		if f, err = s.anew(); err != nil {
 			return nil, err
 		}
 	}
 	s.files = f
-	for _, old := range s.others() { // of a life in which the store broke: nobody uses them, as this one is locked
+	for _, old := range s.others() { // from a life in which the store broke: nobody uses them, as this one is locked
 		if old != f.path {
 			_ = os.RemoveAll(old)
 		}
@@ -83,14 +83,14 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// others are the directories that took the place of s.path.
+// others returns the directories that took the place of s.path.
 func (s *Store) others() []string {
-	old, _ := filepath.Glob(s.path + ".*") // the pattern is good
+	old, _ := filepath.Glob(s.path + ".*") // cannot fail: the pattern is valid
 	return old
 }
 
-// anew throws away what there is and opens new files: in the same place, or, if this
-// process still holds that, beside it. What locks the place stays until the process ends.
+// anew throws away what there is and opens new files: in the same place, or, if this process still
+// holds that, beside it. The lock on a place stays until the process ends.
 func (s *Store) anew() (*files, error) {
 	path := s.path
 	if s.files != nil {
@@ -98,7 +98,7 @@ func (s *Store) anew() (*files, error) {
 		path = s.files.path
 	}
 	if err := empty(path); err != nil {
-		s.log.Warn("broken local state could not be deleted", "dir", path, "err", err)
+		s.log.Warn("cannot delete the broken local state", "dir", path, "err", err)
 	}
 	f, err := openFiles(path, s.log)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Store) anew() (*files, error) {
 	return f, nil
 }
 
-// empty deletes what stands at path, but for the lock.
+// empty deletes everything at path except the lock.
 func empty(path string) error {
 	in, err := os.ReadDir(path)
 	if err != nil {
@@ -128,7 +128,7 @@ func empty(path string) error {
 	return err
 }
 
-// current returns the files, new ones if those that there were are broken.
+// current returns the files, or new ones if those are broken.
 func (s *Store) current() (*files, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +150,8 @@ func isLocked(err error) bool {
 		strings.Contains(err.Error(), "lock held by current process")
 }
 
-// openFiles opens a Pebble in a goroutine of its own: one that Pebble gives up on its way
-// ends only that.
+// openFiles opens a Pebble in a goroutine of its own: if Pebble gives up while opening, only that
+// goroutine ends.
 func openFiles(path string, log *slog.Logger) (*files, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
@@ -182,15 +182,15 @@ func openFiles(path string, log *slog.Logger) (*files, error) {
 	return f, nil
 }
 
-// breaks notes that something is wrong with the files.
+// breaks records that something is wrong with the files.
 func (f *files) breaks(err error) {
 	if f.broken.CompareAndSwap(nil, &err) {
 		f.log.Error("state store: broken", "dir", f.path, "err", err)
 	}
 }
 
-// abandon closes broken files, if they let it: one of Pebble's goroutines may have ended with a
-// lock in its hands.
+// abandon closes broken files, if possible: one of Pebble's goroutines may have ended while holding
+// a lock.
 func (f *files) abandon() {
 	closed := make(chan struct{})
 	go func() {
@@ -204,8 +204,7 @@ func (f *files) abandon() {
 	}
 }
 
-// do does something with the files. Any error, and a panic, says that they are broken: there
-// is none that goes away when asked again.
+// do uses the files. Any error or panic means that they are broken: none goes away by trying again.
 func (f *files) do(what func() error) (err error) {
 	if broken := f.broken.Load(); broken != nil {
 		return fmt.Errorf("%w: %w", ErrBroken, *broken)
@@ -231,7 +230,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	if err := s.files.do(s.files.db.Close); err != nil {
-		s.log.Warn("local state was not closed well: what is missing is rebuilt from the changelog", "dir", s.path, "err", err)
+		s.log.Warn("local state was not closed cleanly: what is missing is rebuilt from the changelog", "dir", s.path, "err", err)
 	}
 	return nil
 }
@@ -275,8 +274,8 @@ func (l pebbleLog) Errorf(f string, a ...any) {
 	l.f.log.Error("state store", "err", fmt.Sprintf(f, a...))
 }
 
-// Fatalf is called by Pebble when it cannot go on, and must not return. Who called into the
-// store is told by the panic that do catches; a goroutine of Pebble's own ends.
+// Fatalf is called by Pebble when it cannot continue, and must not return. A caller of the store
+// learns it from the panic that do catches; a goroutine of Pebble's own ends.
 func (l pebbleLog) Fatalf(f string, a ...any) {
 	err := fmt.Errorf(f, a...)
 	l.f.breaks(err)
@@ -286,11 +285,11 @@ func (l pebbleLog) Fatalf(f string, a ...any) {
 	runtime.Goexit()
 }
 
-// partition opens the part of one table partition. id is the topic's id: what was
-// kept for another topic of the same name, or too long ago, is wiped.
+// partition opens the part of one table partition. id is the topic's id: what was kept for another
+// topic of the same name, or too long ago, is wiped.
 func (s *Store) partition(topic string, p int32, id [16]byte, now time.Time) (*partStore, error) {
 	ps, err := s.openPartition(topic, p, id, now)
-	if errors.Is(err, ErrBroken) { // which is known now
+	if errors.Is(err, ErrBroken) { // which has just been found
 		ps, err = s.openPartition(topic, p, id, now)
 	}
 	return ps, err
@@ -350,9 +349,9 @@ func (p *partStore) GetOffset(def int64) (int64, error) {
 	return p.offset.get(def)
 }
 
-// SetOffset keeps the offset in memory, and on disk every 1,000: a stale one only
-// means that a little more of the changelog is read again. Pebble's log keeps order,
-// so the offset on disk is never ahead of the values.
+// SetOffset keeps the offset in memory, and on disk every 1,000: a stale one only means that a
+// little more of the changelog is read again. Pebble's log keeps order, so the offset on disk is
+// never ahead of the values.
 func (p *partStore) SetOffset(o int64) error {
 	if p.offset.advance(o) && o%1000 == 0 {
 		return p.save()
@@ -360,11 +359,10 @@ func (p *partStore) SetOffset(o int64) error {
 	return nil
 }
 
-// tableOffset is the offset up to which all of the changelog is here, -1 for none.
-// Once recovery has read up to the end, it follows the acknowledgements of what this
-// process writes. If another one writes in between, who has lost the partition and
-// does not know or who has got it already, it stays where it is: what lies beyond is
-// read again by the next recovery.
+// tableOffset is the offset up to which the whole changelog is here, -1 for none. Once recovery has
+// read to the end, it follows the acknowledgements of what this process writes. If another process
+// writes in between, one that has lost the partition without knowing or one that already has it,
+// the offset stays where it is: what comes after it is read again by the next recovery.
 type tableOffset struct {
 	atomic.Int64
 	recovered atomic.Bool
@@ -444,11 +442,11 @@ func (i *pebbleIter) Value() (v []byte, err error) {
 	return v, err
 }
 
-// Release closes what is open, of broken files, too: they cannot be closed before.
+// Release closes what is open, also of broken files, which cannot be closed before.
 func (i *pebbleIter) Release() {
 	defer func() { _ = recover() }()
 	if i.it != nil {
-		_ = i.it.Close() // who cares has asked Err
+		_ = i.it.Close() // callers that care have asked Err
 	}
 }
 func (i *pebbleIter) Seek(k []byte) bool {

@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/consume"
 )
 
-// bound has sarama read as schemas/consume has the others.
+// bound makes sarama read within the same bounds as schemas/consume's readers.
 func (e *Engine[T, L]) bound(cfg *sarama.Config) {
 	bounded := &consume.Dialer{Inner: cfg.Net.Proxy.Dialer, Watch: consume.Counted(e.opts.Group, e.opts.Registry, e.log)}
 	if !cfg.Net.Proxy.Enable {
@@ -23,21 +23,21 @@ func (e *Engine[T, L]) bound(cfg *sarama.Config) {
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, bounded
 }
 
-// countLost tells of records of the input that retention took before this group read them.
-// sarama goes on at the start of the log and says nothing.
+// countLost counts records of the input that retention deleted before this group read them. sarama
+// silently continues at the start of the log.
 func (e *Engine[T, L]) countLost(claims []int32) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	adm := kadm.NewClient(e.prod.client)
 	starts, err := adm.ListStartOffsets(ctx, e.opts.Input)
 	if err != nil {
-		e.log.Warn("not looked whether retention took records before they were read", "err", err)
+		e.log.Warn("cannot check whether retention deleted records before they were read", "err", err)
 		return
 	}
 	committed, err := adm.FetchOffsets(ctx, e.opts.Group)
 	if err != nil {
 		if !errors.Is(err, kerr.GroupIDNotFound) {
-			e.log.Warn("not looked whether retention took records before they were read", "err", err)
+			e.log.Warn("cannot check whether retention deleted records before they were read", "err", err)
 		}
 		return
 	}
@@ -52,16 +52,16 @@ func (e *Engine[T, L]) countLost(claims []int32) {
 }
 
 const (
-	// stallAfter is how long a table may give nothing to a recovery before its tail is taken
-	// for markers of transactions, or for gone.
+	// stallAfter is how long a table may deliver nothing to a recovery before its end is taken to
+	// be markers of transactions, or gone.
 	stallAfter = 2 * time.Second
-	// barrierKey is of the tombstone that is written behind such a tail. No value has it.
+	// barrierKey is the key of the tombstone that is written after such an end. No value has it.
 	barrierKey = "\x00end"
 )
 
-// passTails looks, until ctx ends, for recoveries that stand still: Goka waits for the last
-// offset of the table, and a marker, or a record that was compacted away, never comes. A
-// tombstone is written behind it, which does.
+// passTails looks, until ctx ends, for recoveries that do not progress: Goka waits for the last
+// offset of the table, and a marker, or a record that was compacted away, never comes. A tombstone
+// written after it does.
 func (e *Engine[T, L]) passTails(ctx context.Context) {
 	type seen struct {
 		at    int64
@@ -89,18 +89,18 @@ func (e *Engine[T, L]) passTails(ctx context.Context) {
 			if time.Since(s.since) < stallAfter {
 				continue
 			}
-			was[p] = seen{at, time.Now().Add(10 * stallAfter)} // not again at once
-			e.log.Warn("the end of the table does not come: a marker of a transaction? Writing behind it", "partition", p.ID, "read_to", at+1, "end", p.to)
+			was[p] = seen{at, time.Now().Add(10 * stallAfter)} // do not write again at once
+			e.log.Warn("the end of the table does not come, perhaps because it is a transaction marker: writing a record after it", "partition", p.ID, "read_to", at+1, "end", p.to)
 			e.prod.client.Produce(ctx, &kgo.Record{Topic: e.opts.Table, Partition: p.ID, Key: []byte(barrierKey)}, func(_ *kgo.Record, err error) {
 				if err != nil {
-					e.log.Warn("not written behind the end of the table", "partition", p.ID, "err", err)
+					e.log.Warn("cannot write after the end of the table", "partition", p.ID, "err", err)
 				}
 			})
 		}
 	}
 }
 
-// recovering are the partitions that are being recovered.
+// recovering returns the partitions that are being recovered.
 func (e *Engine[T, L]) recovering() []*Partition[T, L] {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

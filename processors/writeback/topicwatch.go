@@ -13,21 +13,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// ErrPartitions is wrapped by Run's error when a topic has fewer partitions than are
-// on record.
+// ErrPartitions is wrapped by Run's error if a topic has fewer partitions than on record.
 var ErrPartitions = errors.New("wrong number of partitions")
 
 // newAltered returns the alarm about topics that somebody altered.
 func newAltered(reg prometheus.Registerer) *prometheus.GaugeVec {
 	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_topics_altered",
-		Help: "Partitions beyond those on record of a group's input or table: somebody altered one of them, and weir grew the other to match. Use weir reshard instead."}, []string{"topic"})
+		Help: "Partitions beyond those on record of a group's input or table: somebody altered one of them, and weir enlarged the other to match. Use weir reshard instead."}, []string{"topic"})
 	return Register(reg, g)
 }
 
-// guard sees to it that the input and the table have the partitions on record. Keys go
-// to partitions by the number on record, so those that somebody added stay empty and
-// nothing is lost; but Goka wants the input and the table to have as many, so the
-// one that was left behind is grown to match, and the alarm is raised.
+// guard ensures that the input and the table have the partitions on record. Keys go to partitions
+// by the number on record, so added ones stay empty and nothing is lost. But Goka requires the
+// input and the table to have the same number, so the smaller one is enlarged to match, and the
+// alarm is raised.
 func (e *Engine[T, L]) guard(ctx context.Context, adm *kadm.Client, topics kadm.TopicDetails) error {
 	has := map[string]int32{}
 	most := int32(0)
@@ -49,14 +48,14 @@ func (e *Engine[T, L]) guard(ctx context.Context, adm *kadm.Client, topics kadm.
 			return fmt.Errorf("topic %s: grow from %d to %d partitions: %w", name, n, most, err)
 		}
 		e.told[name] = most
-		e.log.Info("topic grown to match the one that was altered", "topic", name, "from", n, "partitions", most)
+		e.log.Info("enlarged a topic to match the one that was altered", "topic", name, "from", n, "partitions", most)
 	}
 	return nil
 }
 
-// tell logs, once, which topics have more partitions than on record. weir grows none
-// beyond the other: the one that is ahead was altered by somebody else. Of those that are
-// not it is not known, as this process may have grown them in an earlier life, or another one.
+// tell logs, once, which topics have more partitions than on record. weir only grows the smaller
+// topic, so the larger was altered externally; if they are equal, we cannot tell, as this process
+// or another may have grown one earlier.
 func (e *Engine[T, L]) tell(has map[string]int32, most int32) {
 	even := slices.Min(slices.Collect(maps.Values(has))) == most
 	for name, n := range has {
@@ -66,14 +65,14 @@ func (e *Engine[T, L]) tell(has map[string]int32, most int32) {
 		e.told[name] = n
 		said := "somebody altered a topic"
 		if even || n < most {
-			said = "a topic has more partitions than on record: somebody altered it, or weir grew it to match one that was altered"
+			said = "a topic has more partitions than on record: somebody altered it, or weir enlarged it to match one that was altered"
 		}
-		e.log.Error(said+"; the partitions that were added stay empty; to have more shards, run weir reshard --shards N",
+		e.log.Error(said+"; the added partitions stay empty; to get more shards, run weir reshard --shards N",
 			"topic", name, "partitions", n, "on_record", e.opts.Counts[name])
 	}
 }
 
-// warn has Altered tell which topics have more partitions than on record.
+// warn makes Altered tell which topics have more partitions than on record.
 func (e *Engine[T, L]) warn(has map[string]int32) {
 	var altered []string
 	for _, name := range slices.Sorted(maps.Keys(has)) {
@@ -85,8 +84,7 @@ func (e *Engine[T, L]) warn(has map[string]int32) {
 	e.warning.Store(&warning)
 }
 
-// Altered names the topics that have more partitions than on record, with both numbers,
-// or is "".
+// Altered names the topics that have more partitions than on record, with both numbers; "" if none.
 func (e *Engine[T, L]) Altered() string {
 	if w := e.warning.Load(); w != nil {
 		return *w
@@ -94,17 +92,17 @@ func (e *Engine[T, L]) Altered() string {
 	return ""
 }
 
-// disarm takes back the alarm: what somebody did to the topics of a generation that is
-// retired does not matter any more.
+// disarm withdraws the alarm: what somebody did to the topics of a retired generation no longer
+// matters.
 func (e *Engine[T, L]) disarm() {
 	for _, topic := range []string{e.opts.Input, e.opts.Table} {
 		e.altered.DeleteLabelValues(topic)
 	}
 }
 
-// guardEvery is how often a running engine looks whether somebody altered its topics. It
-// looks at the start of each session, too: new partitions may be among its claims, and
-// Goka fails if the table does not have them.
+// guardEvery is how often a running engine checks whether somebody altered its topics. It also
+// checks at the start of each session: new partitions may be among its claims, and Goka fails if
+// the table does not have them.
 const guardEvery = 10 * time.Second
 
 // keepGuard guards until ctx ends. Brokers that do not answer are asked again.
@@ -118,7 +116,7 @@ func (e *Engine[T, L]) keepGuard(ctx context.Context, adm *kadm.Client) {
 		case <-tick.C:
 		}
 		if err := e.look(ctx, adm); err != nil && ctx.Err() == nil {
-			e.log.Warn("topics not looked at", "err", err)
+			e.log.Warn("cannot look at the topics", "err", err)
 		}
 	}
 }
@@ -137,8 +135,8 @@ func (e *Engine[T, L]) look(ctx context.Context, adm *kadm.Client) error {
 	return e.guard(ctx, adm, list)
 }
 
-// grow returns when the topic has the partitions and all of them answer. Another
-// process may do the same at this moment.
+// grow returns when the topic has the partitions and all of them answer. Another process may be
+// doing the same.
 func grow(ctx context.Context, adm *kadm.Client, topic string, to int32) error {
 	_, asked := adm.UpdatePartitions(ctx, int(to), topic)
 	for {

@@ -107,7 +107,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 func (l *lines) WithAttrs([]slog.Attr) slog.Handler { return l }
 
 // TestGuardTellsWhoAltered: the log names the topic that somebody altered, and says of the
-// other one that weir grew it. A process that comes later cannot know which was which, and
+// other one that weir enlarged it. A process that comes later cannot know which was which, and
 // does not claim to. Nothing is told twice.
 func TestGuardTellsWhoAltered(t *testing.T) {
 	b := newBed(t)
@@ -142,11 +142,11 @@ func TestGuardTellsWhoAltered(t *testing.T) {
 	look()
 	alter(inTopic, 7)
 	look("ERROR somebody altered a topic topic=in partitions=7 on_record=6",
-		"INFO topic grown to match the one that was altered topic=counts-table from=6 partitions=7")
+		"INFO enlarged a topic to match the one that was altered topic=counts-table from=6 partitions=7")
 	look()
 	alter(table, 9)
 	look("ERROR somebody altered a topic topic=counts-table partitions=9 on_record=6",
-		"INFO topic grown to match the one that was altered topic=in from=7 partitions=9")
+		"INFO enlarged a topic to match the one that was altered topic=in from=7 partitions=9")
 	look()
 	later := process()
 	later("ERROR a topic has more partitions than on record topic=counts-table partitions=9 on_record=6",
@@ -155,7 +155,7 @@ func TestGuardTellsWhoAltered(t *testing.T) {
 	alter(inTopic, 10)
 	process()("ERROR a topic has more partitions than on record topic=counts-table partitions=9 on_record=6",
 		"ERROR somebody altered a topic topic=in partitions=10 on_record=6",
-		"INFO topic grown to match the one that was altered topic=counts-table from=9 partitions=10")
+		"INFO enlarged a topic to match the one that was altered topic=counts-table from=9 partitions=10")
 }
 
 // alarm is what weir_topics_altered says of a topic.

@@ -7,18 +7,18 @@ import (
 
 // Disk has tables, by partition.
 type Disk struct {
-	broken error // what its tables return once Break was called
+	broken error // what its tables return after Break
 	tables map[int32]*Table
-	undo   []func() // of the writes since Sync
+	undo   []func() // undoes the writes since Sync
 }
 
-// New returns an empty Disk, whose tables return broken once Break was called.
+// New returns an empty Disk, whose tables return broken after Break.
 func New(broken error) *Disk { return &Disk{broken: broken, tables: map[int32]*Table{}} }
 
-// Sync makes all writes so far safe.
+// Sync makes all writes so far durable.
 func (d *Disk) Sync() { d.undo = nil }
 
-// Crash takes back the last n writes since Sync, or all of them.
+// Crash undoes the last n writes since Sync, or all of them.
 func (d *Disk) Crash(n int) {
 	for ; n > 0 && len(d.undo) > 0; n-- {
 		d.undo[len(d.undo)-1]()
@@ -27,8 +27,8 @@ func (d *Disk) Crash(n int) {
 	d.undo = nil
 }
 
-// Break makes the disk one whose files are corrupt: who has a table of it open gets an error from now on, and who opens one
-// finds it empty.
+// Break corrupts the files of the disk: whoever has a table of it open gets an error from now on,
+// and whoever opens one finds it empty.
 func (d *Disk) Break() {
 	for _, t := range d.tables {
 		t.err = d.broken
@@ -36,7 +36,7 @@ func (d *Disk) Break() {
 	d.tables, d.undo = map[int32]*Table{}, nil
 }
 
-// Table opens a partition's table, and makes it if there is none.
+// Table opens a partition's table, making it if there is none.
 func (d *Disk) Table(partition int32) *Table {
 	t := d.tables[partition]
 	if t == nil {
@@ -46,7 +46,7 @@ func (d *Disk) Table(partition int32) *Table {
 	return t
 }
 
-// Table holds values by key, and an offset. All methods return the disk's error once it is broken.
+// Table holds values by key, and an offset. All methods return the disk's error after Break.
 type Table struct {
 	disk   *Disk
 	values map[string][]byte
@@ -54,19 +54,19 @@ type Table struct {
 	err    error
 }
 
-// Get returns the value of key, nil if there is none.
+// Get returns the value of key, or nil if there is none.
 func (t *Table) Get(key string) ([]byte, error) { return t.values[key], t.err }
 
-// Set sets the value of key, of which it keeps a copy.
+// Set sets the value of key to a copy of value.
 func (t *Table) Set(key string, value []byte) error { return t.write(key, slices.Clone(value)) }
 
 // Delete deletes key, if it is there.
 func (t *Table) Delete(key string) error { return t.write(key, nil) }
 
-// Keys are all keys, ascending.
+// Keys returns all keys, ascending.
 func (t *Table) Keys() ([]string, error) { return slices.Sorted(maps.Keys(t.values)), t.err }
 
-// Offset is what SaveOffset saved last, -1 at first.
+// Offset returns what SaveOffset last saved, -1 at first.
 func (t *Table) Offset() int64 { return t.offset }
 
 // SaveOffset saves the offset.
