@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// refusedFuncs are those that people look for.
+// refusedFuncs are functions that people look for and that do not exist.
 var refusedFuncs = map[string]string{
 	"quantile": "needs a sketch, which windows do not keep yet",
 	"absent":   "is not a function: a rule with on_no_data: firing fires when its series fall silent for no_data, as in expr: up == 0, no_data: 1m, on_no_data: firing",
@@ -73,7 +73,7 @@ func (c *lowering) binaryCall(n *ast.CallNode, f *function) (*node, error) {
 	return &node{op: opTwo, fn: f, a: a, b: b, reads: a.reads || b.reads}, nil
 }
 
-// time is the node of a function of the time.
+// time returns the node of a function of the time.
 func (c *lowering) time(n *ast.CallNode, f *function) (*node, error) {
 	in := input{fn: f, zone: time.UTC, at: n.Location().From}
 	if len(n.Arguments) > 0 {
@@ -91,7 +91,7 @@ func (c *lowering) time(n *ast.CallNode, f *function) (*node, error) {
 	return &node{op: opInput, slot: slot}, err
 }
 
-// over is the node of a function of windows.
+// over returns the node of a function of windows.
 func (c *lowering) over(n *ast.CallNode, f *function) (*node, error) {
 	in, args := input{fn: f}, n.Arguments
 	least, most := 2, 2
@@ -132,7 +132,7 @@ func (c *lowering) over(n *ast.CallNode, f *function) (*node, error) {
 	return c.read(args[0], in)
 }
 
-// duration is that of a text, ms.
+// duration reads a duration from a text, ms.
 func duration(n ast.Node, what string) (int64, error) {
 	text, ok := n.(*ast.StringNode)
 	if !ok {
@@ -148,7 +148,7 @@ func duration(n ast.Node, what string) (int64, error) {
 	return d.MS(), nil
 }
 
-// factor is a constant between 0 and 1.
+// factor reads a constant between 0 and 1.
 func (c *lowering) factor(n ast.Node, where string) (float64, error) {
 	v, err := c.number(n, where)
 	if err != nil {
@@ -160,7 +160,7 @@ func (c *lowering) factor(n ast.Node, where string) (float64, error) {
 	return v.num, nil
 }
 
-// read is the node of an input. n is a name, or metric("any name").
+// read returns the node of an input. n is a name, or metric("any name").
 func (c *lowering) read(n ast.Node, in input) (*node, error) {
 	in.at = n.Location().From
 	switch n := n.(type) {
@@ -193,7 +193,7 @@ func (c *lowering) read(n ast.Node, in input) (*node, error) {
 	return &node{op: opInput, slot: slot, reads: true}, err
 }
 
-// slot is where the input stands among those of the rule, which it joins if need be.
+// slot returns the place of the input among those of the rule, adding it if need be.
 func (c *lowering) slot(n ast.Node, in input) (int, error) {
 	for i, known := range *c.inputs {
 		if known.at = in.at; known == in {

@@ -8,14 +8,14 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Claim is what can be said of the alerts of one rule before any is raised.
+// Claim is what is known about the alerts of one rule before any is raised.
 type Claim struct {
 	Rule string // group/alert
-	// Labels are those of the rule that are the same for all of its alerts, alertname
-	// included. Filled are those that templates make.
+	// Labels are those of the rule that are the same for all of its alerts, including alertname.
+	// Filled are those that templates make.
 	Labels map[string]string
 	Filled map[string]bool
-	// Place is where the rule stands: a fault with no bound yet.
+	// Place is where the rule is: a fault without a bound.
 	Place conf.Fault
 }
 
@@ -36,11 +36,11 @@ func (rs *RuleSet) Claims() []Claim {
 	return claims
 }
 
-// Metrics are the names that rules read, sorted.
+// Metrics returns the names that rules read, sorted.
 func (rs *RuleSet) Metrics() []string { return slices.Sorted(maps.Keys(rs.readers)) }
 
-// Unseen warns of each place that reads one of the metrics, of which nobody has seen a
-// sample. known are some that were seen, for names that may be meant.
+// Unseen warns of each place that reads one of these metrics, of which nobody has seen a sample.
+// known are some that have been seen, to suggest what may be meant.
 func (rs *RuleSet) Unseen(metrics, known []string) conf.Faults {
 	var ws conf.Faults
 	for _, r := range rs.rules {

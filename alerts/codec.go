@@ -8,9 +8,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// The encoded state, version 3, or 2 if nothing was ever lost. Integers are varints (u) or zigzag varints (z);
-// text is u length+1 and bytes, or 0 for "as at the same place of the set before",
-// since the series of a group share most of their labels.
+// The encoded state has version 3, or 2 if nothing was ever lost. Integers are varints (u) or
+// zigzag varints (z); text is u length+1 and bytes, or 0 for "the same as at that place of the
+// previous set", since the series of a group share most of their labels.
 //
 //	3  due:z  lost:z  sets:u  set…
 //	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
@@ -18,10 +18,10 @@ import (
 //	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
 //	outcome: rule:text hash:8 bytes flags:byte end:z revision:u
 //
-// A window's end is that of the one before (0 for the first) plus steps tiers.
+// A window's end is that of the previous one (0 for the first) plus steps tiers.
 //
-// Version 2 is the same without lost and the flags that go with it. Version 1 is as 2, but
-// for what was said under the old fingerprints: all of it.
+// Version 2 is the same without lost and its flags. Version 1 is like 2, except that everything was
+// said under the old fingerprints.
 const (
 	missingVersion   = 4 // as 3, whose lost may be 0
 	lostStateVersion = 3
@@ -31,8 +31,8 @@ const (
 
 // A window's head.
 const (
-	headRevised  = 1 << iota // a revision follows; else it is 0
-	headSteps                // steps follow; else it is 1
+	headRevised  = 1 << iota // a revision follows; otherwise it is 0
+	headSteps                // steps follow; otherwise it is 1
 	headOneValue             // one value stands for all columns but the count, which is 1
 	headKnown    = 1<<iota - 1
 )
@@ -44,12 +44,12 @@ const (
 	flagOther
 	flagOld     // from version 2 on
 	flagSettled // from version 3 on
-	flagNothing // the same: nothing is said
+	flagNothing // from version 3 on, too: nothing is said
 	flagMissing // from version 4 on
 	flagKnown   = 1<<iota - 1
 )
 
-// maxTierMS and maxEndMS bound what a decoder takes: sums of them do not overflow.
+// maxTierMS and maxEndMS bound what a decoder accepts: sums of them do not overflow.
 const (
 	maxTierMS = 1 << 40
 	maxEndMS  = 1 << 52
@@ -84,7 +84,7 @@ func (st *State) Append(dst []byte) []byte {
 	return dst
 }
 
-// worthKeeping is false for a set that no rule selects: it is found again.
+// worthKeeping is false for a set that no rule selects: it will be found again.
 func (s *labelSet) worthKeeping() bool {
 	for i := range s.series {
 		if len(s.series[i].ring.at) > 0 {
@@ -176,8 +176,8 @@ func (r *ring) append(dst []byte, tierMS int64) []byte {
 	return dst
 }
 
-// oneValue is the place of the value that stands for the others, as when a
-// window has one sample, or -1. NaN payloads and -0 count as they are.
+// oneValue returns the place of the value that stands for the others, as when a window has one
+// sample, or -1. NaN payloads and -0 are kept.
 func (r *ring) oneValue(vals []float64) int {
 	count, one := r.cols.index(colCount), -1
 	if len(vals) < 2 || count >= 0 && vals[count] != 1 {
@@ -245,13 +245,13 @@ func DecodeState(b []byte) (*State, error) {
 	for n := d.count("label sets", 3); n > 0 && d.err == nil; n-- {
 		s := d.set(before)
 		if d.err == nil && st.lookup(s.hash, s.labels) != nil {
-			d.fail("label set %v stands twice", s.labels)
+			d.fail("label set %v appears twice", s.labels)
 		}
 		st.add(s)
 		before = s
 	}
 	if d.err == nil && len(d.rest) > 0 {
-		d.fail("%d bytes too many", len(d.rest))
+		d.fail("%d bytes left over", len(d.rest))
 	}
 	if d.err != nil {
 		return nil, d.err
@@ -294,7 +294,7 @@ func (d *stateReader) bounded(what string, least, most int64) int64 {
 	return v
 }
 
-// count reads how many things follow that take at least size bytes each.
+// count reads the number of things that follow, each of at least size bytes.
 func (d *stateReader) count(what string, size int) int {
 	v := d.uvarint(what)
 	if v > uint64(len(d.rest)/size) {

@@ -11,16 +11,16 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Evaluator checks rules on windows. It belongs to one partition: it is not safe
-// for concurrent use, while the RuleSet and its compiled rules are shared.
+// Evaluator evaluates rules on windows. It belongs to one partition and is not safe for concurrent
+// use, while the RuleSet and its compiled rules are shared.
 type Evaluator struct {
 	rules   *RuleSet
 	machine vm.VM
-	in      []float64   // inputs of the rule at hand
-	touched []*labelSet // by the Closed at hand
+	in      []float64   // inputs of the current rule
+	touched []*labelSet // by the current Closed
 
-	// WhereErrors counts label sets that a rule was not applied to because its
-	// where failed while it ran; LastWhereError says how.
+	// WhereErrors counts label sets to which a rule was not applied because its where failed while
+	// it ran; LastWhereError is the last failure.
 	WhereErrors    uint64
 	LastWhereError error
 }
@@ -30,15 +30,14 @@ func (rs *RuleSet) NewEvaluator() *Evaluator {
 	return &Evaluator{rules: rs, in: make([]float64, maxInputs)}
 }
 
-// Closed takes windows of one tier that closed together in the series group, or
-// that late samples revised, and appends to out a condition for each rule that is
-// true on the labels of one of them, and for each that was true and is not any
-// more. Windows of metrics that no rule reads on that tier are skipped, late
-// partials too.
+// Closed takes windows of one tier that closed together in the series group, or that late samples
+// revised. It appends to out a condition for each rule that is true for the labels of one of them,
+// and for each that was true and no longer is. Windows of metrics that no rule reads on that tier
+// are skipped, and so are late partials.
 //
-// A rule is checked at the newest end among its inputs, so that a revision of an
-// older window confirms or retracts what was said of that end. Windows that are
-// given again make what they made before again, with the same revisions.
+// A rule is evaluated at the newest end among its inputs, so that a revision of an older window
+// confirms or retracts what was said of that end. Windows that are given again produce the same
+// conditions again, with the same revisions.
 func (e *Evaluator) Closed(st *State, group string, tierMS, endMS int64, ws []schemas.Window, out []schemas.Condition) []schemas.Condition {
 	out = e.takeOver(st, group, endMS, out)
 	wanted := e.rules.tiers[tierMS]
@@ -88,7 +87,7 @@ func (e *Evaluator) newSeries(st *State, set *labelSet, metric string, tierMS, e
 	set.series = append(set.series, series{metric: metric, tierMS: tierMS})
 	e.bind(set)
 	st.dueBy(endMS + set.keepMS)
-	st.dueByMissing(set, endMS) // whose window comes now
+	st.dueByMissing(set, endMS) // its window has come now
 	return &set.series[len(set.series)-1]
 }
 
@@ -107,8 +106,8 @@ func (e *Evaluator) bind(set *labelSet) {
 	})
 }
 
-// takeOver binds a state that other rules left, or that was just decoded, and
-// ends the conditions of rules that are gone.
+// takeOver binds a state that other rules left, or that was just decoded, and ends the conditions
+// of rules that are gone.
 func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
 	if st.rules == e.rules {
 		return out
@@ -163,7 +162,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	wasTrue = wasTrue && !b.last.other && !b.last.missing
 	t, value, why := e.evaluate(set, b, end, wasTrue)
 	switch {
-	case t == unknown: // it was true: neither recovered nor seen to be true; no_data will end it
+	case t == unknown: // it was true, and has neither recovered nor been seen to be true: no_data will end it
 		return out
 	case t == no && b.last.truth == unknown && !e.mustSay(st, b, end, why): // healthy
 		return out
@@ -187,8 +186,8 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	return append(out, c)
 }
 
-// mustSay reports whether the binding, of which nothing was said, says that it is false at the end, for
-// a reason; see State.Lost. e.in has the rule's inputs.
+// mustSay reports whether the binding, of which nothing has been said, must say that it is false at
+// the end, for a reason; see State.Lost. e.in has the rule's inputs.
 func (e *Evaluator) mustSay(st *State, b *binding, end int64, why string) bool {
 	switch {
 	case st.lostMS == 0 || b.last.settled:
@@ -208,7 +207,7 @@ func (b *binding) silentMS() int64 {
 	return (b.last.endMS + b.rule.noDataMS + tier - 1) / tier * tier
 }
 
-// deadlineMS is when no window of that end can close any more, ms.
+// deadlineMS is when no window with that end can close any more, ms.
 func (b *binding) deadlineMS() int64 { return b.silentMS() + b.rule.graceMS }
 
 func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
@@ -218,8 +217,8 @@ func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []sch
 	return append(out, c)
 }
 
-// evaluate is the rule's outcome at a window's end: yes, or no and why. It is
-// unknown only if the condition was true and nothing says that it has recovered.
+// evaluate returns the rule's outcome at a window's end: yes, or no and why. It is unknown only if
+// the condition was true and nothing tells that it has recovered.
 func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool) (truth, float64, string) {
 	r := b.rule
 	for k := range r.inputs {
@@ -255,10 +254,9 @@ func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool)
 	return no, value, reasonNoData
 }
 
-// Advance ends the conditions whose series got no window for the rule's no_data,
-// up to nowMS, the series group's watermark, and forgets series that fell silent.
-// Call it after Closed, when State.DueMS has passed, and once for each group after
-// the rules were reloaded.
+// Advance ends the conditions whose series got no window for the rule's no_data, up to nowMS, the
+// series group's watermark, and forgets series that fell silent. Call it after Closed, when
+// State.DueMS has passed, and once for each group after the rules were reloaded.
 func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
 	out = e.takeOver(st, group, nowMS, out)
 	if st.due == 0 || nowMS < st.due {
@@ -298,8 +296,8 @@ func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.
 	return out
 }
 
-// condition describes what was just said of a rule on a label set. A value that is not
-// finite is shown as 1 of a true condition, as 0 of a false one.
+// condition describes what was just said about a rule on a label set. A value that is not finite is
+// shown as 1 for a true condition, and as 0 for a false one.
 func (e *Evaluator) condition(set *labelSet, b *binding, group string, value float64) schemas.Condition {
 	r, last := b.rule, &b.last
 	isTrue := last.truth == yes
@@ -332,8 +330,7 @@ func (e *Evaluator) condition(set *labelSet, b *binding, group string, value flo
 	return c
 }
 
-// removed is the end of a condition whose rule is gone, or does not select the
-// series any more.
+// removed is the end of a condition whose rule is gone, or no longer selects the series.
 func removed(set *labelSet, s *saved, group string, nowMS int64) schemas.Condition {
 	c := schemas.Condition{
 		Rule: s.rule, Fingerprint: s.last.fingerprint(s.rule, group, set.labels), Group: group,

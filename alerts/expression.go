@@ -14,27 +14,27 @@ import (
 	"github.com/expr-lang/expr/parser"
 )
 
-// Bounds of one expression. The length also bounds how deep it nests.
+// Bounds of one expression. The length also bounds the depth of nesting.
 const (
 	maxExprBytes = 4096
 	maxExprNodes = 500
 	maxInputs    = 32
-	// maxSteps bounds the operations of one check. A chained comparison repeats
-	// its middle and let its value, so that nested ones double with each level.
+	// maxSteps bounds the operations of one evaluation. A chained comparison repeats its middle,
+	// and let repeats its value, so nested ones double with each level.
 	maxSteps = 2000
 )
 
-// input is one number that an expression reads for each label set: a metric's
-// last value, a function of its windows over a range, or, without a metric, one of the time.
+// input is one number that an expression reads for each label set: a metric's last value, a
+// function of its windows over a range, or, without a metric, a function of the time.
 type input struct {
 	metric   string
 	fn       *function
 	rangeMS  int64 // 0: the metric alone
-	beforeMS int64 // how much earlier the range ended, or the one that it is compared with
+	beforeMS int64 // how much earlier the range, or the one that it is compared with, ended
 	aheadMS  int64
 	periodMS int64
 	factors  [2]float64
-	zone     *time.Location // of a function of the time; else nil
+	zone     *time.Location // for a function of the time; otherwise nil
 	tierMS   int64          // the rule's, set when it is chosen
 	at       int            // where the text says so, in runes
 }
@@ -50,9 +50,9 @@ type exprError struct {
 
 func (e *exprError) Error() string { return e.msg }
 
-// fusedDot stands for the dots of a metric's name while expr-lang parses it, so
-// that load.1 and net.in are one identifier: a letter to its lexer, one rune as
-// the dot is, so that positions stay true, and in no alphabet's ordinary use.
+// fusedDot replaces the dots of a metric's name while expr-lang parses it, so that load.1 and
+// net.in are one identifier: a letter to its lexer, one rune like the dot, so that positions stay
+// true, and not in ordinary use in any alphabet.
 const fusedDot = 'ꓸ' // U+A4F8
 
 // compileExpr lowers text to a node and adds what it reads to inputs, each once.
@@ -86,7 +86,7 @@ func compileExpr(text string, inputs *[]input) (*node, error) {
 
 var errTooManySteps = &exprError{0, fmt.Sprintf("takes more than %d operations", maxSteps)}
 
-// steps is how many nodes a check may visit, at most maxSteps+1.
+// steps returns how many nodes an evaluation may visit, at most maxSteps+1.
 func (n *node) steps(known map[*node]int) int {
 	if n == nil {
 		return 0
@@ -99,8 +99,8 @@ func (n *node) steps(known map[*node]int) int {
 	return steps
 }
 
-// ruleSyntax keeps expr-lang's parser from taking our functions for its own
-// builtins, some of which have a syntax to themselves (count, sum).
+// ruleSyntax keeps expr-lang's parser from taking weir's functions for its own builtins, some of
+// which have a syntax of their own (count, sum).
 func ruleSyntax() *exprconf.Config {
 	c := exprconf.CreateNew()
 	c.MaxNodes = maxExprNodes
@@ -153,7 +153,7 @@ func fuseNames(text string) string {
 		case r == '/' && i+1 < len(rs) && rs[i+1] == '*':
 			for i += 2; i < len(rs) && (rs[i] != '/' || rs[i-1] != '*'); i++ {
 			}
-		case unicode.IsDigit(r): // 1.5e3 is no name
+		case unicode.IsDigit(r): // 1.5e3 is not a name
 			for isName(i+1) || i+1 < len(rs) && rs[i+1] == '.' {
 				i++
 			}
@@ -171,7 +171,7 @@ func fuseNames(text string) string {
 // lowering turns expr-lang's tree into nodes, resolving names and types.
 type lowering struct {
 	inputs *[]input
-	names  map[string]*node // of let
+	names  map[string]*node // declared by let
 	steps  int
 }
 
@@ -179,7 +179,7 @@ func fault(n ast.Node, format string, args ...any) error {
 	return &exprError{n.Location().From, unfuse(fmt.Sprintf(format, args...))}
 }
 
-// lower is the node of n, with its place.
+// lower returns the node of n, with its place.
 func (c *lowering) lower(n ast.Node) (*node, error) {
 	made, err := c.lowerNode(n)
 	if id, ok := n.(*ast.IdentifierNode); err == nil && made.at == 0 && (!ok || c.names[id.Value] == nil) {

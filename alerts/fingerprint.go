@@ -11,15 +11,15 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// fingerprintBytes are how many of the hash's bytes identify an alert: nobody finds
-// labels for a given fingerprint.
+// fingerprintBytes is how many of the hash's bytes identify an alert: nobody can find labels for a
+// given fingerprint.
 const fingerprintBytes = 16
 
-// fingerprint identifies an alert: 32 hex digits of the SHA-256 of the rule's name, the
-// series group and the series' labels, each preceded by its length, so that no two
-// alerts write the same bytes. The rule's own labels add nothing, as names are unique,
-// and a template among them must not make an alert of each value. The group does: series
-// without any group label, of two metrics, are in two groups with the same labels.
+// fingerprint identifies an alert: 32 hex digits of the SHA-256 of the rule's name, the series
+// group and the series' labels, each preceded by its length, so that no two alerts hash the same
+// bytes. The rule's own labels are left out: names are unique, and a template among the labels must
+// not make an alert of each value. The group is included: series without any group label, of two
+// metrics, are in two groups with the same labels.
 func fingerprint(rule, group string, labels schemas.Labels) string {
 	b := make([]byte, 0, 512)
 	text := func(s string) {
@@ -36,9 +36,8 @@ func fingerprint(rule, group string, labels schemas.Labels) string {
 	return hex.EncodeToString(sum[:fingerprintBytes])
 }
 
-// oldFingerprint is what identified an alert in states of version 1: a hash of 64 bits,
-// for which other labels are found in minutes. What was said under it is ended under it:
-// see outcome.old.
+// oldFingerprint identified an alert in states of version 1: a hash of 64 bits, for which other
+// labels can be found in minutes. What was said under it is ended under it: see outcome.old.
 func oldFingerprint(rule string, labels schemas.Labels) string {
 	h := xxhash.New()
 	_, _ = h.WriteString(rule) // a Digest's writes do not fail
@@ -48,7 +47,7 @@ func oldFingerprint(rule string, labels schemas.Labels) string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// fingerprint is what the outcome is said under.
+// fingerprint is the one under which the outcome is said.
 func (o *outcome) fingerprint(rule, group string, labels schemas.Labels) string {
 	if o.old {
 		return oldFingerprint(rule, labels)

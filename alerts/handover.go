@@ -2,10 +2,10 @@ package alerts
 
 import "slices"
 
-// HandOver encodes after dst what st remembers of one tier, for the Inherit of the same
-// series group in another generation, and takes it out of st. st must have been
-// given to Advance before, so that it is bound to the evaluator's rules. It returns
-// nil when there is nothing to hand over.
+// HandOver appends to dst what st remembers of one tier, encoded for the Inherit of the same series
+// group in another generation, and removes it from st. st must have been given to Advance before,
+// so that it is bound to the evaluator's rules. HandOver returns nil if there is nothing to hand
+// over.
 func (e *Evaluator) HandOver(st *State, tierMS int64, dst []byte) []byte {
 	given := &State{lostMS: st.lostMS}
 	st.sets = slices.DeleteFunc(st.sets, func(set *labelSet) bool {
@@ -37,7 +37,7 @@ func (e *Evaluator) HandOver(st *State, tierMS int64, dst []byte) []byte {
 	return given.Append(dst)
 }
 
-// unbindIf moves what was said under the rules that match to the outcomes of to.
+// unbindIf moves what was said under the matching rules to the outcomes of to.
 func (s *labelSet) unbindIf(match func(*binding) bool, to *labelSet) {
 	s.bound = slices.DeleteFunc(s.bound, func(b binding) bool {
 		if !match(&b) {
@@ -50,9 +50,9 @@ func (s *labelSet) unbindIf(match func(*binding) bool, to *labelSet) {
 	})
 }
 
-// Inherit adds to st what HandOver encoded. What st has come to say by itself in the
-// meantime stands; windows from before its own are put before them. It returns
-// schemas.ErrVersion or schemas.ErrCorrupt, wrapped, and then st is as it was.
+// Inherit adds to st what HandOver encoded. What st itself has said in the meantime stays; windows
+// from before its own are put in front of them. It returns schemas.ErrVersion or
+// schemas.ErrCorrupt, wrapped, and then st is unchanged.
 func (e *Evaluator) Inherit(st *State, b []byte) error {
 	from, err := DecodeState(b)
 	if err != nil {
@@ -75,7 +75,7 @@ func (e *Evaluator) Inherit(st *State, b []byte) error {
 			}
 		}
 	}
-	// The next Closed or Advance binds all sets, and notes when they are due.
+	// The next Closed or Advance binds all sets, and finds out when they are due.
 	for _, set := range st.sets {
 		set.unbind()
 	}

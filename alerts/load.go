@@ -14,13 +14,13 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// File is a rules file as it was read.
+// File is a rules file.
 type File struct {
-	Name string // as faults name it
+	Name string // as used in faults
 	Data []byte
 }
 
-// Bounds of rules, beside those of their labels and annotations (template.go) and
+// Bounds of rules, in addition to those of their labels and annotations (template.go) and
 // expressions (expression.go).
 const (
 	maxRules     = 20_000 // of all files
@@ -31,10 +31,10 @@ const (
 // LoadConfig is what rules are checked against.
 type LoadConfig struct {
 	TiersMS []int64 // the windows' lengths, ms, smallest first; at least one
-	// GracesMS says for each tier how long after its end, ms, a window closes: until
-	// then nothing is known to be missing. Tiers without one close at their end.
+	// GracesMS is, for each tier, how long after its end, ms, a window closes: until then nothing
+	// is known to be missing. Tiers without one close at their end.
 	GracesMS []int64
-	// TTLsMS says for each tier how long its rows are kept, ms; 0, or none: not known.
+	// TTLsMS is, for each tier, how long its rows are kept, ms; 0 or missing: unknown.
 	TTLsMS []int64
 }
 
@@ -63,8 +63,7 @@ type ruleYAML struct {
 	Annotations   map[string]string `yaml:"annotations"`
 }
 
-// Load compiles the rules of the files. Its error is conf.Faults, with every
-// fault of every file.
+// Load compiles the rules of the files. Its error is conf.Faults, with every fault of every file.
 func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if len(cfg.TiersMS) == 0 {
 		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
@@ -93,8 +92,8 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	return rs, nil
 }
 
-// Cut reports the files that look as if they were only the beginning of what they were
-// when before was loaded (conf.Cut), as conf.Faults, or nil.
+// Cut reports, as conf.Faults, the files that look as if they were only the beginning of what they
+// were when before was loaded (conf.Cut), or nil.
 func (rs *RuleSet) Cut(before *RuleSet) error {
 	var faults conf.Faults
 	for _, now := range rs.files {
@@ -118,10 +117,10 @@ type loader struct {
 	ttlsMS   []int64
 	rules    []*rule
 	seen     map[string]string // where each rule was defined, by name
-	tooMany  bool              // that there are too many was said
+	tooMany  bool              // the fault of too many rules was recorded
 	warnings conf.Faults
 
-	doc   *conf.Doc // of the file at hand
+	doc   *conf.Doc // of the current file
 	file  string
 	lines [][]rune
 }
@@ -152,8 +151,8 @@ func (l *loader) load(f File) error {
 	return l.doc.Err()
 }
 
-// IsList reports whether a YAML file holds a list at its top, as a file of rules may. The
-// first thing in it that is no comment says so; what else is wrong is conf.Parse's to say.
+// IsList reports whether a YAML file has a list at its top, as a file of rules may. The first thing
+// in it that is not a comment decides; anything else that is wrong is for conf.Parse to report.
 func IsList(data []byte) bool {
 	for line := range bytes.Lines(data) {
 		line = bytes.TrimSpace(bytes.TrimPrefix(line, []byte("\ufeff")))
@@ -333,7 +332,7 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
 }
 
-// text is the text of a scalar; "" for a field that is not there.
+// text returns the text of a scalar; "" for a missing field.
 func (l *loader) text(at string, n *yaml.Node) (string, bool) {
 	if n.Kind != 0 && n.Kind != yaml.ScalarNode {
 		l.doc.Fail(at, nil, "must be a text")

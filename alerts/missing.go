@@ -7,10 +7,12 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// lookAgainMS is how soon silent series are looked at again, ms: what waits for their group, as a change of generations does, waits no longer.
+// lookAgainMS is how soon silent series are checked again, ms: whatever waits for their group, such
+// as a change of generations, waits no longer.
 const lookAgainMS = 5 * 60_000
 
-// newestInput is the end of the newest window among the inputs of a binding, ms, or math.MinInt64.
+// newestInput returns the end of the newest window among the inputs of a binding, ms, or
+// math.MinInt64.
 func (b *binding) newestInput(set *labelSet) int64 {
 	newest := int64(math.MinInt64)
 	for _, i := range b.in {
@@ -21,15 +23,15 @@ func (b *binding) newestInput(set *labelSet) int64 {
 	return newest
 }
 
-// missedMS is the end of the window at which a series is missed, if nothing comes after the newest; deadlineMS is when
-// no window of that end can close any more.
+// missedMS returns the end of the window at which a series is missed if nothing comes after the
+// newest; deadlineMS is when no window with that end can close any more.
 func (b *binding) missedMS(newest int64) (end, deadlineMS int64) {
 	tier := b.rule.tierMS
 	end = (newest + b.rule.noDataMS + tier - 1) / tier * tier
 	return end, end + b.rule.graceMS
 }
 
-// dueByMissing notes when series of the set are missed whose newest window ends at newest, ms.
+// dueByMissing records when series of the set are missed whose newest window ends at newest, ms.
 func (st *State) dueByMissing(set *labelSet, newest int64) {
 	for i := range set.bound {
 		if b := &set.bound[i]; b.rule.onNoData != endOnNoData && newest > math.MinInt64 {
@@ -39,8 +41,8 @@ func (st *State) dueByMissing(set *labelSet, newest int64) {
 	}
 }
 
-// miss says that a rule which fires on silence is true, when its inputs have been silent for no_data, and that it is false when they
-// have been for so long that they are taken for retired.
+// miss reports a rule that fires on silence as true once its inputs have been silent for no_data,
+// and as false once they have been for so long that they are taken for retired.
 func (e *Evaluator) miss(st *State, set *labelSet, b *binding, group string, nowMS int64, out []schemas.Condition) []schemas.Condition {
 	newest := b.newestInput(set)
 	if newest == math.MinInt64 {

@@ -31,7 +31,8 @@ func (r *ring) each(w reach, f func(avg float64, endMS int64)) {
 	}
 }
 
-// moments are the count, the mean and the standard deviation (of all of them, not of a sample) of numbers, by Welford's method.
+// moments are the count, the mean and the (population) standard deviation of numbers, by Welford's
+// method.
 type moments struct{ n, mean, squares float64 }
 
 func (m *moments) add(v float64) {
@@ -49,23 +50,24 @@ func stddevOver(r *ring, w reach) float64 {
 	return m.stddev()
 }
 
-// counterColumns are what increase reads.
+// counterColumns are the columns that increase reads.
 const counterColumns = colFirst | colLast | colMin | colMax
 
-// increaseOver adds up how much a counter grew inside of windows and between them.
+// increaseOver adds up how much a counter grew within windows and between them.
 func increaseOver(r *ring, w reach) float64 {
 	first, rest := r.growth(w)
 	return first + rest
 }
 
-// rateOver leaves out what it grew by inside of the first window: from the last sample of that to the last sample of the newest it is
-// as long as from end to end.
+// rateOver leaves out the growth within the first window: from the last sample of that window to
+// the last sample of the newest it is as long as from end to end.
 func rateOver(r *ring, w reach) float64 {
 	_, rest := r.growth(w)
 	return rest * 1000 / float64(r.at[w.to-1].endMS-r.at[w.from].endMS)
 }
 
-// growth is how much a counter grew inside of the first window, and from its end on; NaN if there is none.
+// growth returns how much a counter grew within the first window, and after its end; NaN if there
+// is no window.
 func (r *ring) growth(w reach) (first, rest float64) {
 	first = math.NaN()
 	before := 0.0
@@ -73,7 +75,7 @@ func (r *ring) growth(w reach) (first, rest float64) {
 		from, to := r.value(i, colFirst), r.value(i, colLast)
 		inside := grownInside(from, to, r.value(i, colMin), r.value(i, colMax))
 		switch {
-		case inside != inside: // a column was not kept yet
+		case inside != inside: // a column was not yet kept
 			continue
 		case first != first:
 			first = inside
@@ -85,17 +87,18 @@ func (r *ring) growth(w reach) (first, rest float64) {
 	return first, rest
 }
 
-// grown is how much a counter grew from one value to the next.
+// grown returns how much a counter grew from one value to the next.
 func grown(from, to float64) float64 {
 	if to < from {
-		return to // it began anew
+		return to // it was reset
 	}
 	return to - from
 }
 
-// grownInside is the same within a window. A counter that has not begun anew has its least value first and its greatest last. One
-// that has grew to the greatest value, and from 0 to the last; if it overtook its old value, that is not known, and it counts as
-// having fallen from the first.
+// grownInside is the same within a window. A counter that was not reset has its smallest value
+// first and its largest last. One that was grew to the largest value, and from 0 to the last; if it
+// overtook its old value, the largest value before the reset is unknown, and it counts as having
+// fallen from the first.
 func grownInside(first, last, least, most float64) float64 {
 	switch {
 	case least != least || most != most:
@@ -108,9 +111,10 @@ func grownInside(first, last, least, most float64) float64 {
 	return last - first
 }
 
-// line fits a line through the windows' averages: the slope per ms, and the value at the range's end.
+// line fits a line through the windows' averages: the slope per ms, and the value at the range's
+// end.
 func (r *ring) line(w reach) (slope, atEnd float64) {
-	half := float64(w.input.tierMS) / 2 // an average is that of the middle of its window
+	half := float64(w.input.tierMS) / 2 // an average belongs to the middle of its window
 	var n, t, v float64
 	r.each(w, func(avg float64, end int64) { n, t, v = n+1, t+float64(end-w.end)-half, v+avg })
 	t, v = t/n, v/n
@@ -119,7 +123,7 @@ func (r *ring) line(w reach) (slope, atEnd float64) {
 		d := float64(end-w.end) - half - t
 		tt, tv = tt+d*d, tv+d*(avg-v)
 	})
-	slope = tv / tt // of one window 0 / 0
+	slope = tv / tt // 0 / 0 for one window
 	return slope, v - slope*t
 }
 
@@ -143,7 +147,7 @@ func percentOver(r *ring, w reach) float64 {
 	return 100 * (now - then) / math.Abs(then)
 }
 
-// nowAndThen are the averages of the range that ends now and of the one that ended earlier.
+// nowAndThen returns the averages of the range that ends now and of the one that ended earlier.
 func (r *ring) nowAndThen(w reach) (now, then float64) {
 	from, to := r.ending(w.end, w.input.rangeMS)
 	now = r.avgOf(from, to)
@@ -151,7 +155,7 @@ func (r *ring) nowAndThen(w reach) (now, then float64) {
 	return now, r.avgOf(from, to)
 }
 
-// leastSeen is how many windows zscore compares with.
+// leastSeen is the minimum number of windows with which zscore compares.
 const leastSeen = 5
 
 func zscoreOver(r *ring, w reach) float64 {

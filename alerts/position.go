@@ -7,12 +7,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// locate is the line and column, from 1, of the offset-th rune of a scalar's
-// value in the file that it was read from, whatever the scalar's style: quotes,
-// escapes, folded and indented lines are stepped over.
+// locate returns the line and column, from 1, of the offset-th rune of a scalar's value in the file
+// from which it was read, whatever the scalar's style: quotes, escapes, folded and indented lines
+// are skipped.
 func locate(lines [][]rune, n *yaml.Node, offset int) (line, column int) {
 	p := &cursor{lines: lines, line: n.Line - 1, col: n.Column - 1}
-	for p.rune() == '&' || p.rune() == '!' { // an anchor or a tag stands before the value
+	for p.rune() == '&' || p.rune() == '!' { // an anchor or a tag precedes the value
 		for !p.done() && !unicode.IsSpace(p.rune()) {
 			p.next()
 		}
@@ -38,7 +38,7 @@ func locate(lines [][]rune, n *yaml.Node, offset int) (line, column int) {
 			break
 		}
 		if unicode.IsSpace(value[i]) && !unicode.IsSpace(p.rune()) {
-			continue // a space that stands for a fold, already stepped over
+			continue // a space that stands for a fold, already skipped
 		}
 		if p.rune() == '\'' && n.Style&yaml.SingleQuotedStyle != 0 {
 			p.next() // written twice
@@ -75,8 +75,8 @@ func (p *cursor) next() {
 	}
 }
 
-// caret is a line of the file and, under the column, a caret. Lines that are
-// longer than a screen are cut around it.
+// caret returns a line of the file with a caret under the column. Lines longer than a screen are
+// cut around it.
 func caret(lines [][]rune, line, column int) string {
 	if line < 1 || line > len(lines) {
 		return ""

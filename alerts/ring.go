@@ -8,8 +8,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// columns is a set of a window's numbers: its count, which is the second, and those of schemas.Columns before and behind
-// it. States hold it.
+// columns is a set of a window's numbers: its count, which is the second, and those of
+// schemas.Columns before and after it. It is part of encoded states.
 type columns uint8
 
 const (
@@ -24,7 +24,7 @@ const (
 
 func (c columns) len() int { return bits.OnesCount8(uint8(c)) }
 
-// index is where column col stands among those of c, or -1.
+// index returns the place of column col among those of c, or -1.
 func (c columns) index(col columns) int {
 	if c&col == 0 {
 		return -1
@@ -32,14 +32,14 @@ func (c columns) index(col columns) int {
 	return (c & (col - 1)).len()
 }
 
-// ring holds the newest closed windows of one series and tier, oldest first, and
-// of each only the columns that rules read. Its zero value is empty.
+// ring holds the newest closed windows of one series and tier, oldest first, and of each only the
+// columns that rules read. Its zero value is empty.
 type ring struct {
 	cols columns
-	// span is how far back from the newest end windows are kept, ms; 0 keeps the newest alone.
+	// span is how far back from the newest end windows are kept, ms; 0 keeps only the newest.
 	span int64
 	at   []slot
-	vals []float64 // cols.len() for each slot; NaN where a rule wants what was not kept before
+	vals []float64 // cols.len() for each slot; NaN where a rule reads what was not kept before
 }
 
 type slot struct {
@@ -47,16 +47,16 @@ type slot struct {
 	revision uint32
 }
 
-// change is what put did.
+// change tells what put did.
 type change uint8
 
 const (
-	ignored  change = iota // too old, or older than the revision that is held
-	repeated               // the same revision was held: a replay
+	ignored  change = iota // too old, or an older revision than the one held
+	repeated               // the same revision is held already: a replay
 	changed
 )
 
-// newest is the end of the newest window, ms, or math.MinInt64.
+// newest returns the end of the newest window, ms, or math.MinInt64.
 func (r *ring) newest() int64 {
 	if len(r.at) == 0 {
 		return math.MinInt64
@@ -96,8 +96,8 @@ func (r *ring) put(w *schemas.Window) change {
 
 var noColumns [8]float64
 
-// evict drops what a window that ends at end pushes out. The copy moves a few
-// hundred bytes, and keeps the order that sums are added in.
+// evict drops what a window that ends at end pushes out. The copy moves a few hundred bytes, and
+// keeps the order in which sums are added.
 func (r *ring) evict(end int64) {
 	drop := 0
 	for drop < len(r.at) && (r.at[drop].endMS <= end-r.span) {
@@ -154,7 +154,7 @@ func (r *ring) reshape(cols columns, span int64) {
 	}
 }
 
-// value is a column of the i-th window, NaN if it was not kept.
+// value returns a column of the i-th window, or NaN if it was not kept.
 func (r *ring) value(i int, col columns) float64 {
 	k := r.cols.index(col)
 	if k < 0 {
@@ -163,8 +163,9 @@ func (r *ring) value(i int, col columns) float64 {
 	return r.vals[i*r.cols.len()+k]
 }
 
-// over is what an input reads at a window's end, of the windows that end in (end-backMS, end], or as much earlier as it says; NaN if
-// there are none. A range that is not yet full is computed on what is there.
+// over returns what an input reads at a window's end, from the windows that end in (end-backMS,
+// end], or earlier by the input's offset; NaN if there are none. A range that is not yet full is
+// computed on what there is.
 func (r *ring) over(in *input, end, backMS int64) float64 {
 	w := reach{end: end, input: in}
 	if in.fn.extra == anOffset {
@@ -176,7 +177,7 @@ func (r *ring) over(in *input, end, backMS int64) float64 {
 	return in.fn.over(r, w)
 }
 
-// ending are the windows that end in (end-backMS, end]: from an index to before another.
+// ending returns the windows that end in (end-backMS, end]: from one index to before another.
 func (r *ring) ending(end, backMS int64) (from, to int) {
 	to = len(r.at)
 	for to > 0 && r.at[to-1].endMS > end {
@@ -220,8 +221,8 @@ func (r *ring) sumOf(col columns, from, to int) float64 {
 	return sum
 }
 
-// avgOf divides sums by counts of the same windows: either may be missing in
-// those that were kept before a rule wanted it.
+// avgOf divides sums by counts of the same windows: either may be missing in windows that were kept
+// before a rule needed it.
 func (r *ring) avgOf(from, to int) float64 {
 	k, j, width := r.cols.index(colSum), r.cols.index(colCount), r.cols.len()
 	sum, count := 0.0, 0.0

@@ -20,7 +20,7 @@ type RuleSet struct {
 	readers map[string][]*rule  // by metric, in the order of rules
 	tiers   map[int64]tierReads // by length in ms
 	hash    string
-	files   []File // that they were loaded from
+	files   []File // from which they were loaded
 
 	warnings conf.Faults
 }
@@ -33,9 +33,9 @@ type rule struct {
 	name     string // group/alert
 	alert    string
 	index    int    // in RuleSet.rules
-	hash     uint64 // of what makes its outcome: if it changes, recover no longer holds
+	hash     uint64 // of what decides its outcome: if that changes, recover no longer holds
 	inputs   []input
-	ofExpr   int          // how many of inputs expr reads, the first
+	ofExpr   int          // how many of inputs expr reads: the first ones
 	places   []conf.Fault // of the inputs
 	place    conf.Fault   // of the rule's name
 	expr     *node
@@ -52,30 +52,30 @@ type rule struct {
 	annotations []labelTemplate
 }
 
-// noDataPolicy is what a rule says of series from which nothing came for no_data.
+// noDataPolicy is what a rule does about series from which nothing came for no_data.
 type noDataPolicy string
 
 const (
-	endOnNoData  noDataPolicy = "ok"     // a condition that was true is over
+	endOnNoData  noDataPolicy = "ok"     // a true condition ends
 	fireOnNoData noDataPolicy = "firing" // the condition is true
-	keepOnNoData noDataPolicy = "keep"   // what was true stays so
+	keepOnNoData noDataPolicy = "keep"   // a true condition stays
 )
 
-// retireMS is how long after its newest window a series that is missed is given up: it will not come back.
+// retireMS is how long after its newest window a missed series is given up: it will not come back.
 const retireMS = 7 * 24 * 3600_000
 
 // labelTemplate is a label or annotation of a rule, in the order of names.
 type labelTemplate struct {
 	name string
-	text string             // when there is nothing to fill in
-	most int                // bytes that it may be filled in to
+	text string             // if there is nothing to fill in
+	most int                // the most bytes that it may have when filled in
 	tmpl *template.Template // nil for plain text
 }
 
-// Len is the number of rules.
+// Len returns the number of rules.
 func (rs *RuleSet) Len() int { return len(rs.rules) }
 
-// Hash identifies what the files held, names apart: 16 hex digits.
+// Hash identifies the contents of the files, without their names: 16 hex digits.
 func (rs *RuleSet) Hash() string { return rs.hash }
 
 // Has reports whether there is a rule of that name (group/alert).
@@ -88,7 +88,7 @@ func (rs *RuleSet) Wants(metric string) bool { return len(rs.readers[metric]) > 
 // does nothing for other tiers.
 func (rs *RuleSet) WantsTier(tierMS int64) bool { return rs.tiers[tierMS] != nil }
 
-// Names are the rules' names (group/alert), in the order of the files.
+// Names returns the rules' names (group/alert), in the order of the files.
 func (rs *RuleSet) Names() []string {
 	names := make([]string, len(rs.rules))
 	for i, r := range rs.rules {
@@ -119,23 +119,23 @@ func newRuleSet(rules []*rule) *RuleSet {
 	return rs
 }
 
-// Tier choice: how many windows of one series a rule may keep, and from how many
-// on the next larger tier is the better one.
+// For the choice of a tier: how many windows of one series a rule may keep, and from how many on
+// the next larger tier is better.
 const (
 	maxRingWindows  = 400
 	goodRingWindows = 60
 )
 
-// chooseTier is the smallest tier that each range is a multiple of and at most
-// goodRingWindows long in; if there is none, the largest that they are multiples
-// of. So 5m is read as 30 windows of 10s, 1h as 60 of 1m, 1d as 24 of 1h.
+// chooseTier returns the smallest tier of which each range is a multiple and at most
+// goodRingWindows long; if there is none, the largest of which they are multiples. So 5m is read as
+// 30 windows of 10s, 1h as 60 of 1m, 1d as 24 of 1h.
 func chooseTier(tiersMS []int64, inputs []input) int64 {
-	chosen := tiersMS[0] // checkRange says what does not fit
+	chosen := tiersMS[0] // checkRange reports what does not fit
 	for _, t := range tiersMS {
 		longest := int64(0)
 		for _, in := range inputs {
 			if in.rangeMS%t != 0 || in.beforeMS%t != 0 || in.periodMS%t != 0 {
-				return chosen // tiers are multiples of each other: no larger one fits
+				return chosen // tiers are multiples of each other, so no larger one fits
 			}
 			longest = max(longest, in.backMS())
 		}
@@ -147,7 +147,7 @@ func chooseTier(tiersMS []int64, inputs []input) int64 {
 	return chosen
 }
 
-// checkRange says why the tier cannot serve the input.
+// checkRange returns why the tier cannot serve the input, or nil.
 func checkRange(tierMS int64, in *input) error {
 	for _, d := range []struct {
 		what string
@@ -169,12 +169,13 @@ func checkRange(tierMS int64, in *input) error {
 
 func msText(ms int64) string { return conf.Duration(ms * int64(time.Millisecond)).String() }
 
-// defaultNoDataMS is Prometheus's lookback, 5 minutes. A tier whose windows are
-// longer apart gets three of them: one may be open, and one missing.
+// defaultNoDataMS is Prometheus's lookback, 5 minutes. A tier with longer windows gets three of
+// them: one may be open, and one missing.
 func defaultNoDataMS(tierMS int64) int64 { return max(5*60_000, 3*tierMS) }
 
-// minNoDataMS: the next window's end is a tier away, and it closes up to a tier later.
+// minNoDataMS covers that the next window's end is a tier away, and that it closes up to a tier
+// later.
 func minNoDataMS(tierMS int64) int64 { return 2 * tierMS }
 
-// hashOf is of the texts that decide a rule's outcome.
+// hashOf hashes the texts that decide a rule's outcome.
 func hashOf(texts ...string) uint64 { return xxhash.Sum64String(strings.Join(texts, "\xff")) }

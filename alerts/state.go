@@ -7,17 +7,17 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// State is what rules remember of one series group: the newest windows of the
-// series that they read, as far back as their ranges go, and which conditions
-// are true. The zero value is ready. It is not safe for concurrent use; an
-// Evaluator of other rules may take it over at any time (a reload).
+// State is what rules remember of one series group: the newest windows of the series that they
+// read, as far back as their ranges go, and which conditions are true. The zero value is ready. It
+// is not safe for concurrent use; an Evaluator of other rules may take it over at any time (a
+// reload).
 type State struct {
-	rules  *RuleSet // that sets are bound to; nil after DecodeState
+	rules  *RuleSet // to which sets are bound; nil after DecodeState
 	sets   []*labelSet
 	byHash map[uint64]*labelSet // the last of those with the hash
-	cursor int                  // in sets: windows mostly come in the order of last time
-	epoch  uint64               // of Closed: what it touched
-	due    int64                // no later than the first deadline, ms; 0: none
+	cursor int                  // in sets: windows mostly come in the same order as last time
+	epoch  uint64               // the current call of Closed, to mark what it touches
+	due    int64                // at most the first deadline, ms; 0: none
 	lostMS int64                // see Lost; 0: nothing was
 }
 
@@ -29,7 +29,7 @@ type labelSet struct {
 	labels schemas.Labels
 	series []series
 	bound  []binding // in the order of RuleSet.rules
-	saved  []saved   // conditions that wait for their rule to be bound
+	saved  []saved   // conditions waiting for their rule to be bound
 	epoch  uint64
 	keepMS int64 // how long after the newest window the set is remembered
 }
@@ -39,7 +39,7 @@ type series struct {
 	metric string
 	tierMS int64
 	ring   ring
-	// What the Closed of this epoch did to it.
+	// What the Closed of this epoch did to the series.
 	epoch    uint64
 	change   change
 	revision uint32
@@ -48,33 +48,33 @@ type series struct {
 // binding is a rule on a label set.
 type binding struct {
 	rule *rule
-	in   []int16 // for each of the rule's inputs its place in labelSet.series, or -1
+	in   []int16 // for each of the rule's inputs, its place in labelSet.series, or -1
 	last outcome
 }
 
-// outcome is the last thing that was said about a rule and label set. The zero
-// value is: nothing.
+// outcome is the last thing that was said about a rule and label set. The zero value means nothing
+// was said.
 type outcome struct {
-	truth truth // no is kept until a later window, so that a replay says it again
+	truth truth // no is kept until a later window, so that a replay repeats it
 	// wasTrue: the condition was true at the end before endMS, so recover decided.
 	wasTrue bool
 	// other: said by another version of the rule, whose recover does not count.
 	other bool
 	// old: said under the fingerprint of states of version 1, under which it must end.
 	old bool
-	// settled: something was said since State.Lost, be it that it is false. truth may be
+	// settled: something was said since State.Lost, even if only that it is false. truth may be
 	// unknown then: nothing is said any more.
 	settled bool
-	// missing: it is true because no window came.
+	// missing: the condition is true because no window came.
 	missing  bool
 	endMS    int64
 	revision uint32
 }
 
-// kept reports whether the outcome is more than nothing.
+// kept reports whether the outcome must be kept.
 func (o *outcome) kept() bool { return o.truth != unknown || o.settled }
 
-// saved is an outcome whose rule is known by name only.
+// saved is an outcome whose rule is known only by name.
 type saved struct {
 	rule string // group/alert
 	hash uint64
@@ -90,14 +90,14 @@ const (
 	reasonRetired   = "no data for a week: taken for retired"
 )
 
-// Lost says that what the rules remembered before atMS, ms, above 0, is lost: a condition
-// may have been true, and who took it for true must be told if it is not. So the first
-// outcome of each rule and label set is said, if it is false, too. A rule with recover says
-// no until it has recovered, as it may have been true; a rule whose inputs are not there, not
-// before no_data is over.
+// Lost declares that what the rules remembered before atMS, ms, above 0, is lost: a condition may
+// have been true, and whoever took it for true must be told if it is not. So the first outcome of
+// each rule and label set is said even if it is false. A rule with recover says no until it has
+// recovered, as it may have been true; a rule whose inputs are missing says nothing before no_data
+// is over.
 func (st *State) Lost(atMS int64) { st.lostMS = max(st.lostMS, atMS) }
 
-// DueMS is when Advance has something to do at the earliest, ms; 0 is never.
+// DueMS is the earliest time at which Advance has something to do, ms; 0: never.
 func (st *State) DueMS() int64 { return st.due }
 
 // Active reports whether a condition is true.
@@ -117,9 +117,9 @@ func (st *State) dueBy(ms int64) {
 	}
 }
 
-// find returns the set of the labels, which it makes if there is none.
+// find returns the set of the labels, making it if there is none.
 func (st *State) find(labels schemas.Labels) *labelSet {
-	for range min(2, len(st.sets)) { // the same set as before, or the one after it
+	for range min(2, len(st.sets)) { // the same set as before, or the next one
 		if s := st.sets[st.cursor]; slices.Equal(s.labels, labels) {
 			return s
 		}
@@ -137,8 +137,8 @@ func (st *State) find(labels schemas.Labels) *labelSet {
 	return s
 }
 
-// lookup returns the set of the labels, or nil. The hash only finds it: labels with the
-// hash of others are found by who wants to.
+// lookup returns the set of the labels, or nil. The hash only finds candidates: anybody can
+// construct labels with the hash of others.
 func (st *State) lookup(hash uint64, labels schemas.Labels) *labelSet {
 	s := st.byHash[hash]
 	for s != nil && !slices.Equal(s.labels, labels) {
@@ -147,7 +147,7 @@ func (st *State) lookup(hash uint64, labels schemas.Labels) *labelSet {
 	return s
 }
 
-// unlink makes the set unknown to lookup.
+// unlink removes the set from lookup.
 func (st *State) unlink(set *labelSet) {
 	first := st.byHash[set.hash]
 	switch {
@@ -186,7 +186,7 @@ func (s *labelSet) seriesOf(metric string, tierMS int64) *series {
 	return nil
 }
 
-// newest is the end of the set's newest window, ms, or math.MinInt64.
+// newest returns the end of the set's newest window, ms, or math.MinInt64.
 func (s *labelSet) newest() int64 {
 	newest := int64(math.MinInt64)
 	for i := range s.series {
@@ -195,7 +195,7 @@ func (s *labelSet) newest() int64 {
 	return newest
 }
 
-// oldestEnd is the least of the ends of its series' newest windows, ms.
+// oldestEnd returns the earliest of the ends of its series' newest windows, ms.
 func (s *labelSet) oldestEnd() int64 {
 	end := int64(math.MaxInt64)
 	for i := range s.series {
@@ -204,7 +204,7 @@ func (s *labelSet) oldestEnd() int64 {
 	return end
 }
 
-// unbind keeps what was said under the rules' names.
+// unbind keeps what was said, under the rules' names.
 func (s *labelSet) unbind() {
 	for _, b := range s.bound {
 		if b.last.kept() {
@@ -214,9 +214,9 @@ func (s *labelSet) unbind() {
 	s.bound = nil
 }
 
-// bind attaches the rules that read one of the set's series and, if they have a
-// where, apply to its labels (selects says so), and keeps of each series what they
-// read. Conditions of rules that are not bound any more stay in saved.
+// bind attaches the rules that read one of the set's series and, if they have a where, apply to its
+// labels (which selects reports), and makes each series keep what they read. Conditions of rules
+// that are no longer bound stay in saved.
 func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 	s.unbind()
 	s.keepMS = defaultNoDataMS(0)

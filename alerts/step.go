@@ -9,8 +9,8 @@ import (
 // maxHistory is how many transitions an alert keeps.
 const maxHistory = 16
 
-// Why an alert changed its state (schemas.Transition.Reason), besides the reasons
-// of false conditions.
+// Why an alert changed its state (schemas.Transition.Reason), in addition to the reasons of false
+// conditions.
 const (
 	reasonTrue      = "true"                 // for the first time
 	reasonFor       = "true for long enough" // for the rule's for
@@ -19,22 +19,21 @@ const (
 	reasonKept      = "keep_firing_for passed"
 )
 
-// Step is the alert's next state after a condition, and whether that differs from
-// prev, which is not changed; nil stands for an alert that never was. The caller
-// saves what changed; it was a transition if next.Last differs from prev.Last.
+// Step returns the alert's next state after a condition, and whether that differs from prev, which
+// is not changed; nil stands for an alert that never existed. The caller saves what has changed; it
+// was a transition if next.Last differs from prev.Last.
 //
-//   - A true condition makes the alert pending, and firing at the first window
-//     end at least ForMS after the first that was true; at once if ForMS is 0.
-//   - A false one makes a pending alert inactive and a firing one resolved; with
-//     KeepMS the latter only when Expire finds that Due has passed. A true one
-//     that comes before Expire has run keeps it firing.
-//   - Ends without any condition in between (a series that is seen once a minute,
-//     on 10s windows) do not interrupt for: a series that falls silent for its
-//     rule's no_data gets a false condition from Evaluator.Advance.
-//   - A condition at or below (LastMS, LastRev) is a replay and changes nothing.
-//     A higher revision of the same end undoes what the lower one did: false
-//     retracts an alert that became firing with it, whatever KeepMS says, and true
-//     brings back the alert that false ended, with its ActiveMS.
+//   - A true condition makes the alert pending, and firing at the first window end at least ForMS
+//     after the first true one; at once if ForMS is 0.
+//   - A false one makes a pending alert inactive and a firing one resolved; with KeepMS, the latter
+//     happens only when Expire finds that Due has passed. A true one before Expire has run keeps it
+//     firing.
+//   - Ends without any condition in between (a series that is seen once a minute, on 10s windows)
+//     do not interrupt for: a series that falls silent for its rule's no_data gets a false
+//     condition from Evaluator.Advance.
+//   - A condition at or below (LastMS, LastRev) is a replay and changes nothing. A higher revision
+//     of the same end undoes what the lower one did: false retracts an alert that became firing
+//     with it, whatever KeepMS is, and true restores the alert that false ended, with its ActiveMS.
 //   - After resolved or inactive, a true condition begins a new life: a new ActiveMS.
 //
 // Labels, annotations and value are those of the last true condition.
@@ -92,7 +91,7 @@ func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool)
 	}
 	waits := Due(prev) > 0
 	a.LastMS, a.LastRev, a.KeepMS, a.Reason = c.EndMS, c.Revision, c.KeepMS, reason
-	a.LastTrueMS = min(a.LastTrueMS, c.EndMS-1) // not at this end, whatever was said before
+	a.LastTrueMS = min(a.LastTrueMS, c.EndMS-1) // not true at this end, whatever was said before
 	switch {
 	case a.State == schemas.Pending:
 		move(&a, schemas.Inactive, c.EndMS, reason)
@@ -106,9 +105,9 @@ func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool)
 	return &a, true
 }
 
-// move records a transition at a window's end. Transitions are told to receivers
-// by state and time, once: one that goes back to a state of that very end, after
-// two revisions of it, is dated a millisecond later.
+// move records a transition at a window's end. Receivers are told each transition once, by state
+// and time: one that returns to a state of the very same end, after two revisions of it, is dated a
+// millisecond later.
 func move(a *schemas.Alert, to schemas.AlertState, atMS int64, reason string) {
 	for slices.ContainsFunc(a.History, func(t schemas.Transition) bool { return t.To == to && t.AtMS == atMS }) {
 		atMS++
@@ -118,8 +117,8 @@ func move(a *schemas.Alert, to schemas.AlertState, atMS int64, reason string) {
 	a.History = append(slices.Clip(slices.Clone(a.History[max(0, len(a.History)-maxHistory+1):])), a.Last)
 }
 
-// Due is when a firing alert that is kept only by keep_firing_for resolves, ms; 0
-// for every other.
+// Due returns when a firing alert that only keep_firing_for keeps firing resolves, ms; 0 for any
+// other.
 func Due(a *schemas.Alert) int64 {
 	if a.State != schemas.Firing || a.KeepMS <= 0 || a.LastMS <= a.LastTrueMS {
 		return 0
@@ -127,8 +126,8 @@ func Due(a *schemas.Alert) int64 {
 	return a.LastMS + a.KeepMS
 }
 
-// Expire resolves the alert, as of Due, if that has passed at nowMS. It returns the
-// resolved alert and true, or a itself and false.
+// Expire resolves the alert, as of Due, if that has passed at nowMS. It returns the resolved alert
+// and true, or a itself and false.
 func Expire(a *schemas.Alert, nowMS int64) (next *schemas.Alert, changed bool) {
 	due := Due(a)
 	if due == 0 || nowMS < due {

@@ -12,17 +12,16 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// text/template bounds nothing: a width makes gigabytes, print doubles what it is
-// given, a range over a number runs for ever. So that no template can cost more than
-// its bounds, nothing is a part of rule templates that is not named here:
+// text/template bounds nothing: a width makes gigabytes, print doubles what it is given, a range
+// over a number never ends. So that no template can cost more than its bounds, rule templates
+// consist only of what is named here:
 //
-//   - the text is bounded in bytes, its tree in nodes (checkTemplate), and of the
-//     kinds of nodes only those that are listed are taken. The one loop is over the
-//     labels, and loops are not nested, so that no node runs more often than a series
-//     has labels;
-//   - every function that makes a text is ours (templatefuncs.go): it is given the
-//     budget of the condition, takes the bytes of its arguments from it before it
-//     runs, and returns at most maxTextBytes;
+//   - the text is bounded in bytes, its tree in nodes (checkTemplate), and only the listed kinds of
+//     nodes are accepted. The only loop is over the labels, and loops are not nested, so no node
+//     runs more often than a series has labels;
+//   - every function that makes a text is weir's own (templatefuncs.go): it gets the budget of the
+//     condition, charges it with the bytes of its arguments before it runs, and returns at most
+//     maxTextBytes;
 //   - the output goes to a writer that ends the template when it is full.
 
 // Bounds of the labels and annotations of one rule.
@@ -37,20 +36,20 @@ const (
 	maxTemplateErrText = 400
 )
 
-// templateData is what labels and annotations see: {{ .Labels.host }},
-// {{ .Value | humanize }}. Prometheus's $labels and $value are the same.
+// templateData is what labels and annotations can use: {{ .Labels.host }}, {{ .Value | humanize }}.
+// Prometheus's $labels and $value are the same.
 type templateData struct {
-	Labels map[string]string // of the series; a label that is not there is ""
+	Labels map[string]string // of the series; a missing label is ""
 	Value  float64
-	Budget *budget // for the functions, which checkTemplate hands it to
+	Budget *budget // for the functions, to which checkTemplate passes it
 }
 
 const templatePrefix = `{{$labels := .Labels}}{{$value := .Value}}`
 
 var errTextTooLong = errors.New("text is too long")
 
-// compileTemplate checks text, which may be most bytes long and filled in as long,
-// and tries it out on no labels and the value 0.
+// compileTemplate checks text, which may have most bytes and as many when filled in, and tries it
+// out on no labels and the value 0.
 func compileTemplate(name, text string, most int) (labelTemplate, error) {
 	lt := labelTemplate{name: name, text: text, most: most}
 	if len(text) > most {
@@ -80,7 +79,7 @@ func compileTemplate(name, text string, most int) (labelTemplate, error) {
 	return lt, nil
 }
 
-// execute is the filled in text. If that was too long it is cut, with errTextTooLong.
+// execute returns the filled-in text. A text that is too long is cut, with errTextTooLong.
 func (lt *labelTemplate) execute(data templateData) (string, error) {
 	if lt.tmpl == nil {
 		return lt.text, nil
@@ -95,10 +94,9 @@ func (lt *labelTemplate) execute(data templateData) (string, error) {
 	return string(out.text), nil
 }
 
-// render is the text, or what went wrong as text, as Prometheus does: an alert
-// with a broken annotation is still an alert, and one with a broken label goes to
-// every receiver that would take it with the right one (schemas.TemplateFault). A
-// text that is too long is cut, and says so.
+// render returns the text, or what went wrong as text, as Prometheus does: an alert with a broken
+// annotation is still an alert, and one with a broken label goes to every receiver that would take
+// it with the right one (schemas.TemplateFault). A text that is too long is cut, with a note.
 func (lt *labelTemplate) render(data templateData) string {
 	text, err := lt.execute(data)
 	switch {
@@ -131,8 +129,7 @@ func (t *texts) fill(lt *labelTemplate) string {
 
 var firstLine = regexp.MustCompile(`^template: (.*?):1:(\d+):`)
 
-// templateError hides what the author did not write: the prefix, from places too, and
-// the budget.
+// templateError hides what the author did not write: the prefix, also in positions, and the budget.
 func templateError(err error) error {
 	if errors.Is(err, errTextTooLong) {
 		return errTextTooLong
@@ -146,7 +143,7 @@ func templateError(err error) error {
 	return errors.New(text)
 }
 
-// limitedText takes most bytes.
+// limitedText accepts most bytes.
 type limitedText struct {
 	text []byte
 	most int
@@ -163,8 +160,8 @@ func (t *limitedText) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// compileTemplates compiles those of a rule in the order of their names.
-// fail is called for each that does not compile.
+// compileTemplates compiles the templates of a rule in the order of their names. fail is called for
+// each that does not compile.
 func compileTemplates(texts map[string]string, most int, fail func(name string, err error)) []labelTemplate {
 	names := make([]string, 0, len(texts))
 	for name := range texts {

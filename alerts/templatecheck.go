@@ -9,12 +9,12 @@ import (
 
 var errTemplateInTemplate = errors.New("template, define and block are not part of rule templates")
 
-// templateCheck walks a template and finds the first thing that rule templates have
-// not. It adds the budget to the calls of functions that take it.
+// templateCheck walks a template and finds the first thing that is not part of rule templates. It
+// adds the budget to the calls of functions that take it.
 type templateCheck struct {
 	err    error
 	nodes  int
-	inside bool // of a range
+	inside bool // inside a range
 }
 
 func (c *templateCheck) fail(format string, args ...any) {
@@ -32,7 +32,7 @@ func (c *templateCheck) list(l *parse.ListNode) {
 	}
 }
 
-// node is default-deny: a kind of node that text/template gets one day is refused.
+// node is default-deny: a kind of node that text/template may get one day is refused.
 func (c *templateCheck) node(n parse.Node) {
 	if c.nodes++; c.nodes > maxTemplateNodes {
 		c.fail("has more than %d parts", maxTemplateNodes)
@@ -71,8 +71,8 @@ func (c *templateCheck) branch(b *parse.BranchNode) {
 	c.list(b.ElseList)
 }
 
-// loop allows range over the labels only: text/template also ranges over numbers, and
-// a billion of them is a rule that never returns.
+// loop allows range only over the labels: text/template also ranges over numbers, and a rule that
+// counts to a billion never returns.
 func (c *templateCheck) loop(n *parse.RangeNode) {
 	over := ""
 	if len(n.Pipe.Cmds) == 1 {

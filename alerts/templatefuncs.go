@@ -12,7 +12,7 @@ var (
 	errTooMuch = fmt.Errorf("text is longer than %d bytes", maxTextBytes)
 )
 
-// budget is what the functions of one condition's templates may still be given, bytes.
+// budget is how many more bytes the functions of one condition's templates may be given.
 type budget struct{ left int }
 
 func newBudget() *budget { return &budget{maxTemplateBudget} }
@@ -20,7 +20,7 @@ func newBudget() *budget { return &budget{maxTemplateBudget} }
 // String keeps a template that prints the budget from showing an address.
 func (b *budget) String() string { return "" }
 
-// callCost is what a call takes from the budget beside its arguments' bytes.
+// callCost is what a call costs in addition to its arguments' bytes.
 const callCost = 64
 
 func (b *budget) take(args []any) error {
@@ -45,11 +45,10 @@ func (b *budget) take(args []any) error {
 	return nil
 }
 
-// spender is a function that makes a text of at most a few bytes for each of its
-// arguments' bytes.
+// spender is a function that makes a text of at most a few bytes per byte of its arguments.
 type spender func(args ...any) string
 
-// bounded takes the arguments' bytes from the budget before make runs.
+// bounded charges the budget with the arguments' bytes before make runs.
 func bounded(make spender) func(*budget, ...any) (string, error) {
 	return func(b *budget, args ...any) (string, error) {
 		if err := b.take(args); err != nil {
@@ -69,9 +68,9 @@ func text1(f func(string) string) func(*budget, string) (string, error) {
 	return func(b *budget, s string) (string, error) { return all(b, s) }
 }
 
-// templateFuncs are all functions that make texts. Those of text/template that are
-// left (and, or, not, len, index, slice, eq, ne, lt, le, gt, ge) return one of their
-// arguments, a part of it, or a number; call is refused.
+// templateFuncs are all functions that make texts. The remaining ones of text/template (and, or,
+// not, len, index, slice, eq, ne, lt, le, gt, ge) return one of their arguments, a part of it, or a
+// number; call is refused.
 var templateFuncs = template.FuncMap{
 	"humanize":           humanize,
 	"humanize1024":       humanize1024,
@@ -87,7 +86,7 @@ var templateFuncs = template.FuncMap{
 	"printf":             printf,
 }
 
-// spends are those that are given the budget.
+// spends are the functions that are given the budget.
 var spends = map[string]bool{
 	"toUpper": true, "toLower": true, "print": true, "println": true, "printf": true,
 	"html": true, "js": true, "urlquery": true,
@@ -104,9 +103,9 @@ func printf(b *budget, format string, args ...any) (string, error) {
 // maxWidth is the largest width and precision of printf.
 const maxWidth = 99
 
-// checkFormat refuses what makes more of an argument than its own text: large widths
-// and precisions, those that are arguments (*), and arguments by number ([1]), which
-// may be used again and again.
+// checkFormat refuses formats that make more of an argument than its own text: large widths and
+// precisions, those that are arguments (*), and arguments by number ([1]), which may be used again
+// and again.
 func checkFormat(format string) error {
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' {

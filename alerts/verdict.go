@@ -7,17 +7,17 @@ import (
 	"strconv"
 )
 
-// What an expression can be is worked out on intervals: each number is known to lie
-// between two bounds, and a comparison narrows them for what follows. Where that says
-// nothing the answer is that all may be: a verdict is never wrong, only missing. So are
-// those of expressions of more than maxVerdictSteps operations.
+// What an expression can be is worked out on intervals: each number is known to lie between two
+// bounds, and a comparison narrows them for what follows. Where that leads nowhere, anything is
+// possible: a verdict is never wrong, only missing. It is also missing for expressions of more than
+// maxVerdictSteps operations.
 const (
 	maxVerdictSteps = 200
 	maxVerdictTries = 20_000
 )
 
-// span is the values that a number may have, both bounds included; none means that there
-// is never a value, as of x / 0.
+// span is the values that a number may have, including both bounds; none means that there is never
+// a value, as with x / 0.
 type span struct {
 	lo, hi float64
 	none   bool
@@ -35,7 +35,7 @@ func (s span) and(o span) span {
 
 func point(v float64) span { return span{lo: v, hi: v} }
 
-// over is the span of f at all pairs of bounds, for a monotonic f.
+// over is the span of f over all pairs of bounds, for a monotonic f.
 func over(a, b span, f func(x, y float64) float64) span {
 	out := span{lo: math.Inf(1), hi: math.Inf(-1)}
 	for _, x := range []float64{a.lo, a.hi} {
@@ -57,13 +57,13 @@ type verdict struct {
 	tries  int
 }
 
-// goal is a node that is to have a truth.
+// goal is a node that should have a certain truth.
 type goal struct {
 	n    *node
 	want bool
 }
 
-// may reports whether all goals may be met at one window. It is true if that is not known.
+// may reports whether all goals can be met at one window. It returns true if that is unknown.
 func (v *verdict) may(goals ...goal) bool {
 	steps := 0
 	for _, g := range goals {
@@ -108,8 +108,7 @@ var (
 	swapped  = map[op]op{opLess: opGreater, opLessEqual: opGreaterEqual, opGreater: opLess, opGreaterEqual: opLessEqual, opEqual: opEqual, opNotEqual: opNotEqual}
 )
 
-// compare reports whether the comparison may have the wanted truth, and what is known if
-// it has.
+// compare reports whether the comparison can have the wanted truth, and what is known if it does.
 func (v *verdict) compare(n *node, want bool, facts map[string]span) (map[string]span, bool) {
 	o, a, b := n.op, n.a, n.b
 	if !want {
@@ -140,7 +139,7 @@ func (v *verdict) compare(n *node, want bool, facts map[string]span) (map[string
 	if !possible || v.key(a) == v.key(b) {
 		return facts, possible
 	}
-	if sa.lo == sa.hi { // the constant to the right
+	if sa.lo == sa.hi { // move the constant to the right
 		a, sa, sb, o = b, sb, sa, swapped[o]
 	}
 	if sb.lo != sb.hi || o == opNotEqual || a.op == opConst {
@@ -156,7 +155,7 @@ func (v *verdict) compare(n *node, want bool, facts map[string]span) (map[string
 	return facts, true
 }
 
-// bound is what compares to c by o.
+// bound is the span of values that compare to c by o.
 func bound(o op, c float64) span {
 	s := anything
 	switch o {
@@ -174,8 +173,8 @@ func bound(o op, c float64) span {
 	return s
 }
 
-// isolate takes sums with constants and signs from a to the other side, where they are
-// exact: x - 5 > 0 is x > 5.
+// isolate moves sums with constants, and signs, from a to the other side, where they are exact: x -
+// 5 > 0 is x > 5.
 func (v *verdict) isolate(a *node, c float64, o op) (*node, float64, op) {
 	for {
 		switch {
@@ -193,7 +192,7 @@ func (v *verdict) isolate(a *node, c float64, o op) (*node, float64, op) {
 	}
 }
 
-// span is the values that the number may have, by itself and by what is known.
+// span is the values that the number can have, by itself and given what is known.
 func (v *verdict) span(n *node, facts map[string]span) span {
 	s := v.own(n, facts)
 	if known, ok := facts[v.key(n)]; ok {
@@ -208,7 +207,7 @@ func (v *verdict) own(n *node, facts map[string]span) span {
 		return span{n.num, n.num, !finite(n.num)}
 	case opInput:
 		if fn := v.inputs[n.slot].fn; fn.within != (span{}) {
-			return fn.within // of what is there
+			return fn.within // given that there is a value
 		}
 		return anything
 	case opChoose:
@@ -278,7 +277,7 @@ func (v *verdict) apply(n *node, a, b span) span {
 	return anything
 }
 
-// key is the same for numbers that are the same.
+// key is equal for equal numbers.
 func (v *verdict) key(n *node) string {
 	if n == nil {
 		return ""

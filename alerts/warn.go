@@ -12,12 +12,11 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Warnings are what is right by the letter and not what its author meant: rules that can
-// never fire, or always do. Each has its place, as a fault has.
+// Warnings are rules that are formally right but not what their author meant: they can never fire,
+// or always do. Each has a position, like a fault.
 func (rs *RuleSet) Warnings() conf.Faults { return rs.warnings }
 
-// Unended warns of files whose last line has no end, which those that were cut have most
-// often.
+// Unended warns of files whose last line has no end, as is usual for truncated files.
 func (rs *RuleSet) Unended() conf.Faults {
 	var ws conf.Faults
 	for _, f := range rs.files {
@@ -35,7 +34,7 @@ func (l *loader) warn(field string, n *yaml.Node, at int, format string, args ..
 		Value: n.Value, Bound: fmt.Sprintf(format, args...), Snippet: caret(l.lines, line, column)})
 }
 
-// look warns of what an expression that compiles can never be.
+// look warns about what a valid expression can never be.
 func (l *loader) look(at string, r *rule, y *ruleYAML) {
 	v := &verdict{inputs: r.inputs}
 	if r.expr != nil {
@@ -48,7 +47,7 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 		l.warn(at+".where", &y.Where, 0, "is never true, whatever the labels")
 	}
 	if r.expr != nil && r.recover != nil && v.may(goal{r.expr, true}) && !v.may(goal{r.expr, true}, goal{r.recover, false}) {
-		l.warn(at+".recover", &y.Recover, 0, "is true whenever expr is: the alert ends at the next window that expr is true at")
+		l.warn(at+".recover", &y.Recover, 0, "is true whenever expr is: the alert ends at the next window at which expr is true")
 	}
 	for i, in := range r.inputs {
 		if n := in.rangeMS / r.tierMS; n < int64(in.fn.least) && in.zone == nil {
@@ -74,7 +73,7 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 			if i >= r.ofExpr {
 				field, n = at+".recover", &y.Recover
 			}
-			l.warn(field, n, in.at, "a range of %s is longer than windows of %s are kept, %s (windows.tiers ttl): the rule is judged, but who is told finds only a part of what it was judged by",
+			l.warn(field, n, in.at, "a range of %s is longer than windows of %s are kept, %s (windows.tiers ttl): the rule is evaluated, but whoever is told finds only a part of the data behind it",
 				msText(in.backMS()), msText(r.tierMS), msText(ttlMS))
 		}
 	}
@@ -93,7 +92,7 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 	}
 }
 
-// lookAt warns of the comparisons of an expression that are never true, or of the whole.
+// lookAt warns about the comparisons of an expression that are never true, or about the whole.
 func (l *loader) lookAt(v *verdict, field string, y *yaml.Node, n *node) {
 	l.lookAtNames(field, y)
 	seen, before := map[*node]bool{}, len(l.warnings)
@@ -123,14 +122,14 @@ func (l *loader) lookAt(v *verdict, field string, y *yaml.Node, n *node) {
 	}
 }
 
-// why is why a comparison is never true.
+// why tells why a comparison is never true.
 func (v *verdict) why(n *node) string {
 	for _, side := range []*node{n.a, n.b} {
 		if v.span(side, nil).none {
-			return "is never true: a side never has a value, as of a division by 0"
+			return "is never true: a side never has a value, as with a division by 0"
 		}
 		if side.op == opInput && v.inputs[side.slot].fn == fnCount {
-			return "is never true: count is of the samples that are there, and at least 1. A rule with on_no_data: firing fires on what is missing"
+			return "is never true: count covers existing samples, and is at least 1. A rule with on_no_data: firing fires on missing ones"
 		}
 	}
 	return "is never true, whatever the data"
@@ -139,7 +138,7 @@ func (v *verdict) why(n *node) string {
 // noNumbers are names that people take for numbers; to an expression they are metrics.
 var noNumbers = map[string]bool{"nan": true, "inf": true, "infinity": true, "null": true, "none": true, "undefined": true}
 
-// lookAtNames warns of names that are not what they look like.
+// lookAtNames warns about names that are not what they look like.
 func (l *loader) lookAtNames(field string, y *yaml.Node) {
 	rs := []rune(fuseNames(y.Value))
 	for i := 0; i < len(rs); i++ {
@@ -164,7 +163,7 @@ func (l *loader) lookAtNames(field string, y *yaml.Node) {
 		case dashes > 0:
 			l.warn(field, y, i, "%s is a subtraction of metrics. A metric whose name has a dash is written metric(\"%s\"); a subtraction with spaces, %s", name, name, strings.ReplaceAll(name, "-", " - "))
 		case noNumbers[strings.ToLower(name)]:
-			l.warn(field, y, i, "%s is taken for a metric. What is no number is neither more nor less than anything: it makes no rule true", name)
+			l.warn(field, y, i, "%s is taken for a metric. Something that is not a number is neither more nor less than anything: it makes no rule true", name)
 		}
 		i = end
 	}

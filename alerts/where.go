@@ -13,21 +13,21 @@ import (
 	"github.com/expr-lang/expr/vm"
 )
 
-// whereEnv is the environment of a rule's where: labels.env == "prod". A label
-// that the series does not have is "".
+// whereEnv is the environment of a rule's where: labels.env == "prod". A label that the series does
+// not have is "".
 type whereEnv struct {
 	Labels map[string]string `expr:"labels"`
 }
 
-// Bounds of a pattern of matches: its text, and the instructions that it becomes, for
-// each of which every byte of a label is looked at.
+// Bounds of a pattern of matches: its text, and the instructions into which it compiles, for each
+// of which every byte of a label is examined.
 const (
 	maxPatternBytes = 1024
 	maxPatternSize  = 1000
 )
 
-// compileWhere compiles a test of labels. It runs once for each label set that a
-// rule meets, and not on every window, so expr-lang's own machine serves it.
+// compileWhere compiles a test of labels. It runs once for each label set that a rule meets, rather
+// than on every window, so expr-lang's own machine will do.
 func compileWhere(text string) (*vm.Program, error) {
 	if len(text) > maxExprBytes {
 		return nil, &exprError{0, fmt.Sprintf("is %d bytes, must be at most %d", len(text), maxExprBytes)}
@@ -48,8 +48,8 @@ func compileWhere(text string) (*vm.Program, error) {
 	return p, nil
 }
 
-// whereSyntax is what expr.Compile parses by: were it another, what was checked would
-// not be what is run.
+// whereSyntax is the syntax by which expr.Compile parses: with another one, what was checked would
+// not be what runs.
 func whereSyntax() *exprconf.Config {
 	c := exprconf.CreateNew()
 	c.MaxNodes = maxExprNodes
@@ -72,16 +72,16 @@ func whereError(err error, text string) error {
 var (
 	whereFuncs = map[string]bool{"lower": true, "upper": true, "len": true}
 	whereUnary = map[string]bool{"!": true, "not": true, "-": true, "+": true}
-	// whereBinary has no operator that could fail while it runs, nor one that makes
-	// more of its operands than their own bytes: + is what a text is made longer with,
-	// and without let each operand is in the tree once.
+	// whereBinary has no operator that could fail at run time, or that makes more of its operands
+	// than their own bytes: + would make texts longer. Without let, each operand is in the tree
+	// once.
 	whereBinary = map[string]bool{"==": true, "!=": true, "<": true, "<=": true, ">": true, ">=": true, "and": true, "&&": true, "or": true, "||": true,
 		"in": true, "contains": true, "startsWith": true, "endsWith": true, "matches": true, "+": true}
 )
 
-// whereCheck is default-deny: only what is named here is part of where. So nothing can
-// fail while it runs, and nothing costs more than the bytes of its labels: no ranges,
-// closures, let, names of the environment ($env), or arithmetic. It keeps the first fault.
+// whereCheck is default-deny: only what is named here is part of where. So nothing can fail at run
+// time, and nothing costs more than the bytes of its labels: no ranges, closures, let, names of the
+// environment ($env), or arithmetic. It keeps the first fault.
 type whereCheck struct{ err error }
 
 func (c *whereCheck) fail(n ast.Node, format string, args ...any) {
@@ -134,8 +134,8 @@ func isLabels(n ast.Node) bool {
 	return ok && id.Value == "labels"
 }
 
-// binary refuses chained comparisons: their middle is in the tree twice, so that nested
-// ones double all work with each level, this walk too.
+// binary refuses chained comparisons: their middle is in the tree twice, so nested ones double all
+// work with each level, including this walk.
 func (c *whereCheck) binary(n *ast.BinaryNode) {
 	switch array, isArray := n.Right.(*ast.ArrayNode); {
 	case !whereBinary[n.Operator]:
@@ -145,7 +145,7 @@ func (c *whereCheck) binary(n *ast.BinaryNode) {
 	case n.Operator == "in" && isArray:
 		for _, e := range array.Nodes {
 			if _, ok := e.(*ast.StringNode); !ok {
-				c.fail(e, "a list is of texts, as in labels.env in [\"prod\", \"test\"]")
+				c.fail(e, "a list must consist of texts, as in labels.env in [\"prod\", \"test\"]")
 			}
 		}
 		c.walk(n.Left)
@@ -154,7 +154,7 @@ func (c *whereCheck) binary(n *ast.BinaryNode) {
 		c.walk(n.Left)
 		return
 	case n.Operator == "in":
-		c.fail(n.Right, "in is followed by a list of texts, as in labels.env in [\"prod\", \"test\"]")
+		c.fail(n.Right, "in must be followed by a list of texts, as in labels.env in [\"prod\", \"test\"]")
 	case n.Operator == "matches":
 		c.pattern(n.Right)
 	}
@@ -173,8 +173,8 @@ func (c *whereCheck) call(n ast.Node, name string, args []ast.Node) {
 	}
 }
 
-// pattern bounds what a regular expression costs before it is compiled: (a{1000}){1000}
-// is 13 bytes, and a million instructions.
+// pattern bounds what a regular expression costs before it is compiled: (a{1000}){1000} is 13
+// bytes, and a million instructions.
 func (c *whereCheck) pattern(n ast.Node) {
 	s, ok := n.(*ast.StringNode)
 	if !ok {
@@ -193,7 +193,7 @@ func (c *whereCheck) pattern(n ast.Node) {
 	}
 }
 
-// patternSize is about how many instructions re becomes, at most maxPatternSize+1.
+// patternSize is roughly how many instructions re becomes, at most maxPatternSize+1.
 func patternSize(re *syntax.Regexp) int {
 	size := 1 + len(re.Rune)/2
 	for _, sub := range re.Sub {

@@ -9,14 +9,14 @@ import (
 	"github.com/expr-lang/expr/parser"
 )
 
-// wants is what a label, or a function of one, must be: one of these, unless nil, and
-// none of those.
+// wants is what a label, or a function of one, must be: one of these, unless nil, and none of
+// those.
 type wants struct {
 	one  []string
 	none []string
 }
 
-// whereVerdict decides, as verdict does for numbers, if a where may ever match.
+// whereVerdict decides, as verdict does for numbers, whether a where can ever match.
 type whereVerdict struct{ tries int }
 
 type whereGoal struct {
@@ -24,7 +24,8 @@ type whereGoal struct {
 	want bool
 }
 
-// whereNever reports whether no labels match a where that compiles. False if not known.
+// whereNever reports whether a where that compiles matches no labels. It returns false if that is
+// unknown.
 func whereNever(text string) bool {
 	tree, err := parser.ParseWithConfig(text, whereSyntax())
 	if err != nil {
@@ -63,7 +64,7 @@ func (v *whereVerdict) meet(goals []whereGoal, facts map[string]wants) bool {
 	return v.meet(rest, facts)
 }
 
-// compare narrows what a label may be by ==, != and in with texts.
+// compare narrows what a label can be by ==, != and in with texts.
 func (v *whereVerdict) compare(n *ast.BinaryNode, want bool, facts map[string]wants) (map[string]wants, bool) {
 	left, texts := n.Left, []string(nil)
 	if s, ok := left.(*ast.StringNode); ok && n.Operator != "in" {
