@@ -85,7 +85,8 @@ func Format(cases []Case) []byte {
 // Run runs the cases in order and sets Got of each. A command that cannot run
 // gives its error as output.
 func Run(cases []Case, d Disturbance) {
-	r := &run{disturbance: d}
+	r := &run{}
+	r.player.disturbance = d
 	r.reset([]int64{10_000, 60_000, 3_600_000})
 	for i := range cases {
 		c := &cases[i]
@@ -93,20 +94,19 @@ func Run(cases []Case, d Disturbance) {
 		if err := r.command(c); err != nil {
 			fmt.Fprintf(&r.out, "error: %v\n", err)
 		}
+		if r.err != nil {
+			fmt.Fprintf(&r.out, "error: %v\n", r.err)
+		}
 		c.Got = r.out.String()
 	}
 }
 
+// run is the state between the commands of a file. It prints what the player does.
 type run struct {
-	disturbance Disturbance
-	tiersMS     []int64
-	evaluator   *alerts.Evaluator
-	groups      map[string]*alerts.State
-	alerts      map[string]*schemas.Alert
-	series      []*values
-	nowMS       int64
-	out         strings.Builder
-	conditions  bool // print them
+	player
+	tiersMS []int64
+	series  []*values
+	out     strings.Builder
 }
 
 // values are what a series has in each window of the smallest tier; nil: nothing.
@@ -117,9 +117,8 @@ type values struct {
 }
 
 func (r *run) reset(tiersMS []int64) {
-	r.tiersMS, r.nowMS, r.series = tiersMS, 0, nil
-	r.groups, r.alerts = map[string]*alerts.State{}, map[string]*schemas.Alert{}
-	r.evaluator = nil
+	r.tiersMS, r.series = tiersMS, nil
+	r.player = player{disturbance: r.disturbance, moved: r.printTransition}
 }
 
 func (r *run) command(c *Case) error {
@@ -159,11 +158,14 @@ func (r *run) command(c *Case) error {
 	}
 	switch words[0] {
 	case "run":
-		r.conditions = slices.Contains(words[2:], "conditions")
+		r.said = nil
+		if slices.Contains(words[2:], "conditions") {
+			r.said = r.printCondition
+		}
 		r.runTo(toMS)
 		return nil
 	case "revise":
-		r.conditions = true
+		r.said = r.printCondition
 		return r.revise(toMS, c.Input)
 	}
 	return fmt.Errorf("unknown command %s", words[0])
@@ -188,21 +190,9 @@ func (r *run) rules(text string) error {
 		plural = ""
 	}
 	fmt.Fprintf(&r.out, "%d rule%s\n", rs.Len(), plural)
-	r.evaluator = rs.NewEvaluator()
-	r.conditions = true
-	for _, group := range r.groupNames() {
-		r.apply(r.evaluator.Advance(r.groups[group], group, r.nowMS, nil))
-	}
+	r.said = r.printCondition
+	r.load(rs)
 	return nil
-}
-
-func (r *run) groupNames() []string {
-	var names []string
-	for name := range r.groups {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func (r *run) addSeries(text string) error {
@@ -284,7 +274,8 @@ func appendValues(windows [][]float64, word string) ([][]float64, error) {
 
 func (r *run) printAlerts() {
 	var lines []string
-	for _, a := range r.alerts {
+	for _, l := range r.alerts {
+		a := l.alert
 		if a.State == schemas.Inactive {
 			continue
 		}

@@ -2,10 +2,6 @@ package ruletest
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-
-	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/schemas"
 )
 
@@ -23,9 +19,7 @@ func (r *run) runTo(toMS int64) {
 // close closes the windows of all tiers that end at endMS, of the given series.
 func (r *run) close(endMS int64, series []*values) {
 	for _, v := range series {
-		if group := schemas.GroupOf(v.series, schemas.GroupLabels); r.groups[group] == nil {
-			r.groups[group] = &alerts.State{}
-		}
+		r.group(schemas.GroupOf(v.series, schemas.GroupLabels))
 	}
 	for _, group := range r.groupNames() {
 		for _, tierMS := range r.tiersMS {
@@ -45,46 +39,15 @@ func (r *run) close(endMS int64, series []*values) {
 				r.closed(group, tierMS, endMS, ws)
 			}
 		}
-		st := r.groups[group]
-		if due := st.DueMS(); due > 0 && due <= r.nowMS {
-			r.apply(r.evaluator.Advance(st, group, r.nowMS, nil))
+		if r.isDue(group, r.nowMS) {
+			r.advance(group, r.nowMS)
 		}
 	}
 }
 
-func (r *run) closed(group string, tierMS, endMS int64, ws []schemas.Window) {
-	st := r.groups[group]
-	r.apply(r.evaluator.Closed(st, group, tierMS, endMS, ws, nil))
-	switch r.disturbance {
-	case Restarts:
-		decoded, err := alerts.DecodeState(st.Append(nil))
-		if err != nil {
-			fmt.Fprintf(&r.out, "error: %v\n", err)
-			return
-		}
-		r.groups[group] = decoded
-	case Replays:
-		printed := r.conditions
-		r.conditions = false
-		r.apply(r.evaluator.Closed(st, group, tierMS, endMS, ws, nil))
-		r.conditions = printed
-	}
-}
-
-// apply gives conditions to their alerts and prints what changes.
-func (r *run) apply(cs []schemas.Condition) {
-	for i := range cs {
-		c := &cs[i]
-		name := schemas.Series{Metric: c.Rule, Labels: schemas.NewLabels(c.Labels)}
-		name.Labels = withoutName(name.Labels)
-		if r.conditions {
-			r.printCondition(name, c)
-		}
-		r.step(name, c)
-		if r.disturbance == Replays {
-			r.step(name, c)
-		}
-	}
+// nameOf is how an alert is printed: its rule, and its labels but for alertname.
+func nameOf(rule string, labels map[string]string) schemas.Series {
+	return schemas.Series{Metric: rule, Labels: withoutName(schemas.NewLabels(labels))}
 }
 
 func withoutName(labels schemas.Labels) schemas.Labels {
@@ -97,8 +60,8 @@ func withoutName(labels schemas.Labels) schemas.Labels {
 	return out
 }
 
-func (r *run) printCondition(name schemas.Series, c *schemas.Condition) {
-	fmt.Fprintf(&r.out, "%s %s", at(c.EndMS), name)
+func (r *run) printCondition(c *schemas.Condition) {
+	fmt.Fprintf(&r.out, "%s %s", at(c.EndMS), nameOf(c.Rule, c.Labels))
 	if c.Revision > 0 {
 		fmt.Fprintf(&r.out, " revision %d", c.Revision)
 	}
@@ -109,34 +72,9 @@ func (r *run) printCondition(name schemas.Series, c *schemas.Condition) {
 	}
 }
 
-func (r *run) step(name schemas.Series, c *schemas.Condition) {
-	before := r.alerts[c.Fingerprint]
-	after, changed := alerts.Step(before, c)
-	if !changed {
-		return
-	}
-	r.alerts[c.Fingerprint] = after
-	r.printTransitions(name, before, after)
-}
-
-func (r *run) printTransitions(name schemas.Series, before, after *schemas.Alert) {
-	if before != nil && before.Last == after.Last {
-		return
-	}
-	t := after.Last
-	fmt.Fprintf(&r.out, "%s %s %s -> %s: %s\n", at(t.AtMS), name, t.From, t.To, t.Reason)
-}
-
-// expire lets the alerts' timers run.
-func (r *run) expire() {
-	for _, fp := range slices.Sorted(maps.Keys(r.alerts)) {
-		a := r.alerts[fp]
-		if after, changed := alerts.Expire(a, r.nowMS); changed {
-			r.alerts[fp] = after
-			name := schemas.Series{Metric: a.Rule, Labels: withoutName(schemas.NewLabels(a.Labels))}
-			r.printTransitions(name, a, after)
-		}
-	}
+func (r *run) printTransition(a *schemas.Alert) {
+	t := a.Last
+	fmt.Fprintf(&r.out, "%s %s %s -> %s: %s\n", at(t.AtMS), nameOf(a.Rule, a.Labels), t.From, t.To, t.Reason)
 }
 
 // revise replaces windows that end at endMS and closes them and those above again.
@@ -169,9 +107,6 @@ func (r *run) revise(endMS int64, text string) error {
 		}
 		for _, v := range revised {
 			group := schemas.GroupOf(v.series, schemas.GroupLabels)
-			if r.groups[group] == nil {
-				r.groups[group] = &alerts.State{}
-			}
 			if w := v.window(smallest, tierMS, end); w != nil {
 				r.closed(group, tierMS, end, []schemas.Window{*w})
 			}
