@@ -60,6 +60,7 @@ type cli struct {
 	Reshard reshardCommand `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
 	Shards  shardsCommand  `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
 	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
+	Test    testCommand    `cmd:"" help:"Run unit tests of rules: expected alerts and windows of given samples."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

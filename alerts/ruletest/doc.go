@@ -1,8 +1,26 @@
-// Package ruletest runs rule tests: text files that a rule's author can read and
-// write, with rules, the values that series have in each window, and what is
-// expected to come of them. It is pure, as alerts is: time is what the file says.
+// Package ruletest runs rule tests: files that a rule's author can read and write, with
+// rules, the values of series, and what is expected to come of them. It is pure, as alerts
+// is: time is what the file says, and files are read by whoever calls.
 //
-// A file is a list of cases. Each is a command, its input, a line "----" and the
+// # Suites
+//
+// A Suite is a file in promtool's grammar, which `weir test` runs; docs/rules.md describes
+// it. Its samples go through package windows and its conditions through package alerts, as
+// they do in the processors window and alert. Contract:
+//
+//   - A sample arrives at the time that it bears, in one record with the others of its series
+//     group of that time. Nothing lags: windows close as soon as their grace is over, and
+//     keep_firing_for ends to the ms.
+//   - At a time of which something is expected, what is due then has happened.
+//   - A test runs up to its last expectation, and by itself: no state is left to the next.
+//   - Samples that weir would refuse, as they are too many, fail the test.
+//   - What would always pass is a fault: a file without tests, a test without expectations,
+//     an alert that no rule has.
+//
+// # Traces
+//
+// A trace is a text file of cases, for weir's own tests: it plays windows, not samples, and
+// also reloads and late data. Each case is a command, its input, a line "----" and the
 // output that is expected, up to a blank line. Lines that start with # between the
 // cases are comments.
 //
@@ -16,7 +34,7 @@
 //	1 rule
 //
 //	series
-//	up{host="web01"} 1 1 0x5 1
+//	up{host="web01"} 1 1 0x4 1
 //	----
 //
 //	run 2m
@@ -32,8 +50,8 @@
 //     a reload. The output is how many there are, or the faults.
 //   - series: adds values to series, one series a line. Each value is that of the
 //     next window of the smallest tier, the first starts at 0s, or where the
-//     series' values ended. _ is a window without samples, 1x5 five times the value
-//     1, 1+2x3 the values 1, 3 and 5, and 1/2/3 a window with three samples.
+//     series' values ended. The notation is that of suites (_ is a window without
+//     samples), and 1/2/3 is a window with three samples.
 //   - run D: closes all windows that end by time D, oldest first, and prints the
 //     transitions of alerts. run D conditions prints the conditions as well.
 //   - revise D: replaces windows of the smallest tier that end at D by the input, as

@@ -2,8 +2,8 @@ package ruletest
 
 import (
 	"fmt"
+	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/weir-metrics/weir/alerts"
@@ -232,44 +232,24 @@ func (r *run) find(s schemas.Series) *values {
 	return v
 }
 
-// maxRepeat bounds how many windows one word may stand for.
-const maxRepeat = 100_000
-
+// appendValues appends the windows that a word stands for.
 func appendValues(windows [][]float64, word string) ([][]float64, error) {
-	times := 1
-	if head, tail, found := strings.Cut(word, "x"); found {
-		n, err := strconv.Atoi(tail)
-		if err != nil || n < 1 || n > maxRepeat {
-			return nil, fmt.Errorf("%q: must repeat 1 to %d times", word, maxRepeat)
+	if strings.Contains(word, "/") {
+		samples, err := parseSequence(strings.ReplaceAll(word, "/", " "))
+		if slices.ContainsFunc(samples, math.IsNaN) {
+			return nil, fmt.Errorf("%q: must be numbers", word)
 		}
-		word, times = head, n
+		return append(windows, samples), err
 	}
-	if word == "_" {
-		return append(windows, make([][]float64, times)...), nil
-	}
-	step := 0.0
-	if at := strings.LastIndexAny(word, "+-"); at > 0 && word[at-1] != 'e' {
-		v, err := strconv.ParseFloat(word[at:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", word, err)
-		}
-		word, step = word[:at], v
-	}
-	var samples []float64
-	for _, text := range strings.Split(word, "/") {
-		v, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", word, err)
-		}
-		samples = append(samples, v)
-	}
-	for range times {
-		windows = append(windows, slices.Clone(samples))
-		for i := range samples {
-			samples[i] += step
+	values, err := expand(word)
+	for _, v := range values {
+		if math.IsNaN(v) {
+			windows = append(windows, nil)
+		} else {
+			windows = append(windows, []float64{v})
 		}
 	}
-	return windows, nil
+	return windows, err
 }
 
 func (r *run) printAlerts() {

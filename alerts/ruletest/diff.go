@@ -1,0 +1,148 @@
+package ruletest
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/weir-metrics/weir/schemas"
+)
+
+// checkAlerts compares the alerts of a name that fire now with those that are expected.
+func (p *play) checkAlerts(c *alertCheck) {
+	var got, other []*schemas.Alert // that fire, and that do not
+	for _, fingerprint := range slices.Sorted(maps.Keys(p.alerts)) {
+		switch a := p.alerts[fingerprint].alert; {
+		case a.Labels["alertname"] != c.alertname:
+		case a.State == schemas.Firing:
+			got = append(got, a)
+		default:
+			other = append(other, a)
+		}
+	}
+	want := slices.Clone(c.want)
+	want = slices.DeleteFunc(want, func(w expectedAlert) bool {
+		i := slices.IndexFunc(got, func(a *schemas.Alert) bool { return alike(w, a) == all })
+		if i >= 0 {
+			got = slices.Delete(got, i, i+1)
+		}
+		return i >= 0
+	})
+	if len(want)+len(got) == 0 {
+		return
+	}
+	var b strings.Builder
+	for len(want) > 0 && len(got) > 0 {
+		w, i := want[0], 0
+		for k := range got {
+			if alike(w, got[k]) > alike(w, got[i]) {
+				i = k
+			}
+		}
+		b.WriteString("fires, but otherwise:\n")
+		writeDiff(&b, linesOfExpected(w), linesOf(got[i]))
+		want, got = want[1:], slices.Delete(got, i, i+1)
+	}
+	for _, w := range want {
+		b.WriteString("is expected and does not fire:\n")
+		writeDiff(&b, linesOfExpected(w), nil)
+	}
+	for _, a := range got {
+		fmt.Fprintf(&b, "fires and is not expected, with the value %v since %s:\n", a.Value, p.since(a.FiredMS))
+		writeDiff(&b, nil, linesOf(a))
+	}
+	for _, a := range other {
+		b.WriteString(p.stateOf(a))
+	}
+	p.fail(c.line, fmt.Sprintf("alert %s at %s", c.alertname, at(c.timeMS)), b.String())
+}
+
+// all says that two alerts are the same.
+const all = math.MaxInt
+
+// alike is how many labels and annotations of an alert are as expected, or all.
+func alike(w expectedAlert, a *schemas.Alert) int {
+	want, got := linesOfExpected(w), linesOf(a)
+	if slices.Equal(want, got) {
+		return all
+	}
+	n := 0
+	for _, line := range want {
+		if slices.Contains(got, line) {
+			n++
+		}
+	}
+	return n
+}
+
+func linesOfExpected(w expectedAlert) []string { return linesOfTexts(w.Labels, w.Annotations) }
+
+func linesOf(a *schemas.Alert) []string {
+	labels := maps.Clone(a.Labels)
+	delete(labels, "alertname")
+	return linesOfTexts(labels, a.Annotations)
+}
+
+// linesOfTexts has a line for each label and annotation, sorted. Those that are empty are none.
+func linesOfTexts(labels, annotations map[string]string) []string {
+	var lines []string
+	for i, texts := range []map[string]string{labels, annotations} {
+		for _, name := range slices.Sorted(maps.Keys(texts)) {
+			if text := texts[name]; text != "" {
+				lines = append(lines, fmt.Sprintf("%s %s: %q", [...]string{"label", "annotation"}[i], name, text))
+			}
+		}
+	}
+	return lines
+}
+
+// writeDiff writes the lines that both have, those that are only expected and those that are only got.
+func writeDiff(b *strings.Builder, want, got []string) {
+	lines := slices.Concat(want, got)
+	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(keyOf(a), keyOf(b)) })
+	if len(lines) == 0 {
+		sign := "+"
+		if got == nil {
+			sign = "-"
+		}
+		fmt.Fprintf(b, "  %s no labels\n", sign)
+	}
+	for i, line := range lines {
+		isWanted, isGot := slices.Contains(want, line), slices.Contains(got, line)
+		switch {
+		case isWanted && isGot && slices.Contains(lines[:i], line):
+		case isWanted && isGot:
+			fmt.Fprintf(b, "    %s\n", line)
+		case isWanted:
+			fmt.Fprintf(b, "  - %s\n", line)
+		default:
+			fmt.Fprintf(b, "  + %s\n", line)
+		}
+	}
+}
+
+// keyOf is what a line of a diff is about; labels come before annotations.
+func keyOf(line string) string {
+	key, _, _ := strings.Cut(line, ": ")
+	if strings.HasPrefix(key, "label") {
+		return "0" + key
+	}
+	return "1" + key
+}
+
+// stateOf tells of an alert that does not fire.
+func (p *play) stateOf(a *schemas.Alert) string {
+	name := nameOf(a.Labels["alertname"], a.Labels)
+	switch a.State {
+	case schemas.Pending:
+		return fmt.Sprintf("%s is pending since %s, and fires if it is still true in the window that ends at %s\n", name, p.since(a.ActiveMS), p.since(a.ActiveMS+a.ForMS))
+	case schemas.Resolved:
+		return fmt.Sprintf("%s is resolved since %s: %s\n", name, p.since(a.ResolvedMS), a.Last.Reason)
+	}
+	return fmt.Sprintf("%s is inactive since %s: %s\n", name, p.since(a.Last.AtMS), a.Last.Reason)
+}
+
+// since writes a time as that since the test's start.
+func (p *play) since(ms int64) string { return at(ms - p.test.startMS) }
