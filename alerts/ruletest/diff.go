@@ -33,7 +33,20 @@ func (p *play) checkAlerts(c *alertCheck) {
 	if len(want)+len(got) == 0 {
 		return
 	}
-	var b strings.Builder
+	told := p.differences(want, got, other)
+	if n := len(told) - maxTold; n > 0 {
+		told = append(told[:maxTold], fmt.Sprintf("and %d more\n", n))
+	}
+	p.fail(c.line, fmt.Sprintf("alert %s at %s", c.alertname, at(c.timeMS)), strings.Join(told, ""))
+}
+
+// maxTold bounds how many differences of an expectation are told.
+const maxTold = 20
+
+// differences tells, one by one, what differs between alerts that are expected and those that fire, and the state of
+// those that do not.
+func (p *play) differences(want []expectedAlert, got, other []*schemas.Alert) []string {
+	var told []string
 	for len(want) > 0 && len(got) > 0 {
 		w, i := want[0], 0
 		for k := range got {
@@ -41,22 +54,19 @@ func (p *play) checkAlerts(c *alertCheck) {
 				i = k
 			}
 		}
-		b.WriteString("fires, but otherwise:\n")
-		writeDiff(&b, linesOfExpected(w), linesOf(got[i]))
+		told = append(told, "fires, but otherwise:\n"+diffOf(linesOfExpected(w), linesOf(got[i])))
 		want, got = want[1:], slices.Delete(got, i, i+1)
 	}
 	for _, w := range want {
-		b.WriteString("is expected and does not fire:\n")
-		writeDiff(&b, linesOfExpected(w), nil)
+		told = append(told, "is expected and does not fire:\n"+diffOf(linesOfExpected(w), nil))
 	}
 	for _, a := range got {
-		fmt.Fprintf(&b, "fires and is not expected, with the value %v since %s:\n", a.Value, p.since(a.FiredMS))
-		writeDiff(&b, nil, linesOf(a))
+		told = append(told, fmt.Sprintf("fires and is not expected, with the value %v since %s:\n", a.Value, p.since(a.FiredMS))+diffOf(nil, linesOf(a)))
 	}
 	for _, a := range other {
-		b.WriteString(p.stateOf(a))
+		told = append(told, p.stateOf(a))
 	}
-	p.fail(c.line, fmt.Sprintf("alert %s at %s", c.alertname, at(c.timeMS)), b.String())
+	return told
 }
 
 // all says that two alerts are the same.
@@ -85,9 +95,9 @@ func linesOf(a *schemas.Alert) []string {
 	return linesOfTexts(labels, a.Annotations)
 }
 
-// linesOfTexts has a line for each label and annotation, sorted. Those that are empty are none.
+// linesOfTexts has a line for each label and annotation, sorted. Those that are empty are none. It is never nil.
 func linesOfTexts(labels, annotations map[string]string) []string {
-	var lines []string
+	lines := []string{}
 	for i, texts := range []map[string]string{labels, annotations} {
 		for _, name := range slices.Sorted(maps.Keys(texts)) {
 			if text := texts[name]; text != "" {
@@ -98,29 +108,32 @@ func linesOfTexts(labels, annotations map[string]string) []string {
 	return lines
 }
 
-// writeDiff writes the lines that both have, those that are only expected and those that are only got.
-func writeDiff(b *strings.Builder, want, got []string) {
+// diffOf has the lines that both have, those that are only expected (-) and those that are only got (+). Nil is no alert
+// at all, as against one without labels.
+func diffOf(want, got []string) string {
+	switch {
+	case len(want)+len(got) > 0:
+	case got == nil:
+		return "  - no labels\n"
+	default:
+		return "  + no labels\n"
+	}
 	lines := slices.Concat(want, got)
 	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(keyOf(a), keyOf(b)) })
-	if len(lines) == 0 {
-		sign := "+"
-		if got == nil {
-			sign = "-"
-		}
-		fmt.Fprintf(b, "  %s no labels\n", sign)
-	}
+	var b strings.Builder
 	for i, line := range lines {
 		isWanted, isGot := slices.Contains(want, line), slices.Contains(got, line)
 		switch {
 		case isWanted && isGot && slices.Contains(lines[:i], line):
 		case isWanted && isGot:
-			fmt.Fprintf(b, "    %s\n", line)
+			fmt.Fprintf(&b, "    %s\n", line)
 		case isWanted:
-			fmt.Fprintf(b, "  - %s\n", line)
+			fmt.Fprintf(&b, "  - %s\n", line)
 		default:
-			fmt.Fprintf(b, "  + %s\n", line)
+			fmt.Fprintf(&b, "  + %s\n", line)
 		}
 	}
+	return b.String()
 }
 
 // keyOf is what a line of a diff is about; labels come before annotations.

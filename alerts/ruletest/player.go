@@ -126,12 +126,15 @@ func (l *life) dueMS() int64 {
 
 // expire resolves the alerts whose keep_firing_for is over.
 func (p *player) expire() {
-	for _, fingerprint := range slices.Sorted(maps.Keys(p.alerts)) {
-		l := p.alerts[fingerprint]
-		due := l.dueMS()
-		if due == 0 || due > p.nowMS {
-			continue
+	var over []string
+	for fingerprint, l := range p.alerts {
+		if due := l.dueMS(); due > 0 && due <= p.nowMS {
+			over = append(over, fingerprint)
 		}
+	}
+	slices.Sort(over)
+	for _, fingerprint := range over {
+		l := p.alerts[fingerprint]
 		if after, changed := alerts.Expire(l.alert, alerts.Due(l.alert)); changed {
 			p.become(l.alert, after)
 		}

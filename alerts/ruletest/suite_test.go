@@ -3,6 +3,7 @@ package ruletest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,10 +22,10 @@ func tiersMS() []int64 {
 	return c.TiersMS()
 }
 
-// TestSuites runs the suites of testdata, as they are and disturbed: all pass.
+// TestSuites runs the suites of testdata and that of the shipped rules, as they are and disturbed: all pass.
 func TestSuites(t *testing.T) {
 	ran := 0
-	for _, pattern := range []string{"testdata/suites/*.yaml", "testdata/promtool/*.yml"} {
+	for _, pattern := range []string{"testdata/suites/*.yaml", "testdata/promtool/*.yml", "../../deploy/rules/*-tests.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +46,7 @@ func TestSuites(t *testing.T) {
 			}
 		}
 	}
-	if ran < 4 {
+	if ran < 5 {
 		t.Errorf("%d suites", ran)
 	}
 }
@@ -102,6 +103,8 @@ const someRules = `groups:
   - alert: slow
     expr: x > 10
     for: 1m
+  - alert: plain
+    expr: y > 5
 `
 
 // TestDiffs: what is told of an expectation that is not met.
@@ -123,6 +126,10 @@ func TestDiffs(t *testing.T) {
 			`alert_rule_test: [{eval_time: 3m, alertname: high, exp_alerts: [{}]}]`,
 			"alert high at 3m\nis expected and does not fire:\n  - no labels\nhigh{host=\"a\",severity=\"page\"} is resolved since 2m: false\n",
 		},
+		"without labels": {
+			`alert_rule_test: [{eval_time: 12s, alertname: plain}]`,
+			"alert plain at 12s\nfires and is not expected, with the value 7 since 10s:\n  + no labels\n",
+		},
 		"window": {
 			`window_test: [{series: 'x{host="a"}', tier: 1m, at: 59s, exp_window: {count: 5, sum: 81, last: 16}}]`,
 			"window of 1m from 0s of x{host=\"a\"}\n  - count: 5\n  + count: 6\n    sum: 81\n    last: 16\n",
@@ -136,7 +143,7 @@ func TestDiffs(t *testing.T) {
 			"window of 1m from 0s of x{host=\"a\"}\n  - count: 0\n  + count: 6\n",
 		},
 	} {
-		text := "tests:\n- interval: 10s\n  input_series: [{series: 'x{host=\"a\"}', values: 11+1x10 1x9}]\n  " + c.checks + "\n"
+		text := "tests:\n- interval: 10s\n  input_series: [{series: 'x{host=\"a\"}', values: 11+1x10 1x9}, {series: y, values: 7}]\n  " + c.checks + "\n"
 		s, err := ParseSuite("t.yaml", []byte(text), tiersMS())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -148,6 +155,23 @@ func TestDiffs(t *testing.T) {
 		} else if got := failures[0].What + "\n" + failures[0].Diff; got != c.want {
 			t.Errorf("%s: got\n%swant\n%s", name, got, c.want)
 		}
+	}
+}
+
+// TestDiffIsBounded: a storm of alerts does not fill the terminal.
+func TestDiffIsBounded(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("tests:\n- alert_rule_test: [{eval_time: 1m, alertname: high}]\n  input_series:\n")
+	for i := range 50 {
+		fmt.Fprintf(&b, "  - {series: 'x{host=\"%d\"}', values: 99}\n", i)
+	}
+	s, err := ParseSuite("t.yaml", []byte(b.String()), tiersMS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := runWith(t, s, None, alerts.File{Name: "rules.yaml", Data: []byte(someRules)})[0].Failures
+	if len(f) != 1 || strings.Count(f[0].Diff, "fires and is not") != maxTold || !strings.HasSuffix(f[0].Diff, "and 30 more\n") {
+		t.Errorf("%+v", f)
 	}
 }
 

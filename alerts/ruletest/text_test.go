@@ -4,7 +4,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -53,38 +52,6 @@ func TestParseErrors(t *testing.T) {
 	} {
 		if _, err := Parse("f", []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", text, err, want)
-		}
-	}
-}
-
-// TestExampleRules runs the rules that make run and the README use.
-func TestExampleRules(t *testing.T) {
-	const file = "testdata/example.rules"
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases, err := Parse(file, data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := strings.TrimSpace(cases[0].Input)
-	rules, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(name)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cases[0].Input = string(rules)
-	Run(cases, None)
-	cases[0].Input = name + "\n"
-	if *rewrite {
-		if err := os.WriteFile(file, Format(cases), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	for _, c := range cases {
-		if c.Failed() {
-			t.Errorf("%s:%d: %s\ngot\n%swant\n%s", file, c.Line, c.Command, c.Got, c.Want)
 		}
 	}
 }
