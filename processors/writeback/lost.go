@@ -46,8 +46,8 @@ import (
 // hour, and, if the value was read, becomes a dead letter.
 
 // ErrSettings is wrapped by the error of Logic.Decode if a value is intact but was kept under other
-// settings than the current ones. If all values of a partition were, the settings are wrong: Run
-// ends, and nothing is lost.
+// settings than the current ones. If any value of a partition was, Run ends and none of them is lost,
+// so that the settings can be put back.
 var ErrSettings = errors.New("kept under other settings")
 
 // harmNamedFor is how long after the last harm Warning names it.

@@ -22,7 +22,7 @@ func (p *Partition[T, L]) MarkRecovered() error {
 	if p.kept {
 		for _, key := range slices.Sorted(maps.Keys(p.reload)) {
 			if p.closed.Load() {
-				return nil
+				break
 			}
 			if err := p.decodeAgain(key, p.reload[key]); err != nil {
 				return err
@@ -36,6 +36,12 @@ func (p *Partition[T, L]) MarkRecovered() error {
 		}
 		decoded = len(p.live)
 	}
+	if p.closed.Load() {
+		return nil // what was read so far says nothing about the partition's owner
+	}
+	if len(p.unlike) > 0 {
+		return p.refuseSettings()
+	}
 	p.orderGone()
 	p.recovered = true
 	p.tellRubbish()
@@ -43,6 +49,14 @@ func (p *Partition[T, L]) MarkRecovered() error {
 	p.keys.Store(int64(len(p.live)))
 	p.eng.addPart(p)
 	return nil
+}
+
+// refuseSettings ends Run, however few the values of other settings are and whatever else does not
+// decode: each of them is intact, and a new value in its place would lose it.
+func (p *Partition[T, L]) refuseSettings() error {
+	err := fmt.Errorf("%d of %d values of %s/%d: %w", len(p.unlike), len(p.unlike)+len(p.live), p.eng.opts.Table, p.ID, p.unlike[0])
+	p.eng.fail(err) // Goka would pass on only its text
+	return err
 }
 
 func (p *Partition[T, L]) decodeAll() error {
@@ -78,11 +92,6 @@ func (p *Partition[T, L]) decodeAll() error {
 		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}
 	end()
-	if n := len(p.unlike); n > 0 && n == len(p.live) {
-		err := fmt.Errorf("all %d values of %s/%d: %w", n, p.eng.opts.Table, p.ID, p.unlike[0])
-		p.eng.fail(err) // Goka would pass on only its text
-		return err
-	}
 	for _, key := range slices.Sorted(maps.Keys(apart)) {
 		if err := p.decodeAgain(key, apart[key]); err != nil {
 			return err
@@ -156,6 +165,7 @@ func (p *Partition[T, L]) decode(key string, writers []writer, value []byte) {
 	if err != nil {
 		if errors.Is(err, ErrSettings) {
 			p.unlike = append(p.unlike, err)
+			return
 		}
 		if knownVersion(value) { // else load has told of it
 			p.refuseStored(key, value, -1, err)
