@@ -83,7 +83,7 @@ func (s *stage) start(dir string) (stop func(error)) {
 	}
 	return func(crash error) {
 		if crash != nil {
-			cancel(crash)
+			cancel(fmt.Errorf("%w: %w", writeback.ErrKilled, crash))
 		} else {
 			cancel(nil)
 		}

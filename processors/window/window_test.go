@@ -108,7 +108,7 @@ func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error))
 	kafkatest.Eventually(s.t, "the processor is ready", p.Ready)
 	return func(crash error) {
 		if crash != nil {
-			cancel(crash)
+			cancel(fmt.Errorf("%w: %w", writeback.ErrKilled, crash))
 		} else {
 			cancel(nil)
 		}

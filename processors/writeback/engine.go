@@ -167,13 +167,10 @@ func (e *Engine[T, L]) Locals() []*L {
 	return all
 }
 
-// stopTime bounds the last checkpoint of a clean stop.
-const stopTime = 15 * time.Second
-
 // Run processes until ctx ends, then writes a last checkpoint and returns nil. It returns an error
 // if the broker is lost, a produce fails or a state does not decode; then make a new Engine. If ctx
-// ends with a cause of its own, Run ends at once, without a checkpoint, as a kill would end it, and
-// returns the cause.
+// ends with a cause that wraps ErrKilled, Run ends at once, without a checkpoint, and returns the
+// cause.
 func (e *Engine[T, L]) Run(ctx context.Context) error {
 	run, fail := e.run, e.fail
 	var guards sync.WaitGroup
@@ -184,7 +181,7 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 	}()
 	if err := e.open(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // stopped before it began
+			return killedBy(ctx) // stopped before it began
 		}
 		return err
 	}
@@ -214,6 +211,8 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 		}
 	}
 	switch cause := context.Cause(run); {
+	case killedBy(ctx) != nil:
+		err = killedBy(ctx)
 	case cause != nil && !errors.Is(cause, context.Canceled):
 		err = cause
 	case ctx.Err() != nil && err != nil:
@@ -225,31 +224,6 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 	}
 	e.leave()
 	return nil
-}
-
-// killed ends the run with ctx's cause, if it has one of its own.
-func (e *Engine[T, L]) killed(ctx context.Context) bool {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, ctx.Err()) {
-		return false
-	}
-	e.fail(cause)
-	return true
-}
-
-// leave takes this member out of the group, so that the others need not wait until its session
-// ends: a static member does not leave by itself.
-func (e *Engine[T, L]) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	adm, err := kadm.NewOptClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))...)
-	if err == nil {
-		defer adm.Close()
-		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.Group).InstanceIDs(e.opts.Instance).Reason("clean stop"))
-	}
-	if err != nil {
-		e.log.Warn("cannot leave the group: the partitions wait until the session ends", "err", err)
-	}
 }
 
 // maxValueBytes bounds what is produced, above all the state of one key; schemas/topics configures

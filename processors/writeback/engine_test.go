@@ -146,17 +146,15 @@ func (b *bed) startWith(reg prometheus.Registerer, name, dir string, c *counting
 	return m
 }
 
-var errKilled = errors.New("killed")
-
 func (b *bed) end(m *member, crash bool) {
 	if crash {
-		m.kill(errKilled)
+		m.kill(ErrKilled)
 	} else {
 		m.stop()
 	}
 	err := <-m.done
 	m.stop()
-	if crash != errors.Is(err, errKilled) || !crash && err != nil {
+	if crash != errors.Is(err, ErrKilled) || !crash && err != nil {
 		b.t.Errorf("ended with %v", err)
 	}
 	if err := m.store.Close(); err != nil {
@@ -364,4 +362,27 @@ func TestStoppedBeforeItBegan(t *testing.T) {
 	b := newBed(t)
 	m := b.start("one", t.TempDir(), &counting{})
 	b.end(m, false)
+}
+
+// TestKilledAtAnyTime: a kill ends Run with its cause however early it comes, and a cause that is no kill, such as that of
+// signal.NotifyContext, stops it cleanly.
+func TestKilledAtAnyTime(t *testing.T) {
+	b := newBed(t)
+	early := b.start("early", t.TempDir(), &counting{stalls: map[int32]time.Duration{}})
+	b.end(early, true) // it has not even opened its producer
+
+	m := b.start("one", t.TempDir(), &counting{stalls: map[int32]time.Duration{}})
+	kafkatest.Eventually(b.t, "all partitions are owned", func() bool { return m.eng.Owned() == shards && m.eng.Ready() })
+	sent := b.number(inTopic, "key", 3)
+	kafkatest.Eventually(b.t, "applied", func() bool { m := m.eng.logic.(*counting); m.mu.Lock(); defer m.mu.Unlock(); return m.applied == 1 })
+	m.kill(errors.New("interrupt signal received"))
+	if err := <-m.done; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if n := b.committed(group); n < sent {
+		t.Errorf("%d records committed, want %d: there was no last checkpoint", n, sent)
+	}
+	if err := m.store.Close(); err != nil {
+		t.Error(err)
+	}
 }
