@@ -52,16 +52,17 @@ type cli struct {
 	LogLevel  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
 	LogFormat string     `help:"Form of the log, on standard error: text or json." enum:"text,json" default:"text"`
 
-	Run     runCommand     `cmd:"" help:"Run weir: all roles, or some."`
-	Agent   agentCommand   `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
-	Replay  replayCommand  `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
-	Fold    foldCommand    `cmd:"" help:"Run the window code over CSV and print the closed windows."`
-	Top     topCommand     `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
-	Reshard reshardCommand `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
-	Shards  shardsCommand  `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
-	Check   checkCommand   `cmd:"" help:"Print every fault of config and rule files."`
-	Test    testCommand    `cmd:"" help:"Run unit tests of rules: expected alerts and windows of given samples."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Run      runCommand      `cmd:"" help:"Run weir: all roles, or some."`
+	Agent    agentCommand    `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
+	Replay   replayCommand   `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
+	Fold     foldCommand     `cmd:"" help:"Run the window code over CSV and print the closed windows."`
+	Top      topCommand      `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
+	Reshard  reshardCommand  `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
+	Shards   shardsCommand   `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
+	Check    checkCommand    `cmd:"" help:"Print every fault of config and rule files."`
+	Test     testCommand     `cmd:"" help:"Run unit tests of rules: expected alerts and windows of given samples."`
+	Backtest backtestCommand `cmd:"" help:"Tell what rules would have done about recorded data, and how that differs from other rules."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -17,6 +17,11 @@
 //   - What would always pass is a fault: a file without tests, a test without expectations,
 //     an alert that no rule has.
 //
+// # Streams
+//
+// A Stream plays a recording in the same way, however long it is, and tells what becomes of each alert: package
+// backtest is built on it. TestStreamIsTheSame compares it with a suite's run.
+//
 // # Traces
 //
 // A trace is a text file of cases, for weir's own tests: it plays windows, not samples, and

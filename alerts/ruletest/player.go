@@ -16,6 +16,7 @@ type player struct {
 	evaluator   *alerts.Evaluator
 	groups      map[string]*alerts.State // by series group
 	alerts      map[string]*life         // by fingerprint
+	keeping     map[string]*life         // those that only keep_firing_for keeps firing
 	nowMS       int64                    // the wall clock
 	err         error                    // what went wrong with the states' encoding
 
@@ -108,9 +109,15 @@ func (p *player) step(c *schemas.Condition) {
 
 func (p *player) become(before, after *schemas.Alert) {
 	if p.alerts == nil {
-		p.alerts = map[string]*life{}
+		p.alerts, p.keeping = map[string]*life{}, map[string]*life{}
 	}
-	p.alerts[after.Fingerprint] = &life{alert: after, seenMS: p.nowMS}
+	l := &life{alert: after, seenMS: p.nowMS}
+	p.alerts[after.Fingerprint] = l
+	if l.dueMS() > 0 {
+		p.keeping[after.Fingerprint] = l
+	} else {
+		delete(p.keeping, after.Fingerprint)
+	}
 	if p.moved != nil && (before == nil || before.Last != after.Last) {
 		p.moved(after)
 	}
@@ -124,11 +131,22 @@ func (l *life) dueMS() int64 {
 	return l.seenMS + l.alert.KeepMS
 }
 
+// keptMS is when the next keep_firing_for is over; 0 if none runs.
+func (p *player) keptMS() int64 {
+	next := int64(0)
+	for _, l := range p.keeping {
+		if due := l.dueMS(); next == 0 || due < next {
+			next = due
+		}
+	}
+	return next
+}
+
 // expire resolves the alerts whose keep_firing_for is over.
 func (p *player) expire() {
 	var over []string
-	for fingerprint, l := range p.alerts {
-		if due := l.dueMS(); due > 0 && due <= p.nowMS {
+	for fingerprint, l := range p.keeping {
+		if l.dueMS() <= p.nowMS {
 			over = append(over, fingerprint)
 		}
 	}

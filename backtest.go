@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/pipelines/operations"
+	"github.com/weir-metrics/weir/schemas/formats"
+)
+
+type backtestCommand struct {
+	Source    string   `help:"Where the recorded data is: file." enum:"file" default:"file"`
+	From      string   `help:"Beginning of the time that is reported, such as 2026-01-31, 2026-01-31T08:00:00Z, or 7d for a week ago; all there is by default. What is before is played, too, so that ranges are full." placeholder:"TIME"`
+	To        string   `help:"Its end." placeholder:"TIME"`
+	Against   string   `help:"Other rules to compare with, such as the present ones." placeholder:"FILE"`
+	Incidents string   `help:"Known incidents, to tell which were caught and which alerts were false; docs/rules.md has an example." placeholder:"FILE"`
+	Output    string   `help:"Form of the report: text or json." short:"o" enum:"text,json" default:"text"`
+	Plot      string   `help:"File to draw the alerts in, as SVG." placeholder:"FILE"`
+	Config    string   `help:"Config file whose windows and group labels the rules are judged with; without it, the defaults." short:"c" placeholder:"FILE"`
+	Series    string   `help:"Series of CSV rows that name none; {file} stands for the file's name, as in 'cpu.usage{host=\"{file}\"}'; the file's name by default."`
+	Precision string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
+	Format    string   `help:"What the files hold: csv, line or json; their first lines tell by default."`
+	Rules     string   `arg:"" help:"Rules file."`
+	Files     []string `arg:"" optional:"" help:"Recordings: CSV, JSON or line protocol; several are merged by time."`
+}
+
+// Run prints what the rules would have done; how far it is shows on standard error.
+func (c *backtestCommand) Run(ctx context.Context) error {
+	b := operations.Backtest{Rules: c.Rules, Against: c.Against, Config: c.Config, Incidents: c.Incidents,
+		From: c.From, To: c.To, JSON: c.Output == "json", Plot: c.Plot}
+	if len(c.Files) == 0 {
+		return conf.Faults{{Field: "FILES", Bound: "must be given: recordings to play"}}
+	}
+	precision, err := formats.ParsePrecision(c.Precision)
+	if err != nil {
+		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
+	}
+	format, err := formats.ByName(c.Format)
+	if err != nil {
+		return conf.Faults{{Field: "--format", Bound: err.Error()}}
+	}
+	b.Recorded = operations.RecordedFiles{Files: c.Files, Series: c.Series, Precision: precision, Format: format}
+	return b.Run(ctx, stdout, os.Stderr)
+}

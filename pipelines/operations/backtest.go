@@ -1,0 +1,222 @@
+package operations
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/weir-metrics/weir/alerts"
+	"github.com/weir-metrics/weir/alerts/backtest"
+	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/pipelines"
+	"github.com/weir-metrics/weir/pipelines/terminal"
+	"github.com/weir-metrics/weir/schemas/formats"
+)
+
+// Backtest plays recorded data through rules (package backtest).
+type Backtest struct {
+	Rules     string // a rules file
+	Against   string // another, to compare with; "": none
+	Config    string // the config file whose windows and group labels the rules are judged with; "": the defaults
+	Incidents string // a file of known incidents; "": none
+	From, To  string // the time that is reported, see when; "": all there is
+	JSON      bool   // the report is JSON, not text
+	Plot      string // the file that a plot is written to as SVG; "": none
+	Recorded  RecordedFiles
+}
+
+// RecordedFiles are files of samples.
+type RecordedFiles struct {
+	Files     []string
+	Series    string            // of CSV rows that name none, with {file} for the file's name; "": the file's name
+	Precision formats.Precision // of line protocol
+	Format    *formats.Format   // nil: each file's first lines tell
+}
+
+// recorded is where a backtest's data comes from.
+type recorded interface {
+	// span returns the time of which there is data, ms.
+	span(ctx context.Context, say *progress) (fromMS, toMS int64, err error)
+	// play plays the data before the end of the config's time, and what the rules need from before its beginning.
+	play(ctx context.Context, to *backtest.Backtest, c *backtest.Config, say *progress) error
+}
+
+// Run writes the report to out and shows on shown how far it is. It returns conf.Faults if a file or a flag is wrong.
+func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
+	c, err := t.load()
+	if err != nil {
+		return err
+	}
+	say := &progress{out: terminal.NewProgress(shown), began: time.Now()}
+	source := &fileSource{RecordedFiles: t.Recorded, tier: c.Windows.Tiers[0]}
+	if c.FromMS, c.ToMS, err = source.span(ctx, say); err != nil {
+		say.out.Clear()
+		return err
+	}
+	if err := t.bound(c); err != nil {
+		return err
+	}
+	b := backtest.New(*c)
+	if t.Plot != "" {
+		b.Draw()
+	}
+	if err := source.play(ctx, b, c, say); err != nil {
+		say.out.Clear()
+		return err
+	}
+	r := b.Report()
+	say.end(c)
+	for _, hint := range source.hints {
+		fmt.Fprintln(shown, hint)
+	}
+	if err := t.plot(b, r); err != nil {
+		return err
+	}
+	if !t.JSON {
+		return r.WriteText(out)
+	}
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// load reads the config, the rules and the incidents. The error is conf.Faults, with what is wrong with any of them.
+func (t Backtest) load() (*backtest.Config, error) {
+	config, err := RuleTests{Config: t.Config}.config()
+	if err != nil {
+		return nil, err
+	}
+	c := &backtest.Config{Windows: config.Windows}
+	var faults error
+	c.Rules, err = readRuleFile(t.Rules, config)
+	faults = conf.Join(faults, err)
+	if t.Against != "" {
+		c.Against, err = readRuleFile(t.Against, config)
+		faults = conf.Join(faults, err)
+	}
+	if t.Incidents != "" {
+		text, err := conf.ReadFile(t.Incidents, conf.MaxRulesBytes)
+		if err != nil {
+			faults = conf.Join(faults, conf.Unreadable(t.Incidents, err))
+		} else if c.Incidents, err = backtest.ParseIncidents(t.Incidents, text); err != nil {
+			faults = conf.Join(faults, err)
+		}
+	}
+	return c, faults
+}
+
+func readRuleFile(name string, config *pipelines.Config) (*alerts.RuleSet, error) {
+	text, err := conf.ReadFile(name, conf.MaxRulesBytes)
+	if err != nil {
+		return nil, conf.Unreadable(name, err)
+	}
+	return alerts.Load(config.RuleConfig(), alerts.File{Name: name, Data: text})
+}
+
+// bound narrows the time to what was asked for.
+func (t Backtest) bound(c *backtest.Config) error {
+	now := time.Now()
+	var faults conf.Faults
+	for _, f := range []struct {
+		flag, text string
+		to         *int64
+	}{{"--from", t.From, &c.FromMS}, {"--to", t.To, &c.ToMS}} {
+		if f.text == "" {
+			continue
+		}
+		ms, err := when(f.text, now)
+		if err != nil {
+			faults = append(faults, conf.Fault{Field: f.flag, Value: f.text, Bound: err.Error()})
+			continue
+		}
+		*f.to = ms
+	}
+	if faults == nil && c.ToMS <= c.FromMS {
+		faults = append(faults, conf.Fault{Field: "--to", Value: t.To, Bound: fmt.Sprintf("must be after the beginning, %s", utc(c.FromMS))})
+	}
+	if faults == nil {
+		return nil
+	}
+	return faults
+}
+
+// when reads a time, or how long ago it was: 7d.
+func when(text string, now time.Time) (int64, error) {
+	if ago, err := conf.ParseDuration(strings.TrimPrefix(text, "-")); err == nil && ago >= 0 {
+		return now.Add(-ago.Std()).UnixMilli(), nil
+	}
+	ms, err := backtest.ParseTime(text)
+	if err != nil {
+		err = fmt.Errorf("%w, or how long ago, such as 7d", err)
+	}
+	return ms, err
+}
+
+func utc(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.DateTime) }
+
+// plot writes the plot, if it was asked for.
+func (t Backtest) plot(b *backtest.Backtest, r *backtest.Report) error {
+	if t.Plot == "" {
+		return nil
+	}
+	var s strings.Builder
+	if err := b.Plot(r, &s); err != nil {
+		return err
+	}
+	if err := os.WriteFile(t.Plot, []byte(s.String()), 0o644); err != nil {
+		return conf.Faults{{Field: "--plot", Value: t.Plot, Bound: "must be writable: " + conf.ReadFault(err)}}
+	}
+	return nil
+}
+
+// progress shows how far a backtest is.
+type progress struct {
+	out     *terminal.Progress
+	began   time.Time
+	drawn   time.Time
+	played  time.Time // when playing began
+	fromMS  int64     // of the first sample that was played
+	samples int64
+	what    string // that samples counts
+}
+
+// reading shows how much of the data was looked at.
+func (p *progress) reading(part float64) {
+	if now := time.Now(); now.Sub(p.drawn) >= barEvery {
+		p.drawn = now
+		p.out.Draw(fmt.Sprintf("%s %3.0f %%  reading", terminal.Bar(part), 100*part))
+	}
+}
+
+// playing shows up to when it was played.
+func (p *progress) playing(n int, fromMS, atMS, toMS int64) {
+	now := time.Now()
+	if p.samples += int64(n); p.played.IsZero() {
+		p.played, p.fromMS = now, fromMS
+	}
+	if now.Sub(p.drawn) < barEvery {
+		return
+	}
+	p.drawn = now
+	part := max(0, min(1, float64(atMS-fromMS)/float64(toMS-fromMS)))
+	p.out.Draw(fmt.Sprintf("%s %3.0f %%  up to %s  %d %s  %s x real time", terminal.Bar(part), 100*part, utc(atMS), p.samples, p.what, p.speed(atMS-fromMS, now)))
+}
+
+// speed is how much faster than it happened the time was played.
+func (p *progress) speed(ms int64, now time.Time) string {
+	took := now.Sub(p.played)
+	if p.played.IsZero() || took <= 0 {
+		return "?"
+	}
+	return fmt.Sprintf("%.0f", float64(ms)/float64(took.Microseconds())*1000)
+}
+
+func (p *progress) end(c *backtest.Config) {
+	now, ms := time.Now(), max(0, c.ToMS-p.fromMS)
+	p.out.End(fmt.Sprintf("%d %s of %s in %s: %s x real time", p.samples, p.what, conf.Duration(ms/1000*int64(time.Second)),
+		now.Sub(p.began).Round(10*time.Millisecond), p.speed(ms, now)))
+}
