@@ -15,6 +15,13 @@ var refusedFuncs = map[string]string{
 	"absent":   "is not a function: a rule with on_no_data: firing fires when its series fall silent for no_data, as in expr: up == 0, no_data: 1m, on_no_data: firing",
 }
 
+// alsoCalled are names that other systems have for functions.
+var alsoCalled = map[string]string{
+	"avg_over_time": "avg", "mean": "avg", "min_over_time": "min", "max_over_time": "max", "sum_over_time": "sum", "count_over_time": "count",
+	"last_over_time": "last", "first_over_time": "first", "stddev_over_time": "stddev", "stdev": "stddev", "double_exponential_smoothing": "holt_winters",
+	"irate": "rate", "idelta": "delta", "difference": "delta", "derivative": "deriv", "forecast": "predict_linear", "log": "ln",
+}
+
 func (c *lowering) call(n *ast.CallNode) (*node, error) {
 	callee, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
@@ -54,8 +61,17 @@ func unknownFunc(n ast.Node, name string) error {
 		return fault(n, "%s %s", name, why)
 	}
 	names := functionNames()
+	near, ok := alsoCalled[strings.ToLower(name)]
+	if !ok {
+		near = conf.Closest(name, names)
+		if f := strings.ToLower(name); byName[f] != nil {
+			near = f
+		}
+	}
 	hint := ""
-	if near := conf.Closest(name, names); near != "" {
+	if f := byName[near]; f != nil {
+		hint = " (did you mean " + near + ", as in " + f.usage() + "?)"
+	} else if near != "" {
 		hint = " (did you mean " + near + "?)"
 	}
 	return fault(n, "unknown function %s%s, must be one of %s", name, hint, strings.Join(names, ", "))
@@ -104,7 +120,7 @@ func (c *lowering) over(n *ast.CallNode, f *function) (*node, error) {
 		least, most = 4, 4
 	}
 	if len(args) < least || len(args) > most {
-		return nil, fault(n, `%s takes (%s), as in %s`, f.name, f.args, f.usage())
+		return nil, fault(n, `%s takes (%s), got %d of these, as in %s`, f.name, f.args, len(args), f.usage())
 	}
 	var err error
 	if in.rangeMS, err = duration(args[1], "range"); err != nil {
@@ -183,6 +199,8 @@ func (c *lowering) read(n ast.Node, in input) (*node, error) {
 			}
 		}
 		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
+	case *ast.StringNode:
+		return nil, fault(n, `a text is no metric: a name is written without quotes, or metric(%q)`, n.Value)
 	default:
 		return nil, fault(n, `must be a metric: its name, or metric("its name")`)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/state.v2.hex anew: only before a version is released")
+var rewrite = flag.Bool("rewrite", false, "write the golden files of this package anew; testdata/state.v2.hex only before a version is released")
 
 // sampleState has one of everything: ranges, revisions, gaps, an active condition,
 // a false one, NaN columns, and a series that no rule selects.

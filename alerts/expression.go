@@ -117,15 +117,30 @@ func parseError(err error, text string) error {
 		return &exprError{0, unfuse(err.Error())}
 	}
 	msg := unfuse(fe.Message)
+	rs := []rune(text)
 	switch {
+	case strings.Contains(msg, `Operator("=")`) && strings.HasPrefix(string(rs[min(fe.From, len(rs)):]), "=>"):
+		msg += `: did you mean >=?`
 	case strings.Contains(msg, `Operator("=")`):
 		msg += `: equality is ==`
+	case strings.Contains(msg, "token EOF") && strings.HasSuffix(strings.TrimSpace(text), "%"):
+		msg = `something must follow %: 80 % is written 80, or 0.8 of a ratio`
+	case strings.Contains(msg, "token EOF") && strings.Count(text, "(") > strings.Count(text, ")"):
+		msg = `the expression ends before a bracket is closed`
+	case strings.Contains(msg, "token EOF"):
+		msg = `the expression ends early: something must follow`
+	case strings.HasPrefix(msg, "bad number syntax") && strings.Contains(string(rs[:min(fe.From+1, len(rs))]), "["):
+		msg += `: a range is the second argument, as in rate(http.requests, "5m")`
+	case strings.Contains(msg, `Identifier("unless")`):
+		msg += `: write and not (…)`
+	case strings.Contains(msg, `Identifier("by")`), strings.Contains(msg, `Identifier("without")`):
+		msg += `: a rule sees the series of one label set`
 	case strings.Contains(msg, `Bracket("{")`):
 		msg += `: series are selected by where, as in labels.cpu == "0"`
 	case strings.HasPrefix(msg, "bad number syntax"):
 		msg += `: a range is quoted, as in "5m"`
 	}
-	return &exprError{min(fe.From, len([]rune(text))), msg}
+	return &exprError{min(fe.From, len(rs)), msg}
 }
 
 func unfuse(s string) string { return strings.ReplaceAll(s, string(fusedDot), ".") }

@@ -272,6 +272,7 @@ func (l *loader) name(at string, r *rule) {
 
 // expressions compiles expr, recover and where, and chooses the tier that they read.
 func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
+	before := l.doc.Faults()
 	var err error
 	if text, ok := l.text(at+".expr", &y.Expr); ok {
 		if text == "" {
@@ -320,16 +321,24 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.gracesMS) {
 		r.graceMS = l.gracesMS[i]
 	}
+	l.places(at, r, y)
+	if l.doc.Faults() == before {
+		l.refuse(at, r, y)
+		l.look(at, r, y)
+	}
+	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
+}
+
+// places records where each input of the rule is.
+func (l *loader) places(at string, r *rule, y *ruleYAML) {
 	for i, in := range r.inputs {
 		n, field := &y.Expr, at+".expr"
-		if i >= ofExpr {
+		if i >= r.ofExpr {
 			n, field = &y.Recover, at+".recover"
 		}
 		line, column := locate(l.lines, n, in.at)
 		r.places = append(r.places, conf.Fault{File: l.file, Line: line, Column: column, Field: field, Snippet: caret(l.lines, line, column)})
 	}
-	l.look(at, r, y)
-	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
 }
 
 // text returns the text of a scalar; "" for a missing field.

@@ -63,10 +63,13 @@ func allRules(rng *rand.Rand) []string {
 		span := map[string][]string{"10s": {"10s", "30s", "5m"}, "1m": {"1m", "5m"}, "1h": {"1h", "6h"}}[tier]
 		for _, fn := range []string{"avg", "min", "max", "sum", "count", "first", "last", "delta"} {
 			long := span[rng.IntN(len(span))]
+			if fn == "delta" {
+				long = span[1+rng.IntN(len(span)-1)] // needs two windows
+			}
 			rule := fmt.Sprintf(`{alert: %s_%s, tier: %s, expr: '%s(x, "%s") > 3', labels: {v: '{{ .Value }}'}, annotations: {a: '{{ .Labels.cpu }} {{ .Value | humanize }}'}`, fn, tier, tier, fn, long)
 			switch rng.IntN(4) {
 			case 0:
-				rule += fmt.Sprintf(`, recover: '%s(x, "%s") < 1'`, fn, long)
+				rule += fmt.Sprintf(`, recover: '%s(x, "%s") < 1.5'`, fn, long)
 			case 1:
 				rule += fmt.Sprintf(`, recover: y < 2, no_data: %s`, map[string]string{"10s": "30s", "1m": "3m", "1h": "3h"}[tier])
 			case 2:

@@ -3,8 +3,6 @@ package alerts
 import (
 	"bytes"
 	"fmt"
-	"math"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -12,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Warnings are rules that are formally right but not what their author meant: they can never fire,
-// or always do. Each has a position, like a fault.
+// Warnings are rules that are formally right but may not do what their author meant. Each has a
+// position, like a fault.
 func (rs *RuleSet) Warnings() conf.Faults { return rs.warnings }
 
 // Unended warns of files whose last line has no end, as is usual for truncated files.
@@ -34,49 +32,20 @@ func (l *loader) warn(field string, n *yaml.Node, at int, format string, args ..
 		Value: n.Value, Bound: fmt.Sprintf(format, args...), Snippet: caret(l.lines, line, column)})
 }
 
-// look warns about what a valid expression can never be.
+// look warns about what a valid rule may not do as its author meant.
 func (l *loader) look(at string, r *rule, y *ruleYAML) {
 	v := &verdict{inputs: r.inputs}
 	if r.expr != nil {
-		l.lookAt(v, at+".expr", &y.Expr, r.expr)
+		l.lookAtNames(at+".expr", &y.Expr)
 	}
 	if r.recover != nil {
-		l.lookAt(v, at+".recover", &y.Recover, r.recover)
+		l.lookAtNames(at+".recover", &y.Recover)
 	}
-	if r.where != nil && whereNever(y.Where.Value) {
-		l.warn(at+".where", &y.Where, 0, "is never true, whatever the labels")
-	}
-	if r.expr != nil && r.recover != nil && v.may(goal{r.expr, true}) && !v.may(goal{r.expr, true}, goal{r.recover, false}) {
+	if r.expr != nil && r.recover != nil && v.may(goal{r.expr, true}) && !v.may(goal{r.expr, true}, goal{r.recover, false}) &&
+		v.may(goal{r.recover, false}) {
 		l.warn(at+".recover", &y.Recover, 0, "is true whenever expr is: the alert ends at the next window at which expr is true")
 	}
-	for i, in := range r.inputs {
-		if n := in.rangeMS / r.tierMS; n < int64(in.fn.least) && in.zone == nil {
-			field, text := at+".expr", &y.Expr
-			if i >= r.ofExpr {
-				field, text = at+".recover", &y.Recover
-			}
-			why := "it says nothing"
-			if in.fn == fnDelta {
-				why = "of a series with one sample in each it is always 0"
-			}
-			l.warn(field, text, in.at, "%s over %s is over %d window of %s, and needs %d: %s. Take a range of \"%s\" or more",
-				in.fn.name, msText(in.rangeMS), n, msText(r.tierMS), in.fn.least, why, msText(int64(in.fn.least)*r.tierMS))
-		}
-	}
-	ttlMS := int64(math.MaxInt64)
-	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.ttlsMS) && l.ttlsMS[i] > 0 {
-		ttlMS = l.ttlsMS[i]
-	}
-	for i, in := range r.inputs {
-		if in.backMS() > ttlMS {
-			field, n := at+".expr", &y.Expr
-			if i >= r.ofExpr {
-				field, n = at+".recover", &y.Recover
-			}
-			l.warn(field, n, in.at, "a range of %s is longer than windows of %s are kept, %s (windows.tiers ttl): the rule is evaluated, but whoever is told finds only a part of the data behind it",
-				msText(in.backMS()), msText(r.tierMS), msText(ttlMS))
-		}
-	}
+	ttlMS := l.ttlMS(r.tierMS)
 	for _, d := range []struct {
 		field string
 		value conf.Duration
@@ -90,49 +59,6 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 				Bound: fmt.Sprintf("is longer than windows of %s are kept, %s (windows.tiers ttl)", msText(r.tierMS), msText(ttlMS))})
 		}
 	}
-}
-
-// lookAt warns about the comparisons of an expression that are never true, or about the whole.
-func (l *loader) lookAt(v *verdict, field string, y *yaml.Node, n *node) {
-	l.lookAtNames(field, y)
-	seen, before := map[*node]bool{}, len(l.warnings)
-	var visit func(n *node)
-	visit = func(n *node) {
-		if n == nil || seen[n] || len(seen) > maxVerdictSteps {
-			return
-		}
-		seen[n] = true
-		if _, is := opposite[n.op]; is && !v.may(goal{n, true}) {
-			l.warn(field, y, n.at, "%s", v.why(n))
-			return
-		}
-		visit(n.cond)
-		visit(n.a)
-		visit(n.b)
-	}
-	visit(n)
-	if len(l.warnings) > before {
-		return
-	}
-	switch {
-	case !v.may(goal{n, true}):
-		l.warn(field, y, n.at, "is never true: its conditions contradict each other")
-	case !v.may(goal{n, false}):
-		l.warn(field, y, n.at, "is true whenever there is data")
-	}
-}
-
-// why tells why a comparison is never true.
-func (v *verdict) why(n *node) string {
-	for _, side := range []*node{n.a, n.b} {
-		if v.span(side, nil).none {
-			return "is never true: a side never has a value, as with a division by 0"
-		}
-		if side.op == opInput && v.inputs[side.slot].fn == fnCount {
-			return "is never true: count covers existing samples, and is at least 1. A rule with on_no_data: firing fires on missing ones"
-		}
-	}
-	return "is never true, whatever the data"
 }
 
 // noNumbers are names that people take for numbers; to an expression they are metrics.

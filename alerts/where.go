@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp/syntax"
+	"strings"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -66,7 +67,11 @@ func whereError(err error, text string) error {
 	if !errors.As(err, &fe) {
 		return &exprError{0, err.Error()}
 	}
-	return &exprError{min(fe.From, len([]rune(text))), fe.Message}
+	msg := fe.Message
+	if strings.Contains(msg, `Operator("=")`) {
+		msg += ": equality is =="
+	}
+	return &exprError{min(fe.From, len([]rune(text))), msg}
 }
 
 var (

@@ -75,11 +75,13 @@ func withoutAnchor(text string) string {
 }
 
 // Fail records that a field breaks a bound. The line is that of the field, or of the nearest parent
-// in the file. If the field's value could not be decoded, it has a fault already, and its value is
-// not what the user wrote: Fail then does nothing.
+// in the file. If the field's value, or that of a parent, could not be decoded, it has a fault
+// already, and its value is not what the user wrote: Fail then does nothing.
 func (d *Doc) Fail(field string, value any, bound string) {
-	if d.bad[field] {
-		return
+	for name := field; name != ""; name = parent(name) {
+		if d.bad[name] {
+			return
+		}
 	}
 	p := d.find(field)
 	d.FailAt(p.line, p.column, field, value, bound, "")
@@ -118,14 +120,20 @@ func (d *Doc) Err() error {
 	return slices.Clone(d.faults)
 }
 
+// Faults returns how many faults were recorded so far.
+func (d *Doc) Faults() int { return len(d.faults) }
+
 func (d *Doc) find(field string) position {
 	for {
 		if p, ok := d.at[field]; ok || field == "" {
 			return p
 		}
-		field = field[:max(0, strings.LastIndexAny(field, ".["))]
+		field = parent(field)
 	}
 }
+
+// parent returns the path of the field that holds the field; "" for one of the file itself.
+func parent(field string) string { return field[:max(0, strings.LastIndexAny(field, ".["))] }
 
 // Path returns the path of a file that this file names: relative ones are relative to its folder.
 func (d *Doc) Path(name string) string {
