@@ -165,8 +165,7 @@ func (b *BatchBuilder) endSection() {
 		}
 		b.body = binary.AppendUvarint(b.body, chunk)
 		digest := b.takeDigest()
-		b.body = binary.LittleEndian.AppendUint64(b.body, digest.Hi)
-		b.body = binary.LittleEndian.AppendUint64(b.body, digest.Lo)
+		b.body = digest.appendTo(b.body)
 		if b.sender != 0 {
 			b.body = binary.LittleEndian.AppendUint64(b.body, b.sender)
 		}
@@ -185,19 +184,31 @@ func (b *BatchBuilder) Size() int {
 }
 
 // AppendTo closes the last section and appends the encoded batch to dst.
-func (b *BatchBuilder) AppendTo(dst []byte) []byte {
+func (b *BatchBuilder) AppendTo(dst []byte) []byte { return b.AppendShapedTo(dst, ID{}) }
+
+// AppendShapedTo is AppendTo with shape in the place of the IDs, of which it must be ShapeOf, unless
+// it is zero.
+func (b *BatchBuilder) AppendShapedTo(dst []byte, shape ID) []byte {
 	b.endSection()
-	dst = append(slices.Grow(dst, b.Size()), sampleBatchVersion)
+	dst = slices.Grow(dst, b.Size())
 	b.text = appendDict(b.text[:0], b.labels)
-	dst = appendSection(dst, b.text)
-	dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
-	for _, id := range b.ids {
-		dst = binary.LittleEndian.AppendUint64(dst, id.Hi)
-		dst = binary.LittleEndian.AppendUint64(dst, id.Lo)
+	if shape == (ID{}) {
+		dst = appendSection(append(dst, sampleBatchVersion), b.text)
+		dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
+		for _, id := range b.ids {
+			dst = id.appendTo(dst)
+		}
+	} else {
+		dst = appendSection(append(dst, shapedBatchVersion), b.text)
+		dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
+		dst = shape.appendTo(dst)
 	}
 	dst = appendSection(dst, b.defs)
 	return append(dst, b.body...)
 }
+
+// IDs returns the IDs of the series added since the last Reset, in order; valid until then.
+func (b *BatchBuilder) IDs() []ID { return b.ids }
 
 // Reset empties the builder and keeps its memory.
 func (b *BatchBuilder) Reset() {

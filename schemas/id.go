@@ -20,6 +20,20 @@ func idIn(sum []byte) ID {
 	return ID{binary.BigEndian.Uint64(sum), binary.BigEndian.Uint64(sum[8:])}
 }
 
+// appendTo appends the ID as batches have it, 16 bytes.
+func (id ID) appendTo(dst []byte) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(dst, id.Hi), id.Lo)
+}
+
+// ShapeOf is the digest of a list of series; see SampleBatch.Shape.
+func ShapeOf(ids []ID) ID {
+	b := make([]byte, 0, 16*len(ids))
+	for _, id := range ids {
+		b = id.appendTo(b)
+	}
+	return idOf(b)
+}
+
 // ID is the series' identity, within its group and everywhere: it follows from the metric and the
 // labels alone.
 func (s Series) ID() ID {

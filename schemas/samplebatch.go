@@ -8,8 +8,12 @@ import (
 )
 
 // Version 3 names series by their IDs, versions 1 and 2 by a 64-bit hash. Version 2 had
-// Section.Behind in the lowest bit of the chunk; version 3 has the flags below there.
-const sampleBatchVersion = 3
+// Section.Behind in the lowest bit of the chunk; version 3 has the flags below there. Version 4 is
+// version 3 with one digest in the place of all IDs; see SampleBatch.Shape.
+const (
+	sampleBatchVersion = 3
+	shapedBatchVersion = 4
+)
 
 const (
 	sectionBehind = 1 << iota
@@ -46,48 +50,76 @@ type Point struct {
 type SampleBatch struct {
 	Sections []Section
 	Points   []Point
-	IDs      []ID // of the series
+	IDs      []ID // of the series; empty if DecodeFor was told that they are known
+	// Shape stands for IDs: it is the digest of all of them, in order. Senders of metrics send the
+	// same series again and again, so most batches of a group have one of a few shapes, and a reader
+	// that remembers what a shape stands for need neither read nor look up each ID. Zero if the
+	// batch has the IDs themselves.
+	Shape ID
 
+	n          int // series
 	dict, defs []byte
 	ends       []int // of each series in defs, made when first asked
 	labels     []Label
 }
 
+// Len is the number of series in the batch.
+func (b *SampleBatch) Len() int { return b.n }
+
 // Decode reads v. It returns an error that wraps ErrVersion or ErrCorrupt; the batch must not be
-// used then. It does not check the text of labels; see Series.
+// used then. It does not check the text of labels, except of a batch that has only a Shape; see
+// Series.
 func (b *SampleBatch) Decode(v []byte) error {
-	b.Sections, b.Points, b.IDs = b.Sections[:0], b.Points[:0], b.IDs[:0]
+	return b.DecodeFor(v, func(ID, int) bool { return false })
+}
+
+// DecodeFor is Decode for a reader that knows which n IDs some shapes stand for: of a batch that has
+// such a shape, IDs stays empty, and Series must not be called.
+func (b *SampleBatch) DecodeFor(v []byte, knows func(shape ID, n int) bool) error {
+	b.Sections, b.Points, b.IDs, b.Shape = b.Sections[:0], b.Points[:0], b.IDs[:0], ID{}
 	clear(b.labels) // release the strings
 	b.ends, b.labels = b.ends[:0], b.labels[:0]
 	w := wire{b: v}
 	ver := w.byte()
-	if w.err == nil && (ver < 1 || ver > sampleBatchVersion) {
+	if w.err == nil && (ver < 1 || ver > shapedBatchVersion) {
 		return fmt.Errorf("sample batch: version %d: %w", ver, ErrVersion)
 	}
 	b.dict = w.section()
-	var n int
-	if ver < 3 {
-		n = w.count(8)
-		w.bytes(uint64(n) * 8) // hashes, which are not identities
-	} else {
-		n = w.count(16)
-		b.IDs = slices.Grow(b.IDs, n)
-		for range n {
-			b.IDs = append(b.IDs, ID{w.u64(), w.u64()})
-		}
-	}
+	b.decodeIDs(&w, ver)
 	b.defs = w.section()
 	for len(w.b) > 0 && w.err == nil {
-		b.decodeSection(&w, ver, n)
+		b.decodeSection(&w, ver, b.n)
 	}
 	err := w.err
-	if err == nil && ver < 3 {
-		err = b.identify(n)
+	if err == nil && (ver < 3 || ver == shapedBatchVersion && !knows(b.Shape, b.n)) {
+		err = b.identify()
 	}
 	if err != nil {
 		return fmt.Errorf("sample batch of %d bytes: %w", len(v), err)
 	}
 	return nil
+}
+
+// decodeIDs reads what names the series of a batch; the caller checks w.err.
+func (b *SampleBatch) decodeIDs(w *wire, ver byte) {
+	switch ver {
+	case 1, 2:
+		b.n = w.count(8)
+		w.bytes(uint64(b.n) * 8) // hashes, which are not identities
+	case shapedBatchVersion:
+		b.n = w.count(1) // each has a definition
+		if b.Shape = (ID{w.u64(), w.u64()}); b.Shape == (ID{}) {
+			w.fail("a shape of zero")
+		}
+	default:
+		b.n = w.count(16)
+		b.IDs = slices.Grow(b.IDs, b.n)[:b.n]
+		if raw := w.bytes(16 * uint64(b.n)); w.err == nil {
+			for i := range b.IDs {
+				b.IDs[i] = ID{binary.LittleEndian.Uint64(raw[16*i:]), binary.LittleEndian.Uint64(raw[16*i+8:])}
+			}
+		}
+	}
 }
 
 // decodeSection reads a section of a batch of n series; the caller checks w.err.
@@ -169,17 +201,24 @@ func uvarintOf(b []byte) (uint64, int) {
 	return binary.Uvarint(b)
 }
 
-// identify sets the IDs of a batch of n series that has only hashes.
-func (b *SampleBatch) identify(n int) error {
-	if err := b.decodeDefs(n); err != nil {
+// identify sets the IDs of a batch that has only hashes or a shape, which must be theirs.
+func (b *SampleBatch) identify() error {
+	if err := b.decodeDefs(); err != nil {
 		return err
 	}
-	for i := range n {
+	b.IDs = slices.Grow(b.IDs, b.n)
+	for i := range b.n {
 		s, err := b.series(i)
 		if err != nil {
 			return err
 		}
 		b.IDs = append(b.IDs, s.ID())
+	}
+	if b.Shape == (ID{}) {
+		return nil
+	}
+	if shape := ShapeOf(b.IDs); shape != b.Shape {
+		return fmt.Errorf("shape %x, its series make it %x: %w", b.Shape, shape, ErrCorrupt)
 	}
 	return nil
 }
@@ -189,7 +228,7 @@ func (b *SampleBatch) identify(n int) error {
 // series is not valid, or its ID differs.
 func (b *SampleBatch) Series(i int) (Series, error) {
 	if len(b.ends) == 0 {
-		if err := b.decodeDefs(len(b.IDs)); err != nil {
+		if err := b.decodeDefs(); err != nil {
 			return Series{}, err
 		}
 	}
@@ -218,14 +257,14 @@ func (b *SampleBatch) series(i int) (Series, error) {
 	return s, nil
 }
 
-// decodeDefs sets labels and ends for n series, or neither.
-func (b *SampleBatch) decodeDefs(n int) error {
+// decodeDefs sets labels and ends, or neither.
+func (b *SampleBatch) decodeDefs() error {
 	labels, err := decodeDict(b.labels[:0], b.dict)
 	if err != nil {
 		return fmt.Errorf("dictionary: %w", err)
 	}
 	w := wire{b: b.defs}
-	for range n {
+	for range b.n {
 		for k := w.count(1); k > 0; k-- {
 			w.uvarint()
 		}

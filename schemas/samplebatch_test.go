@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -104,6 +105,48 @@ func TestSampleBatchGolden(t *testing.T) {
 	}
 	if !bytes.Equal(data, now) {
 		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", now, data)
+	}
+}
+
+// TestShapedBatch: a batch may name its series by their shape. A reader that does not know it finds
+// their IDs by itself, one that does reads everything else, and no other series pass for them.
+func TestShapedBatch(t *testing.T) {
+	var builder BatchBuilder
+	plain := goldenBatch().encode(&builder)
+	shape := ShapeOf(builder.IDs())
+	shaped := builder.AppendShapedTo(nil, shape)
+	if data := golden(t, "sample_batch_v4.golden", shaped); !bytes.Equal(data, shaped) {
+		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", shaped, data)
+	}
+	if want := len(plain) - 16*len(builder.IDs()) + 16; len(shaped) != want {
+		t.Errorf("%d bytes, want %d", len(shaped), want)
+	}
+	var b SampleBatch
+	if err := b.Decode(shaped); err != nil {
+		t.Fatal(err)
+	}
+	if got := contentOf(t, &b); !reflect.DeepEqual(got, goldenBatch()) || b.Shape != shape || !slices.Equal(b.IDs, builder.IDs()) {
+		t.Errorf("shape %x, IDs %x: %+v", b.Shape, b.IDs, got)
+	}
+	points := slices.Clone(b.Points)
+	asked := 0
+	if err := b.DecodeFor(shaped, func(id ID, n int) bool { asked++; return id == shape && n == len(builder.IDs()) }); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 || len(b.IDs) != 0 || b.Len() != len(builder.IDs()) || !slices.Equal(b.Points, points) {
+		t.Errorf("asked %d times; of a known shape there are %d IDs of %d series, and %v", asked, len(b.IDs), b.Len(), b.Points)
+	}
+	if err := b.DecodeFor(plain, func(ID, int) bool { t.Error("asked of a batch without a shape"); return true }); err != nil || len(b.IDs) != b.Len() || b.Shape != (ID{}) {
+		t.Errorf("%d IDs of %d series, shape %x: %v", len(b.IDs), b.Len(), b.Shape, err)
+	}
+	for _, wrong := range []ID{{shape.Hi ^ 1, shape.Lo}, {shape.Hi, shape.Lo ^ 1<<63}} {
+		if err := b.Decode(builder.AppendShapedTo(nil, wrong)); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a shape that is not its series': %v", err)
+		}
+	}
+	zero := bytes.Replace(shaped, shape.appendTo(nil), make([]byte, 16), 1)
+	if err := b.DecodeFor(zero, func(ID, int) bool { return true }); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a shape of zero: %v", err)
 	}
 }
 
@@ -220,7 +263,7 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 func TestSampleBatchRefuses(t *testing.T) {
 	value := goldenBatch().encode(new(BatchBuilder))
 	var b SampleBatch
-	for _, version := range []byte{0, sampleBatchVersion + 1} {
+	for _, version := range []byte{0, shapedBatchVersion + 1} {
 		if err := b.Decode(append([]byte{version}, value[1:]...)); !errors.Is(err, ErrVersion) {
 			t.Errorf("version %d: %v", version, err)
 		}
@@ -286,6 +329,9 @@ func FuzzSampleBatchDecode(f *testing.F) {
 	for range 5 {
 		f.Add(randomContent(rng).encode(new(BatchBuilder)))
 	}
+	var builder BatchBuilder
+	goldenBatch().encode(&builder)
+	f.Add(builder.AppendShapedTo(nil, ShapeOf(builder.IDs())))
 	f.Add([]byte{1, 4, 0, 1, 'm', 9, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0})
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var b SampleBatch

@@ -30,16 +30,11 @@ type batch struct {
 // Apply counts the samples of a batch, each once. offset is the offset of the batch's record in the
 // samples topic, and names the late partials that the batch makes; nowMS is the wall clock when the
 // record was written there. Windows that closed or were revised, and late partials, go to r,
-// together with everything that was not counted and the reason.
+// together with everything that was not counted and the reason. b has the IDs of its series, or a
+// shape that g Knows.
 func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r *Result) {
 	nowMS = sane(nowMS)
-	sh.batch.index = slices.Grow(sh.batch.index[:0], len(b.IDs))[:len(b.IDs)]
-	for i, id := range b.IDs {
-		sh.batch.index[i] = int32(g.series.find(id)) // -1 is idxUnknown: defined when a sample needs it
-	}
-	if g.series.overflows > 0 {
-		g.indexOverflow(sh)
-	}
+	known := g.index(sh, b)
 	if !g.clock.started {
 		g.clock.floor = nowMS - sh.limits.maxAge
 	}
@@ -48,12 +43,15 @@ func (g *Group) Apply(sh *Shard, b *schemas.SampleBatch, offset, nowMS int64, r 
 	}
 	sh.batch.order, sh.batch.fullMetric = sh.batch.order[:0], ""
 	sh.batch.applied, sh.batch.refused = sh.batch.applied[:0], sh.batch.refused[:0]
-	known := len(g.series.ids)
+	series := len(g.series.ids)
 	sh.budget = g.budget(sh, len(b.Points))
 	in := g.take(sh, b, nowMS, r)
 	sh.setSenders(b)
-	if len(g.series.ids) > known {
+	if len(g.series.ids) > series {
 		g.series.clip()
+	}
+	if !known {
+		g.series.learnShape(b.Shape, sh.batch.index)
 	}
 	if len(sh.batch.order) > 0 {
 		if !in.sorted {

@@ -43,7 +43,7 @@ func newFleet(b *testing.B, series int) *fleet {
 				"host": fmt.Sprintf("web-%05d", h), "region": "eu-west-" + strconv.Itoa(h%3), "env": "prod", "service": "shop-" + strconv.Itoa(h%40)})}
 			bb.Add(&s, s.Hash(), f.ts, float64(i))
 		}
-		v := bb.AppendTo(nil)
+		v := bb.AppendShapedTo(nil, schemas.ShapeOf(bb.IDs()))
 		f.hosts = append(f.hosts, schemas.SampleBatch{})
 		if err := f.hosts[h].Decode(v); err != nil {
 			b.Fatal(err)
@@ -68,6 +68,9 @@ func (f *fleet) round(stepMS int64) (windows int) {
 		for i := range sb.Points {
 			sb.Points[i].TimeMS = at + int64(i)*f.spread
 			sb.Points[i].Value = float64(int64(i)*f.offset%977) * 1.1
+		}
+		if f.groups[h].Knows(sb.Shape, sb.Len()) { // as DecodeFor leaves it
+			sb.IDs = sb.IDs[:0]
 		}
 		f.r.Reset()
 		f.groups[h].Apply(f.sh, sb, f.offset, at+perGroup*f.spread, &f.r)

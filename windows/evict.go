@@ -44,6 +44,7 @@ func (g *Group) keep(sh *Shard, to []int, live int) {
 	sh.total -= len(g.series.ids) - live
 	old := *g
 	g.series.ids, g.series.refs, g.series.ends, g.series.marks, g.series.dict, g.series.table, g.series.overflows = nil, nil, nil, nil, nil, nil, 0
+	g.series.shapes = nil
 	g.series.textBytes, g.series.dictBytes = 0, 0
 	for i, n := range to {
 		if n > 0 {

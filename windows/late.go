@@ -96,7 +96,7 @@ func (g *Group) revise(sh *Shard, b *schemas.SampleBatch, p *ordered, t int, f *
 // batch, a repeat counts once.
 func (g *Group) admitLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Result) bool {
 	point := &b.Points[p.pos]
-	sample := lateSample{b.IDs[point.Series], p.ts, point.SubNS, math.Float64bits(p.v)}
+	sample := lateSample{g.idOf(b, p), p.ts, point.SubNS, math.Float64bits(p.v)}
 	if _, repeated := sh.late.seen[sample]; repeated {
 		r.Duplicates++
 		return false
@@ -107,6 +107,14 @@ func (g *Group) admitLate(sh *Shard, b *schemas.SampleBatch, p *ordered, r *Resu
 	}
 	sh.late.seen[sample] = struct{}{}
 	return true
+}
+
+// idOf returns the ID of the series of a sample, as it was sent.
+func (g *Group) idOf(b *schemas.SampleBatch, p *ordered) schemas.ID {
+	if p.idx >= 0 {
+		return g.series.ids[p.idx]
+	}
+	return b.IDs[b.Points[p.pos].Series]
 }
 
 // add adds a sample to the late partial k.

@@ -22,6 +22,7 @@ type seriesIndex struct {
 	dict  []unique.Handle[schemas.Label]
 	table []uint16 // open addressing: index+1 by ID, 0 empty; len a power of two
 
+	shapes    shapes // of its batches
 	overflows uint16 // series that stand for others
 	textBytes int    // bytes of the series' names, each in full; see bytes.go
 	dictBytes int    // bytes of their pairs, each once

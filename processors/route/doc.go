@@ -35,6 +35,9 @@
 //     topic to a new id, so the id is looked up before the client exists and again when it has its
 //     first records: if both answers agree, it is the id of those records. A new id ends Run.
 //
+// A batch whose series are those of one of the last two of its group has their shape in the place of
+// their IDs (schemas.SampleBatch.Shape): most senders send the same series again and again.
+//
 // What is refused (an entry of a record, a series, or the whole record) is counted by reason, and
 // the record goes to deadletter, cut to size (package deadletter), each time it is read: the key
 // (weir.topic, weir.partition, weir.offset) identifies copies. The good entries of such a record

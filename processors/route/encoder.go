@@ -3,6 +3,7 @@ package route
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -89,10 +90,42 @@ type group struct {
 	shard int32
 	batch *schemas.BatchBuilder // nil if there are no samples to send
 	round uint64                // in which it last sent a batch, +1
+	sent  [2]past               // series of its last batches, the latest first
 
 	record uint64 // the record whose section is open
 	chunk  uint32
 	size   int // of the open section, an upper bound, bytes
+}
+
+// past is what is remembered of a batch: its series, and their shape once it has been used.
+type past struct {
+	ids   []schemas.ID
+	shape schemas.ID
+}
+
+// leastShaped is the smallest number of series for which a shape is worth its bytes.
+const leastShaped = 2
+
+// shape returns the shape of a batch with these series, or zero if it is to name them. It is to name
+// them the first time: readers need to be told of a shape only if it comes again.
+func (g *group) shape(ids []schemas.ID) schemas.ID {
+	if len(ids) < leastShaped {
+		return schemas.ID{}
+	}
+	for i := range g.sent {
+		s := &g.sent[i]
+		if !slices.Equal(s.ids, ids) {
+			continue
+		}
+		if s.shape == (schemas.ID{}) {
+			s.shape = schemas.ShapeOf(ids)
+		}
+		shape := s.shape
+		g.sent[0], g.sent[i] = g.sent[i], g.sent[0]
+		return shape
+	}
+	g.sent[0], g.sent[1] = past{ids: append(g.sent[1].ids[:0], ids...)}, g.sent[0]
+	return schemas.ID{}
 }
 
 func newEncoder(cfg Config, gens []generation, epoch uint64, count *counters, out output) *encoder {
@@ -257,7 +290,7 @@ func (e *encoder) emit(g *group) error {
 		e.arena = make([]byte, 0, max(size, 1<<20))
 	}
 	from := len(e.arena)
-	e.arena = g.batch.AppendTo(e.arena)
+	e.arena = g.batch.AppendShapedTo(e.arena, g.shape(g.batch.IDs()))
 	value := e.arena[from:len(e.arena):len(e.arena)]
 	e.count.batches.Inc()
 	e.count.bytes.Add(float64(len(value)))

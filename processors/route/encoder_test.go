@@ -182,6 +182,51 @@ func TestSamplesOfAPollAreOneBatchPerGroup(t *testing.T) {
 	}
 }
 
+// TestShapes: a batch names its series when they come first and when it has too few, and has their shape when they come again,
+// for as many lists of series as are remembered of a group.
+func TestShapes(t *testing.T) {
+	e, o := testEncoder(Default())
+	batch := func(names string) (shaped bool) {
+		t.Helper()
+		var body strings.Builder
+		for _, n := range names {
+			fmt.Fprintf(&body, `{"metricName":"%c","tags":{"host":"a"},"timestamp":1,"value":1}`+"\n", n)
+		}
+		before := len(o.sent)
+		encodeAll(t, e, jsonRecord(int64(before), body.String()))
+		var b schemas.SampleBatch
+		if err := b.Decode(o.sent[before].value); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, p := range b.Points {
+			s, err := b.Series(int(p.Series))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += s.Metric
+		}
+		if got != names {
+			t.Fatalf("sent %s, %s arrived", names, got)
+		}
+		return b.Shape != schemas.ID{}
+	}
+	for i, step := range []struct {
+		names  string
+		shaped bool
+	}{
+		{"c", false}, {"c", false}, // too few
+		{"cd", false}, {"cd", true}, {"cd", true}, // the same again
+		{"dc", false}, {"cd", true}, {"dc", true}, {"cde", false}, // in another order, and two by turns
+		{"dc", true}, {"cd", false}, {"cde", false}, {"cde", true}, // three by turns are too many
+		{"ded", false}, {"de", true}, {"ded", true}, // a batch lists a series once, where it comes first
+	} {
+		if got := batch(step.names); got != step.shaped {
+			t.Errorf("step %d, %s: has a shape: %t", i, step.names, got)
+		}
+	}
+}
+
 func TestPartlyBadRecordIsRefusedWholeAndItsRestHandedOn(t *testing.T) {
 	e, o := testEncoder(Default())
 	var body strings.Builder

@@ -73,7 +73,11 @@ func serve(l load) error {
 			host := fmt.Sprintf("web-%05d", g)
 			var b schemas.BatchBuilder
 			send := func() {
-				client.Produce(ctx, &kgo.Record{Topic: topics.Samples, Key: []byte(host), Value: b.AppendTo(nil), Partition: schemas.Shard([]byte(host), cfg.Shards),
+				value := b.AppendTo(nil)
+				if r > 0 && l.batch > 1 { // as route does with series that it has sent before
+					value = b.AppendShapedTo(nil, schemas.ShapeOf(b.IDs()))
+				}
+				client.Produce(ctx, &kgo.Record{Topic: topics.Samples, Key: []byte(host), Value: value, Partition: schemas.Shard([]byte(host), cfg.Shards),
 					Timestamp: time.UnixMilli(start + int64(r)*l.stepMS)}, func(_ *kgo.Record, err error) {
 					if err != nil {
 						failed = err

@@ -143,7 +143,7 @@ func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
 		l.inherit(p, e, r)
 		return
 	}
-	if err := loc.batch.Decode(r.Value); err != nil {
+	if err := loc.batch.DecodeFor(r.Value, e.V.windows.Knows); err != nil {
 		l.corrupt.Inc()
 		l.log.Warn("samples record refused", "group", e.Key, "partition", p.ID, "offset", r.Offset, "err", err)
 		l.write(p, e, deadletter.Of(l.source(p, e.Key, r.Offset, r.Value), "window", "undecodable", err))
