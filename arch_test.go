@@ -143,6 +143,7 @@ func TestEachDependencyHasItsFolder(t *testing.T) {
 		"github.com/scylladb/gocqlx":        {"sinks/scylla"},
 		"github.com/gocql/gocql":            {"sinks/scylla"},
 		"github.com/expr-lang/expr":         {"alerts"},
+		"github.com/prometheus/prometheus":  {"alerts/promrules"},
 		"github.com/twilio/twilio-go":       {"sinks/twilio"},
 		"github.com/PagerDuty/go-pagerduty": {"sinks/pagerduty"},
 		"github.com/cockroachdb/pebble":     {"processors/writeback", "sinks/embedded"},

@@ -62,6 +62,7 @@ type cli struct {
 	Check    checkCommand    `cmd:"" help:"Print every fault of config and rule files."`
 	Test     testCommand     `cmd:"" help:"Run unit tests of rules: expected alerts and windows of given samples."`
 	Backtest backtestCommand `cmd:"" help:"Tell what rules would have done about recorded data, and how that differs from other rules."`
+	Import   importCommand   `cmd:"" help:"Translate rules of other systems."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
