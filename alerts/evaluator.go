@@ -221,20 +221,7 @@ func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []sch
 // the condition was true and nothing tells that it has recovered.
 func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool) (truth, float64, string) {
 	r := b.rule
-	for k := range r.inputs {
-		in := &r.inputs[k]
-		e.in[k] = math.NaN()
-		if i := b.in[k]; i >= 0 {
-			back := in.rangeMS
-			if back == 0 {
-				back = r.noDataMS // Prometheus's lookback
-			}
-			e.in[k] = set.series[i].ring.over(in, end, back)
-		} else if in.zone != nil {
-			e.in[k] = in.fn.at(time.UnixMilli(end).In(in.zone))
-		}
-	}
-	t, value := r.expr.truth(e.in)
+	t, value := e.judge(set, b, end)
 	if wasTrue && r.recover != nil {
 		recovered, v := r.recover.truth(e.in)
 		switch {
@@ -252,6 +239,24 @@ func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool)
 		return no, value, reasonFalse
 	}
 	return no, value, reasonNoData
+}
+
+// read puts what the rule's inputs are at a window's end into e.in.
+func (e *Evaluator) read(set *labelSet, b *binding, end int64) {
+	r := b.rule
+	for k := range r.inputs {
+		in := &r.inputs[k]
+		e.in[k] = math.NaN()
+		if i := b.in[k]; i >= 0 {
+			back := in.rangeMS
+			if back == 0 {
+				back = r.noDataMS // Prometheus's lookback
+			}
+			e.in[k] = set.series[i].ring.over(in, end, back)
+		} else if in.zone != nil {
+			e.in[k] = in.fn.at(time.UnixMilli(end).In(in.zone))
+		}
+	}
 }
 
 // Advance ends the conditions whose series got no window for the rule's no_data, up to nowMS, the

@@ -51,7 +51,7 @@ type groupYAML struct {
 type ruleYAML struct {
 	Alert         string            `yaml:"alert"`
 	Expr          yaml.Node         `yaml:"expr"`
-	For           conf.Duration     `yaml:"for"`
+	For           waits             `yaml:"for"`
 	KeepFiringFor conf.Duration     `yaml:"keep_firing_for"`
 	Recover       yaml.Node         `yaml:"recover"`
 	Where         yaml.Node         `yaml:"where"`
@@ -194,14 +194,14 @@ func (l *loader) group(at string, g *groupYAML) {
 func (l *loader) rule(at, group string, y *ruleYAML) {
 	r := &rule{
 		name: group + "/" + y.Alert, alert: y.Alert,
-		forMS: y.For.MS(), keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(),
+		forMS: y.For.duration.MS(), most: y.For.most, of: y.For.of, keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(),
 	}
 	l.name(at, r)
 	r.place = conf.Fault{File: l.file, Line: l.doc.Line(at + ".alert"), Field: at + ".alert", Value: r.alert}
 	for _, d := range []struct {
 		field string
 		value conf.Duration
-	}{{"for", y.For}, {"keep_firing_for", y.KeepFiringFor}, {"no_data", y.NoData}, {"tier", y.Tier}} {
+	}{{"for", y.For.duration}, {"keep_firing_for", y.KeepFiringFor}, {"no_data", y.NoData}, {"tier", y.Tier}} {
 		if d.value < 0 {
 			l.doc.Fail(at+"."+d.field, d.value, "must be at least 0s")
 		} else if d.value.MS() > maxForMS {
@@ -321,6 +321,7 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.gracesMS) {
 		r.graceMS = l.gracesMS[i]
 	}
+	l.checkWaits(at, r, y)
 	l.places(at, r, y)
 	if l.doc.Faults() == before {
 		l.refuse(at, r, y)

@@ -44,6 +44,7 @@ type rule struct {
 	tierMS   int64
 	graceMS  int64
 	forMS    int64
+	most, of int // for: M of N windows; of is 0 for a duration
 	keepMS   int64
 	noDataMS int64
 	onNoData noDataPolicy

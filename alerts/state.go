@@ -241,10 +241,10 @@ func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 				if x := &s.series[i]; x.tierMS == r.tierMS && x.metric == in.metric {
 					b.in[k] = int16(i)
 					cols[i] |= in.fn.reads
-					span[i] = max(span[i], in.backMS())
+					span[i] = max(span[i], r.keepsMS(&r.inputs[k]))
 				}
 			}
-			s.keepMS = max(s.keepMS, in.backMS())
+			s.keepMS = max(s.keepMS, in.backMS()+r.beforeMS())
 		}
 		s.keepMS = max(s.keepMS, r.noDataMS)
 		if r.onNoData != endOnNoData {

@@ -49,7 +49,7 @@ func (l *loader) look(at string, r *rule, y *ruleYAML) {
 	for _, d := range []struct {
 		field string
 		value conf.Duration
-	}{{"for", y.For}, {"keep_firing_for", y.KeepFiringFor}} {
+	}{{"for", y.For.duration}, {"keep_firing_for", y.KeepFiringFor}} {
 		if d.value > 0 && d.value.MS() < r.tierMS {
 			l.warnings = append(l.warnings, conf.Fault{File: l.file, Line: l.doc.Line(at + "." + d.field), Field: at + "." + d.field, Value: d.value.String(),
 				Bound: fmt.Sprintf("is shorter than a window, %s, and acts as one: rules are checked when windows of %s close", msText(r.tierMS), msText(r.tierMS))})

@@ -25,6 +25,7 @@ type rule struct {
 	isTrue   func(at lookback) bool
 	isOver   func(at lookback) bool // recover; nil: whatever is not true
 	misses   bool                   // on_no_data: firing
+	most, of int                    // for: M of N windows
 }
 
 // lookback looks at the windows that end at or before an end: the sum of f over those
@@ -113,20 +114,29 @@ func rulesOf(tiers []int64, more int) []rule {
 					at("c", 2*t, func(w *schemas.Window) { low, n = low || w.Min <= 20, n+1 })
 					return n > 0 && !low
 				}})
-		if more > 1 {
-			rules = append(rules, rule{name: fmt.Sprintf("missed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t, misses: true,
-				expr: "a > 1e6", isTrue: func(lookback) bool { return false }})
-		}
-		if more > 0 {
-			rules = append(rules,
-				rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
-					expr: fmt.Sprintf(`increase(b, "%ds") > 120`, 3*t/1000), isTrue: grownBeyond("b", 3*t, 120)},
-				rule{name: fmt.Sprintf("changed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t,
-					expr: fmt.Sprintf(`change(a, "%ds", "%ds") > 20`, t/1000, 2*t/1000), isTrue: func(at lookback) bool {
-						now, before := at.avg("a", t, 0), at.avg("a", 3*t, 2*t)
-						return now-before > 20 // false if either is missing
-					}})
-		}
+		rules = append(rules, moreRules(i, t, more)...)
+	}
+	return rules
+}
+
+// moreRules are those on a tier that are asked for beside the first.
+func moreRules(i int, t int64, more int) []rule {
+	var rules []rule
+	if more > 1 {
+		rules = append(rules, rule{name: fmt.Sprintf("missed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t, misses: true,
+			expr: "a > 1e6", isTrue: func(lookback) bool { return false }})
+	}
+	if more > 0 {
+		rules = append(rules,
+			rule{name: fmt.Sprintf("often%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 6 * t, most: 2, of: 4, expr: "a > 60",
+				isTrue: func(at lookback) bool { v, ok := at.last("a", 6*t); return ok && v > 60 }},
+			rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
+				expr: fmt.Sprintf(`increase(b, "%ds") > 120`, 3*t/1000), isTrue: grownBeyond("b", 3*t, 120)},
+			rule{name: fmt.Sprintf("changed%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 3 * t,
+				expr: fmt.Sprintf(`change(a, "%ds", "%ds") > 20`, t/1000, 2*t/1000), isTrue: func(at lookback) bool {
+					now, before := at.avg("a", t, 0), at.avg("a", 3*t, 2*t)
+					return now-before > 20 // false if either is missing
+				}})
 	}
 	return rules
 }
@@ -137,6 +147,9 @@ func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 	b.WriteString("groups:\n- name: sim\n  rules:\n")
 	for _, r := range rulesOf(tiers, more) {
 		fmt.Fprintf(&b, "  - alert: %s\n    expr: '%s'\n    tier: %ds\n    no_data: %ds\n", r.name, r.expr, r.tierMS/1000, r.noDataMS/1000)
+		if r.of > 0 {
+			fmt.Fprintf(&b, "    for: %d of %d windows\n", r.most, r.of)
+		}
 		if r.forMS > 0 {
 			fmt.Fprintf(&b, "    for: %ds\n", r.forMS/1000)
 		}
@@ -217,14 +230,9 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 	slices.Sort(ends)
 	l.state = schemas.Inactive
 	active, lastTrue, lastEnd := false, int64(0), int64(0)
-	silent := func() int64 { // when a true condition is over without windows
-		n := lastTrue + l.r.noDataMS
-		return (n + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
-	}
-	missed := func() int64 { // when a series is missed
-		n := lastEnd + l.r.noDataMS
-		return (n + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
-	}
+	were := map[int64]bool{}                               // the ends at which the expression was true
+	silent := func() int64 { return l.silentMS(lastTrue) } // when a true condition is over without windows
+	missed := func() int64 { return l.silentMS(lastEnd) }  // when a series is missed
 	for _, end := range slices.Compact(ends) {
 		if l.r.misses && lastEnd > 0 && missed() < end {
 			l.isTrue(missed())
@@ -243,6 +251,10 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 			}
 		})
 		is := l.r.isTrue(at)
+		if l.r.of > 0 {
+			were[end] = is
+			is = l.oftenEnough(were, end)
+		}
 		if active && l.r.isOver != nil {
 			is = !l.r.isOver(at)
 		}
@@ -264,6 +276,22 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 	if l.due > 0 {
 		l.to(schemas.Resolved, l.due)
 	}
+}
+
+// silentMS is the window's end at which no_data has passed since another.
+func (l *lifeOracle) silentMS(since int64) int64 {
+	return (since + l.r.noDataMS + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
+}
+
+// oftenEnough reports whether the expression was true at enough of the newest ends.
+func (l *lifeOracle) oftenEnough(were map[int64]bool, end int64) bool {
+	n := 0
+	for at := range were {
+		if were[at] && at > end-int64(l.r.of)*l.r.tierMS {
+			n++
+		}
+	}
+	return n >= l.r.most
 }
 
 func (l *lifeOracle) to(s schemas.AlertState, atMS int64) {
