@@ -138,7 +138,7 @@ func TestKitsAreForTests(t *testing.T) {
 // TestEachDependencyHasItsFolder: what a dependency does stays behind one package.
 func TestEachDependencyHasItsFolder(t *testing.T) {
 	homes := map[string][]string{
-		"github.com/lovoo/goka":             {"processors"},
+		"github.com/lovoo/goka":             {"processors/writeback"}, // in goka.go
 		"github.com/IBM/sarama":             {"processors"},
 		"github.com/scylladb/gocqlx":        {"sinks/scylla"},
 		"github.com/gocql/gocql":            {"sinks/scylla"},

@@ -5,9 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/lovoo/goka"
-	"github.com/lovoo/goka/storage"
-
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -83,23 +80,12 @@ func storedRank(b []byte) int64 {
 
 const lostRank = -2
 
-// loadRecord is called by Goka to put a record of the changelog into the local store.
-func (e *Engine[T, L]) loadRecord(ctx goka.UpdateContext, _ storage.Storage, raw string, value []byte) error {
-	e.mu.RLock()
-	p := e.opened[int32(ctx.Partition())]
-	e.mu.RUnlock()
-	if p == nil {
-		return nil // the session has ended
-	}
-	return p.load(raw, value, ctx.Offset())
-}
-
 // load puts a record of the changelog into the local store. If it does not decode, only that fact
 // is stored: it is reported at the end of the recovery, unless the record has been deleted by then.
 func (p *Partition[T, L]) load(raw string, value []byte, offset int64) error {
 	delete(p.rubbish, raw)
 	if value == nil {
-		return p.Delete(raw)
+		return p.remove(raw)
 	}
 	if !knownVersion(value) {
 		if p.rubbish == nil {
@@ -112,7 +98,7 @@ func (p *Partition[T, L]) load(raw string, value []byte, offset int64) error {
 		p.rubbish[raw] = rubbish{slices.Clone(quote), offset, errStoredVersion(value)}
 		value = []byte{lostVersion}
 	}
-	return p.Set(raw, value)
+	return p.put(raw, value)
 }
 
 // rubbish is a record of the changelog that does not decode.
@@ -133,25 +119,4 @@ func (p *Partition[T, L]) tellRubbish() {
 		p.refuseStored(key, r.value, r.offset, r.err)
 	}
 	p.rubbish = nil
-}
-
-// Set puts a record of the changelog into the local store, as Goka and load do.
-func (p *Partition[T, L]) Set(raw string, v []byte) error {
-	p.changed(raw)
-	return p.Storage.Set(raw, v)
-}
-
-// Delete is Set for a tombstone.
-func (p *Partition[T, L]) Delete(raw string) error {
-	p.changed(raw)
-	return p.Storage.Delete(raw)
-}
-
-func (p *Partition[T, L]) changed(raw string) {
-	if p.kept && !p.recovered {
-		key, w := splitTableKey(raw)
-		if !slices.Contains(p.reload[key], w) {
-			p.reload[key] = append(p.reload[key], w)
-		}
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/IBM/sarama"
-	"github.com/lovoo/goka"
 )
 
 // gate wraps sarama's consumer group. Goka's marks are swallowed, and only checkpoints mark
@@ -50,8 +49,11 @@ type hooks struct {
 	fail  func(error)          // called with errors after which the group cannot continue
 }
 
+// groupBuilder makes a consumer group.
+type groupBuilder = func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error)
+
 // wrap returns a builder of gated consumer groups.
-func (g *gate) wrap(build goka.ConsumerGroupBuilder, h hooks) goka.ConsumerGroupBuilder {
+func (g *gate) wrap(build groupBuilder, h hooks) groupBuilder {
 	return func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error) {
 		cg, err := build(brokers, group, clientID)
 		if err != nil {

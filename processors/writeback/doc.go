@@ -37,8 +37,8 @@
 //     after a crash does the same again. Otherwise a window that the clock closed before a crash
 //     would be closed with other samples after it, under the same revision. Ticks are not written
 //     while Behind reports that samples are still held up upstream.
-//   - Below is one Pebble store for all partitions, under a prefix for each. It may be lost: the
-//     changelog rebuilds it.
+//   - A Table holds the local copy of a partition: in one Pebble store for all partitions, under a
+//     prefix for each, or in the simulation's memory. It may be lost: the changelog rebuilds it.
 //   - The loss of the broker, or a failed produce, ends Run with an error; a new Engine starts at
 //     the last checkpoint. Engines are used once.
 //

@@ -3,9 +3,7 @@ package writeback
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 
-	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -58,17 +56,6 @@ type Host struct {
 	NowMS  func() int64 // the wall clock
 }
 
-// Table is a partition of the local copy of the table: values by key, and the offset up to which it
-// has the whole changelog. Errors that wrap ErrBroken cause it to be thrown away.
-type Table interface {
-	Get(key string) ([]byte, error) // nil: there is none
-	Set(key string, value []byte) error
-	Delete(key string) error
-	Keys() ([]string, error) // ascending
-	Offset() int64           // the last one saved, -1 at first
-	SaveOffset(offset int64) error
-}
-
 // Drive returns an Engine for the caller to run. It ignores Brokers, Instance, Store, Tick and
 // Flush of opts.
 func Drive[T, L any](opts Options, logic Logic[T, L], h Host) Driven {
@@ -91,7 +78,8 @@ func Drive[T, L any](opts Options, logic Logic[T, L], h Host) Driven {
 	d.e.prod = newProducer(&d.e.opts, func(err error) { d.e.fail(err) })
 	d.e.prod.later = func(f func()) { f() }
 	d.e.prod.out = func(_ context.Context, r *kgo.Record, done func(*kgo.Record, error)) { h.Produce(r, done) }
-	d.e.local = func(_ string, id int32) (storage.Storage, error) { return newHostTable(h.Table(id)), nil }
+	d.e.openTable = func(id int32) (Table, error) { return h.Table(id), nil }
+	d.e.saveEvery = 8 // a host's changelogs are short
 	d.opened = map[int32]*Partition[T, L]{}
 	return d
 }
@@ -107,13 +95,12 @@ func (d *driven[T, L]) Failed() error { return d.failed }
 func (d *driven[T, L]) Joined()       { d.e.setUp() }
 
 func (d *driven[T, L]) Open(id int32) (int64, error) {
-	st, err := d.e.storage(d.e.opts.Table, id)
+	p, err := d.e.openPartition(id)
 	if err != nil {
 		return 0, err
 	}
-	d.opened[id] = st.(*Partition[T, L])
-	offset, err := st.GetOffset(-1)
-	return offset + 1, err
+	d.opened[id] = p
+	return p.offset.Load() + 1, nil
 }
 
 func (d *driven[T, L]) Load(id int32, r *kgo.Record) error {
@@ -121,10 +108,10 @@ func (d *driven[T, L]) Load(id int32, r *kgo.Record) error {
 	if err := p.load(string(r.Key), r.Value, r.Offset); err != nil {
 		return err
 	}
-	return p.SetOffset(r.Offset)
+	return p.reached(r.Offset)
 }
 
-func (d *driven[T, L]) Recovered(id int32) error { return d.opened[id].MarkRecovered() }
+func (d *driven[T, L]) Recovered(id int32) error { return d.opened[id].finishRecovery() }
 
 func (d *driven[T, L]) Record(id int32, r *kgo.Record) {
 	d.opened[id].record(string(r.Key), r.Value, r.Offset, r.Timestamp)
@@ -174,62 +161,5 @@ func (d *driven[T, L]) Close(id int32) error {
 	d.Abort(id)
 	p := d.opened[id]
 	delete(d.opened, id)
-	return p.Close()
+	return p.close()
 }
-
-// hostTable is a Table in the form in which an Engine keeps a partition.
-type hostTable struct {
-	Table
-	offset tableOffset
-}
-
-var errNoRange = errors.New("a table of the host has no ranges")
-
-func newHostTable(table Table) *hostTable {
-	t := &hostTable{Table: table}
-	t.offset.Store(table.Offset())
-	return t
-}
-
-func (t *hostTable) Open() error                        { return nil }
-func (t *hostTable) Close() error                       { return t.save() }
-func (t *hostTable) GetOffset(def int64) (int64, error) { return t.offset.get(def) }
-func (t *hostTable) save() error                        { return t.SaveOffset(t.offset.Load()) }
-
-func (t *hostTable) Has(key string) (bool, error) {
-	v, err := t.Get(key)
-	return v != nil, err
-}
-
-func (t *hostTable) MarkRecovered() error {
-	t.offset.recovered.Store(true)
-	return t.save()
-}
-
-// SetOffset saves the offset more often than partStore does, as a host's tables are small.
-func (t *hostTable) SetOffset(o int64) error {
-	if t.offset.advance(o) && o%8 == 0 {
-		return t.save()
-	}
-	return nil
-}
-
-func (t *hostTable) Iterator() (storage.Iterator, error) {
-	keys, err := t.Keys()
-	return &hostIterator{table: t.Table, keys: keys, at: -1}, err
-}
-
-func (t *hostTable) IteratorWithRange(_, _ []byte) (storage.Iterator, error) { return nil, errNoRange }
-
-type hostIterator struct {
-	table Table
-	keys  []string
-	at    int
-}
-
-func (i *hostIterator) Next() bool             { i.at++; return i.at < len(i.keys) }
-func (i *hostIterator) Err() error             { return nil }
-func (i *hostIterator) Key() []byte            { return []byte(i.keys[i.at]) }
-func (i *hostIterator) Value() ([]byte, error) { return i.table.Get(i.keys[i.at]) }
-func (i *hostIterator) Release()               {}
-func (i *hostIterator) Seek([]byte) bool       { return false }

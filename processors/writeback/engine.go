@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
-	"github.com/lovoo/goka"
-	"github.com/lovoo/goka/storage"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -84,8 +80,10 @@ type Engine[T, L any] struct {
 	log   *slog.Logger
 	gate  *gate
 	prod  *producer
-	table [16]byte                                              // id of the table's topic
-	local func(topic string, id int32) (storage.Storage, error) // opens a partition of the local store
+	table [16]byte // id of the table's topic
+	// openTable opens a partition of the local copy of the table.
+	openTable func(id int32) (Table, error)
+	saveEvery int64 // see saveEvery
 
 	mu     sync.RWMutex
 	parts  map[int32]*Partition[T, L]
@@ -133,7 +131,7 @@ func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 			func() float64 { return float64(s.rebuilt.Load()) })) // perhaps the other processor has registered it
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T, L]{newWriter: newWriter, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Partition[T, L]{}, parked: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
+	return &Engine[T, L]{newWriter: newWriter, saveEvery: saveEvery, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Partition[T, L]{}, parked: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had already applied them."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are not ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks more than a second ahead of their records, whose time was used instead."),
@@ -242,8 +240,8 @@ func (e *Engine[T, L]) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)
 	}
-	e.local = func(topic string, id int32) (storage.Storage, error) {
-		return e.opts.Store.partition(topic, id, e.table, time.Now())
+	e.openTable = func(id int32) (Table, error) {
+		return e.opts.Store.table(e.opts.Table, id, e.table, time.Now())
 	}
 	e.prod = newProducer(&e.opts, func(err error) { e.fail(err) })
 	e.prod.client, e.prod.out, e.prod.later = client, client.Produce, func(f func()) { go f() }
@@ -266,57 +264,6 @@ func (e *Engine[T, L]) open(ctx context.Context) error {
 	}
 	e.table = [16]byte(topics[e.opts.Table].ID)
 	return nil
-}
-
-// processor defines the Goka group: callbacks that hand over to the partition.
-func (e *Engine[T, L]) processor() (*goka.Processor, error) {
-	cfg := goka.DefaultConfig()
-	cfg.Version = sarama.V2_8_0_0
-	cfg.ClientID = e.opts.Group
-	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
-	cfg.Consumer.IsolationLevel = sarama.ReadCommitted // see schemas/consume
-	cfg.Consumer.Group.InstanceId = e.opts.Instance
-	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
-	cfg.Consumer.Group.Heartbeat.Interval = 250 * time.Millisecond // how long it takes to notice a rebalance
-	cfg.Consumer.Group.Rebalance.Retry.Backoff = 100 * time.Millisecond
-	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
-	cfg.Consumer.Fetch.Default = 64 << 10
-	cfg.Metadata.RefreshFrequency = 30 * time.Second
-	if err := e.opts.Kafka.Sarama(cfg); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.opts.Group, err)
-	}
-	e.bound(cfg)
-	tmc := goka.NewTopicManagerConfig()
-	tmc.NoCreate = true
-	tmc.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // open has compared what matters
-
-	// A partition is looked up once per record; sessions change it rarely.
-	at := func(ctx goka.Context) *Partition[T, L] {
-		e.mu.RLock()
-		p := e.parts[ctx.Partition()]
-		e.mu.RUnlock()
-		if p == nil {
-			ctx.Fail(fmt.Errorf("partition %d: no state", ctx.Partition()))
-		}
-		return p
-	}
-	graph := goka.DefineGroup(goka.Group(e.opts.Group),
-		goka.Input(goka.Stream(e.opts.Input), raw{}, func(ctx goka.Context, msg any) {
-			value, _ := msg.([]byte) // nil for a record without a value
-			at(ctx).record(ctx.Key(), value, ctx.Offset(), ctx.Timestamp())
-		}),
-		goka.Persist(raw{}))
-	return goka.NewProcessor(e.opts.Brokers, graph,
-		goka.WithHasher(newMurmur2),
-		goka.WithLogger(gokaLog{e.log}),
-		goka.WithStorageBuilder(e.storage),
-		goka.WithUpdateCallback(e.loadRecord),
-		goka.WithNilHandling(goka.NilProcess),
-		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(cfg, tmc)),
-		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(cfg)),
-		goka.WithConsumerGroupBuilder(e.gate.wrap(goka.ConsumerGroupBuilderWithConfig(cfg), hooks{e.tableEnds, e.recovered, e.endSession, e.countLost, e.fail})),
-		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return e.prod, nil }),
-	)
 }
 
 func (e *Engine[T, L]) owned() []*Partition[T, L] {
@@ -462,10 +409,3 @@ func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 	e.checkpoints.Inc()
 	return nil
 }
-
-// gokaLog passes on Goka's messages at debug level: it logs every rebalance several times.
-type gokaLog struct{ log *slog.Logger }
-
-func (l gokaLog) Print(a ...any)            { l.log.Debug(fmt.Sprint(a...)) }
-func (l gokaLog) Println(a ...any)          { l.log.Debug(fmt.Sprint(a...)) }
-func (l gokaLog) Printf(f string, a ...any) { l.log.Debug(fmt.Sprintf(f, a...)) }

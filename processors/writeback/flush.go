@@ -107,7 +107,7 @@ func (p *Partition[T, L]) flush(e *Entry[T, L]) {
 // acknowledgements while they come in, without a lock.
 func (p *Partition[T, L]) write(e *Entry[T, L], value []byte) {
 	raw := tableKey(e.Key, p.writer)
-	if err := p.Set(string(raw), value); err != nil {
+	if err := p.put(string(raw), value); err != nil {
 		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", e.Key, p.ID, err))
 		return
 	}
@@ -143,7 +143,7 @@ func (p *Partition[T, L]) delete(key string, writers []writer) {
 	}
 	if own {
 		raw := tableKey(key, p.writer)
-		if err := p.Delete(string(raw)); err != nil {
+		if err := p.remove(string(raw)); err != nil {
 			p.eng.fail(fmt.Errorf("delete state of %q from partition %d: %w", key, p.ID, err))
 			return
 		}
@@ -156,7 +156,7 @@ func (p *Partition[T, L]) deleteOf(key string, w writer) {
 	raw := tableKey(key, w)
 	p.log(raw, nil, func(err error) {
 		if err == nil {
-			if err := p.Storage.Delete(string(raw)); err != nil {
+			if err := p.table.Delete(string(raw)); err != nil {
 				p.eng.fail(fmt.Errorf("delete state of %q from partition %d: %w", key, p.ID, err))
 			}
 		}

@@ -53,7 +53,7 @@ func (p *Partition[T, L]) letGo(e *Entry[T, L]) {
 func (p *Partition[T, L]) writeGone(g *gone) {
 	raw := tableKey(g.key, p.writer)
 	value := binary.AppendVarint([]byte{goneVersion}, g.offset)
-	if err := p.Set(string(raw), value); err != nil {
+	if err := p.put(string(raw), value); err != nil {
 		p.eng.fail(fmt.Errorf("write state of %q to partition %d: %w", g.key, p.ID, err))
 		return
 	}

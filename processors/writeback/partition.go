@@ -7,17 +7,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lovoo/goka/storage"
-
 	"github.com/weir-metrics/weir/schemas"
 )
 
 // Partition is a partition that this process owns: its live values.
 type Partition[T, L any] struct {
-	storage.Storage // what Goka reads and writes
-	ID              int32
-	Local           *L // Logic's own, from Open; used only by the partition's goroutine
+	ID    int32
+	Local *L // Logic's own, from Open; used only by the partition's goroutine
 
+	table     Table
+	offset    tableOffset
 	from, to  int64 // the offsets of the changelog that recovery must read
 	eng       *Engine[T, L]
 	live      map[string]*Entry[T, L]
@@ -93,10 +92,10 @@ func (p *Partition[T, L]) Values(f func(e *Entry[T, L])) {
 // Keys is the number of live values; it is safe for concurrent use.
 func (p *Partition[T, L]) Keys() int64 { return p.keys.Load() }
 
-// Close is called by Goka when the partition is lost or the processor stops.
-func (p *Partition[T, L]) Close() error {
+// close gives the partition up: it is lost, or the processor stops.
+func (p *Partition[T, L]) close() error {
 	p.eng.parkPart(p)
-	return p.Storage.Close()
+	return p.saveOffset()
 }
 
 // entry returns the live entry of key, making it if need be.

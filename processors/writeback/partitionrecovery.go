@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// MarkRecovered is called by Goka when the table is complete. Every value is decoded, in order
+// finishRecovery is called when the table is complete. Every value is decoded, in order
 // (doing it lazily costs 24 µs a key), and what was pending is emitted again. After a rebalance
 // that gave the partition back, only the values that another owner wrote in between are decoded:
 // the others are as this process left them, each at its own offset, and the records since the last
 // checkpoint that come again are skipped.
-func (p *Partition[T, L]) MarkRecovered() error {
-	if err := p.Storage.MarkRecovered(); err != nil {
+func (p *Partition[T, L]) finishRecovery() error {
+	p.offset.recovered.Store(true)
+	if err := p.saveOffset(); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -60,11 +61,6 @@ func (p *Partition[T, L]) refuseSettings() error {
 }
 
 func (p *Partition[T, L]) decodeAll() error {
-	it, err := p.Storage.Iterator()
-	if err != nil {
-		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
-	}
-	defer it.Release()
 	var now found // the records of a key are usually neighbours
 	apart := map[string][]writer{}
 	end := func() {
@@ -76,19 +72,19 @@ func (p *Partition[T, L]) decodeAll() error {
 			p.decode(now.key, now.writers, now.value)
 		}
 	}
-	for it.Next() && !p.closed.Load() {
-		v, err := it.Value()
-		if err != nil {
-			return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
+	err := p.table.Each(func(raw string, value []byte) bool {
+		if p.closed.Load() {
+			return false
 		}
-		key, w := splitTableKey(string(it.Key()))
+		key, w := splitTableKey(raw)
 		if key != now.key || now.value == nil {
 			end()
 			now = found{key: key}
 		}
-		now.add(w, v)
-	}
-	if err := it.Err(); err != nil {
+		now.add(w, value)
+		return true
+	})
+	if err != nil {
 		return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}
 	end()
@@ -135,7 +131,7 @@ func (p *Partition[T, L]) decodeAgain(key string, more []writer) error {
 	}
 	f := found{key: key}
 	for _, w := range more {
-		v, err := p.Storage.Get(string(tableKey(key, w)))
+		v, err := p.table.Get(string(tableKey(key, w)))
 		if err != nil {
 			return fmt.Errorf("read state %s/%d: %w", p.eng.opts.Table, p.ID, err)
 		}

@@ -3,18 +3,15 @@ package writeback
 import (
 	"context"
 	"fmt"
-	"hash"
 	"sync"
 	"sync/atomic"
 
-	"github.com/IBM/sarama"
-	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// producer is Goka's Producer on franz-go: idempotent, acks=all, and a third of the CPU of
+// producer writes with franz-go: idempotent, acks=all, and a third of the CPU of
 // sarama's, whose defaults (acks=1, not idempotent, five requests in flight) let a retry reorder a
 // changelog. Partitions follow from the number on record, never from the live count. If the broker
 // will never accept a record, its producer gets ErrRefused, and no other record is affected
@@ -43,29 +40,7 @@ func newProducer(o *Options, failed func(error)) *producer {
 	return p
 }
 
-// Emit implements goka.Producer.
-func (p *producer) Emit(topic, key string, value []byte) *goka.Promise {
-	return p.EmitWithHeaders(topic, key, value, nil)
-}
-
-// EmitWithHeaders implements goka.Producer.
-func (p *producer) EmitWithHeaders(topic, key string, value []byte, headers goka.Headers) *goka.Promise {
-	promise, finish := goka.NewPromiseWithFinisher()
-	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: value}
-	for k, v := range headers {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: k, Value: v})
-	}
-	p.produce(r, func(err error) {
-		if err != nil {
-			finish(nil, err)
-			return
-		}
-		finish(&sarama.ProducerMessage{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, nil)
-	})
-	return promise
-}
-
-// Close implements goka.Producer: what is buffered is sent first.
+// Close sends what is buffered, and closes the client.
 func (p *producer) Close() error {
 	err := p.client.Flush(context.Background())
 	p.client.Close()
@@ -104,26 +79,3 @@ func (p *producer) fail(err error) {
 	p.first.CompareAndSwap(nil, &err)
 	p.failed(err)
 }
-
-// murmur2 is schemas.Murmur2 as the hash.Hash32 that Goka requires. With its default, FNV-1a, Goka
-// would look for a key in another partition than the one to which Kafka's clients write it.
-type murmur2 struct{ key []byte }
-
-func newMurmur2() hash.Hash32 { return &murmur2{} }
-
-func (m *murmur2) Write(b []byte) (int, error) { m.key = append(m.key, b...); return len(b), nil }
-func (m *murmur2) Sum32() uint32               { return schemas.Murmur2(m.key) }
-func (m *murmur2) Reset()                      { m.key = m.key[:0] }
-func (m *murmur2) Size() int                   { return 4 }
-func (m *murmur2) BlockSize() int              { return 4 }
-func (m *murmur2) Sum(b []byte) []byte {
-	s := m.Sum32()
-	return append(b, byte(s>>24), byte(s>>16), byte(s>>8), byte(s))
-}
-
-// raw passes bytes through Goka; it cannot fail, as a codec's error would stop the processor at the
-// same record for ever.
-type raw struct{}
-
-func (raw) Encode(v any) ([]byte, error) { return v.([]byte), nil }
-func (raw) Decode(b []byte) (any, error) { return b, nil }

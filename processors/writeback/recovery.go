@@ -6,22 +6,20 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lovoo/goka/storage"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// storage makes the storage in which Goka keeps a partition of the table.
-func (e *Engine[T, L]) storage(topic string, id int32) (storage.Storage, error) {
-	ps, err := e.local(topic, id)
+// openPartition begins the recovery of a partition, from the table that there is of it and from the
+// partition put aside, if there is one.
+func (e *Engine[T, L]) openPartition(id int32) (*Partition[T, L], error) {
+	table, err := e.openTable(id)
 	if err != nil {
 		return nil, err
 	}
-	p := &Partition[T, L]{Storage: ps, ID: id, eng: e, flushed: make(chan flushed, 1), acks: make(chan struct{}, 1), writer: e.newWriter()}
-	at, err := ps.GetOffset(-1)
-	if err != nil {
-		return nil, err
-	}
+	p := &Partition[T, L]{table: table, ID: id, eng: e, flushed: make(chan flushed, 1), acks: make(chan struct{}, 1), writer: e.newWriter()}
+	at := table.Offset()
+	p.offset.Store(at)
 	e.mu.Lock()
 	was := e.parked[id]
 	delete(e.parked, id)
@@ -49,7 +47,7 @@ func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	if p == nil {
 		return
 	}
-	if err := p.SetOffset(r.Offset); err != nil {
+	if err := p.reached(r.Offset); err != nil {
 		e.fail(err)
 	}
 }
@@ -131,8 +129,8 @@ func (e *Engine[T, L]) tableEnds() (map[int32]int64, error) {
 // end.
 func (e *Engine[T, L]) recovered(ends map[int32]int64) error {
 	for _, p := range e.owned() {
-		if at, err := p.GetOffset(-1); err != nil || at < ends[p.ID]-1 {
-			return fmt.Errorf("partition %d: %w: read to %d of %d, %v", p.ID, ErrRecovery, at+1, ends[p.ID], err)
+		if at := p.offset.Load(); at < ends[p.ID]-1 {
+			return fmt.Errorf("partition %d: %w: read to %d of %d", p.ID, ErrRecovery, at+1, ends[p.ID])
 		}
 	}
 	e.setUp()
@@ -209,9 +207,7 @@ func (e *Engine[T, L]) Recovery() Recovery {
 	}
 	for _, p := range e.opened {
 		r.Records += p.to - p.from
-		if at, err := p.GetOffset(-1); err == nil {
-			r.Read += max(0, min(at+1, p.to)-p.from)
-		}
+		r.Read += max(0, min(p.offset.Load()+1, p.to)-p.from)
 	}
 	return r
 }

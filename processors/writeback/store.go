@@ -19,7 +19,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
-	"github.com/lovoo/goka/storage"
 )
 
 // Store is the local copy of group tables: one Pebble for all topics and partitions of a process.
@@ -258,14 +257,6 @@ func (f *files) delete(k []byte) error {
 	return f.do(func() error { return f.db.Delete(k, pebble.NoSync) })
 }
 
-func (f *files) iterate(from, to []byte, skip int) (storage.Iterator, error) {
-	i := &pebbleIter{f: f, skip: skip}
-	return i, f.do(func() (err error) {
-		i.it, err = f.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
-		return err
-	})
-}
-
 // pebbleLog drops Pebble's chatter and keeps its errors.
 type pebbleLog struct{ f *files }
 
@@ -285,20 +276,20 @@ func (l pebbleLog) Fatalf(f string, a ...any) {
 	runtime.Goexit()
 }
 
-// partition opens the part of one table partition. id is the topic's id: what was kept for another
+// table opens the copy of a partition of a table. id is the topic's id: what was kept for another
 // topic of the same name, or too long ago, is wiped.
-func (s *Store) partition(topic string, p int32, id [16]byte, now time.Time) (*partStore, error) {
-	ps, err := s.openPartition(topic, p, id, now)
+func (s *Store) table(topic string, p int32, id [16]byte, now time.Time) (*storeTable, error) {
+	ps, err := s.openTable(topic, p, id, now)
 	if errors.Is(err, ErrBroken) { // which has just been found
-		ps, err = s.openPartition(topic, p, id, now)
+		ps, err = s.openTable(topic, p, id, now)
 	}
 	return ps, err
 }
 
-func (s *Store) openPartition(topic string, p int32, id [16]byte, now time.Time) (ps *partStore, err error) {
+func (s *Store) openTable(topic string, p int32, id [16]byte, now time.Time) (ps *storeTable, err error) {
 	prefix := append([]byte{1}, topic...)
 	prefix = binary.BigEndian.AppendUint32(append(prefix, 0), uint32(p))
-	ps = &partStore{prefix: prefix, meta: append(bytes.Clone(prefix), 0)}
+	ps = &storeTable{prefix: prefix, meta: append(bytes.Clone(prefix), 0)}
 	ps.data = append(bytes.Clone(prefix), 1)
 	ps.end = append(bytes.Clone(prefix), 2)
 	if ps.f, err = s.current(); err != nil {
@@ -309,87 +300,37 @@ func (s *Store) openPartition(topic string, p int32, id [16]byte, now time.Time)
 		return nil, fmt.Errorf("state of %s/%d: %w", topic, p, err)
 	}
 	if len(have) == 32 && bytes.Equal(have[:16], id[:]) && now.Sub(time.UnixMilli(int64(binary.BigEndian.Uint64(have[24:])))) < maxOffline {
-		ps.offset.Store(int64(binary.BigEndian.Uint64(have[16:])))
+		ps.offset = int64(binary.BigEndian.Uint64(have[16:]))
 	} else {
 		if err := ps.f.do(func() error { return ps.f.db.DeleteRange(prefix, ps.end, pebble.NoSync) }); err != nil {
 			return nil, fmt.Errorf("state of %s/%d: %w", topic, p, err)
 		}
-		ps.offset.Store(-1)
+		ps.offset = -1
 	}
 	ps.id = id
 	return ps, nil
 }
 
-// partStore implements storage.Storage for one partition.
-type partStore struct {
+// storeTable is a Table of a Store.
+type storeTable struct {
 	f                       *files
 	id                      [16]byte
 	prefix, meta, data, end []byte
-	offset                  tableOffset
+	offset                  int64
 }
 
-func (p *partStore) key(k string) []byte { return append(bytes.Clone(p.data), k...) }
+func (p *storeTable) key(k string) []byte { return append(bytes.Clone(p.data), k...) }
 
-func (p *partStore) Open() error  { return nil }
-func (p *partStore) Close() error { return p.save() }
+func (p *storeTable) Get(k string) ([]byte, error) { return p.f.get(p.key(k)) }
+func (p *storeTable) Set(k string, v []byte) error { return p.f.set(p.key(k), v) }
+func (p *storeTable) Delete(k string) error        { return p.f.delete(p.key(k)) }
 
-func (p *partStore) Has(k string) (bool, error) {
-	v, err := p.Get(k)
-	return v != nil, err
-}
-func (p *partStore) Get(k string) ([]byte, error) { return p.f.get(p.key(k)) }
-func (p *partStore) Set(k string, v []byte) error { return p.f.set(p.key(k), v) }
-func (p *partStore) Delete(k string) error        { return p.f.delete(p.key(k)) }
-func (p *partStore) MarkRecovered() error {
-	p.offset.recovered.Store(true)
-	return p.save()
-}
+// Offset is what was saved when the table was opened.
+func (p *storeTable) Offset() int64 { return p.offset }
 
-func (p *partStore) GetOffset(def int64) (int64, error) {
-	return p.offset.get(def)
-}
-
-// SetOffset keeps the offset in memory, and on disk every 1,000: a stale one only means that a
-// little more of the changelog is read again. Pebble's log keeps order, so the offset on disk is
-// never ahead of the values.
-func (p *partStore) SetOffset(o int64) error {
-	if p.offset.advance(o) && o%1000 == 0 {
-		return p.save()
-	}
-	return nil
-}
-
-// tableOffset is the offset up to which the whole changelog is here, -1 for none. Once recovery has
-// read to the end, it follows the acknowledgements of what this process writes. If another process
-// writes in between, one that has lost the partition without knowing or one that already has it,
-// the offset stays where it is: what comes after it is read again by the next recovery.
-type tableOffset struct {
-	atomic.Int64
-	recovered atomic.Bool
-}
-
-func (t *tableOffset) get(def int64) (int64, error) {
-	if o := t.Load(); o >= 0 {
-		return o, nil
-	}
-	return def, nil
-}
-
-// advance sets the offset to o, unless that is not newer or leaves a gap.
-func (t *tableOffset) advance(o int64) bool {
-	for {
-		old := t.Load()
-		if o <= old || o > old+1 && t.recovered.Load() {
-			return false
-		}
-		if t.CompareAndSwap(old, o) {
-			return true
-		}
-	}
-}
-
-func (p *partStore) save() error {
-	o := p.offset.Load()
+// SaveOffset saves the offset, and that the table was in use now. Pebble's log keeps order, so the
+// offset on disk is never ahead of the values.
+func (p *storeTable) SaveOffset(o int64) error {
 	if o < 0 {
 		return nil
 	}
@@ -397,26 +338,41 @@ func (p *partStore) save() error {
 	return p.f.set(p.meta, binary.BigEndian.AppendUint64(v, uint64(time.Now().UnixMilli())))
 }
 
-func (p *partStore) Iterator() (storage.Iterator, error) {
-	return p.f.iterate(p.data, p.end, len(p.data))
+// Each calls f outside of files.do: what goes wrong in f does not break the files.
+func (p *storeTable) Each(f func(key string, value []byte) bool) error {
+	it := &pebbleIter{f: p.f}
+	defer it.release()
+	err := p.f.do(func() (err error) {
+		it.it, err = p.f.db.NewIter(&pebble.IterOptions{LowerBound: p.data, UpperBound: p.end})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for it.next() {
+		v, err := it.value()
+		if err != nil {
+			return err
+		}
+		if !f(string(it.it.Key()[len(p.data):]), v) {
+			break
+		}
+	}
+	return it.err
 }
 
-func (p *partStore) IteratorWithRange(start, limit []byte) (storage.Iterator, error) {
-	return p.f.iterate(p.key(string(start)), p.key(string(limit)), len(p.data))
-}
-
-// pebbleIter stops at the first error, which Err and Value return.
+// pebbleIter stops at the first error.
 type pebbleIter struct {
 	f     *files
 	it    *pebble.Iterator
-	skip  int
 	begun bool
 	err   error
 }
 
-func (i *pebbleIter) move(how func() bool) (more bool) {
-	if i.err != nil {
-		return false
+func (i *pebbleIter) next() (more bool) {
+	how := i.it.Next
+	if !i.begun {
+		i.begun, how = true, i.it.First
 	}
 	i.err = i.f.do(func() error {
 		more = how()
@@ -425,16 +381,7 @@ func (i *pebbleIter) move(how func() bool) (more bool) {
 	return more && i.err == nil
 }
 
-func (i *pebbleIter) Next() bool {
-	if !i.begun {
-		i.begun = true
-		return i.move(i.it.First)
-	}
-	return i.move(i.it.Next)
-}
-func (i *pebbleIter) Err() error  { return i.err }
-func (i *pebbleIter) Key() []byte { return i.it.Key()[i.skip:] }
-func (i *pebbleIter) Value() (v []byte, err error) {
+func (i *pebbleIter) value() (v []byte, err error) {
 	err = i.f.do(func() (err error) {
 		v, err = i.it.ValueAndErr()
 		return err
@@ -442,14 +389,10 @@ func (i *pebbleIter) Value() (v []byte, err error) {
 	return v, err
 }
 
-// Release closes what is open, also of broken files, which cannot be closed before.
-func (i *pebbleIter) Release() {
+// release closes what is open, also of broken files, which cannot be closed before.
+func (i *pebbleIter) release() {
 	defer func() { _ = recover() }()
 	if i.it != nil {
-		_ = i.it.Close() // callers that care have asked Err
+		_ = i.it.Close() // callers that care have asked err
 	}
-}
-func (i *pebbleIter) Seek(k []byte) bool {
-	i.begun = true
-	return i.move(func() bool { return i.it.SeekGE(append(bytes.Clone(i.it.Key()[:i.skip]), k...)) })
 }

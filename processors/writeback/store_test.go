@@ -27,12 +27,12 @@ func filledStore(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.partition("table", 0, tableID, time.Now())
+	p, err := s.table("table", 0, tableID, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range int64(3000) {
-		if err := errors.Join(p.Set(keyOf(i), valueOf(i)), p.SetOffset(i), p.save()); err != nil {
+		if err := errors.Join(p.Set(keyOf(i), valueOf(i)), p.SaveOffset(i)); err != nil {
 			t.Fatal(err)
 		}
 		if i == 1000 || i == 2000 {
@@ -53,27 +53,15 @@ func valueOf(i int64) []byte { return bytes.Repeat([]byte(keyOf(i)), 20) }
 // whole reads all that the store has and returns how many keys it has up to its offset; an
 // error if one of them is missing or wrong.
 func whole(s *Store) (n int64, err error) {
-	p, err := s.partition("table", 0, tableID, time.Now())
+	p, err := s.table("table", 0, tableID, time.Now())
 	if err != nil {
 		return 0, err
 	}
-	it, err := p.Iterator()
-	if err != nil {
-		return 0, err
-	}
-	defer it.Release()
 	have := map[string]string{}
-	for it.Next() {
-		v, err := it.Value()
-		if err != nil {
-			return 0, err
-		}
-		have[string(it.Key())] = string(v)
-	}
-	if err := it.Err(); err != nil {
+	if err := p.Each(func(key string, v []byte) bool { have[key] = string(v); return true }); err != nil {
 		return 0, err
 	}
-	offset, _ := p.GetOffset(-1)
+	offset := p.Offset()
 	for i := range offset + 1 {
 		if have[keyOf(i)] != string(valueOf(i)) {
 			return 0, fmt.Errorf("at %d, key %d is %.20q", offset, i, have[keyOf(i)])
@@ -142,7 +130,7 @@ func TestCorruptStore(t *testing.T) {
 			} else {
 				rebuilt++
 			}
-			p, err := s.partition("table", 0, tableID, time.Now())
+			p, err := s.table("table", 0, tableID, time.Now())
 			if err == nil {
 				err = errors.Join(p.Set("new", []byte("new")), s.Close())
 			}
@@ -227,7 +215,7 @@ func TestStoreBreaksWhileItRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.partition("table", 0, tableID, time.Now())
+	p, err := s.table("table", 0, tableID, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,8 +231,8 @@ func TestStoreBreaksWhileItRuns(t *testing.T) {
 	}()
 	<-ended
 	_, getErr := p.Get(keyOf(1))
-	_, iterErr := p.Iterator()
-	for what, err := range map[string]error{"Get": getErr, "Iterator": iterErr, "Set": p.Set("k", nil), "Delete": p.Delete("k"), "save": p.save()} {
+	eachErr := p.Each(func(string, []byte) bool { t.Error("there is a value"); return false })
+	for what, err := range map[string]error{"Get": getErr, "Each": eachErr, "Set": p.Set("k", nil), "Delete": p.Delete("k"), "SaveOffset": p.SaveOffset(1)} {
 		if !errors.Is(err, ErrBroken) {
 			t.Errorf("%s: %v", what, err)
 		}

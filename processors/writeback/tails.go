@@ -77,8 +77,8 @@ func (e *Engine[T, L]) passTails(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, p := range e.recovering() {
-			at, err := p.GetOffset(-1)
-			if err != nil || at >= p.to-1 {
+			at := p.offset.Load()
+			if at >= p.to-1 {
 				continue
 			}
 			s, known := was[p]

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lovoo/goka/storage"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -16,13 +15,13 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// heldStore is a Storage whose MarkRecovered waits, as a slow disk or a busy machine makes it.
-type heldStore struct {
-	storage.Storage
+// heldTable is a Table whose Each waits, as a slow disk or a busy machine makes it.
+type heldTable struct {
+	Table
 	hold chan struct{}
 }
 
-func (h heldStore) MarkRecovered() error { <-h.hold; return h.Storage.MarkRecovered() }
+func (h heldTable) Each(f func(string, []byte) bool) error { <-h.hold; return h.Table.Each(f) }
 
 // TestZombiePart: a session that ends in the middle of a recovery leaves no partition owned,
 // whenever the recovery ends.
@@ -30,10 +29,10 @@ func TestZombiePart(t *testing.T) {
 	for _, closes := range []bool{true, false} { // Goka does not always
 		p := newProcess(t, newDisk())
 		hold := make(chan struct{})
-		local := p.e.local
-		p.e.local = func(topic string, id int32) (storage.Storage, error) {
-			s, err := local(topic, id)
-			return heldStore{s, hold}, err
+		open := p.e.openTable
+		p.e.openTable = func(id int32) (Table, error) {
+			table, err := open(id)
+			return heldTable{table, hold}, err
 		}
 		p.e.ends = map[int32]int64{0: 525}
 		if _, err := p.Open(0); err != nil {
@@ -41,9 +40,9 @@ func TestZombiePart(t *testing.T) {
 		}
 		part := p.opened[0]
 		marked := make(chan error, 1)
-		go func() { marked <- part.MarkRecovered() }()
+		go func() { marked <- part.finishRecovery() }()
 		if closes {
-			if err := part.Close(); err != nil {
+			if err := part.close(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -74,21 +73,21 @@ func TestZombieReplacesNoPart(t *testing.T) {
 
 	p := newProcess(t, newDisk())
 	hold, held := make(chan struct{}), true
-	open := p.e.local
-	p.e.local = func(topic string, id int32) (storage.Storage, error) {
-		s, err := open(topic, id)
+	open := p.e.openTable
+	p.e.openTable = func(id int32) (Table, error) {
+		table, err := open(id)
 		if held {
 			held = false
-			return heldStore{s, hold}, err
+			return heldTable{table, hold}, err
 		}
-		return s, err
+		return table, err
 	}
 	if _, err := p.Open(0); err != nil {
 		t.Fatal(err)
 	}
 	zombie := p.opened[0]
 	marked := make(chan error, 1)
-	go func() { marked <- zombie.MarkRecovered() }()
+	go func() { marked <- zombie.finishRecovery() }()
 	p.e.endSession()
 	p.open(log)
 	live := p.opened[0]
@@ -99,7 +98,7 @@ func TestZombieReplacesNoPart(t *testing.T) {
 	if got := p.e.parts[0]; got != live {
 		t.Errorf("records go to the part that was given up, not to the live one of %d keys", len(live.live))
 	}
-	if err := zombie.Close(); err != nil {
+	if err := zombie.close(); err != nil {
 		t.Fatal(err)
 	}
 	if p.e.parts[0] != live || p.sum("a") != 7 {

@@ -63,8 +63,18 @@ func (t *Table) Set(key string, value []byte) error { return t.write(key, slices
 // Delete deletes key, if it is there.
 func (t *Table) Delete(key string) error { return t.write(key, nil) }
 
-// Keys returns all keys, ascending.
-func (t *Table) Keys() ([]string, error) { return slices.Sorted(maps.Keys(t.values)), t.err }
+// Each calls f for each key that is there now, ascending, until f returns false.
+func (t *Table) Each(f func(key string, value []byte) (more bool)) error {
+	if t.err != nil {
+		return t.err
+	}
+	for _, key := range slices.Sorted(maps.Keys(t.values)) {
+		if !f(key, t.values[key]) || t.err != nil {
+			break
+		}
+	}
+	return t.err
+}
 
 // Offset returns what SaveOffset last saved, -1 at first.
 func (t *Table) Offset() int64 { return t.offset }
