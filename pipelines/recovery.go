@@ -68,7 +68,7 @@ func (p *Process) tellRecovery(ctx context.Context) {
 func (p *Process) logRecovery() {
 	if of, r := p.recovery.now(); len(of) > 0 {
 		p.Log.Info("recovering", "roles", of, "partitions", r.Partitions, "recovered", r.Recovered,
-			"records", r.Records, "read", r.Read, "percent", int(100*r.Part()), "left", left(r, time.Now()))
+			"records", r.Records, "read", r.Read, "percent", int(100*r.Fraction()), "left", left(r, time.Now()))
 	}
 }
 
@@ -83,14 +83,14 @@ func (p *Process) drawRecovery() {
 
 // recoveryLine has at its end what a narrow terminal may cut off.
 func recoveryLine(of []string, r writeback.Recovery, now time.Time) string {
-	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", terminal.Bar(r.Part()), 100*r.Part(), left(r, now), strings.Join(of, ", "), r)
+	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", terminal.Bar(r.Fraction()), 100*r.Fraction(), left(r, now), strings.Join(of, ", "), r)
 }
 
 // left is how long the rest takes if it goes on as it went, or "?".
 func left(r writeback.Recovery, now time.Time) string {
-	part := r.Part()
-	if part == 0 {
+	done := r.Fraction()
+	if done == 0 {
 		return "?"
 	}
-	return time.Duration(float64(now.Sub(r.Began)) * (1 - part) / part).Round(time.Second).String()
+	return time.Duration(float64(now.Sub(r.Began)) * (1 - done) / done).Round(time.Second).String()
 }

@@ -27,7 +27,7 @@ func (p *Process) route(reg prometheus.Registerer) (role, error) {
 	r := route.New(p.Config.Route, route.Deps{
 		Brokers: p.brokers, Shards: p.Config.Topics.Shards, Options: p.member, Owner: p.address(), Letters: p.letters, Registry: reg, Log: p.Log,
 	})
-	return role{p.leaving(route.Group, r.Run), r.Waiting}, nil
+	return role{p.leaving(route.ConsumerGroup, r.Run), r.Waiting}, nil
 }
 
 func (p *Process) notify(reg prometheus.Registerer) (role, error) {
@@ -35,7 +35,7 @@ func (p *Process) notify(reg prometheus.Registerer) (role, error) {
 		Options: p.member, Receivers: p.Config.Notify.Receivers.Build(p.Out), Letters: p.letters, Registry: reg, Log: p.Log,
 	})
 	p.health.warn("notify", n.Warning)
-	return role{p.leaving(notify.Group, n.Run), none}, nil
+	return role{p.leaving(notify.ConsumerGroup, n.Run), none}, nil
 }
 
 func (p *Process) store(reg prometheus.Registerer) (role, error) {
@@ -44,7 +44,7 @@ func (p *Process) store(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	s := store.New(p.Config.Store, store.Deps{Options: p.member, Tiers: tiers, Letters: p.letters, Registry: reg, Log: p.Log})
-	return role{p.leaving(store.Group, s.Run), s.Waiting}, nil
+	return role{p.leaving(store.ConsumerGroup, s.Run), s.Waiting}, nil
 }
 
 func (p *Process) query(reg prometheus.Registerer) (role, error) {

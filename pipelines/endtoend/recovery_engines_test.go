@@ -364,7 +364,7 @@ func TestRecovery(t *testing.T) {
 // recovered is nil when the process has said that it has recovered as many partitions.
 func recovered(t testing.TB, w *enginetest.Weir, partitions int) error {
 	log := w.Log(t)
-	if !strings.Contains(log, fmt.Sprintf("msg=recovered group=%s partitions=%d ", topics.WindowGroup, partitions)) {
+	if !strings.Contains(log, fmt.Sprintf("msg=recovered group=%s partitions=%d ", topics.WindowConsumerGroup, partitions)) {
 		return fmt.Errorf("its log says nothing of %d partitions", partitions)
 	}
 	return nil
@@ -382,7 +382,7 @@ func (m *million) awaitCommitted(t testing.TB) {
 		t.Fatal(err)
 	}
 	enginetest.Eventually(t, time.Minute, "committed samples", func() error {
-		committed, err := adm.FetchOffsets(t.Context(), topics.WindowGroup)
+		committed, err := adm.FetchOffsets(t.Context(), topics.WindowConsumerGroup)
 		if err != nil {
 			return err
 		}

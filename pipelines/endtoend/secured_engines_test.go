@@ -241,7 +241,7 @@ func (s *secured) used(t *testing.T) {
 		own := s.Used(t, role)
 		for _, r := range rights {
 			kind, used := strings.ToUpper(r.Kind[:1])+r.Kind[1:], own
-			if r.Kind == "group" && r.Name == topics.GroupPrefix {
+			if r.Kind == "group" && r.Name == topics.ConsumerGroupPrefix {
 				used = all // who takes a dead process out of its groups is chance
 			}
 			if !slices.ContainsFunc(used, func(u string) bool {

@@ -106,7 +106,7 @@ func (s *secured) testMissingRights(t *testing.T) {
 		}
 		once := map[string]bool{}
 		for i, r := range rights {
-			if r.Kind == "group" && r.Name == topics.GroupPrefix {
+			if r.Kind == "group" && r.Name == topics.ConsumerGroupPrefix {
 				continue // needed when another process dies only: processors/members
 			}
 			if strings.HasPrefix(r.Operation, "DESCRIBE") { // topics.Ensure treats all alike
@@ -127,7 +127,7 @@ func (s *secured) testMissingRights(t *testing.T) {
 			t.Run(role+" without "+c.right.String(), func(t *testing.T) {
 				// The users of Cassandra are as before.
 				w := enginetest.RunOn(t, c.user, s.configOf(t, c.user, role), "--roles", role)
-				defer func() { w.Kill(t); s.leave(t, topics.GroupPrefix+role) }()
+				defer func() { w.Kill(t); s.leave(t, topics.ConsumerGroupPrefix+role) }()
 				if role == "gateway" {
 					w.Ready(t, toldWithin)
 					postBad(t, w)

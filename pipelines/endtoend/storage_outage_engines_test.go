@@ -58,14 +58,14 @@ func watch(t testing.TB, w *enginetest.Weir, admin *kadm.Client, d time.Duration
 	for end := time.Now().Add(d); time.Now().Before(end); pass(t, time.Second) {
 		r := reading{time.Now(), value("process_resident_memory_bytes"), value("go_memstats_next_gc_bytes") / 2,
 			value("weir_store_in_flight_records"), value("weir_store_lag_records"), 0}
-		lags, err := admin.Lag(t.Context(), store.Group)
+		lags, err := admin.Lag(t.Context(), store.ConsumerGroup)
 		if err == nil {
 			err = lags.Error()
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.backlog = float64(lags[store.Group].Lag.Total())
+		r.backlog = float64(lags[store.ConsumerGroup].Lag.Total())
 		all = append(all, r)
 	}
 	return all

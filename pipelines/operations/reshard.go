@@ -290,7 +290,7 @@ func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 	}
 	routed := time.Time{}
 	return w.until(ctx, func() (bool, string) {
-		behind, err := w.behind(ctx, route.Group, topics.Metrics, handed)
+		behind, err := w.behind(ctx, route.ConsumerGroup, topics.Metrics, handed)
 		if err != nil || behind > 0 {
 			return false, waiting(err, fmt.Sprintf("generation %d: %d records of %s are not handed on", g.Gen, behind, topics.Metrics))
 		}
@@ -299,7 +299,7 @@ func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 		}
 		ends, err := w.adm.ListEndOffsets(ctx, topics.SamplesOf(g.Gen))
 		if err == nil {
-			behind, err = w.behind(ctx, topics.WindowGroupOf(g.Gen), topics.SamplesOf(g.Gen), ends)
+			behind, err = w.behind(ctx, topics.WindowConsumerGroupOf(g.Gen), topics.SamplesOf(g.Gen), ends)
 		}
 		reports := map[string]schemas.ShardReport{}
 		if err == nil {

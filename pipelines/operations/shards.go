@@ -68,9 +68,9 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 	if err != nil {
 		return 0, 0, fmt.Errorf("end of %s: %w", topics.SamplesOf(g.Gen), err)
 	}
-	committed, err := w.committed(ctx, topics.WindowGroupOf(g.Gen))
+	committed, err := w.committed(ctx, topics.WindowConsumerGroupOf(g.Gen))
 	if err != nil {
-		return 0, 0, fmt.Errorf("offsets of %s: %w", topics.WindowGroupOf(g.Gen), err)
+		return 0, 0, fmt.Errorf("offsets of %s: %w", topics.WindowConsumerGroupOf(g.Gen), err)
 	}
 	shards := make([]schemas.ShardReport, g.Shards)
 	sum := 0.0

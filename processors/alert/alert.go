@@ -57,7 +57,7 @@ func New(cfg Config, d Deps) *Processor {
 func (p *Processor) options() writeback.Options {
 	d := &p.deps
 	return writeback.Options{
-		Brokers: d.Brokers, Kafka: d.Kafka, Group: topics.AlertGroup, Input: topics.Conditions, Table: topics.AlertTable,
+		Brokers: d.Brokers, Kafka: d.Kafka, ConsumerGroup: topics.AlertConsumerGroup, Input: topics.Conditions, Table: topics.AlertTable,
 		Counts: map[string]int32{
 			topics.Conditions: d.Topics.AlertShards, topics.AlertTable: d.Topics.AlertShards,
 			topics.Alerts: d.Topics.AlertShards, topics.DeadLetter: topics.DeadLetterPartitions,

@@ -213,7 +213,7 @@ func (m *Member) groupsOf(ctx context.Context, instance string) ([]string, error
 	}
 	var ours []string
 	for _, name := range listed.Groups() {
-		if strings.HasPrefix(name, topics.GroupPrefix) {
+		if strings.HasPrefix(name, topics.ConsumerGroupPrefix) {
 			ours = append(ours, name)
 		}
 	}

@@ -65,7 +65,7 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(adm.Close)
-	group := topics.GroupPrefix + "test"
+	group := topics.ConsumerGroupPrefix + "test"
 	instances := func() string {
 		d, err := adm.DescribeGroups(t.Context(), group)
 		if err != nil {

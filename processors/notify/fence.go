@@ -103,7 +103,7 @@ func isMember(ctx context.Context, group *kgo.Client) error {
 		return errNoMember
 	}
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.Generation = Group, id, generation
+	req.Group, req.MemberID, req.Generation = ConsumerGroup, id, generation
 	if instance, ok := group.OptValue(kgo.InstanceID).(string); ok && instance != "" {
 		req.InstanceID = &instance
 	}

@@ -53,7 +53,7 @@ func TestFenceIsSureOfTheLastSecond(t *testing.T) {
 // TestFenceKnowsAFormerMember: who was taken out of the group passes no more.
 func TestFenceKnowsAFormerMember(t *testing.T) {
 	b := newBroker(t)
-	member, err := kgo.NewClient(append(b.opts, kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts), kgo.InstanceID("one"),
+	member, err := kgo.NewClient(append(b.opts, kgo.ConsumerGroup(ConsumerGroup), kgo.ConsumeTopics(topics.Alerts), kgo.InstanceID("one"),
 		kgo.HeartbeatInterval(time.Minute), kgo.SessionTimeout(5*time.Minute))...) // learns nothing by itself
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestFenceKnowsAFormerMember(t *testing.T) {
 	go member.PollFetches(t.Context())
 	ask := func() error { return isMember(t.Context(), member) }
 	kafkatest.Eventually(t, "member", func() bool { return ask() == nil })
-	left, err := kadm.NewClient(b.client).LeaveGroup(t.Context(), kadm.LeaveGroup(Group).InstanceIDs("one"))
+	left, err := kadm.NewClient(b.client).LeaveGroup(t.Context(), kadm.LeaveGroup(ConsumerGroup).InstanceIDs("one"))
 	if err == nil {
 		err = left.Error()
 	}

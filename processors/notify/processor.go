@@ -20,8 +20,8 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Group is the consumer group.
-const Group = "weir-notify"
+// ConsumerGroup is the name of notify's consumer group.
+const ConsumerGroup = "weir-notify"
 
 const (
 	// drain is how long calls in flight may take when a partition is given up.
@@ -126,7 +126,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	stop := p.deliver()
 	defer stop()
 	p.group, err = consume.New(consume.Counted("notify", p.deps.Registry, p.log), append(slices.Clone(p.deps.Options),
-		kgo.ConsumerGroup(Group), kgo.ConsumeTopics(topics.Alerts),
+		kgo.ConsumerGroup(ConsumerGroup), kgo.ConsumeTopics(topics.Alerts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.SessionTimeout(sessionTimeout), kgo.FetchMaxWait(fetchWait),
 		kgo.OnPartitionsAssigned(p.assigned), kgo.OnPartitionsRevoked(p.revoked), kgo.OnPartitionsLost(p.lost))...)
@@ -189,7 +189,7 @@ func (p *Processor) poll(ctx context.Context) error {
 			return nil
 		}
 		for _, e := range fetches.Errors() {
-			if err := consume.Failed(Group, e); err != nil {
+			if err := consume.Failed(ConsumerGroup, e); err != nil {
 				return err
 			}
 			p.log.Warn("fetch error, continuing", "partition", e.Partition, "err", e.Err)

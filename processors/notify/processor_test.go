@@ -84,7 +84,7 @@ func TestReplayedAlertsAreNotToldAgain(t *testing.T) {
 	b.publish(t, a)
 	first.stop(t)
 
-	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), Group); err != nil { // all is read again
+	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), ConsumerGroup); err != nil { // all is read again
 		t.Fatal(err)
 	}
 	b.run(t, quick(), toPagerDuty(pd), toPhone(sms, phone))
@@ -131,7 +131,7 @@ func killBetweenCallAndEntry(t *testing.T, forgetOffset bool) {
 		t.Fatalf("the ledger has %+v, want PENDING with the alert", d)
 	}
 	if forgetOffset {
-		if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), Group); err != nil {
+		if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), ConsumerGroup); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestPendingIsAcknowledgedBeforeTheCall(t *testing.T) {
 
 func (b *broker) committed(t *testing.T) (sum int64) {
 	t.Helper()
-	offsets, err := kadm.NewClient(b.client).FetchOffsets(t.Context(), Group)
+	offsets, err := kadm.NewClient(b.client).FetchOffsets(t.Context(), ConsumerGroup)
 	if err != nil {
 		t.Fatal(err)
 	}

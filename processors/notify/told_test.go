@@ -277,7 +277,7 @@ func TestReplayTellsNothing(t *testing.T) {
 	before := b.actions(pd, a)
 	b.publish(t, life[len(life)-2], life[3]) // late writes
 	i.stop(t)
-	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), Group); err != nil {
+	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), ConsumerGroup); err != nil {
 		t.Fatal(err)
 	}
 	i = b.run(t, quick(), toPagerDuty(pd))

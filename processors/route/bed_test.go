@@ -170,7 +170,7 @@ func (b *bed) wait(run *running) error {
 // committed is the sum of the group's offsets.
 func (b *bed) committed() int64 {
 	b.t.Helper()
-	offsets, err := b.admin.FetchOffsets(b.context(), Group)
+	offsets, err := b.admin.FetchOffsets(b.context(), ConsumerGroup)
 	if err != nil {
 		b.t.Fatal(err)
 	}

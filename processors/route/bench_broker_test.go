@@ -99,7 +99,7 @@ func BenchmarkRouteBroker(b *testing.B) {
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}
-				if _, err := admin.DeleteGroup(b.Context(), Group); err != nil {
+				if _, err := admin.DeleteGroup(b.Context(), ConsumerGroup); err != nil {
 					b.Fatal(err)
 				}
 				n++

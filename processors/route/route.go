@@ -24,8 +24,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Group is the name of the consumer group.
-const Group = "weir-route"
+// ConsumerGroup is the name of route's consumer group.
+const ConsumerGroup = "weir-route"
 
 const (
 	pollRecords  = 10_000
@@ -139,7 +139,7 @@ func (r *Router) run(ctx context.Context) error {
 		return err
 	}
 	defer cl.CloseAllowingRebalance()
-	defer lag.Follow(cl.Client, Group, topics.Metrics, r.count.lag)()
+	defer lag.Follow(cl.Client, ConsumerGroup, topics.Metrics, r.count.lag)()
 	r.member.Store(cl.Client)
 	defer r.member.Store(nil)
 	say, err := kgo.NewClient(slices.Concat(r.base, r.deps.Options, producerOptions())...)
@@ -255,7 +255,7 @@ func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 		if errors.Is(f.Err, context.DeadlineExceeded) {
 			continue // see poll
 		}
-		if err := consume.Failed(Group, f); err != nil {
+		if err := consume.Failed(ConsumerGroup, f); err != nil {
 			return err
 		}
 		r.log.Warn("fetch error, continuing", "topic", f.Topic, "partition", f.Partition, "err", f.Err)
@@ -265,7 +265,7 @@ func (r *Router) fetchErrors(fetches kgo.Fetches) error {
 
 func (r *Router) groupOptions() []kgo.Opt {
 	return []kgo.Opt{
-		kgo.ConsumerGroup(Group),
+		kgo.ConsumerGroup(ConsumerGroup),
 		kgo.ConsumeTopics(topics.Metrics),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // otherwise records of new partitions would be skipped
 		kgo.SessionTimeout(10 * time.Second),

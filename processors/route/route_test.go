@@ -161,7 +161,7 @@ func TestTwoMembersShareAndHandOver(t *testing.T) {
 			}
 		}
 	})
-	if _, err := b.cluster.WaitGroupStable(b.context(), Group, 2); err != nil {
+	if _, err := b.cluster.WaitGroupStable(b.context(), ConsumerGroup, 2); err != nil {
 		t.Fatal(err)
 	}
 	close(stop)

@@ -171,7 +171,7 @@ func (b *bed) ended(r *run) error {
 // committed is the sum of the group's committed offsets.
 func (b *bed) committed() (sum int64) {
 	b.Helper()
-	offsets, err := b.admin.FetchOffsets(b.Context(), Group)
+	offsets, err := b.admin.FetchOffsets(b.Context(), ConsumerGroup)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it is there once it has a member
 		b.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestDeniedGroupEndsRun(t *testing.T) {
 		})
 	}
 	r := b.start(Default(), drainTime)
-	if err := b.ended(r); !errors.Is(err, kerr.GroupAuthorizationFailed) || !strings.Contains(err.Error(), "group "+Group) {
+	if err := b.ended(r); !errors.Is(err, kerr.GroupAuthorizationFailed) || !strings.Contains(err.Error(), "group "+ConsumerGroup) {
 		t.Errorf("Run: %v, want one that names the group", err)
 	}
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Group is the consumer group.
-const Group = "weir-store"
+// ConsumerGroup is the name of store's consumer group.
+const ConsumerGroup = "weir-store"
 
 const (
 	// drainTime is how long writes may take when their partition is given up.
@@ -98,7 +98,7 @@ func (p *Processor) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	defer lag.Follow(cl.Client, Group, topics.Windows, p.metrics.lag)()
+	defer lag.Follow(cl.Client, ConsumerGroup, topics.Windows, p.metrics.lag)()
 	p.member.Store(cl.Client)
 	err = p.poll(ctx, cl)
 	p.member.Store(nil)
@@ -114,7 +114,7 @@ func (p *Processor) Run(ctx context.Context) error {
 
 func (p *Processor) options() []kgo.Opt {
 	return []kgo.Opt{
-		kgo.ConsumerGroup(Group),
+		kgo.ConsumerGroup(ConsumerGroup),
 		kgo.ConsumeTopics(topics.Windows),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // otherwise what was written before the first start would be skipped
 		kgo.SessionTimeout(sessionTimeout),
@@ -166,7 +166,7 @@ func (p *Processor) poll(ctx context.Context, cl *consume.Client) error {
 // fetchErrors returns the first error after which reading does not continue by itself.
 func (p *Processor) fetchErrors(fetches kgo.Fetches) error {
 	for _, f := range fetches.Errors() {
-		if err := consume.Failed(Group, f); err != nil {
+		if err := consume.Failed(ConsumerGroup, f); err != nil {
 			return err
 		}
 		p.log.Warn("fetch error, continuing", "topic", f.Topic, "partition", f.Partition, "err", f.Err)

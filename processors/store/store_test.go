@@ -102,10 +102,10 @@ func TestOutage(t *testing.T) {
 		b.store.look(func() { ok = b.store.calls == 20 })
 		return ok
 	})
-	before := b.cluster.GroupInfo(Group)
+	before := b.cluster.GroupInfo(ConsumerGroup)
 	began := time.Now()
 	kafkatest.Eventually(b, "the session timeout has passed", func() bool { return time.Since(began) > 1500*time.Millisecond })
-	after := b.cluster.GroupInfo(Group)
+	after := b.cluster.GroupInfo(ConsumerGroup)
 	if after.State != "Stable" || len(after.Members) != 1 || after.Epoch != before.Epoch {
 		t.Errorf("the group was %+v and is %+v, want it as it was", before, after)
 	}

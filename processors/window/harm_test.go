@@ -43,7 +43,7 @@ func (s *stage) goesOn(dir string) {
 	run, stop := context.WithCancel(ctx)
 	go func() { ended <- p.Run(run) }()
 	for {
-		offs, err := adm.FetchOffsets(ctx, topics.WindowGroup)
+		offs, err := adm.FetchOffsets(ctx, topics.WindowConsumerGroup)
 		left := 0
 		ends.Each(func(end kadm.ListedOffset) {
 			if at, ok := offs.Lookup(end.Topic, end.Partition); end.Offset > 0 && (!ok || at.At < end.Offset) {

@@ -86,7 +86,7 @@ func (p *Processor) options() writeback.Options {
 	d := &p.deps
 	g := d.Generation
 	return writeback.Options{
-		Brokers: d.Brokers, Kafka: d.Kafka, Group: topics.WindowGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
+		Brokers: d.Brokers, Kafka: d.Kafka, ConsumerGroup: topics.WindowConsumerGroupOf(g.Gen), Input: topics.SamplesOf(g.Gen), Table: topics.WindowTableOf(g.Gen),
 		Counts: map[string]int32{
 			topics.SamplesOf(g.Gen): g.Shards, topics.WindowTableOf(g.Gen): g.Shards, topics.Windows: d.Topics.Shards,
 			topics.Conditions: d.Topics.AlertShards, topics.DeadLetter: 1,

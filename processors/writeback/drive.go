@@ -117,7 +117,7 @@ func (d *driven[T, L]) Record(id int32, r *kgo.Record) {
 	d.opened[id].record(string(r.Key), r.Value, r.Offset, r.Timestamp)
 }
 
-func (d *driven[T, L]) Ticks(nowMS int64) { d.e.tickParts(nowMS) }
+func (d *driven[T, L]) Ticks(nowMS int64) { d.e.tickPartitions(nowMS) }
 
 func (d *driven[T, L]) Begin(id int32) int64 {
 	d.Abort(id)

@@ -54,16 +54,16 @@ type Logic[T, L any] interface {
 
 // Options of an Engine. All are required except Kafka, Behind and More.
 type Options struct {
-	Brokers  []string
-	Kafka    *connect.Kafka   // how to reach the brokers; nil: without TLS and SASL
-	Group    string           // Goka's group; the table is Group + "-table"
-	Input    string           // the topic whose keys are the values'
-	Table    string           // Group + "-table"
-	Counts   map[string]int32 // partitions on record of every topic that is written, including input and table
-	Instance string           // static member id, unique in the group and stable over restarts
-	Store    *Store
-	Tick     time.Duration // how often the owner checks whether something is due
-	Flush    time.Duration // time between checkpoints
+	Brokers       []string
+	Kafka         *connect.Kafka   // how to reach the brokers; nil: without TLS and SASL
+	ConsumerGroup string           // Goka's group
+	Input         string           // the topic whose keys are the values'
+	Table         string           // ConsumerGroup + "-table": so Goka names it
+	Counts        map[string]int32 // partitions on record of every topic that is written, including input and table
+	Instance      string           // static member id, unique in the group and stable over restarts
+	Store         *Store
+	Tick          time.Duration // how often the owner checks whether something is due
+	Flush         time.Duration // time between checkpoints
 	// Behind completes a tick about to be written, whose NowMS is set: it adds what is held up
 	// upstream, and sets NowMS back if it knows that the clock is fast.
 	Behind func(t *schemas.Tick)
@@ -85,14 +85,14 @@ type Engine[T, L any] struct {
 	openTable func(id int32) (Table, error)
 	saveEvery int64 // see saveEvery
 
-	mu     sync.RWMutex
-	parts  map[int32]*Partition[T, L]
-	opened map[int32]*Partition[T, L] // being recovered
-	ends   map[int32]int64            // where the table ended when the recovery began
+	mu         sync.RWMutex
+	partitions map[int32]*Partition[T, L] // owned, and recovered
+	opened     map[int32]*Partition[T, L] // being recovered
+	ends       map[int32]int64            // where the table ended when the recovery began
 	// session counts the sessions: a partition belongs to the one in which it was opened.
 	session int
 	began   time.Time                  // the last recovery
-	parked  map[int32]*Partition[T, L] // lost in the current rebalance, kept in case they come back
+	aside   map[int32]*Partition[T, L] // lost in the current rebalance, kept in case they come back
 
 	run   context.Context
 	fail  context.CancelCauseFunc // ends run
@@ -121,7 +121,7 @@ type Engine[T, L any] struct {
 
 // New returns an Engine; Run runs it.
 func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
-	labels := prometheus.Labels{"group": opts.Group}
+	labels := prometheus.Labels{"group": opts.ConsumerGroup}
 	counter := func(name, help string) prometheus.Counter {
 		return Register(opts.Registry, prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_writeback_" + name, Help: help, ConstLabels: labels}))
 	}
@@ -131,7 +131,7 @@ func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 			func() float64 { return float64(s.rebuilt.Load()) })) // perhaps the other processor has registered it
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T, L]{newWriter: newWriter, saveEvery: saveEvery, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.Group), parts: map[int32]*Partition[T, L]{}, parked: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
+	return &Engine[T, L]{newWriter: newWriter, saveEvery: saveEvery, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.ConsumerGroup), partitions: map[int32]*Partition[T, L]{}, aside: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had already applied them."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are not ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks more than a second ahead of their records, whose time was used instead."),
@@ -150,7 +150,7 @@ func (e *Engine[T, L]) Ready() bool { return e.ready.Load() && e.gate.session.Lo
 func (e *Engine[T, L]) Owned() int {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return len(e.parts)
+	return len(e.partitions)
 }
 
 // Locals returns Logic's own data of every partition that this member owns now. The partitions'
@@ -158,8 +158,8 @@ func (e *Engine[T, L]) Owned() int {
 func (e *Engine[T, L]) Locals() []*L {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make([]*L, 0, len(e.parts))
-	for _, p := range e.parts {
+	all := make([]*L, 0, len(e.partitions))
+	for _, p := range e.partitions {
 		all = append(all, p.Local)
 	}
 	return all
@@ -186,7 +186,7 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 	proc, err := e.processor()
 	if err != nil {
 		e.prod.client.Close()
-		return fmt.Errorf("%s: %w", e.opts.Group, err)
+		return fmt.Errorf("%s: %w", e.opts.ConsumerGroup, err)
 	}
 	guards.Go(func() { e.keepGuard(run, kadm.NewClient(e.prod.client)) })
 	guards.Go(func() { e.passTails(run) })
@@ -218,7 +218,7 @@ func (e *Engine[T, L]) Run(ctx context.Context) error {
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", e.opts.Group, err)
+		return fmt.Errorf("%s: %w", e.opts.ConsumerGroup, err)
 	}
 	e.leave()
 	return nil
@@ -233,12 +233,12 @@ const (
 
 // open makes the producer and learns the table's id.
 func (e *Engine[T, L]) open(ctx context.Context) error {
-	client, err := kgo.NewClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group),
+	client, err := kgo.NewClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.ConsumerGroup),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(2*time.Millisecond),
 		kgo.MaxBufferedRecords(200_000), kgo.MaxBufferedBytes(256<<20), kgo.ProducerBatchMaxBytes(maxValueBytes),
 		kgo.RecordDeliveryTimeout(30*time.Second), kgo.MetadataMaxAge(30*time.Second))...)
 	if err != nil {
-		return fmt.Errorf("%s: producer: %w", e.opts.Group, err)
+		return fmt.Errorf("%s: producer: %w", e.opts.ConsumerGroup, err)
 	}
 	e.openTable = func(id int32) (Table, error) {
 		return e.opts.Store.table(e.opts.Table, id, e.table, time.Now())
@@ -250,17 +250,17 @@ func (e *Engine[T, L]) open(ctx context.Context) error {
 	topics, err := kadm.NewClient(client).ListTopics(tctx, e.opts.Table, e.opts.Input)
 	if err != nil {
 		client.Close()
-		return fmt.Errorf("%s: look up topics: %w", e.opts.Group, err)
+		return fmt.Errorf("%s: look up topics: %w", e.opts.ConsumerGroup, err)
 	}
 	for name, t := range topics {
 		if t.Err != nil {
 			client.Close()
-			return fmt.Errorf("%s: look up topic %s: %w", e.opts.Group, name, t.Err)
+			return fmt.Errorf("%s: look up topic %s: %w", e.opts.ConsumerGroup, name, t.Err)
 		}
 	}
 	if err := e.guard(tctx, kadm.NewClient(client), topics); err != nil {
 		client.Close()
-		return fmt.Errorf("%s: %w", e.opts.Group, err)
+		return fmt.Errorf("%s: %w", e.opts.ConsumerGroup, err)
 	}
 	e.table = [16]byte(topics[e.opts.Table].ID)
 	return nil
@@ -269,8 +269,8 @@ func (e *Engine[T, L]) open(ctx context.Context) error {
 func (e *Engine[T, L]) owned() []*Partition[T, L] {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	ps := make([]*Partition[T, L], 0, len(e.parts))
-	for _, p := range e.parts {
+	ps := make([]*Partition[T, L], 0, len(e.partitions))
+	for _, p := range e.partitions {
 		ps = append(ps, p)
 	}
 	return ps
@@ -324,11 +324,11 @@ func (e *Engine[T, L]) loop(ctx, run context.Context) {
 // come back.
 func (e *Engine[T, L]) appendTicks(nowMS int64) {
 	if e.gate.session.Load() != nil {
-		e.tickParts(nowMS)
+		e.tickPartitions(nowMS)
 	}
 }
 
-func (e *Engine[T, L]) tickParts(nowMS int64) {
+func (e *Engine[T, L]) tickPartitions(nowMS int64) {
 	t := schemas.Tick{NowMS: nowMS}
 	if e.opts.Behind != nil {
 		e.opts.Behind(&t)
@@ -372,7 +372,7 @@ func (e *Engine[T, L]) checkpoint(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	asked, next := e.askParts()
+	asked, next := e.askPartitions()
 	for i, p := range asked {
 		for next[i] == 0 {
 			select {

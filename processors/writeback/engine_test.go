@@ -136,7 +136,7 @@ func (b *bed) startWith(reg prometheus.Registerer, name, dir string, c *counting
 		b.t.Fatal(err)
 	}
 	m := &member{store: store, done: make(chan error, 1)}
-	m.eng = New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: group + "-table",
+	m.eng = New(Options{Brokers: b.brokers, ConsumerGroup: group, Input: inTopic, Table: group + "-table",
 		Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
 		Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 200 * time.Millisecond,
 		Registry: reg, Log: b.log.With("member", name)}, c)

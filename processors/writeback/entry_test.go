@@ -20,7 +20,7 @@ import (
 func drivenCounter(t *testing.T) (*Engine[counter, none], *Partition[counter, none], *[]*kgo.Record) {
 	t.Helper()
 	sent := &[]*kgo.Record{}
-	d := Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+	d := Drive(Options{ConsumerGroup: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1, "dead": 1},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &counting{stalls: nil}, Host{Table: onDisk(newDisk()),
 		Produce: func(r *kgo.Record, _ func(*kgo.Record, error)) { *sent = append(*sent, r) }}).(*driven[counter, none])

@@ -22,7 +22,7 @@ import (
 func (e *Engine[T, L]) processor() (*goka.Processor, error) {
 	cfg := goka.DefaultConfig()
 	cfg.Version = sarama.V2_8_0_0
-	cfg.ClientID = e.opts.Group
+	cfg.ClientID = e.opts.ConsumerGroup
 	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
 	cfg.Consumer.IsolationLevel = sarama.ReadCommitted // see schemas/consume
 	cfg.Consumer.Group.InstanceId = e.opts.Instance
@@ -33,7 +33,7 @@ func (e *Engine[T, L]) processor() (*goka.Processor, error) {
 	cfg.Consumer.Fetch.Default = 64 << 10
 	cfg.Metadata.RefreshFrequency = 30 * time.Second
 	if err := e.opts.Kafka.Sarama(cfg); err != nil {
-		return nil, fmt.Errorf("%s: %w", e.opts.Group, err)
+		return nil, fmt.Errorf("%s: %w", e.opts.ConsumerGroup, err)
 	}
 	e.bound(cfg)
 	tmc := goka.NewTopicManagerConfig()
@@ -43,14 +43,14 @@ func (e *Engine[T, L]) processor() (*goka.Processor, error) {
 	// A partition is looked up once per record; sessions change it rarely.
 	at := func(ctx goka.Context) *Partition[T, L] {
 		e.mu.RLock()
-		p := e.parts[ctx.Partition()]
+		p := e.partitions[ctx.Partition()]
 		e.mu.RUnlock()
 		if p == nil {
 			ctx.Fail(fmt.Errorf("partition %d: no state", ctx.Partition()))
 		}
 		return p
 	}
-	graph := goka.DefineGroup(goka.Group(e.opts.Group),
+	graph := goka.DefineGroup(goka.Group(e.opts.ConsumerGroup),
 		goka.Input(goka.Stream(e.opts.Input), raw{}, func(ctx goka.Context, msg any) {
 			value, _ := msg.([]byte) // nil for a record without a value
 			at(ctx).record(ctx.Key(), value, ctx.Offset(), ctx.Timestamp())

@@ -38,7 +38,7 @@ func (l *table) add(r *kgo.Record) {
 // mortalPart opens partition 0 from what the table holds, and acknowledges all that is written.
 func mortalPart(t *testing.T, l *table) (*driven[counter, none], *Partition[counter, none]) {
 	t.Helper()
-	d := Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+	d := Drive(Options{ConsumerGroup: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1, "dead": 1},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, &mortal{}, Host{Table: onDisk(newDisk()),
 		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {

@@ -104,7 +104,7 @@ func (e *Engine[T, L]) Warning() string {
 		return ""
 	}
 	return fmt.Sprintf("%s: %d values or records could not be written or read, the last of %s: these keys have started again; see the log and deadletter",
-		e.opts.Group, e.harmed.n, strings.Join(e.harmed.names, ", "))
+		e.opts.ConsumerGroup, e.harmed.n, strings.Join(e.harmed.names, ", "))
 }
 
 // lose makes the entry for a key whose stored form does not decode. The loss is written at the next
@@ -152,7 +152,9 @@ func (p *Partition[T, L]) refuseTick(value []byte, offset int64, err error) {
 }
 
 // stage is the name of the processor in letters: window, alert.
-func (e *Engine[T, L]) stage() string { return strings.TrimPrefix(e.opts.Group, "weir-") }
+func (e *Engine[T, L]) stage() string {
+	return strings.TrimPrefix(e.opts.ConsumerGroup, topics.ConsumerGroupPrefix)
+}
 
 // writes reports whether the processor may write to the topic.
 func (e *Engine[T, L]) writes(topic string) bool {

@@ -98,7 +98,7 @@ func (b *bed) startSmall(dir string, l Logic[counter, none]) *member {
 		b.t.Fatal(err)
 	}
 	m := &member{store: store, done: make(chan error, 1)}
-	m.eng = New(Options{Brokers: b.brokers, Group: "small", Input: "small-in", Table: "small-table",
+	m.eng = New(Options{Brokers: b.brokers, ConsumerGroup: "small", Input: "small-in", Table: "small-table",
 		Counts:   map[string]int32{"small-in": 1, outTopic: shards, "small-out": 1, "small-table": 1, topics.DeadLetter: 1},
 		Instance: "one", Store: store, Tick: 10 * time.Millisecond, Flush: 100 * time.Millisecond,
 		Registry: prometheus.NewRegistry(), Log: b.log}, l)

@@ -63,9 +63,9 @@ func (e *Engine[T, L]) appendParking(p *Partition[T, L], ps []schemas.Parked) {
 	})
 }
 
-// askParts begins a checkpoint: it asks the partitions that have changed to flush. Partitions that
-// have already answered have a next offset.
-func (e *Engine[T, L]) askParts() (asked []*Partition[T, L], next []int64) {
+// askPartitions begins a checkpoint: it asks the partitions that have changed to flush. Partitions
+// that have already answered have a next offset.
+func (e *Engine[T, L]) askPartitions() (asked []*Partition[T, L], next []int64) {
 	e.checkpointID++
 	for _, p := range e.owned() {
 		if !p.changedSince() {

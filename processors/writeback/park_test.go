@@ -56,7 +56,7 @@ func (l *smallLog) start(t *testing.T, local *disk.Disk) *tenant {
 		}
 		done(r, nil)
 	}
-	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+	p.driven = Drive(Options{ConsumerGroup: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, newFat(), Host{Table: onDisk(local), Produce: produce}).(*driven[counter, none])
 	p.open(t)

@@ -94,7 +94,7 @@ func (p *Partition[T, L]) Keys() int64 { return p.keys.Load() }
 
 // close gives the partition up: it is lost, or the processor stops.
 func (p *Partition[T, L]) close() error {
-	p.eng.parkPart(p)
+	p.eng.dropPartition(p)
 	return p.saveOffset()
 }
 

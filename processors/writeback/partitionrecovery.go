@@ -48,7 +48,7 @@ func (p *Partition[T, L]) finishRecovery() error {
 	p.tellRubbish()
 	p.eng.log.Debug("partition recovered", "partition", p.ID, "keys", len(p.live), "decoded", decoded, "took", time.Since(start).Round(time.Millisecond))
 	p.keys.Store(int64(len(p.live)))
-	p.eng.addPart(p)
+	p.eng.addPartition(p)
 	return nil
 }
 

@@ -21,8 +21,8 @@ func (e *Engine[T, L]) openPartition(id int32) (*Partition[T, L], error) {
 	at := table.Offset()
 	p.offset.Store(at)
 	e.mu.Lock()
-	was := e.parked[id]
-	delete(e.parked, id)
+	was := e.aside[id]
+	delete(e.aside, id)
 	p.from, p.to = at+1, max(at+1, e.ends[id])
 	p.session = e.session
 	e.opened[id] = p
@@ -42,7 +42,7 @@ func (e *Engine[T, L]) openPartition(id int32) (*Partition[T, L], error) {
 // wrote records that a record of the changelog is acknowledged.
 func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	e.mu.RLock()
-	p := e.parts[r.Partition]
+	p := e.partitions[r.Partition]
 	e.mu.RUnlock()
 	if p == nil {
 		return
@@ -52,9 +52,9 @@ func (e *Engine[T, L]) wrote(r *kgo.Record) {
 	}
 }
 
-// addPart takes a partition into use, unless it was given up before its recovery ended: Goka does
-// not wait for the end, and never closes the partition of a session that ended in the middle of it.
-func (e *Engine[T, L]) addPart(p *Partition[T, L]) {
+// addPartition takes a partition into use, unless it was given up before its recovery ended: Goka
+// does not wait for the end, and never closes the partition of a session that ended in the middle of it.
+func (e *Engine[T, L]) addPartition(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.opened[p.ID] == p {
@@ -63,22 +63,23 @@ func (e *Engine[T, L]) addPart(p *Partition[T, L]) {
 	if p.closed.Load() || p.session != e.session {
 		return
 	}
-	e.parts[p.ID] = p
+	e.partitions[p.ID] = p
 }
 
-// parkPart takes a partition out of use. Its goroutine has ended, unless it is in the middle of its
-// recovery, in which case the partition is not kept.
-func (e *Engine[T, L]) parkPart(p *Partition[T, L]) {
+// dropPartition takes a partition out of use, and puts it aside in case the rebalance gives it back.
+// Its goroutine has ended, unless it is in the middle of its recovery, in which case the partition
+// is not kept.
+func (e *Engine[T, L]) dropPartition(p *Partition[T, L]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	p.closed.Store(true)
 	if e.opened[p.ID] == p {
 		delete(e.opened, p.ID)
 	}
-	if e.parts[p.ID] == p {
-		delete(e.parts, p.ID)
+	if e.partitions[p.ID] == p {
+		delete(e.partitions, p.ID)
 		if p.complete {
-			e.parked[p.ID] = p
+			e.aside[p.ID] = p
 		}
 	}
 }
@@ -89,13 +90,13 @@ func (e *Engine[T, L]) endSession() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.session++
-	for _, p := range e.parts {
+	for _, p := range e.partitions {
 		p.closed.Store(true)
 	}
 	for _, p := range e.opened {
 		p.closed.Store(true)
 	}
-	clear(e.parts)
+	clear(e.partitions)
 	clear(e.opened)
 }
 
@@ -136,21 +137,21 @@ func (e *Engine[T, L]) recovered(ends map[int32]int64) error {
 	e.setUp()
 	e.mu.RLock()
 	keys := 0
-	for _, p := range e.parts {
+	for _, p := range e.partitions {
 		keys += len(p.live)
 	}
-	e.log.Info("recovered", "partitions", len(e.parts), "keys", keys, "took", time.Since(e.began).Round(time.Millisecond))
+	e.log.Info("recovered", "partitions", len(e.partitions), "keys", keys, "took", time.Since(e.began).Round(time.Millisecond))
 	e.mu.RUnlock()
 	return nil
 }
 
-// setUp marks the partitions as complete, and forgets those that the rebalance gave to others.
+// setUp marks the partitions as complete, and forgets those put aside, which others have now.
 func (e *Engine[T, L]) setUp() {
 	e.mu.Lock()
-	for _, p := range e.parts {
+	for _, p := range e.partitions {
 		p.complete = true
 	}
-	clear(e.parked)
+	clear(e.aside)
 	e.mu.Unlock()
 }
 
@@ -171,8 +172,8 @@ func (r Recovery) Done() bool { return r.Recovered == r.Partitions }
 // read, rather than into decoding the values: measured.
 const readingShare = 0.75
 
-// Part is how much of it is done, 0 to 1.
-func (r Recovery) Part() float64 {
+// Fraction is how much of it is done, 0 to 1.
+func (r Recovery) Fraction() float64 {
 	if r.Done() {
 		return 1
 	}
@@ -200,8 +201,8 @@ func (r Recovery) String() string {
 func (e *Engine[T, L]) Recovery() Recovery {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	r := Recovery{Partitions: len(e.opened) + len(e.parts), Recovered: len(e.parts), Began: e.began}
-	for _, p := range e.parts {
+	r := Recovery{Partitions: len(e.opened) + len(e.partitions), Recovered: len(e.partitions), Began: e.began}
+	for _, p := range e.partitions {
 		r.Records += p.to - p.from
 		r.Read += p.to - p.from
 	}
@@ -218,7 +219,7 @@ func (e *Engine[T, L]) Waiting() string {
 		return ""
 	}
 	if r := e.Recovery(); !r.Done() {
-		return fmt.Sprintf("recovering %s: %s, %.0f %%", e.opts.Table, r, 100*r.Part())
+		return fmt.Sprintf("recovering %s: %s, %.0f %%", e.opts.Table, r, 100*r.Fraction())
 	}
 	return "joining the group"
 }

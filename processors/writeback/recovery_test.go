@@ -37,7 +37,7 @@ type process struct {
 
 func newProcess(t *testing.T, local *disk.Disk) *process {
 	p := &process{t: t, local: local, logic: &counting{stalls: map[int32]time.Duration{}}}
-	p.driven = Drive(Options{Group: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
+	p.driven = Drive(Options{ConsumerGroup: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
 		Counts: map[string]int32{inTopic: 1, outTopic: 1, group + "-table": 1},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}, p.logic, Host{Table: onDisk(local),
 		Produce: func(r *kgo.Record, done func(*kgo.Record, error)) {
@@ -154,8 +154,8 @@ func TestRecoverySaysHowFar(t *testing.T) {
 	expect := func(e *Engine[counter, none], part float64, waiting string, want Recovery) {
 		t.Helper()
 		got := e.Recovery()
-		if got.Began = (time.Time{}); got != want || got.Part() != part || e.Waiting() != waiting {
-			t.Errorf("%+v, %v of it, waiting: %s\nwant %+v, %v, %s", got, got.Part(), e.Waiting(), want, part, waiting)
+		if got.Began = (time.Time{}); got != want || got.Fraction() != part || e.Waiting() != waiting {
+			t.Errorf("%+v, %v of it, waiting: %s\nwant %+v, %v, %s", got, got.Fraction(), e.Waiting(), want, part, waiting)
 		}
 	}
 	for _, c := range []struct {
@@ -202,7 +202,7 @@ func TestRecoveriesTogether(t *testing.T) {
 	a := Recovery{Partitions: 2, Recovered: 1, Records: 100, Read: 50, Began: began.Add(time.Second)}
 	b := Recovery{Partitions: 1, Records: 20, Read: 10, Began: began}
 	want := Recovery{Partitions: 3, Recovered: 1, Records: 120, Read: 60, Began: began}
-	if got := (Recovery{}).And(a).And(b); got != want || got.Part() != 0.75*60/120+0.25*1/3 || got.Done() {
+	if got := (Recovery{}).And(a).And(b); got != want || got.Fraction() != 0.75*60/120+0.25*1/3 || got.Done() {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -38,10 +38,10 @@ func (e *Engine[T, L]) killed(ctx context.Context) bool {
 func (e *Engine[T, L]) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	adm, err := kadm.NewOptClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.Group))...)
+	adm, err := kadm.NewOptClient(append(e.opts.Kafka.Access(), kgo.SeedBrokers(e.opts.Brokers...), kgo.ClientID(e.opts.ConsumerGroup))...)
 	if err == nil {
 		defer adm.Close()
-		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.Group).InstanceIDs(e.opts.Instance).Reason("clean stop"))
+		_, err = adm.LeaveGroup(ctx, kadm.LeaveGroup(e.opts.ConsumerGroup).InstanceIDs(e.opts.Instance).Reason("clean stop"))
 	}
 	if err != nil {
 		e.log.Warn("cannot leave the group: the partitions wait until the session ends", "err", err)

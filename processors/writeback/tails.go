@@ -16,7 +16,7 @@ import (
 
 // bound makes sarama read within the same bounds as schemas/consume's readers.
 func (e *Engine[T, L]) bound(cfg *sarama.Config) {
-	bounded := &consume.Dialer{Inner: cfg.Net.Proxy.Dialer, Watch: consume.Counted(e.opts.Group, e.opts.Registry, e.log)}
+	bounded := &consume.Dialer{Inner: cfg.Net.Proxy.Dialer, Watch: consume.Counted(e.opts.ConsumerGroup, e.opts.Registry, e.log)}
 	if !cfg.Net.Proxy.Enable {
 		bounded.Inner = &net.Dialer{Timeout: cfg.Net.DialTimeout, KeepAlive: cfg.Net.KeepAlive}
 	}
@@ -34,14 +34,14 @@ func (e *Engine[T, L]) countLost(claims []int32) {
 		e.log.Warn("cannot check whether retention deleted records before they were read", "err", err)
 		return
 	}
-	committed, err := adm.FetchOffsets(ctx, e.opts.Group)
+	committed, err := adm.FetchOffsets(ctx, e.opts.ConsumerGroup)
 	if err != nil {
 		if !errors.Is(err, kerr.GroupIDNotFound) {
 			e.log.Warn("cannot check whether retention deleted records before they were read", "err", err)
 		}
 		return
 	}
-	watch := consume.Counted(e.opts.Group, e.opts.Registry, e.log)
+	watch := consume.Counted(e.opts.ConsumerGroup, e.opts.Registry, e.log)
 	for _, p := range claims {
 		start, known := starts.Lookup(e.opts.Input, p)
 		c, read := committed.Lookup(e.opts.Input, p)

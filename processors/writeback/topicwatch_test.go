@@ -115,7 +115,7 @@ func TestGuardTellsWhoAltered(t *testing.T) {
 	const table = group + "-table"
 	process := func() (look func(want ...string)) {
 		l := &lines{Handler: slog.DiscardHandler}
-		e := New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: table,
+		e := New(Options{Brokers: b.brokers, ConsumerGroup: group, Input: inTopic, Table: table,
 			Counts: map[string]int32{inTopic: shards, table: shards}, Registry: prometheus.NewRegistry(), Log: slog.New(l)}, &counting{})
 		return func(want ...string) {
 			t.Helper()
@@ -181,7 +181,7 @@ func TestTooFewPartitions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	e := New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: group + "-table",
+	e := New(Options{Brokers: b.brokers, ConsumerGroup: group, Input: inTopic, Table: group + "-table",
 		Counts:   map[string]int32{inTopic: shards + 1, outTopic: shards, group + "-table": shards + 1},
 		Instance: "one", Store: store, Tick: time.Second, Flush: time.Second, Registry: prometheus.NewRegistry(), Log: b.log}, &counting{})
 	if err := e.Run(t.Context()); !errors.Is(err, ErrPartitions) {

@@ -23,9 +23,9 @@ type heldTable struct {
 
 func (h heldTable) Each(f func(string, []byte) bool) error { <-h.hold; return h.Table.Each(f) }
 
-// TestZombiePart: a session that ends in the middle of a recovery leaves no partition owned,
+// TestZombiePartition: a session that ends in the middle of a recovery leaves no partition owned,
 // whenever the recovery ends.
-func TestZombiePart(t *testing.T) {
+func TestZombiePartition(t *testing.T) {
 	for _, closes := range []bool{true, false} { // Goka does not always
 		p := newProcess(t, newDisk())
 		hold := make(chan struct{})
@@ -38,11 +38,11 @@ func TestZombiePart(t *testing.T) {
 		if _, err := p.Open(0); err != nil {
 			t.Fatal(err)
 		}
-		part := p.opened[0]
+		lost := p.opened[0]
 		marked := make(chan error, 1)
-		go func() { marked <- part.finishRecovery() }()
+		go func() { marked <- lost.finishRecovery() }()
 		if closes {
-			if err := part.close(); err != nil {
+			if err := lost.close(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -63,8 +63,8 @@ func TestZombiePart(t *testing.T) {
 	}
 }
 
-// TestZombieReplacesNoPart: the same, and the partition has come back in the meantime.
-func TestZombieReplacesNoPart(t *testing.T) {
+// TestZombieReplacesNoPartition: the same, and the partition has come back in the meantime.
+func TestZombieReplacesNoPartition(t *testing.T) {
 	first := newProcess(t, newDisk())
 	first.open()
 	first.apply(0, "a", 7)
@@ -95,14 +95,14 @@ func TestZombieReplacesNoPart(t *testing.T) {
 	if err := <-marked; err != nil {
 		t.Fatal(err)
 	}
-	if got := p.e.parts[0]; got != live {
-		t.Errorf("records go to the part that was given up, not to the live one of %d keys", len(live.live))
+	if got := p.e.partitions[0]; got != live {
+		t.Errorf("records go to the partition that was given up, not to the live one of %d keys", len(live.live))
 	}
 	if err := zombie.close(); err != nil {
 		t.Fatal(err)
 	}
-	if p.e.parts[0] != live || p.sum("a") != 7 {
-		t.Errorf("the live part is gone when the other is closed, or has %d, want 7", p.sum("a"))
+	if p.e.partitions[0] != live || p.sum("a") != 7 {
+		t.Errorf("the live partition is gone when the other is closed, or has %d, want 7", p.sum("a"))
 	}
 }
 
@@ -146,7 +146,7 @@ func TestSessionEndsInRecovery(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := &member{store: store, done: make(chan error, 1)}
-		m.eng = New(Options{Brokers: b.brokers, Group: group, Input: inTopic, Table: group + "-table",
+		m.eng = New(Options{Brokers: b.brokers, ConsumerGroup: group, Input: inTopic, Table: group + "-table",
 			Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
 			Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 100 * time.Millisecond,
 			Registry: prometheus.NewRegistry(), Log: b.log.With("member", name)}, l)

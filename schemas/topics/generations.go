@@ -10,16 +10,16 @@ func SamplesOf(gen int) string {
 	return Samples + "-g" + strconv.Itoa(gen)
 }
 
-// WindowGroupOf is the Goka group of a generation.
-func WindowGroupOf(gen int) string {
+// WindowConsumerGroupOf is the consumer group that reads the samples of a generation.
+func WindowConsumerGroupOf(gen int) string {
 	if gen == 0 {
-		return WindowGroup
+		return WindowConsumerGroup
 	}
-	return WindowGroup + "-g" + strconv.Itoa(gen)
+	return WindowConsumerGroup + "-g" + strconv.Itoa(gen)
 }
 
 // WindowTableOf is that group's table.
-func WindowTableOf(gen int) string { return WindowGroupOf(gen) + "-table" }
+func WindowTableOf(gen int) string { return WindowConsumerGroupOf(gen) + "-table" }
 
 // OfGeneration returns the topics that a generation has of its own.
 func OfGeneration(c Config, gen int, shards int32) []Topic {

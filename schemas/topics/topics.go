@@ -23,15 +23,15 @@ const (
 	Members         = "members"          // the live processes, renewed four times a second
 )
 
-// GroupPrefix begins the names of all of weir's consumer groups.
-const GroupPrefix = "weir-"
+// ConsumerGroupPrefix begins the names of all of weir's consumer groups.
+const ConsumerGroupPrefix = "weir-"
 
-// Goka's groups and their tables: a table is named after its group, with -table appended.
+// Goka's consumer groups and their tables: a table is named after its group, with -table appended.
 const (
-	WindowGroup = "weir-window"
-	WindowTable = WindowGroup + "-table"
-	AlertGroup  = "weir-alert"
-	AlertTable  = AlertGroup + "-table"
+	WindowConsumerGroup = "weir-window"
+	WindowTable         = WindowConsumerGroup + "-table"
+	AlertConsumerGroup  = "weir-alert"
+	AlertTable          = AlertConsumerGroup + "-table"
 )
 
 // Config is how many partitions and copies the topics have, and how long they keep records. It
