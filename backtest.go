@@ -5,13 +5,14 @@ import (
 	"os"
 
 	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/operations"
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 type backtestCommand struct {
-	Source    string   `help:"Where the recorded data is: file." enum:"file" default:"file"`
-	From      string   `help:"Beginning of the time that is reported, such as 2026-01-31, 2026-01-31T08:00:00Z, or 7d for a week ago; all there is by default. What is before is played, too, so that ranges are full." placeholder:"TIME"`
+	Source    string   `help:"Where the recorded data is: file; tables, weir's own in Cassandra, ScyllaDB or a folder; topic, weir's windows in Kafka." enum:"file,tables,topic" default:"file"`
+	From      string   `help:"Beginning of the time that is reported, such as 2026-01-31, 2026-01-31T08:00:00Z, or 7d for a week ago; by default all that files have, and the last day of tables and of the topic. What is before is played, too, so that ranges are full." placeholder:"TIME"`
 	To        string   `help:"Its end." placeholder:"TIME"`
 	Against   string   `help:"Other rules to compare with, such as the present ones." placeholder:"FILE"`
 	Incidents string   `help:"Known incidents, to tell which were caught and which alerts were false; docs/rules.md has an example." placeholder:"FILE"`
@@ -21,6 +22,9 @@ type backtestCommand struct {
 	Series    string   `help:"Series of CSV rows that name none; {file} stands for the file's name, as in 'cpu.usage{host=\"{file}\"}'; the file's name by default."`
 	Precision string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
 	Format    string   `help:"What the files hold: csv, line or json; their first lines tell by default."`
+	Data      string   `help:"Folder of weir's embedded tables." placeholder:"DIR"`
+	CQL       []string `help:"Nodes of ScyllaDB or Cassandra." name:"cql" placeholder:"HOST:PORT"`
+	Brokers   []string `help:"Kafka's brokers." placeholder:"HOST:PORT"`
 	Rules     string   `arg:"" help:"Rules file."`
 	Files     []string `arg:"" optional:"" help:"Recordings: CSV, JSON or line protocol; several are merged by time."`
 }
@@ -29,8 +33,12 @@ type backtestCommand struct {
 func (c *backtestCommand) Run(ctx context.Context) error {
 	b := operations.Backtest{Rules: c.Rules, Against: c.Against, Config: c.Config, Incidents: c.Incidents,
 		From: c.From, To: c.To, JSON: c.Output == "json", Plot: c.Plot}
-	if len(c.Files) == 0 {
+	b.Source, b.Stored = c.Source, pipelines.Overrides{Data: c.Data, CQL: c.CQL, Brokers: c.Brokers}
+	switch {
+	case c.Source == "file" && len(c.Files) == 0:
 		return conf.Faults{{Field: "FILES", Bound: "must be given: recordings to play"}}
+	case c.Source != "file" && len(c.Files) > 0:
+		return conf.Faults{{Field: "FILES", Value: c.Files[0], Bound: "must not be given with --source " + c.Source}}
 	}
 	precision, err := formats.ParsePrecision(c.Precision)
 	if err != nil {

@@ -103,12 +103,7 @@ func translateExpr(promql string) (*translated, error) {
 	case t.kind == constant:
 		return nil, faultAt(e, "reads no series: such an alert always or never fires")
 	case t.kind == number:
-		v, ok := unwrap(e).(*parser.VectorSelector)
-		if !ok {
-			return nil, faultAt(e, "has no comparison: it would fire for any value")
-		}
-		t = exists(v, t)
-		tr.note("fires for any value, as there is no comparison")
+		return nil, faultAt(e, "has no comparison: it fires for any value, and weir refuses what is always true; for values that are never negative, write >= 0")
 	}
 	out := &translated{expr: t.expr, notes: tr.notes}
 	if t.selects != nil {

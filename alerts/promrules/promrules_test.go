@@ -27,8 +27,6 @@ func TestExpressions(t *testing.T) {
 		`(a - b) - (c - d) * -e ^ 2 > 1e-7 / 1e20`:    `a - b - (c - d) * (-(e ^ 2)) > 1e-07 / 1e+20`,
 		`(a ^ b) ^ c ^ -1 > +x`:                       `(a ^ b) ^ (c ^ (-1)) > x`,
 		`(a > bool 3) * 5 == 5`:                       `(a > 3 ? 1 : 0) * 5 == 5`,
-		`x`:                                           `count(x, "5m") > 0`,
-		`(x{a="b"})`:                                  `count(x, "5m") > 0 // labels.a == "b"`,
 		`x > 1 and y`:                                 `x > 1 and count(y, "5m") > 0`,
 		`x > 1 or y > 2 and z > 3`:                    `x > 1 or y > 2 and z > 3`,
 		`(x > 1 or y > 2) and z > 3`:                  `(x > 1 or y > 2) and z > 3`,
@@ -36,8 +34,8 @@ func TestExpressions(t *testing.T) {
 		`x > 1 and on() (month() == 1 or minute()<9)`: `x > 1 and (month() == 1 or minute() < 9)`,
 		`x offset 5m > 1`:                             `last(x, "5m", "5m") > 1`,
 		`rate(x{a="b"}[5m]) > 1`:                      `rate(x, "5m") > 1 // labels.a == "b"`,
-		`increase(x[1h30m] offset 1w) > 1`:            `increase(x, "1h30m", "7d") > 1`,
-		`avg_over_time(x[10m]) - min_over_time(x[10m]) < max_over_time(x[1d])`:              `avg(x, "10m") - min(x, "10m") < max(x, "1d")`,
+		`increase(x[1h] offset 1w) > 1`:               `increase(x, "1h", "7d") > 1`,
+		`avg_over_time(x[10m]) - min_over_time(x[10m]) < max_over_time(x[1h])`:              `avg(x, "10m") - min(x, "10m") < max(x, "1h")`,
 		`sum_over_time(x[5m]) + count_over_time(x[5m]) > stddev_over_time(x[5m])`:           `sum(x, "5m") + count(x, "5m") > stddev(x, "5m")`,
 		`last_over_time(x[5m]) + delta(x[5m]) > deriv(x[5m])`:                               `last(x, "5m") + delta(x, "5m") > deriv(x, "5m")`,
 		`predict_linear(x[1h], 4 * 3600) < 0`:                                               `predict_linear(x, "1h", "4h") < 0`,
@@ -58,6 +56,10 @@ func TestExpressions(t *testing.T) {
 		if text != want {
 			t.Errorf("%s\ngot  %s\nwant %s", promql, text, want)
 		}
+		made := (&fileTranslation{}).file([]group{{"g", []rule{{Alert: "a", Expr: got.expr, Where: got.where}}}})
+		if _, err := alerts.Load(tiers, alerts.File{Name: "made", Data: made}); err != nil {
+			t.Errorf("%s: %v", promql, err)
+		}
 	}
 }
 
@@ -70,6 +72,7 @@ func TestNoEquivalent(t *testing.T) {
 		`1`:                                     {0, "reads no series"},
 		`1 > bool 2`:                            {0, "reads no series"},
 		`x + 1`:                                 {0, "has no comparison"},
+		`(x{a="b"})`:                            {0, "has no comparison: it fires for any value"},
 		`2 * (x > 1) > 1`:                       {4, "a comparison without bool that filters"},
 		`x > 1 > 2`:                             {0, "a comparison without bool that filters"},
 		`1 < x and sum by (job) (y) > 2`:        {10, "sum aggregates several series"},

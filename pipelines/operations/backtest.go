@@ -14,6 +14,7 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/terminal"
+	"github.com/weir-metrics/weir/processors/connect"
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
@@ -26,7 +27,11 @@ type Backtest struct {
 	From, To  string // the time that is reported, see when; "": all there is
 	JSON      bool   // the report is JSON, not text
 	Plot      string // the file that a plot is written to as SVG; "": none
-	Recorded  RecordedFiles
+	// Source is where the data comes from: file, of Recorded; tables, which is the tier store of the config; or topic,
+	// which is windows in the config's Kafka. Stored is set over the config.
+	Source   string
+	Recorded RecordedFiles
+	Stored   pipelines.Overrides
 }
 
 // RecordedFiles are files of samples.
@@ -43,16 +48,17 @@ type recorded interface {
 	span(ctx context.Context, say *progress) (fromMS, toMS int64, err error)
 	// play plays the data before the end of the config's time, and what the rules need from before its beginning.
 	play(ctx context.Context, to *backtest.Backtest, c *backtest.Config, say *progress) error
+	// hints are what looks odd about the data.
+	hints() []string
 }
 
 // Run writes the report to out and shows on shown how far it is. It returns conf.Faults if a file or a flag is wrong.
 func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
-	c, err := t.load()
+	c, source, err := t.load()
 	if err != nil {
 		return err
 	}
 	say := &progress{out: terminal.NewProgress(shown), began: time.Now()}
-	source := &fileSource{RecordedFiles: t.Recorded, tier: c.Windows.Tiers[0]}
 	if c.FromMS, c.ToMS, err = source.span(ctx, say); err != nil {
 		say.out.Clear()
 		return err
@@ -70,7 +76,7 @@ func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 	}
 	r := b.Report()
 	say.end(c)
-	for _, hint := range source.hints {
+	for _, hint := range source.hints() {
 		fmt.Fprintln(shown, hint)
 	}
 	if err := t.plot(b, r); err != nil {
@@ -85,10 +91,13 @@ func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 }
 
 // load reads the config, the rules and the incidents. The error is conf.Faults, with what is wrong with any of them.
-func (t Backtest) load() (*backtest.Config, error) {
+func (t Backtest) load() (*backtest.Config, recorded, error) {
 	config, err := RuleTests{Config: t.Config}.config()
+	if err == nil {
+		err = config.Override(t.Stored)
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &backtest.Config{Windows: config.Windows}
 	var faults error
@@ -106,7 +115,21 @@ func (t Backtest) load() (*backtest.Config, error) {
 			faults = conf.Join(faults, err)
 		}
 	}
-	return c, faults
+	source, err := t.source(config)
+	return c, source, conf.Join(faults, err)
+}
+
+func (t Backtest) source(config *pipelines.Config) (recorded, error) {
+	switch t.Source {
+	case "tables":
+		return &tablesSource{config}, nil
+	case "topic":
+		if len(config.Brokers) == 0 {
+			return nil, conf.Faults{{Field: "--brokers", Bound: "must be given, or a --config that names brokers"}}
+		}
+		return &topicSource{kafka: connect.New(config.Brokers, config.Kafka)}, nil
+	}
+	return &fileSource{RecordedFiles: t.Recorded, tier: config.Windows.Tiers[0]}, nil
 }
 
 func readRuleFile(name string, config *pipelines.Config) (*alerts.RuleSet, error) {

@@ -29,8 +29,10 @@ type fileSource struct {
 	RecordedFiles
 	tier   windows.Tier // the smallest
 	sorted bool         // they must be sorted
-	hints  []string
+	odd    []string
 }
+
+func (f *fileSource) hints() []string { return f.odd }
 
 func (f *fileSource) open() ([]*collect.Recording, func(), error) {
 	var all []*collect.Recording
@@ -93,7 +95,7 @@ func (f *fileSource) span(ctx context.Context, say *progress) (fromMS, toMS int6
 		done++
 		toMS = max(toMS, newest)
 		if h := r.Hint(); h != "" {
-			f.hints = append(f.hints, plain.Text(h))
+			f.odd = append(f.odd, plain.Text(h))
 		}
 	}
 	if bad > maxFaults {
