@@ -8,7 +8,7 @@ type Read struct {
 	Metrics []string // each once, in the order of the expression
 	TierMS  int64    // of the windows
 	// HistoryMS is how far back the rule looks, ms: its longest range with its offset, or, for a bare metric, no_data,
-	// and then its for.
+	// and then its for, or the windows of M of N.
 	HistoryMS int64
 }
 
@@ -31,7 +31,7 @@ func (rs *RuleSet) Reads() []Read {
 			}
 			x.HistoryMS = max(x.HistoryMS, back)
 		}
-		x.HistoryMS += r.forMS
+		x.HistoryMS += max(r.forMS, int64(r.of)*r.tierMS)
 		all[i] = x
 	}
 	return all

@@ -19,5 +19,9 @@ func OpenTiers(c *Config, log *slog.Logger) (sinks.TierStore, error) {
 			return nil, fmt.Errorf("tiers: no store in %s, and no cql is named", c.Data)
 		}
 	}
-	return newTiers(c, prometheus.NewRegistry(), log).open()
+	store, err := newTiers(c, prometheus.NewRegistry(), log).open()
+	if err != nil && len(c.CQL.Hosts) == 0 {
+		err = fmt.Errorf("%w; one process at a time can have it open: does weir run?", err)
+	}
+	return store, err
 }

@@ -223,14 +223,15 @@ var ticks = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time
 
 func (b *Backtest) drawAxis(s *strings.Builder, y int) {
 	const most = 10 // marks
-	step := ticks[len(ticks)-1].Milliseconds()
+	spanMS := b.config.ToMS - b.config.FromMS
+	step := spanMS / most // of a time that is too long for any of the ticks
 	for _, t := range slices.Backward(ticks) {
-		if (b.config.ToMS-b.config.FromMS)/t.Milliseconds() > most {
+		if spanMS/t.Milliseconds() > most {
 			break
 		}
 		step = t.Milliseconds()
 	}
-	step = max(step, (b.config.ToMS-b.config.FromMS)/most)
+	step = max(step, 1)
 	layout := "01-02 15:04"
 	if step >= (24 * time.Hour).Milliseconds() {
 		layout = time.DateOnly

@@ -146,11 +146,14 @@ func TestBacktestOfTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	b := Backtest{Source: "tables", Rules: pipelinetest.Write(t, data, "rules.yaml", storedRules)}
+	b.Stored.Data = data
+	if err := b.Run(t.Context(), io.Discard, io.Discard); err == nil || !strings.HasSuffix(err.Error(), "one process at a time can have it open: does weir run?") {
+		t.Errorf("while weir runs: %v", err)
+	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b := Backtest{Source: "tables"}
-	b.Stored.Data = data
 	k.same(t, k.reported(t, b))
 
 	b.Rules, b.Stored.Data = pipelinetest.Write(t, data, "rules.yaml", storedRules), filepath.Join(data, "none")
