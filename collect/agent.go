@@ -18,9 +18,7 @@ import (
 // counted.
 type Agent struct {
 	cfg   AgentConfig
-	read  func(ctx context.Context, now time.Time) ([]schemas.Sample, error)
-	send  Sender
-	log   *slog.Logger
+	deps  AgentDeps
 	count *agentCounters
 
 	mu    sync.Mutex
@@ -29,12 +27,20 @@ type Agent struct {
 	added chan struct{}      // holds one when the queue may have grown
 }
 
-// NewAgent returns an agent that sends what read returns, such as Machine.Read: samples, and an
-// error about what could not be read; both may come at once. It registers weir_collect_agent_* with
-// reg.
-func NewAgent(cfg AgentConfig, read func(context.Context, time.Time) ([]schemas.Sample, error), send Sender, reg prometheus.Registerer, log *slog.Logger) *Agent {
-	a := &Agent{cfg: cfg, read: read, send: send, log: log, added: make(chan struct{}, 1)}
-	a.count = newAgentCounters(reg, func() float64 {
+// AgentDeps are what an agent works with. All are required.
+type AgentDeps struct {
+	// Read reads the machine, as Machine.Read does: samples, and an error about what could not be
+	// read; both may come at once.
+	Read     func(ctx context.Context, now time.Time) ([]schemas.Sample, error)
+	Send     Sender
+	Registry prometheus.Registerer // of metrics named weir_collect_agent_…, once
+	Log      *slog.Logger
+}
+
+// NewAgent returns an agent that sends what d.Read returns. cfg is valid.
+func NewAgent(cfg AgentConfig, d AgentDeps) *Agent {
+	a := &Agent{cfg: cfg, deps: d, added: make(chan struct{}, 1)}
+	a.count = newAgentCounters(d.Registry, func() float64 {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return float64(a.bytes)
@@ -63,12 +69,12 @@ func (a *Agent) readAll(ctx context.Context) {
 	defer ticks.Stop()
 	warned := ""
 	for now := time.Now(); ; {
-		samples, err := a.read(ctx, now)
+		samples, err := a.deps.Read(ctx, now)
 		if err != nil {
 			a.count.readErrors.Inc()
 			if err.Error() != warned && ctx.Err() == nil { // once, rather than at each reading
 				warned = err.Error()
-				a.log.Warn("some metrics of this machine cannot be read", "err", err)
+				a.deps.Log.Warn("some metrics of this machine cannot be read", "err", err)
 			}
 		}
 		a.add(samples)
@@ -175,7 +181,7 @@ func pause(err error, backoff time.Duration) time.Duration {
 // deliver sends one reading until it is taken or refused; it returns false if ctx ended first.
 func (a *Agent) deliver(ctx context.Context, reading []schemas.Sample) bool {
 	for backoff := firstBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		err := a.send.Send(ctx, reading)
+		err := a.deps.Send.Send(ctx, reading)
 		var refused *RefusedError
 		switch {
 		case err == nil:
@@ -184,14 +190,14 @@ func (a *Agent) deliver(ctx context.Context, reading []schemas.Sample) bool {
 		case errors.As(err, &refused):
 			a.count.sent.Add(float64(len(reading) - refused.Refused))
 			a.count.dropped.WithLabelValues(dropRefused).Add(float64(refused.Refused))
-			a.log.Error("samples refused", "samples", refused.Refused, "err", err)
+			a.deps.Log.Error("samples refused", "samples", refused.Refused, "err", err)
 			return true
 		case ctx.Err() != nil:
 			return false
 		}
 		a.count.retries.Inc()
 		wait := pause(err, backoff)
-		a.log.Warn("samples not sent", "samples", len(reading), "retry_in", wait, "err", err)
+		a.deps.Log.Warn("samples not sent", "samples", len(reading), "retry_in", wait, "err", err)
 		select {
 		case <-ctx.Done():
 			return false

@@ -64,7 +64,7 @@ func counting() func(context.Context, time.Time) ([]schemas.Sample, error) {
 func runAgent(t *testing.T, cfg AgentConfig, s *script, d time.Duration) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	a := NewAgent(cfg, counting(), s.sender(time.Now()), reg, slog.New(slog.DiscardHandler))
+	a := NewAgent(cfg, AgentDeps{Read: counting(), Send: s.sender(time.Now()), Registry: reg, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	if err := a.Run(ctx); err != nil {

@@ -68,7 +68,7 @@ func TestStalledBodiesAreCutOff(t *testing.T) {
 	cfg := Default()
 	b := newBed(t, cfg)
 	b.gateway.patience = 3 * time.Second
-	b.gateway.User = func(r *http.Request) string { return r.Header.Get("X-User") }
+	b.gateway.deps.User = func(r *http.Request) string { return r.Header.Get("X-User") }
 	part := partOf(t, 4_000_000)
 	var stalled []net.Conn
 	for range 15 {
@@ -205,7 +205,7 @@ func TestPrecisions(t *testing.T) {
 // TestSenderIsNamed: records and letters name their sender, alike for all of one client's.
 func TestSenderIsNamed(t *testing.T) {
 	b := newBed(t, Default())
-	b.gateway.User = func(r *http.Request) string { return r.Header.Get("X-User") }
+	b.gateway.deps.User = func(r *http.Request) string { return r.Header.Get("X-User") }
 	names := map[string]bool{}
 	for _, user := range []string{"", "", "a", "a", "b"} {
 		b.post("/write", "cpu,host=a value=1\nbad", "X-User", user)

@@ -22,30 +22,33 @@ const retryAfter = "1"
 // Gateway takes samples over HTTP and writes them to the topic metrics. See the
 // package's comment for its answers. It is safe for concurrent use.
 type Gateway struct {
-	// Letters reports whether a dead letter may be written; nil: all may. Set it before Register.
-	Letters func(letter *kgo.Record) bool
-
-	// User returns the authenticated user of a request, or ""; nil: there are no users. Requests
-	// without a user are distinguished by their addresses. Set it before Register.
-	User func(*http.Request) string
-
 	cfg      Config
-	publish  *Publisher
-	log      *slog.Logger
-	now      func() time.Time
+	deps     GatewayDeps
 	held     *budget
 	patience time.Duration // the constant, except in tests
 	decoders sync.Pool
 	count    *gatewayCounters
 }
 
-// NewGateway returns a gateway that writes through publish. now gives the time of lines that have
-// none. It registers weir_collect_gateway_* with reg.
-func NewGateway(cfg Config, publish *Publisher, reg prometheus.Registerer, log *slog.Logger, now func() time.Time) *Gateway {
-	g := &Gateway{cfg: cfg, publish: publish, log: log, now: now, patience: patience,
+// GatewayDeps are what a gateway works with. All but Letters and User are required.
+type GatewayDeps struct {
+	Publisher *Publisher
+	// Letters reports whether a dead letter may be written; nil: all may.
+	Letters func(letter *kgo.Record) bool
+	// User returns the authenticated user of a request, or ""; nil: there are no users. Requests
+	// without a user are distinguished by their addresses.
+	User     func(*http.Request) string
+	Now      func() time.Time      // the time of lines that have none
+	Registry prometheus.Registerer // of metrics named weir_collect_gateway_…, once
+	Log      *slog.Logger
+}
+
+// NewGateway returns a gateway that writes through d.Publisher. cfg is valid.
+func NewGateway(cfg Config, d GatewayDeps) *Gateway {
+	g := &Gateway{cfg: cfg, deps: d, patience: patience,
 		held: newBudget(cfg.MaxHeldBytes, cfg.share())}
 	g.decoders.New = func() any { return formats.NewDecoderOf(cfg.Samples) }
-	g.count = newGatewayCounters(reg, func() float64 { return float64(cfg.MaxHeldBytes - g.held.free()) })
+	g.count = newGatewayCounters(d.Registry, func() float64 { return float64(cfg.MaxHeldBytes - g.held.free()) })
 	return g
 }
 
@@ -86,8 +89,8 @@ func precisionOf(r *http.Request) (formats.Precision, error) {
 
 // client names who sends a request.
 func (g *Gateway) client(r *http.Request) string {
-	if g.User != nil {
-		if user := g.User(r); user != "" {
+	if g.deps.User != nil {
+		if user := g.deps.User(r); user != "" {
 			return "user " + user
 		}
 	}
@@ -104,7 +107,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, o formats.Option
 		return
 	}
 	d := g.decoders.Get().(*formats.Decoder)
-	now := g.now()
+	now := g.deps.Now()
 	o.NowMS = now.UnixMilli()
 	s := sortBody(d, body, o, now)
 	g.decoders.Put(d)
@@ -113,14 +116,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, o formats.Option
 	}
 	g.count.skipped.Add(float64(s.skipped))
 	g.count.unknown.Add(float64(s.unknown))
-	start := g.now()
-	err = g.publish.write(r.Context(), s.records(r.RemoteAddr, senderOf(client), g.Letters), func() { g.held.give(client, held) })
-	g.count.ack.Observe(g.now().Sub(start).Seconds())
+	start := g.deps.Now()
+	err = g.deps.Publisher.write(r.Context(), s.records(r.RemoteAddr, senderOf(client), g.deps.Letters), func() { g.held.give(client, held) })
+	g.count.ack.Observe(g.deps.Now().Sub(start).Seconds())
 	switch {
 	case errors.Is(err, kgo.ErrMaxBuffered):
 		g.answer(w, r, http.StatusTooManyRequests, &refusal{Message: err.Error()})
 	case err != nil:
-		g.log.Warn("samples not written", "remote", r.RemoteAddr, "samples", s.samples, "err", err)
+		g.deps.Log.Warn("samples not written", "remote", r.RemoteAddr, "samples", s.samples, "err", err)
 		g.answer(w, r, http.StatusServiceUnavailable, &refusal{Message: err.Error()})
 	case len(s.reasons) > 0:
 		g.count.samples.Add(float64(s.samples))
@@ -159,7 +162,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, status int, ref
 	w.Header().Set("Content-Type", formats.JSON.ContentType)
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(refused); err != nil {
-		g.log.Debug("answer not sent", "remote", r.RemoteAddr, "err", err)
+		g.deps.Log.Debug("answer not sent", "remote", r.RemoteAddr, "err", err)
 	}
 }
 

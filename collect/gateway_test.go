@@ -51,7 +51,7 @@ func newBed(t *testing.T, cfg Config) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.publish.Close)
-	b.gateway = NewGateway(cfg, b.publish, b.reg, slog.New(slog.DiscardHandler), func() time.Time { return gatewayNow })
+	b.gateway = NewGateway(cfg, GatewayDeps{Publisher: b.publish, Now: func() time.Time { return gatewayNow }, Registry: b.reg, Log: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	b.gateway.Register(mux)
 	b.server = httptest.NewServer(mux)

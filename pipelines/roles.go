@@ -66,10 +66,10 @@ func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
 		return role{}, err
 	}
 	mux := http.NewServeMux()
-	gateway := collect.NewGateway(p.Config.Collect, publisher, reg, p.Log, time.Now)
-	gateway.User = listener.User
-	gateway.Letters = func(letter *kgo.Record) bool { return p.letters.Admit(letter, time.Now()) }
-	gateway.Register(mux)
+	collect.NewGateway(p.Config.Collect, collect.GatewayDeps{
+		Publisher: publisher, User: listener.User, Now: time.Now, Registry: reg, Log: p.Log,
+		Letters: func(letter *kgo.Record) bool { return p.letters.Admit(letter, time.Now()) },
+	}).Register(mux)
 	run := func(ctx context.Context) error {
 		defer publisher.Close()
 		<-ctx.Done()
@@ -87,7 +87,7 @@ func (p *Process) agent(reg prometheus.Registerer) (role, error) {
 	if err != nil {
 		return role{}, err
 	}
-	a := collect.NewAgent(p.Config.Agent, machine.Read, publisher, reg, p.Log)
+	a := collect.NewAgent(p.Config.Agent, collect.AgentDeps{Read: machine.Read, Send: publisher, Registry: reg, Log: p.Log})
 	run := func(ctx context.Context) error {
 		defer publisher.Close()
 		return a.Run(ctx)

@@ -153,7 +153,7 @@ func TestKafkaOutage(t *testing.T) {
 		readers, counts = append(readers, r), append(counts, reg)
 		config := collect.DefaultAgent()
 		config.Interval = conf.Duration(500 * time.Millisecond)
-		agent := collect.NewAgent(config, r.read, send, reg, slog.New(slog.DiscardHandler))
+		agent := collect.NewAgent(config, collect.AgentDeps{Read: r.read, Send: send, Registry: reg, Log: slog.New(slog.DiscardHandler)})
 		agents.Go(func() {
 			if err := agent.Run(ctx); err != nil {
 				t.Error(err)

@@ -88,5 +88,5 @@ func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *s
 		where = slog.String("gateway", to.Gateway)
 	}
 	log.Info("agent runs", where, "interval", c.Interval)
-	return collect.NewAgent(c, machine.Read, send, prometheus.NewRegistry(), log).Run(ctx)
+	return collect.NewAgent(c, collect.AgentDeps{Read: machine.Read, Send: send, Registry: prometheus.NewRegistry(), Log: log}).Run(ctx)
 }
