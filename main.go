@@ -1,7 +1,6 @@
 // Command weir keeps windows of metrics and raises alerts on them; see README.md.
 //
-// This file owns the flags, the signals and the exit code: 0 done, 1 failed, 2
-// wrong usage or config.
+// This file owns the flags, the signals and the exit code: 0 done, 1 failed, 2 wrong usage or config.
 package main
 
 import (
@@ -30,8 +29,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/plain"
 )
 
-// stdout and stderr are all that weir writes to: what others named cannot make a terminal
-// do anything.
+// stdout and stderr are all that weir prints to; both escape what could control a terminal, as names
+// come from others.
 var (
 	stdout = plain.Writer(os.Stdout)
 	stderr = plain.Writer(os.Stderr)
@@ -43,25 +42,25 @@ var version = "dev"
 const (
 	exitFailed = 1
 	exitUsage  = 2
-	// exitSignal is a shell's for a program that an interrupt ended.
+	// exitSignal is what shells return for a program that an interrupt ended.
 	exitSignal = 130
 )
 
 // cli is the command line.
 type cli struct {
-	LogLevel  slog.Level `help:"Least level that is logged: debug, info, warn, error." default:"info"`
-	LogFormat string     `help:"Form of the log, on standard error: text or json." enum:"text,json" default:"text"`
+	LogLevel  slog.Level `help:"Lowest level that is logged: debug, info, warn, error." default:"info"`
+	LogFormat string     `help:"Format of the log, on standard error: text or json." enum:"text,json" default:"text"`
 
 	Run      runCommand      `cmd:"" help:"Run weir: all roles, or some."`
-	Agent    agentCommand    `cmd:"" help:"Read this machine and send what it says to a gateway or to Kafka."`
+	Agent    agentCommand    `cmd:"" help:"Read this machine's metrics and send them to a gateway or to Kafka."`
 	Replay   replayCommand   `cmd:"" help:"Send recorded samples: CSV, JSON or line protocol."`
-	Fold     foldCommand     `cmd:"" help:"Run the window code over CSV and print the closed windows."`
-	Top      topCommand      `cmd:"" help:"Print the sources that send the most, and those beyond a limit or with a wrong clock."`
-	Reshard  reshardCommand  `cmd:"" help:"Change the number of shards while weir runs; run it again to go on."`
+	Fold     foldCommand     `cmd:"" help:"Run the window code over recorded samples and print the windows."`
+	Top      topCommand      `cmd:"" help:"Print the sources that send the most, and those over a limit or with a wrong clock."`
+	Reshard  reshardCommand  `cmd:"" help:"Change the number of shards while weir runs; run it again to continue."`
 	Shards   shardsCommand   `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
 	Check    checkCommand    `cmd:"" help:"Print every fault of config and rule files."`
-	Test     testCommand     `cmd:"" help:"Run unit tests of rules: expected alerts and windows of given samples."`
-	Backtest backtestCommand `cmd:"" help:"Tell what rules would have done about recorded data, and how that differs from other rules."`
+	Test     testCommand     `cmd:"" help:"Run unit tests of rules: given samples, expected alerts and windows."`
+	Backtest backtestCommand `cmd:"" help:"Report what rules would have done with recorded data, and compare them with other rules."`
 	Import   importCommand   `cmd:"" help:"Translate rules of other systems."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
@@ -95,7 +94,7 @@ func run(args []string) int {
 	return exitCode(command.Run())
 }
 
-// decimal reads a number of a flag, as weir reads numbers everywhere: 1_000 and 0x1p4 are none.
+// decimal reads a flag's number as weir reads numbers everywhere: 1_000 and 0x1p4 are not numbers.
 func decimal(ctx *kong.DecodeContext, to reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("number", &text); err != nil {
@@ -117,8 +116,8 @@ func decimal(ctx *kong.DecodeContext, to reflect.Value) error {
 
 var negative = regexp.MustCompile(`^-[0-9.]|^-(?i:inf|nan)`)
 
-// joinNegative has --flag -1 mean --flag=-1: the value is wrong more often than not, and to be
-// told so is better than to be told of a flag -1.
+// joinNegative makes --flag -1 mean --flag=-1: the value is usually wrong, and an error about it helps
+// more than one about an unknown flag -1.
 func joinNegative(args []string) []string {
 	var joined []string
 	for i := 0; i < len(args); i++ {
@@ -135,7 +134,7 @@ func joinNegative(args []string) []string {
 	return joined
 }
 
-// exitCode prints err, if any, and is what the process ends with.
+// exitCode prints err, if any, and returns the process's exit code.
 func exitCode(err error) int {
 	var faults conf.Faults
 	switch {
@@ -150,8 +149,8 @@ func exitCode(err error) int {
 	}
 }
 
-// interruptible returns a context that the first SIGINT or SIGTERM ends. The
-// second ends the process: the next start does the rest.
+// interruptible returns a context that the first SIGINT or SIGTERM ends. The second ends the process
+// at once: the next start does the rest.
 func interruptible() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
@@ -165,8 +164,8 @@ func interruptible() (ctx context.Context, stop func()) {
 	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
-// hangups returns the SIGHUPs that ask for a reload. One that says that the terminal is
-// gone, which weir was started from, ends the returned context instead.
+// hangups returns the SIGHUPs that ask for a reload. A SIGHUP because the terminal from which weir
+// was started is gone ends the returned context instead.
 func hangups(ctx context.Context) (ends context.Context, reload <-chan os.Signal, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, asked := make(chan os.Signal, 1), make(chan os.Signal, 1)
@@ -191,15 +190,15 @@ func hangups(ctx context.Context) (ends context.Context, reload <-chan os.Signal
 func hasTerminal() bool {
 	f, err := os.Open("/dev/tty")
 	if err == nil {
-		_ = f.Close() // it was only to be opened
+		_ = f.Close() // opening it was the test
 	}
 	return err == nil
 }
 
-// output is where the log goes and what a running weir prints.
+// output is where the log and what a running weir prints go.
 type output struct {
 	log, out io.Writer
-	screen   *terminal.Terminal // that shows the log, or nil
+	screen   *terminal.Terminal // that the log goes to, or nil
 }
 
 func newOutput() output {
@@ -222,7 +221,7 @@ func newLog(out io.Writer, format string, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// maskAttr takes secrets out of what is logged: errors quote what libraries were given.
+// maskAttr masks secrets in what is logged: errors of libraries quote what they were given.
 func maskAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
@@ -242,9 +241,9 @@ func maskAttr(_ []string, a slog.Attr) slog.Attr {
 type runCommand struct {
 	Config  string   `help:"Config file; without it, the defaults." short:"c" placeholder:"FILE"`
 	Roles   string   `help:"Roles to run, such as route,window; all by default." placeholder:"LIST"`
-	Data    string   `help:"Folder of what this process keeps." placeholder:"DIR"`
-	Brokers []string `help:"Kafka's brokers; none: an embedded one." placeholder:"HOST:PORT"`
-	CQL     []string `help:"Nodes of ScyllaDB or Cassandra; none: embedded tiers." name:"cql" placeholder:"HOST:PORT"`
+	Data    string   `help:"Folder for what this process keeps." placeholder:"DIR"`
+	Brokers []string `help:"Kafka's brokers; without it, an embedded one." placeholder:"HOST:PORT"`
+	CQL     []string `help:"Nodes of ScyllaDB or Cassandra; without it, embedded tiers." name:"cql" placeholder:"HOST:PORT"`
 	HTTP    string   `help:"Address of the page and the API, ${http} by default." name:"http" placeholder:"HOST:PORT"`
 }
 
@@ -261,7 +260,7 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error
 	if err := config.Override(pipelines.Overrides{HTTP: c.HTTP, Data: c.Data, Brokers: c.Brokers, CQL: c.CQL}); err != nil {
 		return err
 	}
-	syscall.Umask(0o077) // what weir keeps is for its owner
+	syscall.Umask(0o077) // what weir keeps is for its owner only
 	for _, w := range config.Warnings() {
 		log.Warn("config: " + w.Error())
 	}
@@ -271,15 +270,15 @@ func (c *runCommand) Run(ctx context.Context, log *slog.Logger, to output) error
 	return p.Run(ctx)
 }
 
-// login is how a listener is told who asks. Secrets come from files or the environment, as
+// login is how commands authenticate to a listener. Secrets come from files or the environment, as
 // everybody on a machine can read a command line.
 type login struct {
-	Username     string `help:"User of basic auth; the password is that of --password-file or $WEIR_PASSWORD." placeholder:"NAME"`
+	Username     string `help:"User for basic auth; the password comes from --password-file or $WEIR_PASSWORD." placeholder:"NAME"`
 	PasswordFile string `help:"File with the password." placeholder:"FILE"`
-	TokenFile    string `help:"File with a bearer token; else it is that of $WEIR_TOKEN, if set." placeholder:"FILE"`
-	CAFile       string `help:"Authorities of the listener's certificate; the system's by default." name:"ca-file" placeholder:"FILE"`
+	TokenFile    string `help:"File with a bearer token; without it, $WEIR_TOKEN, if set." placeholder:"FILE"`
+	CAFile       string `help:"CAs that the listener's certificate is checked against; the system's by default." name:"ca-file" placeholder:"FILE"`
 	CertFile     string `help:"Client certificate." placeholder:"FILE"`
-	KeyFile      string `help:"Its key." placeholder:"FILE"`
+	KeyFile      string `help:"Key of the client certificate." placeholder:"FILE"`
 }
 
 func (l login) pipeline() operations.Login {
@@ -306,10 +305,11 @@ type destination struct {
 	login   `embed:""`
 	To      string   `help:"Gateway that takes the samples, http://${http} by default." placeholder:"URL"`
 	Brokers []string `help:"Kafka's brokers, instead of a gateway." placeholder:"HOST:PORT"`
-	Config  string   `help:"Config file whose section kafka says how the brokers are reached; its brokers, if --brokers names none." short:"c" placeholder:"FILE"`
+	Config  string   `help:"Config file: its section kafka says how to reach the brokers, and its brokers are used if --brokers is not given." short:"c" placeholder:"FILE"`
 }
 
-// pipeline is the destination, or conf.Faults: there is one.
+// pipeline returns the destination, a gateway by default. It returns conf.Faults if both a gateway and
+// brokers are given.
 func (d destination) pipeline() (operations.Destination, error) {
 	to := operations.Destination{Gateway: d.To, Login: d.login.pipeline(), Brokers: d.Brokers}
 	if d.Config != "" {
@@ -326,7 +326,7 @@ func (d destination) pipeline() (operations.Destination, error) {
 	}
 	switch {
 	case d.To != "" && len(to.Brokers) > 0:
-		return to, conf.Faults{{Field: "--to", Value: d.To, Bound: "must not be given with --brokers or --config: samples go to a gateway or to Kafka"}}
+		return to, conf.Faults{{Field: "--to", Value: d.To, Bound: "must not be given together with --brokers or --config: samples go either to a gateway or to Kafka"}}
 	case d.To == "":
 		to.Gateway = "http://" + pipelines.DefaultHTTP
 	}
@@ -336,10 +336,10 @@ func (d destination) pipeline() (operations.Destination, error) {
 type agentCommand struct {
 	destination `embed:""`
 	Interval    conf.Duration `help:"How often the machine is read." default:"5s"`
-	Host        string        `help:"The label host; the machine's own name by default."`
+	Host        string        `help:"Value of the label host; the machine's own name by default."`
 }
 
-// Run reads and sends until it is interrupted.
+// Run reads and sends until interrupted.
 func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
 	config := pipelines.Default().Agent
 	config.Interval, config.Host = c.Interval, c.Host
@@ -352,8 +352,8 @@ func (c *agentCommand) Run(ctx context.Context, log *slog.Logger) error {
 
 type replayCommand struct {
 	destination `embed:""`
-	Speed       float64  `help:"How much faster than recorded: 1 as recorded; 0 as fast as it goes." default:"0"`
-	Now         bool     `help:"Shift the times so that the recording ends now, or when its last sample is sent."`
+	Speed       float64  `help:"How much faster than recorded: 1 is as recorded, 0 as fast as possible." default:"0"`
+	Now         bool     `help:"Shift the times so that the recording ends now or, with --speed, when its last sample is sent."`
 	Series      string   `help:"Series of CSV rows that name none; the file's name by default."`
 	Precision   string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
 	Format      string   `help:"What the files hold: csv, line or json; their first lines tell by default."`
@@ -389,7 +389,7 @@ type foldCommand struct {
 	Files     []string        `arg:"" optional:"" help:"CSV: series,timestamp_ms,value; or line protocol, or JSON. Standard input by default, or for -."`
 }
 
-// Run prints the windows; lines that are no samples are told, and fail the command.
+// Run prints the windows. It fails if lines are no samples, and names them.
 func (c *foldCommand) Run() error {
 	windows, err := operations.FoldConfig(c.Tiers, c.Grace)
 	if err != nil {
@@ -434,8 +434,8 @@ func readFile(name string, read func(name string, r io.Reader) error) error {
 
 type topCommand struct {
 	login `embed:""`
-	URL   []string `help:"Processes to ask, again for each or with commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
-	By    string   `help:"Order: rate (samples a second) or series." enum:"rate,series" default:"rate"`
+	URL   []string `help:"Processes to ask, repeated or separated by commas; each knows the shards that it owns." name:"url" default:"http://${http}" placeholder:"URL"`
+	By    string   `help:"Order: rate (samples per second) or series." enum:"rate,series" default:"rate"`
 	Rows  int      `help:"Most rows of a table, 1 to 1000." short:"n" default:"20"`
 }
 
@@ -457,13 +457,13 @@ func (c *topCommand) Run(ctx context.Context) error {
 
 type checkCommand struct {
 	login  `embed:""`
-	URL    string   `help:"A running weir to ask for the metrics that it has seen; the address http of the config by default." name:"url" placeholder:"URL"`
-	Strict bool     `help:"Warnings are faults."`
+	URL    string   `help:"A running weir to ask which metrics it has seen; the config's http address by default." name:"url" placeholder:"URL"`
+	Strict bool     `help:"Treat warnings as faults."`
 	Files  []string `arg:"" help:"Config files and rule files."`
 }
 
-// Run says that the files are right, or returns all faults. Warnings go to standard
-// error, and are no faults unless they are to be.
+// Run prints that the files have no fault, or returns all faults. Warnings go to standard error;
+// they are faults only with --strict.
 func (c *checkCommand) Run(ctx context.Context) error {
 	check := operations.Check{Files: c.Files, Login: c.login.pipeline()}
 	if c.URL != "" {
@@ -481,7 +481,7 @@ func (c *checkCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if c.Strict && len(warnings) > 0 {
-		return conf.Faults{{Bound: fmt.Sprintf("warnings: %d, and --strict takes none", len(warnings))}}
+		return conf.Faults{{Bound: fmt.Sprintf("warnings: %d; with --strict there must be none", len(warnings))}}
 	}
 	fmt.Fprintf(stdout, "no fault in %s\n", strings.Join(c.Files, ", "))
 	return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/operations"
 )
 
-// cluster is which brokers a command is about.
+// cluster tells which brokers a command is for.
 type cluster struct {
 	Config  string   `help:"Config file; without it, the defaults." short:"c" placeholder:"FILE"`
 	Brokers []string `help:"Kafka's brokers; those of the config by default." placeholder:"HOST:PORT"`
@@ -32,12 +32,12 @@ func (c *cluster) load() (*pipelines.Config, error) {
 
 type reshardCommand struct {
 	cluster `embed:""`
-	Shards  int32 `help:"How many shards there are to be, 1 to 10000." required:""`
-	Now     bool  `help:"Cut at the next minute instead of the end of a largest window: larger windows are kept in two parts, which readers merge."`
-	DryRun  bool  `help:"Only say what would be done."`
+	Shards  int32 `help:"The new number of shards, 1 to 10000." required:""`
+	Now     bool  `help:"Cut at the next minute instead of at the end of a window of the largest tier: longer windows are kept in two parts, which readers merge."`
+	DryRun  bool  `help:"Only print what would be done."`
 }
 
-// Run reshards, or goes on with what it began, until the old shards are empty.
+// Run reshards, or continues what it began, until the old shards are empty.
 func (c *reshardCommand) Run(ctx context.Context) error {
 	if c.Shards < 1 || c.Shards > 10_000 {
 		return conf.Faults{{Field: "--shards", Value: fmt.Sprint(c.Shards), Bound: "must be 1 to 10000"}}
@@ -55,7 +55,7 @@ func (c *reshardCommand) Run(ctx context.Context) error {
 
 type shardsCommand struct {
 	cluster `embed:""`
-	Most    float64 `help:"What one shard can carry, samples per second: warned of at 70 %." default:"50000"`
+	Most    float64 `help:"What one shard can carry, samples per second; weir shards warns at 70 %." default:"50000"`
 }
 
 // Run prints the shards.

@@ -12,7 +12,7 @@ type testCommand struct {
 	Files  []string `arg:"" help:"Files of rule tests, in promtool's grammar; docs/rules.md has an example."`
 }
 
-// Run runs the tests and prints those that fail, with what differs.
+// Run runs the tests and prints which fail, and how.
 func (c *testCommand) Run(ctx context.Context) error {
 	return operations.RuleTests{Files: c.Files, Config: c.Config, JUnit: c.JUnit}.Run(ctx, stdout)
 }

@@ -32,14 +32,14 @@ type Config struct {
 	// HTTP is the one address of the page, the API, the gateway and weir's own
 	// metrics, host:port.
 	HTTP string `yaml:"http"`
-	// Web is who may ask there, and how.
+	// Web is who may use that address, and how.
 	Web listener.Config `yaml:"web"`
 	// Data is the folder of what this process keeps: the windows' local state, and
 	// the log and the tiers when they are embedded.
 	Data string `yaml:"data"`
 	// Brokers are Kafka's, host:port each; none: the embedded broker.
 	Brokers []string `yaml:"brokers"`
-	// Kafka is how they are reached: TLS and SASL.
+	// Kafka is how the brokers are reached: TLS and SASL.
 	Kafka  connect.Config `yaml:"kafka"`
 	Broker broker.Config  `yaml:"broker"`
 	// Members is how the processes watch each other.
@@ -79,7 +79,7 @@ type Notify struct {
 	Receivers receivers.List `yaml:"receivers"`
 }
 
-// DefaultHTTP is where weir is found unless told otherwise.
+// DefaultHTTP is the address at which weir serves by default.
 const DefaultHTTP = "127.0.0.1:7070"
 
 // Default is every section's default: all of weir on one machine, without rules.
@@ -106,7 +106,7 @@ func Default() Config {
 	}
 }
 
-// Warnings says what the config allows and is dangerous.
+// Warnings returns what is dangerous in the config, although it is allowed.
 func (c *Config) Warnings() conf.Faults {
 	var all conf.Faults
 	if c.source.doc != nil {
@@ -141,7 +141,7 @@ func (c *Config) validate(d *conf.Doc) {
 	c.Notify.Receivers.Validate("notify.receivers", d)
 }
 
-// validateOwn is about the fields that flags can set as well.
+// validateOwn reports the faults of the fields that flags can also set.
 func (c *Config) validateOwn(d *conf.Doc) {
 	d.HostPort("http", c.HTTP)
 	if c.Data == "" {
@@ -181,7 +181,7 @@ func read(file string) (*Config, []alerts.File, error) {
 	}
 	d := conf.Parse(file, text, &c)
 	c.source = source{file, text, d}
-	c.Windows.GroupLabels = c.Route.GroupLabels // one setting, and two that go by it
+	c.Windows.GroupLabels = c.Route.GroupLabels // both use the one setting
 	c.Route.Samples, c.Collect.Samples = c.Samples, c.Samples
 	c.validate(d)
 	var files []alerts.File
@@ -200,8 +200,8 @@ func read(file string) (*Config, []alerts.File, error) {
 	return &c, files, d.Err()
 }
 
-// RuleConfig is what rules are checked against. Tiers that are no tiers have their
-// own faults; rules are then checked against the default's.
+// RuleConfig is what rules are checked against. Invalid tiers are faults of their own; rules are
+// then checked against the default tiers.
 func (c *Config) RuleConfig() alerts.LoadConfig {
 	w := c.Windows
 	d := conf.Parse("", nil, &struct{}{})
@@ -216,8 +216,8 @@ func (c *Config) RuleConfig() alerts.LoadConfig {
 	return rules
 }
 
-// Overrides are what the command line sets over the config file; "" and nil
-// leave what the file says.
+// Overrides are what the command line sets instead of the config file; "" and nil keep the file's
+// values.
 type Overrides struct {
 	HTTP    string
 	Data    string
@@ -245,12 +245,12 @@ func (c *Config) Override(o Overrides) error {
 	return d.Err()
 }
 
-// Roles are the parts of weir that a process can run, in the order that data
-// takes through them, the makers of samples last.
+// Roles are the parts of weir that a process can run, in the order in which data passes through
+// them; those that make samples come last.
 var Roles = []string{"route", "window", "store", "alert", "notify", "query", "gateway", "agent"}
 
-// ParseRoles reads a list such as route,window; "" is all. It returns an error
-// that names a role that does not exist and those that do.
+// ParseRoles reads a list such as route,window; "" is all roles. The error for an unknown role names
+// those that exist.
 func ParseRoles(list string) ([]string, error) {
 	if list == "" {
 		return Roles, nil

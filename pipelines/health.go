@@ -10,11 +10,11 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Health answers /healthz and /readyz: whether the process lives, and whether
-// every role of it does its work.
+// Health answers /healthz and /readyz: whether the process is alive, and whether all its roles are
+// ready.
 type Health struct {
 	mu    sync.Mutex
-	roles []*roleHealth // in the order that they were added
+	roles []*roleHealth // in the order in which they were added
 
 	warnings map[string]func() string // by role; see warn
 }
@@ -25,7 +25,7 @@ type roleHealth struct {
 	waiting func() string // why it runs and is not ready, or ""; nil before it is known
 }
 
-// add has the role take part in readiness. It is not ready until told otherwise.
+// add makes readiness depend on the role, which is not ready until running is called.
 func (h *Health) add(name, reason string) *roleHealth {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -34,23 +34,23 @@ func (h *Health) add(name, reason string) *roleHealth {
 	return r
 }
 
-// stopped says why the role does not run.
+// stopped records why the role does not run.
 func (h *Health) stopped(r *roleHealth, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r.reason, r.waiting = conf.Mask(reason), nil
 }
 
-// running says that the role runs; waiting is asked at each request and returns
-// what the role still waits for, such as its recovery, or "".
+// running records that the role runs. waiting is called for each request and returns what the role
+// still waits for, such as its recovery, or "".
 func (h *Health) running(r *roleHealth, waiting func() string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r.reason, r.waiting = "", waiting
 }
 
-// warn has f asked at each request: it returns what an operator must know of the role
-// though it does its work, or "". It takes the place of the role's f before.
+// warn sets the role's warning: f is called for each request and returns what an operator must know
+// although the role works, or "". It replaces the role's previous f.
 func (h *Health) warn(role string, f func() string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -93,18 +93,19 @@ func (h *Health) NotReady() map[string]string {
 // serveHealthz answers 200 as long as the process can.
 func serveHealthz(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok\n")) // whoever asked is gone: nobody to tell
+	_, _ = w.Write([]byte("ok\n")) // the client is gone
 }
 
 // readiness is the body of /readyz.
 type readiness struct {
 	Ready    bool              `json:"ready"`
 	NotReady map[string]string `json:"not_ready,omitempty"` // role: reason
-	Warnings map[string]string `json:"warnings,omitempty"`  // role: what is wrong though the role does its work
+	Warnings map[string]string `json:"warnings,omitempty"`  // role: what is wrong although the role works
 }
 
-// ServeHTTP answers /readyz: 200 when every role is ready, else 503, and which
-// is not and why, unless it is not known who asks. What it warns of makes no role unready.
+// ServeHTTP answers /readyz: 200 if every role is ready, otherwise 503, with the roles that are not
+// and why. A client that has to log in and has not gets only the status. Warnings make no role
+// unready.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	not := h.NotReady()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

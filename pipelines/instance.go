@@ -14,9 +14,9 @@ import (
 
 var instanceForm = regexp.MustCompile(`^[A-Za-z2-7]{26}$`)
 
-// instanceID is the name of this data folder's member in consumer groups. It is
-// kept, so that a process that was killed gets its partitions back at once instead
-// of waiting for its own old session to end. The folder is made if need be.
+// instanceID is this data folder's member id in consumer groups. It is kept in the folder, so that a
+// process that was killed gets its partitions back at once, instead of when its old session ends.
+// The folder is made if need be.
 func instanceID(data string) (string, error) {
 	if err := conf.OwnFolder(data); err != nil {
 		return "", fmt.Errorf("data folder: %w", err)

@@ -8,8 +8,8 @@ import (
 	"github.com/weir-metrics/weir/processors/members"
 )
 
-// joinMembers has this process watch the others, and be watched by them, until leave is called,
-// which says goodbye. On the embedded broker there are no others.
+// joinMembers makes this process and the others watch each other, until leave is called, which tells
+// the others. On the embedded broker there are no others.
 func (p *Process) joinMembers() (leave func(), err error) {
 	if !p.Config.Members.Watch || len(p.Config.Brokers) == 0 {
 		return func() {}, nil

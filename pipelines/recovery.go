@@ -13,13 +13,13 @@ import (
 	"github.com/weir-metrics/weir/processors/writeback"
 )
 
-// recoveries is how far the roles that have state are with recovering it.
+// recoveries tells how far the roles that keep state have recovered it.
 type recoveries struct {
 	mu     sync.Mutex
 	byRole map[string]func() writeback.Recovery
 }
 
-// of says what tells how far the role is; it replaces what did before.
+// of sets what tells how far the role is.
 func (r *recoveries) of(role string, recovery func() writeback.Recovery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -29,7 +29,7 @@ func (r *recoveries) of(role string, recovery func() writeback.Recovery) {
 	r.byRole[role] = recovery
 }
 
-// now is the recovery of the roles that are in one, together.
+// now returns the roles that are recovering, and their recoveries as one.
 func (r *recoveries) now() (of []string, all writeback.Recovery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,8 +46,8 @@ const (
 	logEvery  = 2 * time.Second
 )
 
-// tellRecovery draws one bar for all that recovers, or, without a terminal, logs how
-// far it is, until ctx ends.
+// tellRecovery draws one bar for all that is recovering, or, without a terminal, logs how far it is,
+// until ctx ends.
 func (p *Process) tellRecovery(ctx context.Context) {
 	tell, every := p.logRecovery, logEvery
 	if p.Terminal != nil {
@@ -86,7 +86,7 @@ func recoveryLine(of []string, r writeback.Recovery, now time.Time) string {
 	return fmt.Sprintf("%s %3.0f %%  %s left  %s: %s", terminal.Bar(r.Fraction()), 100*r.Fraction(), left(r, now), strings.Join(of, ", "), r)
 }
 
-// left is how long the rest takes if it goes on as it went, or "?".
+// left is how long the rest takes at the speed so far, or "?".
 func left(r writeback.Recovery, now time.Time) string {
 	done := r.Fraction()
 	if done == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// rules are those that the process goes by, which can be loaded again while it runs.
+// rules are the process's alert rules, which can be reloaded while it runs.
 type rules struct {
 	load func(before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error)
 	log  *slog.Logger
@@ -27,7 +27,7 @@ type rules struct {
 	loaded  *prometheus.GaugeVec
 }
 
-// cutFiles is what is done with files that look cut.
+// cutFiles is what happens to files that look truncated.
 type cutFiles int
 
 const (
@@ -38,9 +38,9 @@ const (
 func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*alerts.RuleSet, error), reg prometheus.Registerer, log *slog.Logger) *rules {
 	r := &rules{load: load, log: log, current: first,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_rules_reloads_total",
-			Help: "Reloads of the rules by result: ok, or failed, which keeps the rules before."}, []string{"result"}),
+			Help: "Reloads of the rules by result: ok, or failed, which keeps the old rules."}, []string{"result"}),
 		loaded: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_rules_loaded",
-			Help: "How many rules this process goes by; the hash is of their files."}, []string{"hash"}),
+			Help: "How many rules are in use; the hash is of their files."}, []string{"hash"}),
 	}
 	reg.MustRegister(r.reloads, r.loaded)
 	r.reloads.WithLabelValues("ok")
@@ -53,11 +53,11 @@ func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*aler
 // maxWarned bounds the warnings of a load that are logged one by one.
 const maxWarned = 20
 
-// warn logs what will never happen as it is written.
+// warn logs what the rules cannot do as they are written.
 func (r *rules) warn(set *alerts.RuleSet) {
 	ws := set.Warnings()
 	for _, w := range ws[:min(len(ws), maxWarned)] {
-		w.Snippet = "" // the log has one line for each
+		w.Snippet = "" // one line in the log for each
 		r.log.Warn("a rule may not do what it says", "warning", w.Error())
 	}
 	if more := len(ws) - maxWarned; more > 0 {
@@ -65,8 +65,7 @@ func (r *rules) warn(set *alerts.RuleSet) {
 	}
 }
 
-// follow has use called with the rules now and whenever they have changed, until it is
-// called again.
+// follow calls use with the rules, now and whenever they have changed. It replaces the previous use.
 func (r *rules) follow(use func(*alerts.RuleSet)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,15 +73,15 @@ func (r *rules) follow(use func(*alerts.RuleSet)) {
 	use(r.current)
 }
 
-// reload loads the rules and goes by them. If something is wrong with one of them it
-// returns all faults, and the rules stay as they are.
+// reload loads the rules and puts them to use. If something is wrong with any of them, it returns all
+// faults, and the old rules stay in use.
 func (r *rules) reload(cut cutFiles) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, err := r.load(r.current, cut)
 	if err != nil {
 		r.reloads.WithLabelValues("failed").Inc()
-		r.log.Error("rules not reloaded: those before stay", "rules", r.current.Len(), "hash", r.current.Hash(), "err", err)
+		r.log.Error("rules not reloaded, keeping the old ones", "rules", r.current.Len(), "hash", r.current.Hash(), "err", err)
 		return err
 	}
 	if gone := slices.DeleteFunc(r.current.Names(), next.Has); len(gone) > 0 {
@@ -96,12 +95,12 @@ func (r *rules) reload(cut cutFiles) error {
 	r.reloads.WithLabelValues("ok").Inc()
 	r.loaded.Reset()
 	r.loaded.WithLabelValues(next.Hash()).Set(float64(next.Len()))
-	r.log.Info("rules reloaded; other settings take a restart", "rules", next.Len(), "hash", next.Hash())
+	r.log.Info("rules reloaded; a restart is needed for other settings", "rules", next.Len(), "hash", next.Hash())
 	return nil
 }
 
-// ServeHTTP answers POST /-/reload, as Prometheus does: 200, or 500 and all faults. With
-// ?cut=accept, files that look cut are taken as they are.
+// ServeHTTP answers POST /-/reload as Prometheus does: 200, or 500 with all faults. With ?cut=accept,
+// files that look truncated are accepted.
 func (r *rules) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	cut := refuseCut
 	switch text := req.URL.Query().Get("cut"); text {
@@ -120,15 +119,15 @@ func (r *rules) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	n, hash := r.current.Len(), r.current.Hash()
 	r.mu.Unlock()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintf(w, "rules: %d, hash %s\n", n, hash) // whoever asked is gone: nobody to tell
+	_, _ = fmt.Fprintf(w, "rules: %d, hash %s\n", n, hash) // the client is gone
 }
 
 var errNoFile = errors.New("weir runs without a config file: there are no rules to reload")
 
-// LoadRules reads the rules again, of the files that the config file names now. They are
-// checked against c, which runs, and against those before: no alert resolves because a
-// file was found empty, missing or half written. The error is conf.Faults with every fault
-// of all files. It must not be called concurrently.
+// LoadRules reads the rules again, from the files that the config file names now. They are checked
+// against c, with which weir runs, and against the rules before: no alert resolves because a file is
+// empty, missing or half written. The error is conf.Faults with every fault of all files. LoadRules
+// must not be called concurrently.
 func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error) {
 	if file == "" {
 		return nil, errNoFile
@@ -147,8 +146,8 @@ func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*
 	return set, nil
 }
 
-// cut is why the files look cut, as conf.Faults, or nil. running is the config that
-// weir runs with.
+// cut returns why the files look truncated, as conf.Faults, or nil. running is the config with which
+// weir runs.
 func (c *Config) cut(running *Config, file string, set, before *alerts.RuleSet) error {
 	var faults conf.Faults
 	if c.Rules == nil && before.Len() > 0 {

@@ -20,8 +20,8 @@ import (
 	"github.com/weir-metrics/weir/query"
 )
 
-// The methods of this file build one role each, from the config and what the
-// process shares. A role is built again after it failed.
+// Each method here builds one role, from the config and what the process shares. A role that failed
+// is built again.
 
 func (p *Process) route(reg prometheus.Registerer) (role, error) {
 	r := route.New(p.Config.Route, route.Deps{
@@ -117,7 +117,7 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {
-	lag, err := routelag.New(p.client, 0, prometheus.NewRegistry(), p.Log) // the window role tells of it
+	lag, err := routelag.New(p.client, 0, prometheus.NewRegistry(), p.Log) // the window role has its metrics
 	if err != nil {
 		return role{}, err
 	}
@@ -135,7 +135,7 @@ func (p *Process) alert(reg prometheus.Registerer) (role, error) {
 	return role{run, a.Waiting}, nil
 }
 
-// served runs a role, and has the slot answer with its handler as long as it runs.
+// served runs a role; while it runs, the slot answers with h.
 func served(run func(context.Context) error, slot *slot, h http.Handler) func(context.Context) error {
 	return func(ctx context.Context) error {
 		slot.serve(h)
@@ -147,14 +147,13 @@ func served(run func(context.Context) error, slot *slot, h http.Handler) func(co
 // leaveTimeout bounds how long a role that has stopped takes to leave its group.
 const leaveTimeout = 3 * time.Second
 
-// leaving runs a role, and takes this process out of the role's group after a clean
-// stop: a static member does not leave by itself, and its partitions would stand still
-// until its session ends.
+// leaving runs a role, and after a clean stop takes this process out of the role's group: a static
+// member does not leave by itself, and its partitions would stand still until its session ends.
 func (p *Process) leaving(group string, run func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		err := run(ctx)
 		if err != nil || ctx.Err() == nil {
-			return err // it will be back at once
+			return err // it starts again soon
 		}
 		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 		defer cancel()
@@ -164,11 +163,11 @@ func (p *Process) leaving(group string, run func(context.Context) error) func(co
 			_, err = adm.LeaveGroup(soon, kadm.LeaveGroup(group).InstanceIDs(p.instance).Reason("clean stop"))
 		}
 		if err != nil {
-			p.Log.Warn("could not leave the group: its partitions wait until the session ends", "group", group, "err", err)
+			p.Log.Warn("cannot leave the group: the partitions wait until the session ends", "group", group, "err", err)
 		}
 		return nil
 	}
 }
 
-// none is what a role waits for that is ready as soon as it runs.
+// none is the waiting of a role that is ready as soon as it runs.
 func none() string { return "" }

@@ -26,15 +26,15 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Process is one process of weir. All fields are required but File, Reload and Terminal; Run it once.
+// Process is one process of weir. All fields but File, Reload and Terminal are required. Run it once.
 type Process struct {
 	Config *Config
 	Rules  *alerts.RuleSet
-	// File is where Config and Rules are from, "" for none. When something comes from
-	// Reload, which may be nil, the rules are loaded again.
+	// File is where Config and Rules are from, "" for none. A signal on Reload, which may be nil,
+	// reloads the rules, certificates and secrets.
 	File   string
 	Reload <-chan os.Signal
-	Roles  []string  // of Roles
+	Roles  []string  // a subset of Roles
 	Out    io.Writer // where the console receiver writes
 	Log    *slog.Logger
 	// Terminal is where Log is shown, if that is a terminal: recovery draws a bar there.
@@ -56,9 +56,9 @@ type Process struct {
 	letters  *deadletter.Limiter
 }
 
-// Run starts the roles, keeps them running until ctx ends, and stops them one by
-// one, the makers of samples first. It returns an error when an address or the
-// data folder is in use, or a topic has another shape than the config wants.
+// Run starts the roles, keeps them running until ctx ends, and stops them one by one, those that make
+// samples first. It returns an error if an address or the data folder is in use, or if a topic's
+// shape is not what the config says.
 func (p *Process) Run(ctx context.Context) error {
 	health := &Health{}
 	p.health = health
@@ -115,11 +115,11 @@ func (p *Process) Run(ctx context.Context) error {
 	go p.tellReady(ctx, health)
 	p.await(ctx)
 	p.Log.Info("stopping")
-	leave() // before the roles stop: who says goodbye is not taken for dead
+	leave() // before the roles stop, so that nobody takes this process for dead
 	return nil
 }
 
-// reachKafka says how the brokers are reached; where none are named it starts the embedded one.
+// reachKafka sets how the brokers are reached; if none are named, it starts the embedded one.
 func (p *Process) reachKafka() (closeBroker func(), err error) {
 	if len(p.Config.Brokers) > 0 {
 		p.brokers = p.Config.Brokers
@@ -135,8 +135,8 @@ func (p *Process) reachKafka() (closeBroker func(), err error) {
 	return embedded.Close, nil
 }
 
-// await returns when ctx ends, and reloads the rules, certificates and secrets until then
-// when it is asked to.
+// await returns when ctx ends; until then it reloads the rules, certificates and secrets when asked
+// to.
 func (p *Process) await(ctx context.Context) {
 	for {
 		select {
@@ -144,27 +144,27 @@ func (p *Process) await(ctx context.Context) {
 			return
 		case <-p.Reload:
 			p.server.Reload()
-			_ = p.rules.reload(refuseCut) // it has logged what was wrong
+			_ = p.rules.reload(refuseCut) // it logs what is wrong
 		}
 	}
 }
 
-// closed closes what the process shares, when the roles have stopped.
+// closed closes something that the roles shared, after they have stopped.
 func closed(log *slog.Logger, what string, c io.Closer) {
 	if err := c.Close(); err != nil {
 		log.Error("not closed cleanly", "what", what, "err", err)
 	}
 }
 
-// started is a role of this process and its part in readiness.
+// started is a role of this process, and what readiness knows of it.
 type started struct {
 	name   string
 	health *roleHealth
 	build  build
 }
 
-// roles is those that run in this process, in the order that they are started.
-// They are stopped in the opposite order: the makers of samples first.
+// roles returns the roles of this process in the order in which they start. They stop in the opposite
+// order, those that make samples first.
 func (p *Process) roles(health *Health) []started {
 	all := []started{
 		{name: "query", build: p.query},
@@ -183,16 +183,16 @@ func (p *Process) roles(health *Health) []started {
 	return all
 }
 
-// noticeWithin is how soon a member notices that another joined or left. A partition that
-// moves stands still until all have: with kgo's own 3 s, those of a member that left
-// did for 1.9 s instead of 0.3 s (TestRebalance).
+// noticeWithin is how soon a member notices that another has joined or left. A partition that moves
+// stands still until all members have noticed: those of a member that left stood still for 0.3 s, and
+// for 1.9 s with kgo's own 3 s (TestRebalance).
 const noticeWithin = 300 * time.Millisecond
 
-// topicsEvery is the pause after brokers could not be reached.
+// topicsEvery is the pause between two attempts to make the topics.
 const topicsEvery = 2 * time.Second
 
-// ensureTopics waits for the brokers and makes the topics. It returns an error
-// when a topic cannot serve; that ctx ended is none.
+// ensureTopics waits for the brokers and makes the topics. It returns an error if a topic cannot be
+// used, and nil if ctx ends.
 func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 	adm, err := kadm.NewOptClient(append(slices.Clip(p.client), kgo.MetadataMinAge(topics.Settle))...)
 	if err != nil {
@@ -213,7 +213,7 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 			return err
 		}
 		err = p.kafka.Explain(err)
-		p.Log.Warn("topics could not be made, trying again", "err", err, "after", topicsEvery)
+		p.Log.Warn("cannot make the topics, trying again", "err", err, "after", topicsEvery)
 		health.stopped(state, err.Error())
 		select {
 		case <-ctx.Done():
@@ -223,7 +223,7 @@ func (p *Process) ensureTopics(ctx context.Context, health *Health) error {
 	}
 }
 
-// ensureWithin bounds one attempt to make the topics, the waits of the client included.
+// ensureWithin bounds one attempt to make the topics, including the client's waits.
 const ensureWithin = 20 * time.Second
 
 func ensureOnce(ctx context.Context, adm *kadm.Client, all []topics.Topic) error {
@@ -232,7 +232,7 @@ func ensureOnce(ctx context.Context, adm *kadm.Client, all []topics.Topic) error
 	return topics.Ensure(ctx, adm, all)
 }
 
-// tellReady logs when every role is ready for the first time.
+// tellReady logs the first time that every role is ready.
 func (p *Process) tellReady(ctx context.Context, health *Health) {
 	began := time.Now()
 	for len(health.NotReady()) > 0 {
@@ -257,8 +257,8 @@ func (p *Process) host() string {
 	return h
 }
 
-// address is where this process' page is, for people who look at it from another
-// machine: a host:port that only this machine understands has its name instead.
+// address is the host:port of this process's page for people at other machines: a host that means
+// something only on this machine is replaced by this machine's name.
 func (p *Process) address() string {
 	host, port, err := net.SplitHostPort(p.server.Addr())
 	if err != nil {

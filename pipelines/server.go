@@ -12,8 +12,8 @@ import (
 	"github.com/weir-metrics/weir/pipelines/listener"
 )
 
-// server is the one HTTP address of the process. Health and metrics answer from
-// the start to the end, the rest while its role runs.
+// server is the one HTTP address of the process. Health and metrics are always answered, the rest
+// while its role runs.
 type server struct {
 	*listener.Listener
 	writes *slot // the gateway's
@@ -28,7 +28,7 @@ type slot struct {
 	handler atomic.Pointer[http.Handler]
 }
 
-// serve has h answer from now on; nil: 503.
+// serve makes h answer from now on; nil: 503.
 func (s *slot) serve(h http.Handler) {
 	if h == nil {
 		s.handler.Store(nil)
@@ -46,10 +46,10 @@ func (s *slot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, "the role "+s.role+" does not run in this process, or not now; see /readyz", http.StatusServiceUnavailable)
 }
 
-// maxReloadBytes bounds the body of a reload, which says nothing.
+// maxReloadBytes bounds the body of a reload, which is not used.
 const maxReloadBytes = 4 << 10
 
-// maxScrapes bounds the answers about weir's own metrics that are written at once.
+// maxScrapes bounds the concurrent answers about weir's own metrics.
 const maxScrapes = 32
 
 // newRegistry is the registry of weir's own metrics, with those of the process.
@@ -59,8 +59,8 @@ func newRegistry() *prometheus.Registry {
 	return reg
 }
 
-// listen serves on the config's address, behind the listener's doors. It returns an error
-// when the address is taken or is none, or a setting of web cannot be used.
+// listen serves on the config's address, to whom the listener lets in. It returns an error if the
+// address is taken or invalid, or if a setting of web cannot be used.
 func listen(c *Config, host string, reg *prometheus.Registry, health *Health, log *slog.Logger) (*server, error) {
 	s := &server{writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, reload: &slot{role: "window"}}
 	mux := http.NewServeMux()

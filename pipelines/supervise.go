@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/processors/writeback"
 )
 
-// supervisor runs roles and builds them anew when they fail.
+// supervisor runs roles, and builds those that fail anew.
 type supervisor struct {
 	log      *slog.Logger
 	health   *Health
@@ -22,18 +22,18 @@ type supervisor struct {
 	// first and longest are the pauses before a role is built anew.
 	first, longest time.Duration
 	explain        func(error) error // what a role's error means; nil: itself
-	// reach returns nil if Kafka can be reached; nil when nobody can say. A pause in which Kafka comes back ends.
+	// reach returns an error if Kafka cannot be reached. A pause ends when Kafka comes back. nil: it
 	reach func(ctx context.Context) error
 }
 
-// reachEvery is how often it is asked in a pause.
+// reachEvery is how often reach is called during a pause.
 const reachEvery = time.Second
 
-// stopWithin bounds the stop of one role; after that the next is stopped, and
-// what the role has not written is done again at the next start.
+// stopWithin bounds the stop of one role. After that the next one is stopped; what the first has not
+// written is done again at the next start.
 const stopWithin = 20 * time.Second
 
-// steady is how long a role must have run for its next pause to be short again.
+// steady is how long a role must have run for the next pause to be short again.
 const steady = time.Minute
 
 func newSupervisor(log *slog.Logger, health *Health, reg prometheus.Registerer) *supervisor {
@@ -49,19 +49,19 @@ func newSupervisor(log *slog.Logger, health *Health, reg prometheus.Registerer) 
 
 // role is one part of weir, built and ready to run.
 type role struct {
-	// run is called once, returns soon after its context ends, and has then written
-	// what it must.
+	// run is called once. It returns soon after its context has ended, when it has written what it
+	// must.
 	run func(ctx context.Context) error
-	// waiting says what keeps it from being ready, such as its recovery, or "".
+	// waiting returns what the role waits for before it is ready, such as its recovery, or "".
 	waiting func() string
 }
 
 // build makes a role. What it registers with reg is unregistered when the role ends.
 type build func(reg prometheus.Registerer) (role, error)
 
-// start runs the role that newRole makes until the returned stop is called, which
-// waits for it, for at most stopWithin. A newRole or a run that fails is tried again:
-// a Goka processor ends for good when a broker is lost. One whose state is of other settings stays stopped, and says so.
+// start runs the role that newRole makes until stop is called, which waits at most stopWithin for its
+// end. If newRole or the run fails, it is tried again, as a Goka processor ends for good when a
+// broker is lost. But a role whose state was kept under other settings stays stopped, and says so.
 func (s *supervisor) start(name string, health *roleHealth, newRole build) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -78,7 +78,7 @@ func (s *supervisor) start(name string, health *roleHealth, newRole build) (stop
 		case <-done:
 			s.log.Info("stopped", "role", name, "took", time.Since(began).Round(time.Millisecond))
 		case <-time.After(stopWithin):
-			s.log.Error("did not stop in time, going on", "role", name, "after", stopWithin)
+			s.log.Error("did not stop in time, continuing", "role", name, "after", stopWithin)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 			err = errors.New("ended by itself")
 		}
 		if errors.Is(err, writeback.ErrSettings) {
-			s.log.Error("stopped: its state is of other settings, and trying again does not help", "role", name, "err", err)
+			s.log.Error("stopped: its state was kept under other settings, so trying again does not help", "role", name, "err", err)
 			s.health.stopped(health, fmt.Sprintf("stopped: %v", err))
 			<-ctx.Done()
 			return
@@ -124,9 +124,9 @@ func (s *supervisor) keep(ctx context.Context, name string, health *roleHealth, 
 	}
 }
 
-// rest waits for as long as it is told, or until ctx ends. It returns that Kafka is back, at once, when it could
-// not be reached and can be now: after an outage nobody sits a long pause out. away is whether it could not be
-// reached when that was asked last, before and after.
+// rest returns after wait, when ctx ends, or, with back, as soon as Kafka can be reached again: after an outage nobody
+// waits for the rest of a long pause. away and stillAway tell whether Kafka could not be reached at the last look, before
+// the call and after it.
 func (s *supervisor) rest(ctx context.Context, wait time.Duration, away bool) (back, stillAway bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -164,8 +164,8 @@ func (s *supervisor) once(ctx context.Context, health *roleHealth, newRole build
 	return r.run(ctx)
 }
 
-// scope remembers what a role registers, so that the next of its kind can
-// register the same names.
+// scope remembers what a role registers, so that the same names can be registered when it is built
+// again.
 type scope struct {
 	prometheus.Registerer
 	mu   sync.Mutex

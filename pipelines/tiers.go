@@ -15,16 +15,15 @@ import (
 	"github.com/weir-metrics/weir/sinks/scylla"
 )
 
-// tiers is the tier store of the process, which the roles store and query share:
-// the first that needs it opens it. What cannot be opened yet holds up those two
-// and no other role.
+// tiers is the tier store of the process, shared by the roles store and query: the first that needs
+// it opens it. While it cannot be opened, only those two wait.
 type tiers struct {
 	config *Config
 	reg    prometheus.Registerer
 	log    *slog.Logger
 
 	mu    sync.Mutex
-	store sinks.TierStore // nil until it could be opened
+	store sinks.TierStore // nil until it is open
 }
 
 // openWithin bounds one attempt to reach the nodes.
@@ -34,7 +33,7 @@ func newTiers(c *Config, reg prometheus.Registerer, log *slog.Logger) *tiers {
 	return &tiers{config: c, reg: reg, log: log}
 }
 
-// open returns the store, or why it cannot be opened now.
+// open returns the store, or why it cannot be opened.
 func (t *tiers) open() (sinks.TierStore, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// Untold warns of receivers that no alert of the rules can go to, and of rules whose
-// alerts no receiver takes. A label that a rule fills in, or that no rule sets, may be
-// anything: the latter comes with the series.
+// Untold warns of receivers that no alert of the rules can reach, and of rules whose alerts no
+// receiver takes. A label that a rule fills in from a template, or that no rule sets and that comes
+// with the series, may have any value.
 func (c *Config) Untold(rules *alerts.RuleSet) conf.Faults {
 	claims, set := rules.Claims(), map[string][]string{} // values that rules set, by label
 	for _, claim := range claims {
