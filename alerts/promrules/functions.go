@@ -2,6 +2,7 @@ package promrules
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -28,6 +29,7 @@ var over = map[string]struct{ name, note string }{
 
 const (
 	notExtrapolated = "rate, increase and delta are not extrapolated to the ends of the range"
+	notInfinite     = "what is infinite, such as a division by 0 or the logarithm of 0, is no data"
 	ofWindows       = "deriv, predict_linear, stddev and holt_winters go by the windows' averages, not by single samples"
 )
 
@@ -64,6 +66,9 @@ func (tr *translation) call(e *parser.Call) (text, error) {
 	}
 	switch {
 	case ofNumber[name]:
+		if strings.HasPrefix(name, "l") { // ln, log2, log10
+			tr.note(notInfinite)
+		}
 		t, err := tr.value(e.Args[0])
 		t.expr, t.prec = name+"("+t.expr+")", precAtom
 		return t, err

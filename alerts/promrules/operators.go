@@ -61,8 +61,8 @@ func (tr *translation) binary(e *parser.BinaryExpr) (text, error) {
 	if !ok {
 		return t, faultAt(e, "weir has no operator %s", e.Op)
 	}
-	if e.Op == parser.DIV {
-		tr.note("division by 0 is no data, and not infinite")
+	if n, isNumber := constantOf(e.RHS); e.Op == parser.POW || e.Op == parser.DIV && !(isNumber && n != 0) {
+		tr.note(notInfinite)
 	}
 	left, right := op.prec, op.prec+1 // of the same strength they group to the left
 	if e.Op == parser.POW {

@@ -63,6 +63,23 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// TestNotes: what differs is told where it can differ.
+func TestNotes(t *testing.T) {
+	for promql, want := range map[string][]string{
+		"x / 1024 + x / (2 * 3) > 1":   nil,
+		"x / y > 1":                    {notInfinite},
+		"x / 0 > 1":                    {notInfinite},
+		"x ^ y > ln(x)":                {notInfinite},
+		"log2(x) > exp(x) + abs(x)":    {notInfinite},
+		"rate(x[5m]) / delta(y[5m])>1": {notExtrapolated, notInfinite},
+		"deriv(x[5m]) > 1":             {ofWindows},
+	} {
+		if got, err := translateExpr(promql); err != nil || !slices.Equal(got.notes, want) {
+			t.Errorf("%s: %q, %v", promql, got.notes, err)
+		}
+	}
+}
+
 // TestNoEquivalent: each thing that weir cannot say has its reason, at its place.
 func TestNoEquivalent(t *testing.T) {
 	for promql, want := range map[string]struct {
@@ -158,7 +175,7 @@ groups:
   - name: g
     rules:
       # rate, increase and delta are not extrapolated to the ends of the range
-      # division by 0 is no data, and not infinite
+      # what is infinite, such as a division by 0 or the logarithm of 0, is no data
       - alert: a
         expr: rate(x, "5m") / y > 1
         for: 1h
@@ -201,7 +218,7 @@ p.yml:24: g/h: expr: must be given, as a text`
 	}
 	const notes = `p.yml:4: g: interval: weir judges a rule when a window closes
 p.yml:10: g/a: rate, increase and delta are not extrapolated to the ends of the range
-p.yml:10: g/a: division by 0 is no data, and not infinite`
+p.yml:10: g/a: what is infinite, such as a division by 0 or the logarithm of 0, is no data`
 	if r.Notes.Error() != notes {
 		t.Errorf("notes\n%v\nwant\n%s", r.Notes, notes)
 	}
