@@ -188,7 +188,7 @@ func grow(t testing.TB, adm *kadm.Client, topic string, to int) {
 // cutOf is the cut that weir reshard has printed.
 func cutOf(said string) (time.Time, error) {
 	_, at, _ := strings.Cut(said, "takes the samples from ")
-	at, _, _ = strings.Cut(at, "Z on")
+	at, _, _ = strings.Cut(at, "Z")
 	return time.Parse(time.DateTime, at)
 }
 

@@ -21,18 +21,18 @@ import (
 	"github.com/weir-metrics/weir/pipelines"
 )
 
-// Check looks for what is wrong with files, each a config or rules.
+// Check finds what is wrong with files, each a config or rules.
 type Check struct {
 	Files []string
-	// URL is a running weir that is asked for the metrics it has seen; "": the address
-	// http of each config. That nobody answers there is a warning if it was given.
+	// URL is a running weir that is asked which metrics it has seen; "": the http address of each
+	// config. No answer is a warning only if URL was given.
 	URL   string
 	Login Login
 }
 
-// Run returns what will not happen as it is written, and as an error, which is
-// conf.Faults, every fault of the files. Which kind a file is shows at its top: rules are
-// a list, or have groups.
+// Run returns warnings of what will not work as it is written, and, as the error, which is
+// conf.Faults, every fault of the files. Rules are told from a config by their top: they are a list,
+// or have groups.
 func (c Check) Run(ctx context.Context) (warnings conf.Faults, err error) {
 	var all error
 	for _, file := range c.Files {
@@ -66,7 +66,7 @@ func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 	return slices.Concat(warnings, config.Warnings(), unended(file, text), rules.Unended(), rules.Warnings(), config.Untold(rules), c.unseen(ctx, config, rules)), nil
 }
 
-// unended warns of a last line without its end, which a file that was cut has most often.
+// unended warns of a last line without a line break, which most truncated files have.
 func unended(file string, text []byte) conf.Faults {
 	if len(text) == 0 || text[len(text)-1] == '\n' {
 		return nil
@@ -74,8 +74,8 @@ func unended(file string, text []byte) conf.Faults {
 	return conf.Faults{{File: file, Line: 1 + bytes.Count(text, []byte("\n")), Bound: "has no line break at its end: is the file cut?"}}
 }
 
-// Bounds of asking a running weir: how long in all, for how many metrics, and how much of
-// an answer is read, bytes.
+// Bounds of asking a running weir: how long in all, about how many metrics, and how much of an
+// answer is read, bytes.
 const (
 	askWithin   = 10 * time.Second
 	askedAtMost = 500
@@ -90,7 +90,7 @@ func (c Check) unseen(ctx context.Context, config *pipelines.Config, rules *aler
 	}
 	silent := func(err error) conf.Faults {
 		if c.URL == "" {
-			return nil // none has to run
+			return nil // weir need not run
 		}
 		var u *url.Error
 		if errors.As(err, &u) {
@@ -131,7 +131,7 @@ func (c Check) unseen(ctx context.Context, config *pipelines.Config, rules *aler
 	return rules.Unseen(missing, known)
 }
 
-// reachable is where an address that is listened at can be reached from this machine.
+// reachable turns a listen address into one that can be reached from this machine.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -143,7 +143,7 @@ func reachable(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ask returns the metrics of the series that are listed at the address, each once.
+// ask returns the metrics of the series that the address lists, each once.
 func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -166,7 +166,7 @@ func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]
 		return nil, errors.New(resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(&body); err != nil {
-		return nil, fmt.Errorf("its answer is none of weir's: %w", err)
+		return nil, fmt.Errorf("not an answer of weir's: %w", err)
 	}
 	seen := map[string]bool{}
 	for _, s := range body.Series {
@@ -175,7 +175,7 @@ func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]
 	return slices.Collect(maps.Keys(seen)), nil
 }
 
-// holdsRules reports whether a file's top is that of rules: a list, or groups.
+// holdsRules reports whether a file's top is a list, or has groups, as that of rules.
 func holdsRules(text []byte) bool {
 	if alerts.IsList(text) {
 		return true

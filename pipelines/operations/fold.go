@@ -20,14 +20,14 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// maxFaults bounds how many bad lines are told one by one.
+// maxFaults bounds how many bad lines are reported one by one.
 const maxFaults = 20
 
-// maxFoldSeries is the limit of series of a group in a fold: the highest there is.
+// maxFoldSeries limits the series of a group in a fold: the highest limit there is.
 const maxFoldSeries = 1<<16 - 1
 
-// FoldConfig makes the tiers of a fold, from smallest to largest, all with one
-// grace. The error is conf.Faults.
+// FoldConfig makes the tiers of a fold, from the smallest to the largest, all with the same grace.
+// The error is conf.Faults.
 func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, error) {
 	c := windows.Default()
 	c.Tiers = nil
@@ -44,7 +44,7 @@ func FoldConfig(tiers []conf.Duration, grace conf.Duration) (windows.Config, err
 	return c, ofFlags(d.Err())
 }
 
-// ofFlags names the flags that were wrong, each once, and not the config that they make.
+// ofFlags turns faults of the config that the flags make into faults of the flags, each once.
 func ofFlags(err error) error {
 	var faults, all conf.Faults
 	if !errors.As(err, &faults) {
@@ -62,10 +62,9 @@ func ofFlags(err error) error {
 	return all
 }
 
-// Fold runs the window code over recorded samples, in any order, and writes the
-// windows as CSV once it was given all of them.
+// Fold runs the window code over recorded samples, in any order, and then writes the windows as CSV.
 type Fold struct {
-	// Format is what is read; nil: each file's first lines tell.
+	// Format is the format of the files; nil: each file's first lines tell.
 	Format *formats.Format
 	// Precision is the unit of line protocol's times.
 	Precision formats.Precision
@@ -81,10 +80,9 @@ func NewFold(c windows.Config) *Fold {
 	return &Fold{fold: windows.NewFold(c, schemas.GroupLabels)}
 }
 
-// Read counts the samples of r: CSV with the columns series,timestamp_ms,value, or
-// anything else that collect.Recording reads. A bad line is kept for Err, with
-// name and line number, and the others still count. It returns an error when r
-// cannot be read.
+// Read counts the samples of r: CSV with the columns series,timestamp_ms,value, or anything else that
+// collect.Recording reads. Err reports bad lines, with name and line number; the others still count.
+// Read returns an error if r cannot be read.
 func (f *Fold) Read(name string, r io.Reader) error {
 	in, err := collect.NewRecording(name, r, 0, formats.Options{Series: seriesOf(name), Format: f.Format, Precision: f.Precision})
 	if err != nil {
@@ -112,12 +110,12 @@ func (f *Fold) Read(name string, r io.Reader) error {
 	}
 }
 
-// Hints are what looks odd and yet was counted, one for each file: times of 1970 that would be of
-// today if they were seconds.
+// Hints name files whose samples were counted although they look odd: times in 1970 that would be of
+// today if they were in seconds.
 func (f *Fold) Hints() []string { return f.hints }
 
-// seriesOf is the series of a file's rows that name none: its name without folder
-// and extension.
+// seriesOf is the series of a file's rows that name none: the file's name without folder and
+// extension.
 func seriesOf(file string) string {
 	base := filepath.Base(file)
 	return strings.TrimSuffix(base, filepath.Ext(base))
@@ -164,8 +162,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
-// Err is nil, or tells the lines that were bad, and how many samples were not
-// counted for other reasons.
+// Err is nil, or reports the bad lines, and how many samples were not counted for other reasons.
 func (f *Fold) Err() error {
 	faults := f.first
 	if f.faults > maxFaults {
@@ -181,5 +178,5 @@ func (f *Fold) Err() error {
 	return errors.Join(faults...)
 }
 
-// Duplicates is how many samples were the same as another and counted once.
+// Duplicates is how many samples were left out because they repeat another.
 func (f *Fold) Duplicates() int { return f.fold.Duplicates }

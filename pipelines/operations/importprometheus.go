@@ -11,14 +11,14 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// ImportPrometheus translates files of Prometheus's rules, and of promtool's tests of them (package promrules).
+// ImportPrometheus translates files of Prometheus's rules and their promtool tests (package promrules).
 type ImportPrometheus struct {
 	Files  []string
 	Config string // the config file whose windows the rules are for; "": the defaults
-	Into   string // the folder that the files are written to, under their names; "": one file goes to out
+	Into   string // the folder to write the files to, under their own names; "": one file goes to out
 }
 
-// imported is a file that was read.
+// imported is a file that has been read.
 type imported struct {
 	path   string
 	text   []byte
@@ -26,11 +26,11 @@ type imported struct {
 	result *promrules.Result
 }
 
-// Run writes what was translated, and on told what was not and what differs. It returns conf.Faults, and has written
+// Run writes the translation, and to told what was left out and what differs. It returns conf.Faults, and has written
 // nothing, if a file or a flag is wrong, and an error that counts what was left out.
 func (t ImportPrometheus) Run(out, told io.Writer) error {
 	if t.Into == "" && len(t.Files) > 1 {
-		return conf.Faults{{Field: "--into", Bound: "must be given for several files: the folder that they are written to"}}
+		return conf.Faults{{Field: "--into", Bound: "must be given for several files: the folder to write them to"}}
 	}
 	files, err := t.translate()
 	if err != nil {
@@ -61,7 +61,7 @@ func (t ImportPrometheus) Run(out, told io.Writer) error {
 	return nil
 }
 
-// translate reads and translates the files: the rules first, as the tests are of their alerts.
+// translate reads and translates the files: the rules first, as the tests refer to their alerts.
 func (t ImportPrometheus) translate() ([]imported, error) {
 	config, err := RuleTests{Config: t.Config}.config()
 	if err != nil {
@@ -98,7 +98,7 @@ func (t ImportPrometheus) translate() ([]imported, error) {
 	return files, faults
 }
 
-// write writes the files, none over another.
+// write writes the files, and overwrites none.
 func (t ImportPrometheus) write(files []imported, out io.Writer) error {
 	for i := range files {
 		f := &files[i]

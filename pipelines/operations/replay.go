@@ -16,22 +16,21 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Replay publishes recorded files, as if their samples came now.
+// Replay sends recorded files.
 type Replay struct {
 	Files     []string
 	Series    string            // of rows that name none; "": the file's name
 	Precision formats.Precision // of line protocol
 	Format    *formats.Format
-	// Speed is how much faster than recorded; 0 is as fast as it goes.
+	// Speed is how much faster than recorded the samples are sent; 0: as fast as possible.
 	Speed float64
-	// Now shifts the samples so that the last of them is sent with the time at which
-	// it is sent.
+	// Now shifts the samples' times so that the last sample has the time at which it is sent.
 	Now bool
 }
 
-// Run sends the files' samples, merged by their time, and draws how far it came to
-// progress. It returns an error when a file cannot be read, the destination
-// takes no more, or rows or samples were refused, which are then counted.
+// Run sends the files' samples, merged by time, and draws its progress to progress. It returns an
+// error if a file cannot be read or the destination takes no more, and one that counts the rows and
+// samples that were refused.
 func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) error {
 	if err := to.probe(ctx); err != nil {
 		return err
@@ -96,8 +95,8 @@ func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err
 	return recordings, closeAll, nil
 }
 
-// shiftMS is what Now adds to timestamps, ms: the newest sample is sent after the
-// files' whole time, divided by the speed.
+// shiftMS is what Now adds to timestamps, ms: the newest sample is sent after the time that the files
+// cover, divided by the speed.
 func (r Replay) shiftMS(now time.Time) (int64, error) {
 	recordings, closeAll, err := r.openAll()
 	if err != nil {
@@ -122,14 +121,14 @@ func (r Replay) shiftMS(now time.Time) (int64, error) {
 	return now.UnixMilli() + int64(takes) - newest, nil
 }
 
-// delivery sends batches until they are taken, and counts what is refused for good, and
-// what was older than weir takes by default.
+// delivery sends batches until they are taken. It counts what is refused for good, and what is older
+// than weir's default config takes or keeps.
 type delivery struct {
 	send    collect.Sender
 	maxAge  conf.Duration
 	tiers   []windows.Tier
 	old     int
-	expired []int // by tier: samples that were older than its ttl
+	expired []int // by tier: samples older than its ttl
 	refused int
 	first   error
 }
@@ -139,22 +138,22 @@ func newDelivery(send collect.Sender) *delivery {
 	return &delivery{send: send, maxAge: c.MaxAge, tiers: c.Tiers, expired: make([]int, len(c.Tiers))}
 }
 
-// warnings tell of samples that weir takes and yet does not keep, as it is configured by default.
+// warnings tell of samples that the gateway takes but weir, by its default config, refuses later or does not keep.
 func (d *delivery) warnings() (all []string) {
 	if d.old > 0 {
-		all = append(all, fmt.Sprintf("%d samples were over %s old when they were sent: weir refuses them later, unless its windows.max_age is longer.",
+		all = append(all, fmt.Sprintf("%d samples were over %s old when they were sent: weir will refuse them, unless its windows.max_age is longer.",
 			d.old, d.maxAge))
 	}
 	for i, n := range d.expired {
 		if n > 0 {
-			all = append(all, fmt.Sprintf("%d of them were over %s old: windows of %s are not kept so long, unless the ttl of their tier is longer.",
+			all = append(all, fmt.Sprintf("%d of them were over %s old: windows of %s are not kept that long, unless the ttl of their tier is longer.",
 				n, d.tiers[i].TTL, schemas.TierName(d.tiers[i].Size.MS())))
 		}
 	}
 	return all
 }
 
-// count counts the samples that are old at a time.
+// count counts the samples that are too old at nowMS.
 func (d *delivery) count(samples []schemas.Sample, nowMS int64) {
 	for i := range samples {
 		age := nowMS - samples[i].TimeMS
@@ -169,7 +168,7 @@ func (d *delivery) count(samples []schemas.Sample, nowMS int64) {
 	}
 }
 
-// maxWait bounds how long a gateway can tell a sender to wait.
+// maxWait bounds how long a gateway can make a sender wait.
 const maxWait = time.Minute
 
 func (d *delivery) publish(ctx context.Context, samples []schemas.Sample) error {
@@ -202,7 +201,7 @@ func (d *delivery) refusedError() error {
 	return fmt.Errorf("%d samples refused, the first: %w", d.refused, d.first)
 }
 
-// progressBar draws one line again and again; nothing else is written meanwhile.
+// progressBar redraws one line; nothing else is written meanwhile.
 type progressBar struct {
 	out   *terminal.Progress
 	began time.Time

@@ -24,30 +24,29 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Reshard moves weir to another number of shards while it runs: samples from a time
-// on, the cut, go to a new generation of shards, and the old one drains. It can be
-// run again at any time, and goes on where it was.
+// Reshard changes the number of shards while weir runs: samples from a time on, the cut, go to a new
+// generation of shards, and the old one drains. It can be run again at any time, and continues where
+// it was.
 type Reshard struct {
 	Config *pipelines.Config // with Brokers
 	Shards int32
-	// Now cuts at the next minute instead of the next end of a largest window: the windows
-	// of larger tiers that are open then are kept half in each generation, which readers
-	// merge. Where no tier is a minute it is the next end of a window of at most that.
+	// Now cuts at the next minute instead of at the end of a window of the largest tier. If no tier is a
+	// minute long, the cut is at the end of a window of the largest tier below that. Windows of longer
+	// tiers that are open at the cut are in both generations in part; readers merge the parts.
 	Now    bool
-	DryRun bool // only say what would be done
+	DryRun bool // only print what would be done
 
-	lead, lease, patience time.Duration // of tests; 0: what is safe
+	lead, lease, patience time.Duration // for tests; 0: what is safe
 }
 
-// lead is the least time between the plan and the cut: two leases for every route to
-// have read it, and what clocks may be off; and no sample that is handed on
-// before is later than max_future.
+// lead is the least time between the plan and the cut: two leases, in which every route reads the
+// plan, what clocks may be off, and max_future, as samples handed on before may be that far ahead.
 const planSlack = 5 * time.Second
 
-// maxTail is up to how many offsets that are not committed are looked at.
+// maxTail bounds how many uncommitted offsets are looked at.
 const maxTail = 1000
 
-// step is how often the command looks how far it is.
+// step is how often the command checks its progress.
 const step = 500 * time.Millisecond
 
 // resharding is a Reshard that is connected.
@@ -60,9 +59,9 @@ type resharding struct {
 	progress *terminal.Progress
 }
 
-// Run does it, says on out what it does, and draws on progress how far it is. It returns
-// an error when another reshard is under way, or when ctx ends first: what was
-// planned stands, and Run goes on with it the next time.
+// Run reshards, writes what it does to out, and draws its progress to progress. It returns an error
+// if another reshard is under way, or if ctx ends first: the plan stands, and the next Run continues
+// it.
 func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 	if r.lease == 0 {
 		r.lease = generations.Lease
@@ -72,7 +71,7 @@ func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 	}
 	if r.patience == 0 {
 		tiers := r.Config.Windows.Tiers
-		r.patience = 2*tiers[len(tiers)-1].Size.Std() + time.Hour // a window that is held back may be open for as long
+		r.patience = 2*tiers[len(tiers)-1].Size.Std() + time.Hour // a window whose input is held up may stay open for as long
 	}
 	w, closeAll, err := r.connect(ctx)
 	if err != nil {
@@ -87,10 +86,10 @@ func (r Reshard) Run(ctx context.Context, out, progress io.Writer) error {
 		fmt.Fprintf(out, "there are %d shards already, in generation %d\n", r.Shards, newest.Gen)
 		return nil
 	case len(live) > 1 && newest.Shards != r.Shards:
-		return fmt.Errorf("a reshard to %d shards is under way (generation %d from %s): see it through first, with weir reshard --shards %d",
+		return fmt.Errorf("a reshard to %d shards is under way (generation %d from %s): finish that first, with weir reshard --shards %d",
 			newest.Shards, newest.Gen, at(newest.FromMS), newest.Shards)
 	case len(live) > 1:
-		fmt.Fprintf(out, "generation %d of %d shards from %s is under way: going on with it\n", newest.Gen, newest.Shards, at(newest.FromMS))
+		fmt.Fprintf(out, "generation %d of %d shards from %s is under way: continuing it\n", newest.Gen, newest.Shards, at(newest.FromMS))
 	}
 	if r.DryRun {
 		w.sayPlan(live)
@@ -134,8 +133,8 @@ func (r *Reshard) connect(ctx context.Context) (*resharding, func(), error) {
 	return &resharding{Reshard: r, client: client, adm: adm, gens: gens}, func() { gens.Close(); adm.Close() }, nil
 }
 
-// firstShards is the shards of the first generation: the partitions of windows, which
-// are never changed.
+// firstShards is the number of shards of the first generation: that of the partitions of the topic
+// windows, which never changes.
 func firstShards(ctx context.Context, adm *kadm.Client) (int32, error) {
 	list, err := adm.ListTopics(ctx, topics.Windows)
 	if err == nil {
@@ -150,7 +149,7 @@ func firstShards(ctx context.Context, adm *kadm.Client) (int32, error) {
 	return int32(len(list[topics.Windows].Partitions)), nil
 }
 
-// cut is the time from which on the new generation takes the samples, ms.
+// cut is the time, ms, from which the new generation takes the samples.
 func (w *resharding) cut(now time.Time) int64 {
 	tiers := w.Config.Windows.Tiers
 	unit := tiers[len(tiers)-1].Size.MS()
@@ -171,7 +170,7 @@ func (w *resharding) sayPlan(live []schemas.Generation) {
 	}
 	g := live[0].Gen + 1
 	from := w.cut(time.Now())
-	fmt.Fprintf(w.out, "generation %d of %d shards now\ngeneration %d of %d shards would take the samples from %s on (in %s)\ntopics to be made: %s, %s\nnothing was changed\n",
+	fmt.Fprintf(w.out, "generation %d of %d shards now\ngeneration %d of %d shards would take the samples from %s (in %s)\ntopics to be made: %s, %s\nnothing was changed\n",
 		live[0].Gen, live[0].Shards, g, w.Shards, at(from), time.Until(time.UnixMilli(from)).Round(time.Second), topics.SamplesOf(g), topics.WindowTableOf(g))
 }
 
@@ -187,18 +186,18 @@ func (w *resharding) plan(ctx context.Context, newest schemas.Generation) error 
 	if err := topics.Ensure(ctx, w.adm, make); err != nil {
 		return err
 	}
-	// A plan that takes long to be written is not to come to light when it is too late.
+	// A plan must not appear so late that routes miss the cut.
 	soon, cancel := context.WithTimeout(ctx, w.lease/2)
 	defer cancel()
 	g.FromMS = w.cut(time.Now())
 	if err := w.gens.Write(soon, append(append([]schemas.Generation{}, w.gens.Current().List...), g)); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.out, "generation %d of %d shards takes the samples from %s on\n", g.Gen, g.Shards, at(g.FromMS))
+	fmt.Fprintf(w.out, "generation %d of %d shards takes the samples from %s\n", g.Gen, g.Shards, at(g.FromMS))
 	return nil
 }
 
-// seeThrough takes the two newest generations from state to state.
+// seeThrough takes the two live generations from state to state.
 func (w *resharding) seeThrough(ctx context.Context) error {
 	planned := time.Now()
 	for {
@@ -222,7 +221,7 @@ func (w *resharding) seeThrough(ctx context.Context) error {
 			if err = w.drained(ctx, was); err == nil {
 				err = w.set(ctx, schemas.Closed, is.State)
 			}
-		default: // closed: what routes sent until they read so is on its way
+		default: // closed: what routes sent before they read that is still on its way
 			began := time.Now()
 			err = w.until(ctx, func() (bool, string) { return time.Since(began) > 2*w.lease, "closing" })
 			if err == nil {
@@ -238,7 +237,7 @@ func (w *resharding) seeThrough(ctx context.Context) error {
 	}
 }
 
-// set makes the older and the newer of the live generations so.
+// set sets the states of the older and the newer live generation.
 func (w *resharding) set(ctx context.Context, older, newer schemas.GenerationState) error {
 	list := append([]schemas.Generation{}, w.gens.Current().List...)
 	n := len(list)
@@ -250,11 +249,11 @@ func (w *resharding) set(ctx context.Context, older, newer schemas.GenerationSta
 	return nil
 }
 
-// ErrStuck is wrapped when nothing has moved for too long.
+// ErrStuck is wrapped by Run's error if there was no progress for too long.
 var ErrStuck = errors.New("nothing moves any more")
 
-// until looks every step whether it is done, and draws how far it is. It gives up when that
-// has not changed for long: what is waited for then stands in the error.
+// until returns when done is true, which it asks at each step, and draws how far it is. It gives up
+// if that has not changed for long; the error says what it waited for.
 func (w *resharding) until(ctx context.Context, done func() (ok bool, far string)) error {
 	was, since := "", time.Now()
 	for {
@@ -267,22 +266,22 @@ func (w *resharding) until(ctx context.Context, done func() (ok bool, far string
 			was, since = far, time.Now()
 		} else if time.Since(since) > w.patience {
 			w.progress.Clear()
-			return fmt.Errorf("%w: for %s it was: %s. The plan stands; mend that and run the same again", ErrStuck, w.patience.Round(time.Second), far)
+			return fmt.Errorf("%w: for %s it was: %s. The plan stands; fix that and run the same command again", ErrStuck, w.patience.Round(time.Second), far)
 		}
 		w.progress.Draw(far)
 		select {
 		case <-ctx.Done():
 			w.progress.Clear()
-			return fmt.Errorf("interrupted: the plan stands; run the same again to see it through: %w", ctx.Err())
+			return fmt.Errorf("interrupted: the plan stands; run the same command again to continue: %w", ctx.Err())
 		case <-time.After(step):
 		}
 	}
 }
 
-// drained returns when nothing of the generation is left: route has handed on all that
-// was there, its group has read all of its samples, and no shard holds a window. Groups
-// may be remembered for longer: a late sample then makes a late partial in the next
-// generation, as it would have in this one.
+// drained returns when nothing of the generation is left: route has handed on all that was in
+// metrics at the call, the window role has read all of the generation's samples, and no shard has an
+// open window. Late samples make late partials in the next generation, as they would have in this
+// one.
 func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 	handed, err := w.adm.ListEndOffsets(ctx, topics.Metrics)
 	if err != nil {
@@ -320,7 +319,7 @@ func (w *resharding) drained(ctx context.Context, g schemas.Generation) error {
 	})
 }
 
-// named is the shards that were not heard of: is there a process with the role window?
+// named lists shards, in parentheses.
 func named(shards []string) string {
 	if len(shards) == 0 {
 		return ""
@@ -335,8 +334,8 @@ func waiting(err error, far string) string {
 	return far
 }
 
-// behind is how many records before ends the group has not committed. Markers of
-// transactions and records of aborted ones, which nobody ever commits, are none.
+// behind is how many records before ends the group has not committed. Markers of transactions, and
+// records of aborted ones, do not count: nobody ever commits them.
 func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.ListedOffsets) (int64, error) {
 	starts, err := w.adm.ListStartOffsets(ctx, topic)
 	if err == nil {
@@ -378,7 +377,7 @@ func (w *resharding) behind(ctx context.Context, group, topic string, ends kadm.
 	return behind, nil
 }
 
-// committed is what the group has committed: nothing if nobody has joined it yet.
+// committed is what the group has committed; nothing if nobody has joined it yet.
 func (w *resharding) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
 	offsets, err := w.adm.FetchOffsets(ctx, group)
 	if errors.Is(err, kerr.GroupIDNotFound) {

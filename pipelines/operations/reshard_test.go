@@ -365,7 +365,7 @@ func TestReshardUnderLoad(t *testing.T) {
 			if err := (Shards{Config: b.config, Most: 1}).Run(ctx, &table); err != nil {
 				t.Fatal(err)
 			}
-			for _, want := range []string{fmt.Sprintf("generation 1: %d shards, active", c.to), "HOT", "carry more than 70 %"} {
+			for _, want := range []string{fmt.Sprintf("generation 1: %d shards, active", c.to), "HOT", "shards above 70 %"} {
 				if !strings.Contains(table.String(), want) {
 					t.Errorf("no %q in\n%s", want, table.String())
 				}

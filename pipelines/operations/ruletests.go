@@ -23,7 +23,7 @@ type RuleTests struct {
 	JUnit  string // the file that the outcomes are written to as JUnit XML; "": none
 }
 
-// suite is a file of tests with the rules that it names.
+// suite is a file of tests and the rules that it names.
 type suite struct {
 	file     string
 	tests    *ruletest.Suite
@@ -31,8 +31,8 @@ type suite struct {
 	outcomes []ruletest.Outcome
 }
 
-// Run runs all tests, and writes to out which failed, with what differs. It returns conf.Faults, and has run nothing, if
-// a file is wrong, and an error that counts the tests that failed.
+// Run runs all tests, and writes to out which failed, and how. It returns conf.Faults, and has run nothing, if a file is
+// wrong, and an error that counts the tests that failed.
 func (t RuleTests) Run(ctx context.Context, out io.Writer) error {
 	config, err := t.config()
 	if err != nil {
@@ -145,7 +145,7 @@ func (s *suite) failed() int {
 	return n
 }
 
-// write writes which tests failed, and how.
+// write writes which tests of the suite failed, and how.
 func (s *suite) write(out io.Writer) error {
 	var b strings.Builder
 	for _, o := range s.outcomes {
@@ -162,7 +162,7 @@ func (s *suite) write(out io.Writer) error {
 	return err
 }
 
-// text writes failures with their places, and below each what differs.
+// text writes failures with their places, and what differs below each.
 func (s *suite) text(failures []ruletest.Failure) string {
 	var b strings.Builder
 	for _, f := range failures {
@@ -200,7 +200,7 @@ type (
 	}
 )
 
-// writeJUnit writes the outcomes to the file that was asked for, if any.
+// writeJUnit writes the outcomes to the JUnit file, if one was asked for.
 func (t RuleTests) writeJUnit(suites []suite) error {
 	if t.JUnit == "" {
 		return nil

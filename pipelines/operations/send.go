@@ -11,11 +11,11 @@ import (
 	"github.com/weir-metrics/weir/processors/connect"
 )
 
-// Login is how commands tell a listener who asks.
+// Login is how commands authenticate to a listener.
 type Login = collect.Login
 
-// Destination is where the commands agent and replay send samples: straight to the
-// topic metrics when brokers are named, else to a gateway.
+// Destination is where the commands agent and replay send samples: straight to the topic metrics if
+// brokers are named, otherwise to a gateway.
 type Destination struct {
 	Gateway string // http://host:port
 	Login   Login
@@ -23,8 +23,8 @@ type Destination struct {
 	Kafka   connect.Config // how Brokers are reached
 }
 
-// ackWithin outlasts a restart of the brokers: nobody waits for an answer here, and
-// what is given up and sent again may be written twice.
+// ackWithin outlasts a restart of the brokers: nobody waits for an answer here, and what is given up
+// and sent again may be written twice.
 const ackWithin = 5 * time.Minute
 
 // Validate returns conf.Faults that name the flags, or nil.
@@ -36,7 +36,7 @@ func (d Destination) Validate() error {
 	return c.Err()
 }
 
-// probe returns within seconds why the brokers cannot be used; nil for a gateway.
+// probe returns within seconds an error if the brokers cannot be used; nil for a gateway.
 func (d Destination) probe(ctx context.Context) error {
 	if len(d.Brokers) == 0 {
 		return nil
@@ -44,8 +44,7 @@ func (d Destination) probe(ctx context.Context) error {
 	return connect.New(d.Brokers, d.Kafka).Probe(ctx)
 }
 
-// open returns the sender and what closes it. The error quotes what is wrong with
-// the destination.
+// open returns the sender and what closes it. The error tells what is wrong with the destination.
 func (d Destination) open() (send collect.Sender, closeSender func(), err error) {
 	if len(d.Brokers) == 0 {
 		gateway, err := collect.NewGatewaySender(d.Gateway)
@@ -64,8 +63,8 @@ func (d Destination) open() (send collect.Sender, closeSender func(), err error)
 	return p, p.Close, nil
 }
 
-// RunAgent reads this machine and sends what it read until ctx ends. It returns an
-// error when it cannot start: conf.Faults about the config, or about to.
+// RunAgent reads this machine and sends the samples until ctx ends. It returns an error if it cannot
+// start: conf.Faults about the config or the destination, or what is wrong with the machine.
 func RunAgent(ctx context.Context, c collect.AgentConfig, to Destination, log *slog.Logger) error {
 	d := conf.Parse("command line", nil, &struct{}{})
 	if c.Validate("agent", d); d.Err() != nil {

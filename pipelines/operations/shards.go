@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Shards prints what each shard holds and who owns it.
+// Shards prints what each shard has and who owns it.
 type Shards struct {
 	Config *pipelines.Config // with Brokers
 	// Most is what a shard can carry, samples per second.
@@ -24,10 +24,10 @@ type Shards struct {
 // warnAt is the share of Most at which a shard is marked.
 const warnAt = 0.7
 
-// reportStale is how old the report of a shard that is owned may be.
+// reportStale is how old a shard's report may be for its owner to count as alive.
 const reportStale = 20 * time.Second
 
-// Run prints the table, and then what is to be done about it.
+// Run prints a table of each generation, and then what to do about it.
 func (s Shards) Run(ctx context.Context, out io.Writer) error {
 	w, closeAll, err := (&Reshard{Config: s.Config}).connect(ctx)
 	if err != nil {
@@ -50,16 +50,16 @@ func (s Shards) Run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if orphans > 0 {
-		fmt.Fprintf(out, "shards not heard of for %s: %d. Does a process with the role window run, and is it ready (/readyz)?\n", reportStale, orphans)
+		fmt.Fprintf(out, "shards without a report for %s: %d. Is a process with the role window running and ready (/readyz)?\n", reportStale, orphans)
 	}
 	if hot > 0 {
-		fmt.Fprintf(out, "shards that carry more than %.0f %% of %.0f samples/s: %d. Add instances, or shards with weir reshard --shards N\n", 100*warnAt, s.Most, hot)
+		fmt.Fprintf(out, "shards above %.0f %% of %.0f samples/s: %d. Add instances, or add shards with weir reshard --shards N\n", 100*warnAt, s.Most, hot)
 	}
 	return nil
 }
 
-// table prints a generation and returns how many of its shards carry too much, and how
-// many have no owner that was heard of.
+// table prints a generation and returns how many of its shards carry too much, and how many have no
+// recent report.
 func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, reports map[string]schemas.ShardReport, out io.Writer) (hot, orphans int, err error) {
 	ends, err := w.adm.ListEndOffsets(ctx, topics.SamplesOf(g.Gen))
 	if err == nil {
@@ -104,7 +104,7 @@ func (s Shards) table(ctx context.Context, w *resharding, g schemas.Generation, 
 		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.2f\t%s\t\n", i, plain.Text(r.Owner), lag, r.Groups, r.Series, r.PerSecond, skew, mark)
 	}
 	if extra := len(ends[topics.SamplesOf(g.Gen)]) - int(g.Shards); extra > 0 {
-		defer fmt.Fprintf(out, "%s has %d partitions more than on record, as somebody altered it or its table; they stay empty. weir reshard --shards N is the way to more shards\n", topics.SamplesOf(g.Gen), extra)
+		defer fmt.Fprintf(out, "%s has %d partitions more than on record: somebody altered it or its table. They stay empty; to get more shards, run weir reshard --shards N\n", topics.SamplesOf(g.Gen), extra)
 	}
 	return hot, orphans, t.Flush()
 }

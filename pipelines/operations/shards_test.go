@@ -45,7 +45,7 @@ func TestShards(t *testing.T) {
 	if err := topics.Ensure(ctx, adm, topics.All(c.Topics)); err != nil {
 		t.Fatal(err)
 	}
-	if err := shards(); err != nil || !strings.Contains(out.String(), "shards not heard of for 20s: 4.") {
+	if err := shards(); err != nil || !strings.Contains(out.String(), "shards without a report for 20s: 4.") {
 		t.Errorf("before anybody ran: %v\n%s", err, out.String())
 	}
 
@@ -75,9 +75,9 @@ func TestShards(t *testing.T) {
  1 b:7070 0 5 50 70 2.00 HOT
  2 b:7070 0 0 0 0 0.00 
  3 - 0 9 90 0 0.00 
-samples has 2 partitions more than on record, as somebody altered it or its table; they stay empty. weir reshard --shards N is the way to more shards
-shards not heard of for 20s: 1. Does a process with the role window run, and is it ready (/readyz)?
-shards that carry more than 70 % of 100 samples/s: 1. Add instances, or shards with weir reshard --shards N
+samples has 2 partitions more than on record: somebody altered it or its table. They stay empty; to get more shards, run weir reshard --shards N
+shards without a report for 20s: 1. Is a process with the role window running and ready (/readyz)?
+shards above 70 % of 100 samples/s: 1. Add instances, or add shards with weir reshard --shards N
 `
 	if got := regexp.MustCompile(` +`).ReplaceAllString(out.String(), " "); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

@@ -21,21 +21,21 @@ import (
 	"github.com/weir-metrics/weir/schemas/plain"
 )
 
-// Top prints what processes know of their sources: those that send the most, and
-// those that something is wrong with.
+// Top prints what processes know of their sources: those that send the most, and those with
+// something wrong.
 type Top struct {
 	URLs []string // of the processes; each knows the shards that it owns
 	By   string   // order of the first table: rate or series
 	Rows int      // most rows of a table
-	// Login is how the processes are told who asks.
+	// Login is how to authenticate to the processes.
 	Login Login
 }
 
 // topWithin bounds how long a process may take to answer.
 const topWithin = 10 * time.Second
 
-// ParseURL returns the address of a process, which may be written host:port. The error
-// says what it must be.
+// ParseURL returns the address of a process, which may be written as host:port. The error says what
+// it must be.
 func ParseURL(text string) (string, error) {
 	base := text
 	if !strings.Contains(base, "://") {
@@ -56,7 +56,7 @@ type known struct {
 	late                     []schemas.Late // ascending, each partition once
 }
 
-// Run asks all processes once, and prints. When some do not answer, or keep no windows, it
+// Run asks all processes once, and prints. If some do not answer, or do not run the role window, it
 // prints what the others know, and returns an error that names them.
 func (t Top) Run(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, topWithin)
@@ -86,9 +86,9 @@ func (t Top) print(k known, out io.Writer) error {
 	}
 	more(out, k.sources-len(k.busiest))
 	if len(k.named) == 0 {
-		fmt.Fprintln(out, "\nNo source is beyond a limit, and no clock seems wrong.")
+		fmt.Fprintln(out, "\nNo source is over a limit, and no clock seems wrong.")
 	} else {
-		fmt.Fprintln(out, "\nBeyond a limit, or with a wrong clock:")
+		fmt.Fprintln(out, "\nOver a limit, or with a wrong clock:")
 	}
 	for _, s := range k.named {
 		fmt.Fprintf(w, "%s\t%s\tlast at %s\n", plain.Text(s.Source), strings.Join(wrong(s), "; "), time.UnixMilli(s.LastMS).UTC().Format(time.RFC3339))
@@ -98,20 +98,20 @@ func (t Top) print(k known, out io.Writer) error {
 	}
 	more(out, k.wrong-len(k.named))
 	if k.owned < k.shards {
-		fmt.Fprintf(out, "\nThis is of %d of %d shards. Ask the owners of the others, too, each with --url; weir shards names them.\n", k.owned, k.shards)
+		fmt.Fprintf(out, "\nThese are %d of %d shards. Ask the owners of the others, too, each with --url; weir shards names them.\n", k.owned, k.shards)
 	}
 	return nil
 }
 
-// more says that the table was cut. A process does not know all of its sources by name.
+// more prints how many sources the table leaves out, at least: a process does not know all of its sources by name.
 func more(out io.Writer, n int) {
 	if n > 0 {
 		fmt.Fprintf(out, "and at least %d more: see --rows\n", n)
 	}
 }
 
-// askAll merges the answers of all processes, which it asks at once. The error joins
-// those of the processes that did not answer.
+// askAll asks all processes at once and merges their answers. The error joins those of the processes
+// that did not answer.
 func (t Top) askAll(ctx context.Context) (known, error) {
 	client, err := t.Login.Client(topWithin)
 	if err != nil {
@@ -134,7 +134,7 @@ func (t Top) askAll(ctx context.Context) (known, error) {
 		for _, p := range a.late {
 			if at := slices.IndexFunc(k.late, func(known schemas.Late) bool { return known.Partition == p.Partition }); at < 0 {
 				k.late = append(k.late, p)
-			} else if p.LevelMS > k.late[at].LevelMS { // who looks for longer knows better
+			} else if p.LevelMS > k.late[at].LevelMS { // the other process saw it level more recently
 				k.late[at] = p
 			}
 		}
@@ -166,7 +166,7 @@ func (t Top) ask(ctx context.Context, client *http.Client, base string) (k known
 	return known{busiest: busiest.Sources, sources: busiest.Total, named: named.Sources, wrong: named.Total, owned: busiest.Owned, shards: busiest.Shards, late: busiest.Late}, nil
 }
 
-// getJSON reads what base answers at path.
+// getJSON decodes base's answer at path.
 func (t Top) getJSON(ctx context.Context, client *http.Client, base, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+path, nil)
 	if err != nil {
@@ -192,7 +192,7 @@ func (t Top) getJSON(ctx context.Context, client *http.Client, base, path string
 		return fmt.Errorf("%s answers %s: %.500s", base, resp.Status, strings.TrimSpace(string(text)))
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s answers what is no JSON: %w", base, err)
+		return fmt.Errorf("%s: the answer is not JSON: %w", base, err)
 	}
 	return nil
 }
@@ -218,7 +218,7 @@ func counts(by map[string]int64) string {
 	return strings.Join(all, ",")
 }
 
-// wrong says in words what is wrong with the source.
+// wrong describes what is wrong with the source.
 func wrong(s schemas.Source) []string {
 	var all []string
 	if len(s.Collapsed) > 0 {

@@ -60,7 +60,7 @@ web02   1.0        3       up (1)          0s       -               -
 mail    0.5        1       up (1)          5m0s     -               -
 and at least 2 more: see --rows
 
-Beyond a limit, or with a wrong clock:
+Over a limit, or with a wrong clock:
 db01          collapsed metric_limit=7, most series in q (2001)        last at 2027-01-15T08:00:01Z
 evil\x1b[2J    refused future=3,rate_limit=12; clock fast by 5m1.5s     last at 2027-01-15T08:00:00Z
 mail          clock slow, or samples held up, by 5m0s                  last at 2027-01-15T07:59:59Z
@@ -79,11 +79,11 @@ ahead         clock fast by 20s                                        last at 2
 	nobody := "http://" + pipelinetest.FreeAddress(t)
 	err := Top{URLs: []string{nobody, one}, By: "rate", Rows: 9}.Run(t.Context(), &out)
 	if err == nil || !strings.Contains(err.Error(), nobody+" does not answer") || !strings.Contains(out.String(), "\nweb01 ") ||
-		!strings.Contains(out.String(), "This is of 4 of 8 shards.") {
+		!strings.Contains(out.String(), "These are 4 of 8 shards.") {
 		t.Errorf("one of two processes: %v\n%s", err, out.String())
 	}
 	out.Reset()
-	if err := (Top{URLs: []string{knows(t)}, By: "rate", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "No source is beyond a limit") {
+	if err := (Top{URLs: []string{knows(t)}, By: "rate", Rows: 1}).Run(t.Context(), &out); err != nil || !strings.Contains(out.String(), "No source is over a limit") {
 		t.Errorf("of nothing: %v\n%s", err, out.String())
 	}
 }
@@ -122,7 +122,7 @@ func TestTopSaysWhoDoesNotAnswer(t *testing.T) {
 	}{
 		{Top{URLs: []string{nobody}, By: "rate", Rows: 1}, nobody + " does not answer: dial tcp"},
 		{Top{URLs: []string{s.URL}, By: "rate", Rows: 1}, s.URL + " answers 503 Service Unavailable: the role window does not run"},
-		{Top{URLs: []string{s.URL}, By: "series", Rows: 1}, s.URL + " answers what is no JSON"},
+		{Top{URLs: []string{s.URL}, By: "series", Rows: 1}, s.URL + ": the answer is not JSON"},
 		{Top{URLs: []string{"http://a b"}, By: "rate", Rows: 1}, "a b"},
 	} {
 		if err := tc.top.Run(t.Context(), &strings.Builder{}); err == nil || !strings.Contains(err.Error(), tc.want) {
