@@ -18,23 +18,22 @@ import (
 	"github.com/weir-metrics/weir/pipelines/broker/frames"
 )
 
-// Config is the section broker of the config: the embedded broker, which
-// runs when no brokers are named.
+// Config is the section broker of the config: the embedded broker, which runs if no brokers are named.
 type Config struct {
 	// Port is where it listens, on 127.0.0.1; 0 takes a free one at the first start
 	// and keeps it, so that other programs find it again.
 	Port int `yaml:"port"`
-	// Fsync has every write reach the disk before it is acknowledged. Without it, as
-	// with Kafka's own default, a crash of weir loses nothing and a loss of power the
-	// last seconds. With it a write takes 0.4 ms instead of 0.04 on a good disk, and
-	// writes wait for one another: too slow a disk holds up everything.
+	// Fsync makes every write reach the disk before it is acknowledged. Without it, which is also
+	// Kafka's default, a crash of weir loses nothing, but a loss of power loses the last seconds. With
+	// it, a write takes 0.4 ms instead of 0.04 on a good disk, and writes wait for one another: a slow
+	// disk holds up everything.
 	Fsync bool `yaml:"fsync"`
 }
 
 // Validate reports a port outside 0 to 65535.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.Port < 0 || c.Port > 65535 {
-		d.Fail(at+".port", c.Port, "must be 1 to 65535, or 0 for any that is free")
+		d.Fail(at+".port", c.Port, "must be 1 to 65535, or 0 for any free port")
 	}
 }
 
@@ -52,10 +51,10 @@ const (
 	lockFile   = "lock"
 )
 
-// Start opens the log in dir, which it makes, for its owner only. It returns an error when
-// another process has it open, or the port that the config names is taken. A port
-// that was only recorded and is taken gives way to another. What clients send is
-// checked before the broker sees it (package frames, which registers its metrics with reg).
+// Start opens the log in dir, which it makes, for its owner only. It returns an error if another
+// process has it open, or if the port that the config names is taken; if the port of the last run is
+// taken, it chooses another. What clients send is checked before the broker sees it (package frames,
+// which registers its metrics with reg).
 func Start(dir string, c Config, reg prometheus.Registerer, log *slog.Logger) (*Broker, error) {
 	if err := conf.OwnFolder(dir); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
@@ -101,7 +100,7 @@ func newCluster(dir string, port int, fsync bool, gate *frames.Gate, log *slog.L
 	return kfake.NewCluster(opts...)
 }
 
-// Addrs is where clients find the broker.
+// Addrs are the broker's addresses.
 func (b *Broker) Addrs() []string { return b.cluster.ListenAddrs() }
 
 // Close saves the broker's state and lets go of the folder.
@@ -109,10 +108,10 @@ func (b *Broker) Close() {
 	if b.cluster != nil {
 		b.cluster.Close()
 	}
-	_ = b.lock.Close() // which also unlocks it; nothing was written to it
+	_ = b.lock.Close() // this unlocks it; nothing was written to it
 }
 
-// lockDir keeps two processes from writing one log.
+// lockDir keeps two processes from writing the same log.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -125,7 +124,7 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// recordedPort is the port of the run before, or 0.
+// recordedPort is the port of the last run, or 0.
 func recordedPort(dir string) int {
 	b, err := conf.ReadSmall(filepath.Join(dir, portFile))
 	if err != nil {
@@ -149,7 +148,7 @@ func recordPort(dir, addr string) error {
 // brokerLog is kfake's Logger on slog.
 type brokerLog struct{ log *slog.Logger }
 
-// Logf passes errors and warnings on. Information is about each connection.
+// Logf passes on errors and warnings; the rest would be a line for each connection.
 func (l brokerLog) Logf(level kfake.LogLevel, msg string, args ...any) {
 	switch level {
 	case kfake.LogLevelError:

@@ -10,18 +10,17 @@ import (
 const (
 	// maxProduce is the longest produce request, Kafka's own socket.request.max.bytes.
 	maxProduce = 100 << 20 // bytes
-	// maxRequest is the longest of all others, maxJoin of what a member of a group says
-	// of itself, which is kept as long as the member.
+	// maxRequest is the longest of the other requests; maxJoin is the longest JoinGroup, which the
+	// broker keeps as long as the member.
 	maxRequest = 1 << 20   // bytes
 	maxJoin    = 256 << 10 // bytes
-	// maxElements is how many entries all lists of a request may have together.
+	// maxElements bounds the entries of all lists of a request together.
 	maxElements = 50_000
 )
 
-// Versions are the requests that pass, as the broker has to announce them: what producers,
-// consumers and administrators of a single broker need. What is missing is for other brokers,
-// for passwords and ACLs, for share groups and telemetry, and changes of settings, which the
-// broker believes unseen.
+// Versions are the requests that pass, as the broker has to announce them: what producers, consumers
+// and administrators of a single broker need. Requests of other brokers, for passwords and ACLs, share
+// groups and telemetry are missing, and so are changes of settings, which the broker does not check.
 func Versions() *kversion.Versions {
 	v := kversion.Stable()
 	v.EachMaxKeyVersion(func(key, _ int16) {
@@ -34,11 +33,11 @@ func Versions() *kversion.Versions {
 	return v
 }
 
-// least are the versions below which the broker serves none, and layouts have none; of others 0.
+// least are the oldest versions that the broker serves, and that have layouts; 0 if not listed.
 var least = map[kmsg.Key]int16{kmsg.Produce: 3, kmsg.Fetch: 4}
 
-// most are the newest versions that pass, where the broker cannot be trusted with a newer one. In
-// a Produce that names topics by their ids, two that are unknown end it.
+// most are the newest versions that pass, if the broker cannot be trusted with a newer one. A Produce
+// that names topics by id ends the broker if two of them are unknown.
 var most = map[kmsg.Key]int16{kmsg.Produce: 12}
 
 // newestOf is the newest version that passes.
@@ -49,7 +48,7 @@ func newestOf(req kmsg.Request) int16 {
 	return req.MaxVersion()
 }
 
-// maxFrame is how long a request with the key may be, in bytes, and whether it is served at all.
+// maxFrame is how long a request with the key may be, bytes, and whether it is served at all.
 func maxFrame(key int16) (int, bool) {
 	_, ok := served[kmsg.Key(key)]
 	switch kmsg.Key(key) {
@@ -62,7 +61,7 @@ func maxFrame(key int16) (int, bool) {
 	}
 }
 
-// refusal is why a connection is closed: the reason is the metric's label.
+// refusal is why a connection is closed; its reason is the metric's label.
 type refusal struct {
 	reason string
 	err    error
@@ -74,8 +73,8 @@ func refuse(reason, format string, args ...any) error {
 	return &refusal{reason, fmt.Errorf(format, args...)}
 }
 
-// check returns a refusal of a request, which is whole and without its length, or nil. It
-// may change bounds within it.
+// check returns why a request, which is complete and without its length, is refused, or nil. It may
+// lower bounds within the request.
 func (g *Gate) check(b []byte) error {
 	w := walk{gate: g, left: maxElements}
 	w.Src = b
@@ -84,7 +83,7 @@ func (g *Gate) check(b []byte) error {
 	if _, ok := served[w.key]; !ok || req == nil {
 		return refuse("key", "API key %d", w.key)
 	}
-	// Clients begin with the newest ApiVersions that they know, and are told which one the broker does.
+	// Clients begin with the newest ApiVersions that they know, and learn from the answer which one the broker serves.
 	if w.version < least[w.key] || w.version > newestOf(req) && w.key != kmsg.ApiVersions {
 		return refuse("version", "%s version %d", w.key.Name(), w.version)
 	}

@@ -11,31 +11,31 @@ import (
 )
 
 const (
-	// smallFrame is how long a request is that costs too little to count.
+	// smallFrame is the length up to which a request costs too little to count.
 	smallFrame = 64 << 10 // bytes
-	// writeChunk is what one deadline is for.
+	// writeChunk is how much of an answer has a deadline of its own.
 	writeChunk = 256 << 10 // bytes
 )
 
-// conn is a connection as the broker sees it: it reads whole requests that were checked.
-// One goroutine reads and one writes.
+// conn is a connection as the broker sees it: it reads complete requests that were checked. One
+// goroutine reads and one writes.
 type conn struct {
 	net.Conn
 	gate     *Gate
 	accepted time.Time
 
 	frame []byte // that the broker has not read yet
-	err   error  // why nothing more comes
+	err   error  // why there is nothing more to read
 
 	// Guarded by gate.mu.
 	held     int64     // bytes
 	unserved int64     // of them, those of the last whole request
 	holds    time.Time // since when it has held something
-	since    time.Time // the last whole request, or the begin
+	since    time.Time // of the last complete request, or of the connection
 	requests int
 }
 
-// Read implements net.Conn. It returns io.EOF once a request was refused.
+// Read implements net.Conn. It returns io.EOF once a request has been refused.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(c.frame) == 0 {
 		if c.err == nil {
@@ -53,7 +53,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next returns the next request with its length, checked, or why there is none.
+// next returns the next request with its length, checked, or an error if there is none.
 func (c *conn) next() ([]byte, error) {
 	frame, err := c.read()
 	if err == nil {
@@ -66,7 +66,7 @@ func (c *conn) next() ([]byte, error) {
 	c.gate.mu.Lock()
 	c.since = time.Now()
 	c.requests++
-	c.served() // the one before: the broker takes a request when it has begun to serve the last
+	c.served() // the one before: the broker reads a request when it has begun to serve the last
 	if len(frame) > smallFrame {
 		c.unserved = min(c.held, int64(len(frame)))
 	}
@@ -119,8 +119,7 @@ func (c *conn) read() ([]byte, error) {
 	return frame, nil
 }
 
-// headBytes are the length, the API key and the version: what says how long a
-// request may be.
+// headBytes are the length, the API key and the version, which determine how long a request may be.
 const headBytes = sizeBytes + 4
 
 var errClosed = errors.New("closed")
@@ -132,14 +131,14 @@ func (c *conn) full(p []byte, deadline time.Time) error {
 	n, err := io.ReadFull(c.Conn, p)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &refusal{"slow", fmt.Errorf("%d bytes of %d that were to come", n, len(p))}
+		return &refusal{"slow", fmt.Errorf("%d bytes of %d", n, len(p))}
 	case err != nil:
-		return errClosed // a client that goes in the middle of a request harms nobody
+		return errClosed // a client that leaves in the middle of a request harms nobody
 	}
 	return nil
 }
 
-// refuse counts why the connection is closed, unless its client closed it.
+// refuse counts why the connection is closed, unless the client closed it.
 func (c *conn) refuse(err error) {
 	var r *refusal
 	if !errors.As(err, &r) {
@@ -152,8 +151,8 @@ func (c *conn) refuse(err error) {
 	}
 }
 
-// Write implements net.Conn. An answer means that the request before was served, whose bytes
-// are given back.
+// Write implements net.Conn. An answer means that the request before it was served, whose bytes are
+// given back.
 func (c *conn) Write(p []byte) (int, error) {
 	c.gate.mu.Lock()
 	c.served()
@@ -180,7 +179,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// served gives back what the last whole request held. It is called with gate.mu held.
+// served gives back the bytes of the last complete request. It is called with gate.mu held.
 func (c *conn) served() {
 	c.held -= c.unserved
 	c.gate.held -= c.unserved

@@ -9,14 +9,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// layouts are the bodies of the requests that pass, field by field as kmsg.XRequest has
-// them: a number is so many bytes, s a string (null or not), y bytes, r a batch of records,
-// [ … ] a list of structures, *s and *4 lists of strings and numbers. @2-5 is in which
-// versions the field is. Where versions are flexible, strings and lists are compact, and tags
-// end each structure and the whole.
+// layouts are the bodies of the requests that pass, field by field as kmsg.XRequest has them: a
+// number is a field of that many bytes, s a string (null or not), y bytes, r a batch of records, [ … ]
+// a list of structures, *s and *4 lists of strings and of numbers. @2-5 are the versions that have the
+// field. In flexible versions, strings and lists are compact, and tags end each structure and the
+// body.
 //
-// A body is walked by its layout before anything decodes it: kmsg allocates what lists
-// announce, and counts to what tags announce, which is up to 4 billion in one byte of input each.
+// A body is walked by its layout before anything decodes it: kmsg allocates as many entries as a list
+// announces, and counts as many tags as are announced, up to 4 billion for a few bytes of input.
 var layouts = map[kmsg.Key]string{
 	kmsg.Produce:              "s@3- 2 4 [ s@-12 16@13- [ 4 r ] ]",
 	kmsg.Fetch:                "4@-14 4 4 4 1 4@7- 4@7- [ s@-12 16@13- [ 4 4@9- 8 4@12- 8@5- 4 ] ] [@7- s@-12 16@13- *4 ] s@11-",
@@ -48,14 +48,14 @@ var layouts = map[kmsg.Key]string{
 	kmsg.DescribeCluster:      "1 1@1- 1@2-",
 }
 
-// field is one of a layout.
+// field is a field of a layout.
 type field struct {
 	kind     string // a number of bytes, s, y, r, *s, *4 or [
 	from, to int16  // versions
 	fields   []field
 }
 
-const newest = 1 << 14 // of a version: no end
+const newest = 1 << 14 // as the last version: no end
 
 // served are the parsed layouts, by API key.
 var served = parseLayouts()
@@ -108,14 +108,14 @@ type walk struct {
 	key      kmsg.Key
 	version  int16
 	flexible bool
-	left     int // how many entries its lists may still have
+	left     int // how many more entries its lists may have
 	err      error
 }
 
-// maxTags is how many tagged fields a structure may have; no request has more than two.
+// maxTags bounds the tagged fields of a structure; no request has more than two.
 const maxTags = 16
 
-// body walks to the end. It returns a refusal, or nil.
+// body walks the body to its end. It returns a refusal, or nil.
 func (w *walk) body() error {
 	w.structure(served[w.key])
 	switch {
@@ -186,7 +186,7 @@ func (w *walk) bytes() []byte {
 	return w.NullableBytes()
 }
 
-// entries reads how many a list has; 0 for null.
+// entries reads how many entries a list has; 0 for null.
 func (w *walk) entries() int {
 	n := int32(0)
 	if w.flexible {

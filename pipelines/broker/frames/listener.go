@@ -12,24 +12,23 @@ import (
 
 // Config bounds what clients may take.
 type Config struct {
-	// Connections is the most at once.
+	// Connections is the highest number of connections at once.
 	Connections int
-	// FirstWithin is how long a connection may take to send its first request whole.
+	// FirstWithin is how long a connection may take to send its first request.
 	FirstWithin time.Duration
-	// FrameWithin is how long each MiB of a request may take, and the whole but for a second
-	// for each MiB.
+	// FrameWithin is how long each MiB of a request may take, and a whole request, plus a second for
+	// each MiB.
 	FrameWithin time.Duration
 	// WriteWithin is how long each 256 KiB of an answer may take.
 	WriteWithin time.Duration
-	// Held is the most bytes of frames that are under way, and of answers that are not
-	// yet taken, of all connections together. Frames of up to smallFrame are not counted.
+	// Held bounds the bytes of incomplete or unserved frames, and of answers not yet taken, of all
+	// connections together. Frames of up to smallFrame are not counted.
 	Held int64
-	// Partitions is the most that clients may make as long as the process runs.
+	// Partitions bounds how many partitions clients may make while the process runs.
 	Partitions int
 }
 
-// Default is what the embedded broker runs with. Held has room for two of the largest
-// requests.
+// Default is the embedded broker's config. Held has room for two of the largest requests.
 func Default() Config {
 	return Config{
 		Connections: 512, FirstWithin: 15 * time.Second, FrameWithin: 15 * time.Second,
@@ -37,7 +36,7 @@ func Default() Config {
 	}
 }
 
-// Gate checks all connections of one broker. Safe for concurrent use.
+// Gate checks all connections of a broker. It is safe for concurrent use.
 type Gate struct {
 	cfg      Config
 	log      *slog.Logger
@@ -69,8 +68,8 @@ func New(cfg Config, reg prometheus.Registerer, log *slog.Logger) *Gate {
 	return g
 }
 
-// Listen is net.Listen for the broker. It returns an error for an address that is not
-// of this machine alone: the broker knows no passwords.
+// Listen is net.Listen for the broker. It returns an error unless the address is reachable only from
+// this machine: the broker knows no passwords.
 func (g *Gate) Listen(network, address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -98,7 +97,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err == nil {
 			return l.gate.admit(c), nil
 		}
-		// Out of file descriptors: the broker would stop listening for good.
+		// Perhaps there are no file descriptors left. At an error the broker would stop listening for good.
 		if t, ok := err.(interface{ Temporary() bool }); !ok || !t.Temporary() {
 			return nil, err
 		}
@@ -107,7 +106,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit wraps a connection, and closes the one that has been idle for longest if there are too many.
+// admit wraps a connection; if there are too many, it closes the one that has been idle for longest.
 func (g *Gate) admit(c net.Conn) *conn {
 	now := time.Now()
 	in := &conn{Conn: c, gate: g, accepted: now, since: now}
@@ -125,7 +124,7 @@ func (g *Gate) admit(c net.Conn) *conn {
 	return in
 }
 
-// evict closes the connection that comes first. It is called with g.mu held.
+// evict closes the connection that sorts first. It is called with g.mu held.
 func (g *Gate) evict(before func(a, b *conn) bool, reason string) bool {
 	var first *conn
 	for c := range g.conns {
@@ -138,11 +137,11 @@ func (g *Gate) evict(before func(a, b *conn) bool, reason string) bool {
 	}
 	g.count(reason, first, nil)
 	g.forget(first)
-	_ = first.Conn.Close() // whoever reads or writes it finds out
+	_ = first.Conn.Close() // its reader and writer find out
 	return true
 }
 
-// forget gives back what c held. It is called with g.mu held.
+// forget gives back the bytes that c held. It is called with g.mu held.
 func (g *Gate) forget(c *conn) {
 	if _, ok := g.conns[c]; ok {
 		delete(g.conns, c)
@@ -151,8 +150,8 @@ func (g *Gate) forget(c *conn) {
 	}
 }
 
-// hold has c hold n bytes more, or fewer. Beyond Config.Held it closes connections, those
-// first that have held something for longest. It returns false if c is closed.
+// hold counts n more bytes, or fewer, that c holds. Beyond Config.Held it closes connections, first
+// those that have held something for longest. It returns false if c is closed.
 func (g *Gate) hold(c *conn, n int64) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -178,7 +177,7 @@ func (g *Gate) hold(c *conn, n int64) bool {
 	return open
 }
 
-// makes reports whether n partitions more may be made, and counts them.
+// makes reports whether n more partitions may be made, and counts them.
 func (g *Gate) makes(n int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,10 +188,10 @@ func (g *Gate) makes(n int) bool {
 	return true
 }
 
-// tellEvery is the time between two lines of the log about refusals.
+// tellEvery is the least time between two log lines about refusals.
 const tellEvery = 10 * time.Second
 
-// count counts a connection that is closed, and tells of it. It is called with g.mu held.
+// count counts a connection that is closed, and logs it. It is called with g.mu held.
 func (g *Gate) count(reason string, c *conn, err error) {
 	g.refused.WithLabelValues(reason).Inc()
 	g.untold++

@@ -15,16 +15,16 @@ import (
 
 const (
 	batchHead = 61 // bytes of a batch before its records
-	// maxUnpacked is what a batch of records may unpack to.
+	// maxUnpacked bounds what a batch of records may unpack to.
 	maxUnpacked = 64 << 20 // bytes
-	// maxUnpackedAtOnce is how many batches are unpacked at once, each with a buffer of its own.
+	// maxUnpackedAtOnce bounds how many batches are unpacked at once, each into a buffer of its own.
 	maxUnpackedAtOnce = 2
 )
 
-// checkRecords refuses a batch of records that the broker would take, and not be able to
-// read later: it looks into batches when it compacts a topic or is asked for the offset
-// of a time, and a record with a wrong length ends the process then, at each start anew. What the
-// broker sees to be wrong is left for it to answer.
+// checkRecords refuses a batch of records that the broker would accept and could not read later: it
+// looks into batches when it compacts a topic or is asked for the offset of a time, and then a record
+// with a wrong length would end the process, after each restart again. Faults that the broker notices
+// are left to its own answer.
 func (g *Gate) checkRecords(b []byte) error {
 	if len(b) < batchHead || b[16] != 2 || int(binary.BigEndian.Uint32(b[8:])) != len(b)-12 {
 		return nil
@@ -65,7 +65,7 @@ func checkEach(b []byte, count int) error {
 }
 
 func checkRecord(b []byte, i int) error {
-	b = b[1:]                // attributes, which mean nothing yet
+	b = b[1:]                // attributes, which have no meaning yet
 	_, n := binary.Varint(b) // of the time
 	offset, m := varint32(b[max(n, 0):])
 	if n <= 0 || m <= 0 || offset != int32(i) {
@@ -84,7 +84,7 @@ func checkRecord(b []byte, i int) error {
 	}
 	b = b[n:]
 	for range headers {
-		for _, null := range []bool{false, true} { // a name has a text
+		for _, null := range []bool{false, true} { // a header's name cannot be null
 			var err error
 			if b, err = skip(b, null); err != nil {
 				return err
@@ -97,7 +97,7 @@ func checkRecord(b []byte, i int) error {
 	return nil
 }
 
-// skip returns what follows the bytes at the begin of b.
+// skip returns what follows the bytes at the beginning of b.
 func skip(b []byte, null bool) ([]byte, error) {
 	size, n := varint32(b)
 	if n <= 0 || size < -1 || size < 0 && !null || int(size) > len(b)-n {
@@ -106,7 +106,7 @@ func skip(b []byte, null bool) ([]byte, error) {
 	return b[n+max(0, int(size)):], nil
 }
 
-// varint32 is as long as a reader of 32 bits takes.
+// varint32 reads no further than a reader of 32 bits does.
 func varint32(b []byte) (int32, int) {
 	v, n := binary.Varint(b[:min(len(b), binary.MaxVarintLen32)])
 	if int64(int32(v)) != v {
@@ -115,10 +115,10 @@ func varint32(b []byte) (int32, int) {
 	return int32(v), n
 }
 
-// unpacker unpacks batches, a few at once and none beyond maxUnpacked.
+// unpacker unpacks batches, a few at once, and none beyond maxUnpacked.
 type unpacker chan *unpacking
 
-// unpacking is what one at a time needs.
+// unpacking is what unpacking one batch needs.
 type unpacking struct {
 	out  bytes.Buffer
 	zstd *zstd.Decoder
@@ -153,7 +153,7 @@ func (u unpacker) check(b []byte, codec uint16, count int) error {
 	case 4:
 		err = p.unzstd(b)
 	default:
-		return nil // the broker says so
+		return nil // the broker's answer says so
 	}
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (u unpacker) check(b []byte, codec uint16, count int) error {
 	return checkEach(p.out.Bytes(), count)
 }
 
-// keepUnpacked is how large a buffer may be to be used again.
+// keepUnpacked bounds the buffers that are kept for the next batch.
 const keepUnpacked = 4 << 20 // bytes
 
 var errUnpacked = fmt.Errorf("unpack to more than %d bytes", maxUnpacked)
@@ -188,7 +188,7 @@ func (p *unpacking) unzstd(b []byte) error {
 	return p.copy(p.zstd)
 }
 
-// xerial begins what Java's producers pack: blocks, each behind its length.
+// xerial begins what Java's producers pack with snappy: blocks, each after its length.
 var xerial = []byte{130, 'S', 'N', 'A', 'P', 'P', 'Y', 0}
 
 const xerialHead = 16 // bytes: xerial and two versions
@@ -218,7 +218,7 @@ func (p *unpacking) block(b []byte) error {
 	if size > maxUnpacked-p.out.Len() {
 		return errUnpacked
 	}
-	// A byte of snappy stands for 64 at most: no more is allocated than could come.
+	// A byte of snappy stands for 64 at most: no more is allocated than can follow.
 	if size > 64*len(b)+64 {
 		return errors.New("a block announces more than it holds")
 	}

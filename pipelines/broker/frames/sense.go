@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// maxPartitions is the most that a topic may have.
+	// maxPartitions bounds the partitions of a topic.
 	maxPartitions = 10_000
-	// newPartitions is what the broker makes of a topic without a number, more or less.
+	// newPartitions is roughly how many partitions the broker makes if the request has no number.
 	newPartitions = 10
 	// maxTransaction is Kafka's own transaction.max.timeout.ms.
 	maxTransaction = 15 * 60 * 1000 // ms
 	maxProtocols   = 64
 )
 
-// topicName is what Kafka takes for one; the broker names folders by it.
+// topicName is what Kafka accepts as a topic's name; the broker names folders by it.
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
-// checkSense refuses what is well formed, and would have the broker make more than it can
-// hold, or run into what it does not expect. body, of req's key and version, was walked.
+// checkSense refuses well-formed requests that would make the broker create more than it can hold, or
+// that it does not expect. body, of req's key and version, has been walked.
 func (g *Gate) checkSense(req kmsg.Request, body []byte) error {
 	switch kmsg.Key(req.Key()) {
 	case kmsg.Fetch:
@@ -72,7 +72,7 @@ func (g *Gate) checkCreateTopics(req *kmsg.CreateTopicsRequest) error {
 		case n < 1 || n > maxPartitions:
 			return refuse("partitions", "topic %q with %d partitions: must be 1 to %d", t.Topic, t.NumPartitions, maxPartitions)
 		case t.ReplicationFactor != -1 && t.ReplicationFactor != 1:
-			// The broker answers that in its own words.
+			// The broker's own answer says so.
 			if t.ReplicationFactor < 1 {
 				return refuse("partitions", "topic %q with %d replicas", t.Topic, t.ReplicationFactor)
 			}
@@ -91,12 +91,12 @@ func (g *Gate) checkCreateTopics(req *kmsg.CreateTopicsRequest) error {
 	return nil
 }
 
-// leastSegment is Kafka's least segment.bytes before 4.0 times a thousand: each segment is a file.
+// leastSegment is a thousand times Kafka's least segment.bytes before 4.0: each segment is a file.
 const leastSegment = 16 << 10 // bytes
 
 var (
 	settingName = regexp.MustCompile(`^[a-z][a-z0-9._]{1,99}$`)
-	// texts are the settings that are no numbers.
+	// texts are the settings that are not numbers.
 	texts = map[string]*regexp.Regexp{
 		"cleanup.policy":         regexp.MustCompile(`^(compact|delete|compact, ?delete|delete, ?compact)$`),
 		"compression.type":       regexp.MustCompile(`^(producer|uncompressed|none|gzip|snappy|lz4|zstd)$`),
@@ -107,7 +107,7 @@ var (
 	boolean = regexp.MustCompile(`^(true|false)$`)
 )
 
-// sane reports whether a topic may be made with the setting.
+// sane reports whether a topic may have the setting.
 func sane(name string, value *string) bool {
 	if !settingName.MatchString(name) || strings.HasPrefix(name, "kfake.") {
 		return false
@@ -125,12 +125,12 @@ func sane(name string, value *string) bool {
 	return err == nil && n >= -1 && (name != "segment.bytes" || n >= leastSegment) && (name != "max.message.bytes" || n >= 0 && n <= maxProduce)
 }
 
-// maxFetch is what an answer to a fetch may hold, at most one batch of records more. Kafka
-// has a bound of its own, too (fetch.max.bytes); a client asks again for the rest.
+// maxFetch bounds an answer to a fetch; it may be exceeded by one batch of records. Kafka has such a
+// bound, too (fetch.max.bytes); a client asks again for the rest.
 const maxFetch = 4 << 20 // bytes
 
-// boundFetch changes the body of a fetch that is well formed: it asks for no more than
-// maxFetch, and begins no session.
+// boundFetch changes the body of a well-formed fetch so that it asks for no more than maxFetch, and
+// begins no session.
 func boundFetch(version int16, body []byte) {
 	if version <= 14 {
 		body = body[4:] // the id of a broker that follows
