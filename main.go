@@ -459,6 +459,7 @@ type checkCommand struct {
 	login  `embed:""`
 	URL    string   `help:"A running weir to ask which metrics it has seen; the config's http address by default." name:"url" placeholder:"URL"`
 	Strict bool     `help:"Treat warnings as faults."`
+	Show   bool     `help:"Print what each rule reads and waits for." name:"show-rules"`
 	Files  []string `arg:"" help:"Config files and rule files."`
 }
 
@@ -472,6 +473,9 @@ func (c *checkCommand) Run(ctx context.Context) error {
 			return conf.Faults{{Field: "--url", Value: c.URL, Bound: err.Error()}}
 		}
 		check.URL = base
+	}
+	if c.Show {
+		check.Show = func(line string) { fmt.Fprintln(stdout, line) }
 	}
 	warnings, err := check.Run(ctx)
 	for _, w := range warnings {

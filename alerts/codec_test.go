@@ -18,7 +18,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files of this packag
 // sampleState has one of everything: ranges, revisions, gaps, an active condition,
 // a false one, NaN columns, and a series that no rule selects.
 func sampleState(t testing.TB) *State {
-	rs := load(t, `{alert: a, expr: 'avg(x, "1m") > 5', recover: 'max(x, "1m") < 3'}`, `{alert: b, expr: y > 1, where: labels.host == "web01"}`)
+	rs := load(t, `{alert: a, coverage: 0, expr: 'avg(x, "1m") > 5', recover: 'max(x, "1m") < 3'}`, `{alert: b, expr: y > 1, where: labels.host == "web01"}`)
 	e := rs.NewEvaluator()
 	st := &State{}
 	for i, v := range []float64{1, 2.5, 9, 9, 9} {

@@ -14,10 +14,11 @@ import (
 // Evaluator evaluates rules on windows. It belongs to one partition and is not safe for concurrent
 // use, while the RuleSet and its compiled rules are shared.
 type Evaluator struct {
-	rules   *RuleSet
-	machine vm.VM
-	in      []float64   // inputs of the current rule
-	touched []*labelSet // by the current Closed
+	rules     *RuleSet
+	machine   vm.VM
+	in        []float64   // inputs of the current rule
+	uncovered bool        // one of them is unknown as its range is not covered
+	touched   []*labelSet // by the current Closed
 
 	// WhereErrors counts label sets to which a rule was not applied because its where failed while
 	// it ran; LastWhereError is the last failure.
@@ -193,7 +194,7 @@ func (e *Evaluator) mustSay(st *State, b *binding, end int64, why string) bool {
 	case st.lostMS == 0 || b.last.settled:
 		return false
 	case why == reasonNoData:
-		return end >= st.lostMS+b.rule.noDataMS
+		return end >= st.lostMS+max(b.rule.noDataMS, b.rule.longestMS())
 	case b.rule.recover != nil:
 		recovered, _ := b.rule.recover.truth(e.in)
 		return recovered == yes
@@ -218,7 +219,7 @@ func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []sch
 }
 
 // evaluate returns the rule's outcome at a window's end: yes, or no and why. It is unknown only if
-// the condition was true and nothing tells that it has recovered.
+// the condition was true, or its series were missed, and nothing tells that this is over.
 func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool) (truth, float64, string) {
 	r := b.rule
 	t, value := e.judge(set, b, end)
@@ -238,21 +239,30 @@ func (e *Evaluator) evaluate(set *labelSet, b *binding, end int64, wasTrue bool)
 	case no:
 		return no, value, reasonFalse
 	}
+	if e.uncovered && (b.last.missing || wasTrue && r.onNoData == keepOnNoData) {
+		return unknown, value, "" // data is back, and too little to tell whether it is over
+	}
 	return no, value, reasonNoData
 }
 
 // read puts what the rule's inputs are at a window's end into e.in.
+// e.uncovered tells whether one is unknown as its range is not covered.
 func (e *Evaluator) read(set *labelSet, b *binding, end int64) {
 	r := b.rule
+	e.uncovered = false
 	for k := range r.inputs {
 		in := &r.inputs[k]
 		e.in[k] = math.NaN()
 		if i := b.in[k]; i >= 0 {
-			back := in.rangeMS
-			if back == 0 {
-				back = r.noDataMS // Prometheus's lookback
+			x := &set.series[i].ring
+			switch {
+			case in.rangeMS == 0:
+				e.in[k] = x.over(in, end, r.noDataMS) // Prometheus's lookback
+			case r.covers(x, in, end):
+				e.in[k] = x.over(in, end, in.rangeMS)
+			default:
+				e.uncovered = true
 			}
-			e.in[k] = set.series[i].ring.over(in, end, back)
 		} else if in.zone != nil {
 			e.in[k] = in.fn.at(time.UnixMilli(end).In(in.zone))
 		}

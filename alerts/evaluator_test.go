@@ -101,7 +101,7 @@ func TestLatePartialsAreSkipped(t *testing.T) {
 
 // TestAdvanceForgets: series that fall silent leave nothing behind.
 func TestAdvanceForgets(t *testing.T) {
-	e := load(t, `{alert: a, expr: 'avg(x, "10m") > 1'}`).NewEvaluator()
+	e := load(t, `{alert: a, coverage: 0, expr: 'avg(x, "10m") > 1'}`).NewEvaluator()
 	var st State
 	var out []schemas.Condition
 	for i := range 50 {
@@ -209,14 +209,18 @@ func TestRingAgainstOracle(t *testing.T) {
 		span := rng.Int64N(8) * 10_000
 		r := ring{cols: columns(1 + rng.IntN(int(allColumns))), span: span}
 		known := map[int64]schemas.Window{}
-		newest := int64(0)
+		newest, older := int64(0), olderOracle{}
 		for range 60 {
 			w := schemas.Window{TierMS: 10_000, StartMS: (newest/10_000 + rng.Int64N(12) - 8) * 10_000, Revision: uint32(rng.IntN(3)),
 				Aggregate: schemas.Aggregate{Count: 1 + rng.Uint32N(9), Sum: rng.Float64(), Min: rng.Float64(), Max: rng.Float64(), First: rng.Float64(), Last: rng.Float64()}}
 			old, had := known[w.EndMS()]
 			want := changed
 			switch {
-			case len(known) > 0 && w.EndMS() != newest && w.EndMS() <= newest-span, had && old.Revision > w.Revision:
+			case len(known) > 0 && w.EndMS() != newest && w.EndMS() <= newest-span:
+				if want = ignored; span > 0 && older.isNew(w.EndMS()) {
+					want = changed
+				}
+			case had && old.Revision > w.Revision:
 				want = ignored
 			case had && old.Revision == w.Revision:
 				want = repeated
@@ -227,9 +231,15 @@ func TestRingAgainstOracle(t *testing.T) {
 			if want != changed {
 				continue
 			}
-			known[w.EndMS()] = w
+			if known[w.EndMS()] = w; span > 0 {
+				older.add(w.EndMS())
+			}
 			if len(known) == 1 || w.EndMS() > newest {
 				newest = w.EndMS()
+			}
+			older.keep(newest - span)
+			if got := r.at[:len(r.at)-len(within(known, newest-span))]; span > 0 && !slices.EqualFunc(got, older.ends, func(s slot, end int64) bool { return s.endMS == end }) {
+				t.Fatalf("older windows %v, want %v", got, older.ends)
 			}
 			for end := range known {
 				if end != newest && end <= newest-span {
@@ -249,6 +259,40 @@ func TestRingAgainstOracle(t *testing.T) {
 			}
 		}
 	}
+}
+
+// olderOracle has the ends of all windows, of which it keeps those that a ring must have from before its span.
+type olderOracle struct{ all, ends []int64 }
+
+func (o *olderOracle) add(end int64) {
+	if !slices.Contains(o.all, end) {
+		o.all = append(o.all, end)
+	}
+}
+
+func (o *olderOracle) isNew(end int64) bool {
+	return !slices.Contains(o.all, end) && (len(o.ends) < olderWindows || end > o.ends[0])
+}
+
+func (o *olderOracle) keep(until int64) {
+	slices.Sort(o.all)
+	o.ends = nil
+	for _, end := range o.all {
+		if end <= until {
+			o.ends = append(o.ends, end)
+		}
+	}
+	o.ends = o.ends[max(0, len(o.ends)-olderWindows):]
+}
+
+// within are the ends of the known windows after one.
+func within(known map[int64]schemas.Window, after int64) (ends []int64) {
+	for end := range known {
+		if end > after {
+			ends = append(ends, end)
+		}
+	}
+	return ends
 }
 
 func overOracle(known map[int64]schemas.Window, fn string, end, back int64) float64 {
@@ -289,7 +333,7 @@ func TestReshape(t *testing.T) {
 		}
 	}
 	r.reshape(colSum, 20_000)
-	if got := r.over(&input{fn: byName["sum"]}, 30_000, 60_000); got != 10 || len(r.at) != 2 || len(r.vals) != 2 {
+	if got := r.over(&input{fn: byName["sum"]}, 30_000, 60_000); got != 12 || len(r.at) != 3 || len(r.vals) != 3 {
 		t.Errorf("%v, %+v", got, r)
 	}
 	r.reshape(colSum, 0)

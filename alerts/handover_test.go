@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weir-metrics/weir/schemas"
@@ -103,7 +104,11 @@ func TestHandOverSplitsNothing(t *testing.T) {
 // TestInheritLate: what the new evaluator said by itself stands, what it could not
 // know is added, and nothing that goes on is ended.
 func TestInheritLate(t *testing.T) {
-	rs := handoverSet(t)
+	text := strings.ReplaceAll(handoverRules, "expr:", "coverage: 0, expr:")
+	rs, err := Load(LoadConfig{TiersMS: []int64{10_000, 60_000}}, File{Name: "r.yaml", Data: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	e := rs.NewEvaluator()
 	window := func(end int64, v float64) []schemas.Window {
 		return []schemas.Window{{Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: end - 10_000, Aggregate: schemas.Aggregate{Count: 1, Sum: v, Min: v, Max: v, First: v, Last: v}}}

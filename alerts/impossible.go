@@ -36,6 +36,8 @@ func (l *loader) refuse(at string, r *rule, y *ruleYAML) {
 		case err == nil:
 		case r.onNoData == fireOnNoData && text.node == r.expr && !v.may(goal{r.expr, true}):
 			l.warn(text.field, text.yaml, err.at, "%s. The rule fires on silence only (on_no_data: firing)", err.msg)
+		case v.presence(text.node):
+			l.warn(text.field, text.yaml, err.at, "%s", err.msg)
 		default:
 			l.failExpr(text.field, text.yaml, err)
 		}
@@ -146,7 +148,7 @@ func (v *verdict) decided(n *node) *exprError {
 		}
 		return &exprError{n.at, "is never true, as its conditions contradict each other" + hint}
 	case !v.may(goal{n, false}):
-		hint := ", so the alert would never end. A heartbeat that always fires is written up >= 0"
+		hint := ", so the alert ends only with its series"
 		switch _, compares := opposite[n.op]; {
 		case n.op == opOr:
 			hint = ": did you mean and?"
@@ -156,6 +158,15 @@ func (v *verdict) decided(n *node) *exprError {
 		return &exprError{n.at, "is true whenever there is data" + hint}
 	}
 	return nil
+}
+
+// presence reports whether the node is a comparison with a count, which, if it is always true, is
+// how one asks whether there is data at all.
+func (v *verdict) presence(n *node) bool {
+	if _, compares := opposite[n.op]; !compares || !v.may(goal{n, true}) {
+		return false
+	}
+	return n.a.op == opInput && v.inputs[n.a.slot].fn == fnCount || n.b.op == opInput && v.inputs[n.b.slot].fn == fnCount
 }
 
 // whyNever tells why a comparison is never true, and what to write instead.

@@ -58,6 +58,7 @@ type ruleYAML struct {
 	By            yaml.Node         `yaml:"by"`
 	Tier          conf.Duration     `yaml:"tier"`
 	NoData        conf.Duration     `yaml:"no_data"`
+	Coverage      share             `yaml:"coverage"`
 	OnNoData      string            `yaml:"on_no_data"`
 	Labels        map[string]string `yaml:"labels"`
 	Annotations   map[string]string `yaml:"annotations"`
@@ -194,7 +195,7 @@ func (l *loader) group(at string, g *groupYAML) {
 func (l *loader) rule(at, group string, y *ruleYAML) {
 	r := &rule{
 		name: group + "/" + y.Alert, alert: y.Alert,
-		forMS: y.For.duration.MS(), most: y.For.most, of: y.For.of, keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(),
+		forMS: y.For.duration.MS(), most: y.For.most, of: y.For.of, keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(), coverage: y.Coverage.coverage(),
 	}
 	l.name(at, r)
 	r.place = conf.Fault{File: l.file, Line: l.doc.Line(at + ".alert"), Field: at + ".alert", Value: r.alert}

@@ -23,7 +23,7 @@ func TestMOfN(t *testing.T) {
 		most := 1 + rng.IntN(4)
 		of := most + rng.IntN(4)
 		hold := fmt.Sprintf("for: %d of %d windows", most, of)
-		rs := load(t, `{alert: bare, expr: x > 5, `+hold+`}`, `{alert: joined, expr: x > y, `+hold+`}`, `{alert: ranged, expr: 'max(x, "30s") > 8', `+hold+`}`)
+		rs := load(t, `{alert: bare, expr: x > 5, `+hold+`}`, `{alert: joined, expr: x > y, `+hold+`}`, `{alert: ranged, coverage: 0, expr: 'max(x, "30s") > 8', `+hold+`}`)
 		e, st := rs.NewEvaluator(), &State{}
 		all := map[string]map[int64]schemas.Window{"x": {}, "y": {}}
 		value := func(metric string, end, back int64) (v float64, ok bool) { // of the newest window

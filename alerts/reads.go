@@ -7,8 +7,8 @@ type Read struct {
 	Rule    string   // group/alert
 	Metrics []string // each once, in the order of the expression
 	TierMS  int64    // of the windows
-	// HistoryMS is how far back the rule looks, ms: its longest range with its offset, or, for a bare metric, no_data,
-	// and then its for, or the windows of M of N.
+	// HistoryMS is how far back the rule looks, ms: its longest range with its offset, and no_data, which shows whether a
+	// series is older than that; for a bare metric no_data; and then its for, or the windows of M of N.
 	HistoryMS int64
 }
 
@@ -28,6 +28,8 @@ func (rs *RuleSet) Reads() []Read {
 			back := in.backMS()
 			if in.rangeMS == 0 {
 				back = r.noDataMS
+			} else if r.coverage > 0 && in.rangeMS > r.tierMS {
+				back += r.noDataMS
 			}
 			x.HistoryMS = max(x.HistoryMS, back)
 		}

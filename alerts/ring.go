@@ -37,6 +37,7 @@ func (c columns) index(col columns) int {
 type ring struct {
 	cols columns
 	// span is how far back from the newest end windows are kept, ms; 0 keeps only the newest.
+	// Otherwise the newest olderWindows from before that are kept, too.
 	span int64
 	at   []slot
 	vals []float64 // cols.len() for each slot; NaN where a rule reads what was not kept before
@@ -74,6 +75,9 @@ func (r *ring) put(w *schemas.Window) change {
 		r.fill(r.vals[n:], w)
 		return changed
 	} else if end <= newest-r.span && end != newest {
+		if r.span > 0 && r.putOlder(end, w.Revision, newest) {
+			return changed
+		}
 		return ignored
 	}
 	i := len(r.at) - 1
@@ -82,8 +86,7 @@ func (r *ring) put(w *schemas.Window) change {
 	}
 	if i < 0 || r.at[i].endMS != end {
 		i++
-		r.at = slices.Insert(r.at, i, slot{end, w.Revision})
-		r.vals = slices.Insert(r.vals, i*width, noColumns[:width]...)
+		r.insert(i, slot{end, w.Revision})
 	} else if r.at[i].revision > w.Revision {
 		return ignored
 	} else if r.at[i].revision == w.Revision {
@@ -103,12 +106,25 @@ func (r *ring) evict(end int64) {
 	for drop < len(r.at) && (r.at[drop].endMS <= end-r.span) {
 		drop++
 	}
-	if drop == 0 {
-		return
+	if r.span > 0 {
+		drop -= olderWindows
 	}
+	if drop > 0 {
+		r.drop(drop)
+	}
+}
+
+// drop drops the oldest n windows.
+func (r *ring) drop(n int) {
+	r.at = r.at[:copy(r.at, r.at[n:])]
+	r.vals = r.vals[:copy(r.vals, r.vals[n*r.cols.len():])]
+}
+
+// insert makes room for a window at index i, with values that are 0.
+func (r *ring) insert(i int, s slot) {
 	width := r.cols.len()
-	r.at = r.at[:copy(r.at, r.at[drop:])]
-	r.vals = r.vals[:copy(r.vals, r.vals[drop*width:])]
+	r.at = slices.Insert(r.at, i, s)
+	r.vals = slices.Insert(r.vals, i*width, noColumns[:width]...)
 }
 
 func (r *ring) fill(to []float64, w *schemas.Window) {
@@ -164,8 +180,8 @@ func (r *ring) value(i int, col columns) float64 {
 }
 
 // over returns what an input reads at a window's end, from the windows that end in (end-backMS,
-// end], or earlier by the input's offset; NaN if there are none. A range that is not yet full is
-// computed on what there is.
+// end], or earlier by the input's offset; NaN if there are none. A range that is not full is computed
+// on what there is: see rule.covers.
 func (r *ring) over(in *input, end, backMS int64) float64 {
 	w := reach{end: end, input: in}
 	if in.fn.extra == anOffset {

@@ -47,6 +47,7 @@ type rule struct {
 	most, of int // for: M of N windows; of is 0 for a duration
 	keepMS   int64
 	noDataMS int64
+	coverage float64 // see covers; 0: ranges are judged on what there is
 	onNoData noDataPolicy
 
 	labels      []labelTemplate

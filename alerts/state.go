@@ -244,7 +244,7 @@ func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 					span[i] = max(span[i], r.keepsMS(&r.inputs[k]))
 				}
 			}
-			s.keepMS = max(s.keepMS, in.backMS()+r.beforeMS())
+			s.keepMS = max(s.keepMS, r.remembersMS(&r.inputs[k]))
 		}
 		s.keepMS = max(s.keepMS, r.noDataMS)
 		if r.onNoData != endOnNoData {

@@ -25,7 +25,7 @@ func TestImpossibleRules(t *testing.T) {
 		{"expr: http - requests > 5", "", ""}, {`expr: metric("http-requests") > 5`, "", ""}, {"expr: http -requests > 5", "", ""}, {"expr: x-5 > 5", "", ""}, {"expr: max(a, b)-c > 5", "", ""},
 		{`expr: 'delta(x, "10s") > 0'`, "x, ", "has 1 window of 10s, and needs 2"}, {`expr: 'delta(x, "20s") > 0'`, "", ""}, {"tier: 1m\n    expr: 'delta(x, \"1m\") > 0'", "x, ", `a range of "2m"`},
 		{`expr: 'count(up, "5m") == 0'`, "== 0", "count is at least 1"}, {`expr: 'count(up, "5m") < 1'`, "< 1", "count is at least 1"}, {`expr: '0 == count(up, "5m")'`, "== count", "count is at least 1"},
-		{`expr: 'count(up, "5m") < 2'`, "", ""}, {`expr: 'count(up, "5m") > 0'`, "> 0", "true whenever there is data"}, {`expr: 'x > 3 or count(up, "5m") == 0'`, "== 0", "never true"},
+		{`expr: 'count(up, "5m") < 2'`, "", ""}, {`expr: 'count(up, "5m") > 0'`, "> 0", "!true whenever there is data"}, {`expr: 'x > 3 or count(up, "5m") == 0'`, "== 0", "never true"},
 		{"expr: x > 5 and x < 3", "and", "contradict"}, {"expr: x > 5 and x < 6", "", ""}, {"expr: x > 5 and x <= 5", "and", "contradict"}, {"expr: x >= 5 and x <= 5", "", ""},
 		{"expr: x > 5 and y < 3", "", ""}, {"expr: x - 2 > 5 and 3 > x", "and", "contradict"}, {"expr: not (x > 5 or x < 6)", "not", "contradict"}, {"expr: -x > 5 and x > 0", "and", "contradict"},
 		{"expr: x == 1 and x == 2", "and", "contradict"}, {"expr: x == 1 and x != 1", "and", "contradict"}, {"expr: x == 1 or x == 2", "", ""}, {"expr: 5 < x < 3", "", "contradict"},

@@ -178,6 +178,7 @@ groups:
       # what is infinite, such as a division by 0 or the logarithm of 0, is no data
       - alert: a
         expr: rate(x, "5m") / y > 1
+        coverage: 0
         for: 1h
         keep_firing_for: 365d
         labels:

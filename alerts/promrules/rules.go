@@ -54,6 +54,7 @@ type rule struct {
 	Alert         string            `yaml:"alert"`
 	Expr          string            `yaml:"expr"`
 	Where         string            `yaml:"where,omitempty"`
+	Coverage      *float64          `yaml:"coverage,omitempty"` // 0, as Prometheus judges a range on what there is
 	For           string            `yaml:"for,omitempty"`
 	KeepFiringFor string            `yaml:"keep_firing_for,omitempty"`
 	Labels        map[string]string `yaml:"labels,omitempty"`
@@ -169,6 +170,9 @@ func (t *fileTranslation) rule(at string, g *groupYAML, y *ruleYAML) *rule {
 		r.Labels = map[string]string{}
 	}
 	maps.Copy(r.Labels, y.Labels)
+	if strings.Contains(r.Expr, `, "`) { // a range
+		r.Coverage = new(float64)
+	}
 	if !t.loads(at, what, r) {
 		return nil
 	}

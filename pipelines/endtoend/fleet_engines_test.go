@@ -47,6 +47,7 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is hot"}
   - alert: busy
     expr: avg(work, "1m") > 50
+    coverage: 0
     tier: 1m
     for: 2m
     labels: {severity: page}

@@ -47,6 +47,7 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is hot"}
   - alert: busy
     expr: avg(work, "4s") > 50
+    coverage: 0
     tier: 4s
     for: 16s
     no_data: 45s

@@ -110,7 +110,7 @@ func TestBacktestJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rules) != 2 || r.Rules[0].Rule != "cloud/cpu_saturated" || r.Rules[0].Alerts != 2 || len(r.Alerts) != 5 || r.Incidents.Known != 2 || r.Incidents.Caught != 2 {
+	if len(r.Rules) != 2 || r.Rules[0].Rule != "cloud/cpu_saturated" || r.Rules[0].Alerts != 2 || len(r.Alerts) != 4 || r.Incidents.Known != 2 || r.Incidents.Caught != 2 {
 		t.Errorf("%s", text)
 	}
 	for _, a := range r.Alerts {

@@ -28,6 +28,17 @@ type Check struct {
 	// config. No answer is a warning only if URL was given.
 	URL   string
 	Login Login
+	// Show is given what each rule reads and waits for, a line at a time; nil: nobody asks.
+	Show func(line string)
+}
+
+func (c Check) show(rules *alerts.RuleSet) {
+	if c.Show == nil {
+		return
+	}
+	for _, line := range rules.Describe() {
+		c.Show(line)
+	}
 }
 
 // Run returns warnings of what will not work as it is written, and, as the error, which is
@@ -53,12 +64,14 @@ func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 		if err != nil {
 			return nil, err
 		}
+		c.show(rules)
 		return slices.Concat(rules.Unended(), rules.Warnings(), c.unseen(ctx, &config, rules)), nil
 	}
 	config, rules, err := pipelines.Load(file)
 	if err != nil {
 		return nil, err
 	}
+	c.show(rules)
 	var warnings conf.Faults
 	if len(bytes.TrimSpace(text)) == 0 {
 		warnings = append(warnings, conf.Fault{File: file, Bound: "is empty: weir runs with the defaults, and without rules"})

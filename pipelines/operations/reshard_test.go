@@ -51,7 +51,7 @@ const reshardRules = `groups:
 - name: t
   rules:
   - {alert: high, expr: 'load > 80', recover: 'load < 50', no_data: 8s}
-  - {alert: average, expr: 'avg(load, "4s") > 80', no_data: 8s}
+  - {alert: average, coverage: 0, expr: 'avg(load, "4s") > 80', no_data: 8s}
 `
 
 func newReshardBed(t *testing.T, shards int32) *reshardBed {

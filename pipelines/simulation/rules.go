@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -26,6 +27,7 @@ type rule struct {
 	isOver   func(at lookback) bool // recover; nil: whatever is not true
 	misses   bool                   // on_no_data: firing
 	most, of int                    // for: M of N windows
+	covered  bool                   // ranges have to be covered; otherwise they are judged on what there is
 }
 
 // lookback looks at the windows that end at or before an end: the sum of f over those
@@ -45,6 +47,41 @@ func (at lookback) avg(metric string, backMS, untilMS int64) float64 {
 		at(metric, untilMS, func(w *schemas.Window) { sum, n = sum-w.Sum, n-float64(w.Count) })
 	}
 	return sum / n
+}
+
+// judged is the condition where it is judged: if a series has been there for the whole range, and half of the range's windows have
+// data, as far as the series sends that often.
+func judged(metric string, rangeMS, tierMS, noDataMS int64, isTrue func(lookback) bool) func(lookback) bool {
+	return func(at lookback) bool { return at.covered(metric, rangeMS, tierMS, noDataMS) && isTrue(at) }
+}
+
+func (at lookback) covered(metric string, rangeMS, tierMS, noDataMS int64) bool {
+	var ends []int64 // of all windows so far
+	at(metric, math.MaxInt64, func(w *schemas.Window) { ends = append(ends, w.EndMS()) })
+	first := len(ends)
+	at(metric, rangeMS, func(*schemas.Window) { first-- })
+	if first == len(ends) {
+		return false
+	}
+	begin := first
+	for begin > 0 && begin > first-2 && ends[begin]-ends[begin-1] <= max(rangeMS, noDataMS) {
+		begin--
+	}
+	have, later := int64(len(ends)-first), int64(0)
+	at(metric, rangeMS-tierMS, func(*schemas.Window) { later++ })
+	if begin == first && later == have { // none at the range's beginning
+		return false
+	}
+	var gaps []int64
+	for i := begin + 1; i < len(ends); i++ {
+		gaps = append(gaps, ends[i]-ends[i-1])
+	}
+	slices.Sort(gaps)
+	each := tierMS
+	if len(gaps) > 0 {
+		each = max(each, gaps[(len(gaps)-1)/2])
+	}
+	return 2*have*each >= rangeMS
 }
 
 // grownBeyond reports whether a counter has grown by more than a limit: from sample to sample, as far as windows tell.
@@ -70,18 +107,15 @@ func grownBeyond(metric string, rangeMS int64, limit float64) func(lookback) boo
 	}
 }
 
+func avgAbove(metric string, rangeMS int64, limit float64) func(lookback) bool {
+	return func(at lookback) bool { return at.avg(metric, rangeMS, 0) > limit } // false if there are none
+}
+
 // rulesOf are the rules: many on the smallest tier, and some on each; and more of each, if asked for.
 func rulesOf(tiers []int64, more int) []rule {
 	t0, t1 := tiers[0], tiers[1]
 	above := func(metric string, limit float64) func(lookback) bool {
 		return func(at lookback) bool { v, ok := at.last(metric, 6*t0); return ok && v > limit }
-	}
-	avgAbove := func(metric string, rangeMS int64, limit float64) func(lookback) bool {
-		return func(at lookback) bool {
-			sum, n := 0.0, 0.0
-			at(metric, rangeMS, func(w *schemas.Window) { sum, n = sum+w.Sum, n+float64(w.Count) })
-			return n > 0 && sum/n > limit
-		}
 	}
 	rules := []rule{
 		{name: "hot", metrics: []string{"a"}, tierMS: t0, noDataMS: 6 * t0, expr: "a > 80", isTrue: above("a", 80)},
@@ -128,6 +162,8 @@ func moreRules(i int, t int64, more int) []rule {
 	}
 	if more > 0 {
 		rules = append(rules,
+			rule{name: fmt.Sprintf("seen%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 6 * t, covered: true,
+				expr: fmt.Sprintf(`avg(b, "%ds") > 30`, 3*t/1000), isTrue: judged("b", 3*t, t, 6*t, avgAbove("b", 3*t, 30))},
 			rule{name: fmt.Sprintf("often%d", i), metrics: []string{"a"}, tierMS: t, noDataMS: 6 * t, most: 2, of: 4, expr: "a > 60",
 				isTrue: func(at lookback) bool { v, ok := at.last("a", 6*t); return ok && v > 60 }},
 			rule{name: fmt.Sprintf("grown%d", i), metrics: []string{"b"}, tierMS: t, noDataMS: 3 * t,
@@ -147,6 +183,9 @@ func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 	b.WriteString("groups:\n- name: sim\n  rules:\n")
 	for _, r := range rulesOf(tiers, more) {
 		fmt.Fprintf(&b, "  - alert: %s\n    expr: '%s'\n    tier: %ds\n    no_data: %ds\n", r.name, r.expr, r.tierMS/1000, r.noDataMS/1000)
+		if !r.covered {
+			b.WriteString("    coverage: 0\n")
+		}
 		if r.of > 0 {
 			fmt.Fprintf(&b, "    for: %d of %d windows\n", r.most, r.of)
 		}
