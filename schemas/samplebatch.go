@@ -108,7 +108,7 @@ func (b *SampleBatch) decodeIDs(w *wire, ver byte) {
 		w.bytes(uint64(b.n) * 8) // hashes, which are not identities
 	case shapedBatchVersion:
 		b.n = w.count(1) // each has a definition
-		if b.Shape = (ID{w.u64(), w.u64()}); b.Shape == (ID{}) {
+		if b.Shape = w.id(); b.Shape == (ID{}) {
 			w.fail("a shape of zero")
 		}
 	default:
@@ -140,7 +140,7 @@ func (b *SampleBatch) decodeSection(w *wire, ver byte, n int) {
 	if ver < 3 {
 		s.Digest = ID{Lo: w.u64()}
 	} else {
-		s.Digest = ID{w.u64(), w.u64()}
+		s.Digest = w.id()
 	}
 	if flags&sectionSender != 0 {
 		s.Sender = w.u64()

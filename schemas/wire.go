@@ -61,6 +61,16 @@ func (w *wire) u64() uint64 {
 	return v
 }
 
+func (w *wire) id() ID {
+	if len(w.b) < 16 {
+		w.fail("fewer than 16 bytes left")
+		return ID{}
+	}
+	v := ID{binary.LittleEndian.Uint64(w.b), binary.LittleEndian.Uint64(w.b[8:])}
+	w.b = w.b[16:]
+	return v
+}
+
 func (w *wire) f64() float64 { return math.Float64frombits(w.u64()) }
 
 func (w *wire) byte() byte {

@@ -41,10 +41,15 @@ func (o *origins) replayed(s *schemas.Section) bool {
 	at := s.Origin
 	mark := -1
 	newest := int64(none)
+	last := len(*o) - 1
 	for i := range *o {
 		if m := &(*o)[i]; m.partition == at.Partition && m.epoch == at.Epoch {
 			if at.Offset < m.offset || at.Offset == m.offset && s.Chunk <= m.chunk {
 				return true
+			}
+			if i == last { // as almost always
+				m.offset, m.chunk, m.behind = at.Offset, s.Chunk, s.Behind
+				return false
 			}
 			mark, newest = i, m.newest
 			break

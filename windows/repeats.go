@@ -43,8 +43,8 @@ func (p *repeats) find(s *schemas.Section) (all bool, refused []uint32) {
 			return false, p.partial[i].refused
 		}
 	}
-	for _, d := range p.recent {
-		if d == s.Digest {
+	for i := range p.recent {
+		if p.recent[i] == s.Digest {
 			return true, nil
 		}
 	}
@@ -64,7 +64,9 @@ func inRuns(runs []uint32, at uint32) bool {
 // counted, so it is no repeat when it is sent again. applied are the numbers of the sections in b,
 // and refused the places of points in b, which remember sorts.
 func (p *repeats) remember(b *schemas.SampleBatch, applied []int, refused []uint32) {
-	slices.Sort(refused)
+	if len(refused) > 1 {
+		slices.Sort(refused)
+	}
 	rest := refused
 	for _, i := range applied {
 		s := &b.Sections[i]
@@ -84,7 +86,9 @@ func (p *repeats) rememberSection(s *schemas.Section, refused []uint32, among bo
 	if s.Digest == (schemas.ID{}) {
 		return
 	}
-	p.partial = slices.DeleteFunc(p.partial, func(old partialSection) bool { return old.digest == s.Digest })
+	if len(p.partial) > 0 {
+		p.partial = slices.DeleteFunc(p.partial, func(old partialSection) bool { return old.digest == s.Digest })
+	}
 	switch {
 	case len(refused) == 0:
 		if among && slices.Contains(p.recent[:], s.Digest) {

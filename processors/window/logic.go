@@ -246,7 +246,9 @@ func (l *logic) emit(p *partition, e *entry) {
 			c.WithLabelValues(label).Add(float64(n))
 		}
 	}
-	l.applied.Add(float64(r.Applied - r.Late))
+	if n := r.Applied - r.Late; n > 0 {
+		l.applied.Add(float64(n))
+	}
 	count(l.samples, "late", r.Late)
 	count(l.samples, string(windows.Replayed), r.Replayed)
 	count(l.samples, string(windows.Duplicate), r.Duplicates)

@@ -17,11 +17,8 @@ import (
 // many records and headers as a batch claims to have, and gives up everything that it reads from a
 // broker because of one batch that it cannot read. None of that can be configured. So its
 // connections are watched instead: what a broker answers to a Fetch is examined before sarama sees
-// it. sarama gets batches that are whole and sane, unpacked unless they are in snappy; in place of
+// it. sarama gets batches that are whole and sane, unpacked, so that this is done once; in place of
 // any other batch it gets a record that stands in for it, as PollRecords gives to other readers.
-// Snappy is what weir's producers write: such a batch is unpacked with sarama's own library to
-// check that it can be, and passed on as it came, because rewriting the answer took as long as
-// making windows of it.
 
 const (
 	// mostUnpacked is maxUnpacked for such a reader, bytes: it holds a batch several times at once.
@@ -75,7 +72,7 @@ type conn struct {
 	err  error  // set when nothing more can be read
 	raw  []byte // reused buffers
 	kept []byte
-	some []byte // see sifter.scratch
+	some []byte // see sifter.out
 }
 
 // requestHead is the length of a request's length, key, version and correlation id together;
@@ -180,18 +177,18 @@ func (c *conn) sift(head []byte, version int16) ([]byte, error) {
 	if err := answer.ReadFrom(c.raw); err != nil {
 		return nil, err
 	}
-	spent, changed := 0, false
+	spent, changed, out := 0, false, c.some[:0]
 	for i := range answer.Topics {
 		t := &answer.Topics[i]
 		for k := range t.Partitions {
 			p := &t.Partitions[k]
-			s := sifter{topic: t.Topic, partition: p.Partition, unzip: c.unzip, watch: c.watch, spent: spent, scratch: c.some}
+			s := sifter{topic: t.Topic, partition: p.Partition, unzip: c.unzip, watch: c.watch, spent: spent, out: out}
 			p.RecordBatches = s.sift(p.RecordBatches)
-			spent, changed = s.spent, changed || s.changed
-			if c.some = s.scratch; cap(c.some) > keptBuffer {
-				c.some = nil
-			}
+			spent, changed, out = s.spent, changed || s.changed, s.out
 		}
+	}
+	if c.some = out; cap(c.some) > keptBuffer {
+		c.some = nil
 	}
 	if !changed {
 		return nil, nil

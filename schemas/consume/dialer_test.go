@@ -115,8 +115,7 @@ func at(offset int64, batch []byte) []byte {
 	return b
 }
 
-// TestDialerPassesWhatIsGood: batches that can be read come with the same records, those in snappy as they are and others
-// unpacked, and all other answers as they are, however the bytes come.
+// TestDialerPassesWhatIsGood: batches that can be read come with the same records, unpacked, and all other answers as they are, however the bytes come.
 func TestDialerPassesWhatIsGood(t *testing.T) {
 	records := append(batches.Record(0, []byte("k"), []byte("v")), batches.Record(1, nil, nil)...)
 	want := at(3, batches.New(batches.None, 2, records))
@@ -135,16 +134,17 @@ func TestDialerPassesWhatIsGood(t *testing.T) {
 	}
 	pack.Write(at(5, batches.New(batches.Gzip, 1, zeros)))
 	unpacked := at(5, batches.New(batches.None, 1, plain))
-	asItIs := at(7, batches.New(batches.Snappy, 1, snappy))
+	pack.Write(at(7, batches.New(batches.Snappy, 1, snappy)))
+	unpacked = append(unpacked, at(7, batches.New(batches.None, 1, plain))...)
 	cut := want[:len(want)-1]
 	for _, piece := range []int{0, 1, 7} {
 		other := bytes.Repeat([]byte("metadata"), 100)
 		requests := append(asked(kmsg.Metadata, 5, 1, 30), asked(kmsg.Fetch, fetchVersion, 2, 0)...)
 		requests = append(append(requests, asked(kmsg.Fetch, fetchVersion, 3, 100)...), asked(kmsg.Heartbeat, 3, 4, 9)...)
-		answers := append(answered(1, other), answered(2, fetched(want, nil, append(append(bytes.Clone(want), pack.Bytes()...), asItIs...)))...)
-		answers = append(append(answers, answered(3, fetched(append(append(bytes.Clone(want), asItIs...), cut...), cut))...), answered(4, nil)...)
+		answers := append(answered(1, other), answered(2, fetched(want, nil, append(bytes.Clone(want), pack.Bytes()...)))...)
+		answers = append(append(answers, answered(3, fetched(append(append(bytes.Clone(want), pack.Bytes()...), cut...), cut))...), answered(4, nil)...)
 		got := read(t, Watch{Skipped: func(b Batch) { t.Errorf("skipped: %v", b.String()) }}, piece, requests, answers, 1, 2, 3, 4)
-		wanted := [][][]byte{{other}, {want, nil, append(append(bytes.Clone(want), unpacked...), asItIs...)}, {append(append(bytes.Clone(want), asItIs...), cut...), cut}, {{}}}
+		wanted := [][][]byte{{other}, {want, nil, append(bytes.Clone(want), unpacked...)}, {append(append(bytes.Clone(want), unpacked...), cut...), cut}, {{}}}
 		for i := range wanted {
 			for k := range wanted[i] {
 				if !bytes.Equal(got[i][k], wanted[i][k]) {

@@ -20,10 +20,9 @@ type sifter struct {
 	unzip     *unpacker
 	watch     Watch
 	spent     int    // bytes of the answer so far
-	scratch   []byte // for unpacking a batch that the reader will unpack itself; reused
-
-	out     []byte
-	changed bool // out differs from what was read
+	out       []byte // for what is passed on if it differs from what was read; the caller's, reused
+	from      int    // where this answer begins in out
+	changed   bool   // out differs from what was read
 }
 
 // Offsets of the fields of a batch (formats before 2 have only the length and the format), and bits
@@ -58,7 +57,7 @@ func (s *sifter) sift(raw []byte) []byte {
 		at += int(length)
 	}
 	if s.changed {
-		return s.out
+		return s.out[s.from:]
 	}
 	return raw
 }
@@ -74,25 +73,27 @@ func (s *sifter) keep(b []byte) {
 // change begins to write output that differs from raw, which is the same up to at.
 func (s *sifter) change(raw []byte, at int) {
 	if !s.changed {
-		s.changed, s.out = true, append(make([]byte, 0, len(raw)), raw[:at]...)
+		s.changed, s.from, s.out = true, len(s.out), append(s.out, raw[:at]...)
 	}
 }
 
 // batch passes on a batch in the form that the reader is to have.
 func (s *sifter) batch(raw []byte, at, length int) {
 	b := raw[at : at+length]
-	records, err := s.records(b)
+	if len(b) >= atRecords && int8(b[atMagic]) == 2 && binary.BigEndian.Uint16(b[atAttributes:])&codecBits != 0 {
+		s.change(raw, at) // it is unpacked there
+	}
+	begin := len(s.out)
+	err := s.unpack(b)
+	out := s.out[begin:]
 	switch {
 	case err != nil:
+		s.out = s.out[:begin]
 		s.change(raw, at)
 		s.standIn(b, err)
-	case records == nil:
+	case len(out) == 0:
 		s.keep(b)
 	default:
-		s.change(raw, at)
-		begin := len(s.out)
-		s.out = append(append(s.out, b[:atRecords]...), records...)
-		out := s.out[begin:]
 		binary.BigEndian.PutUint32(out[atLength:], uint32(len(out)-atLength-4))
 		binary.BigEndian.PutUint16(out[atAttributes:], binary.BigEndian.Uint16(out[atAttributes:])&^codecBits)
 		binary.BigEndian.PutUint32(out[atCRC:], crc32.Checksum(out[atAttributes:], castagnoli))
@@ -100,51 +101,59 @@ func (s *sifter) batch(raw []byte, at, length int) {
 	}
 }
 
-// records returns what a batch unpacks to, or nil if it is not packed, or packed in a way that the
-// reader can unpack. The error tells why the reader must not get it.
-func (s *sifter) records(b []byte) ([]byte, error) {
+// unpack appends a batch to out, with its records unpacked, unless they are not packed. The error
+// tells why the reader must not get it.
+func (s *sifter) unpack(b []byte) error {
 	if magic := int8(b[atMagic]); magic != 2 {
-		return nil, fmt.Errorf("it is of format %d: weir's producers write 2", magic)
+		return fmt.Errorf("it is of format %d: weir's producers write 2", magic)
 	}
 	if len(b) < atRecords {
-		return nil, fmt.Errorf("it has %d bytes", len(b))
+		return fmt.Errorf("it has %d bytes", len(b))
 	}
 	if want := binary.BigEndian.Uint32(b[atCRC:]); crc32.Checksum(b[atAttributes:], castagnoli) != want {
-		return nil, errors.New("its checksum does not match")
+		return errors.New("its checksum does not match")
 	}
-	attributes := binary.BigEndian.Uint16(b[atAttributes:])
-	codec := kgo.CompressionCodecType(attributes & codecBits)
-	records := b[atRecords:]
-	asItIs := codec == kgo.CodecNone || codec == kgo.CodecSnappy && !bytes.HasPrefix(records, xerial)
-	switch {
-	case codec == kgo.CodecNone:
-	case asItIs: // what weir's producers write: unpacked here as sarama does, with the same library, and thrown away
-		n, err := s.unzip.snappyLength(records, 0)
-		if err != nil {
-			return nil, err
-		}
-		s.scratch = slices.Grow(s.scratch[:0], n)
-		if records, err = snappy.Decode(s.scratch[:cap(s.scratch)], records); err != nil {
-			return nil, fmt.Errorf("snappy: %w", err)
-		}
-		s.spent += n
-	default:
-		var err error
-		if records, err = s.unzip.unpack(records, codec); err != nil {
-			return nil, err
-		}
+	records, err := s.records(b)
+	if err != nil {
+		return err
 	}
 	count, lastDelta := int32(binary.BigEndian.Uint32(b[atCount:])), int32(binary.BigEndian.Uint32(b[atLastDelta:]))
 	if count < 0 || count > mostRecords {
-		return nil, fmt.Errorf("it holds %d records, at most %d", count, mostRecords)
+		return fmt.Errorf("it holds %d records, at most %d", count, mostRecords)
 	}
 	if err := checkRecords(records, int(count), int64(lastDelta)); err != nil {
-		return nil, err
+		return err
 	}
 	s.spent += int(count) * recordCost
-	if asItIs {
-		return nil, nil
+	return nil
+}
+
+// records returns the records of a batch; if they are packed, they are appended to out after the
+// head of the batch.
+func (s *sifter) records(b []byte) ([]byte, error) {
+	codec, packed := kgo.CompressionCodecType(binary.BigEndian.Uint16(b[atAttributes:])&codecBits), b[atRecords:]
+	if codec == kgo.CodecNone {
+		return packed, nil
 	}
+	s.out = append(s.out, b[:atRecords]...)
+	at := len(s.out)
+	if codec != kgo.CodecSnappy || bytes.HasPrefix(packed, xerial) {
+		records, err := s.unzip.unpack(packed, codec)
+		if err == nil {
+			s.out = append(s.out, records...)
+		}
+		return s.out[at:], err
+	}
+	n, err := s.unzip.snappyLength(packed, 0) // what weir's producers write
+	if err != nil {
+		return nil, err
+	}
+	s.out = slices.Grow(s.out, n)
+	records, err := snappy.Decode(s.out[at:at+n], packed)
+	if err != nil {
+		return nil, fmt.Errorf("snappy: %w", err)
+	}
+	s.out = s.out[:at+len(records)]
 	return records, nil
 }
 
