@@ -60,7 +60,7 @@ func await(t *testing.T, p *Process, fits func(readiness) bool) {
 		}
 		last = fmt.Sprint(resp.Status, r, err)
 	}
-	t.Fatalf("/readyz never fitted; at last: %s", last)
+	t.Fatalf("/readyz has not answered what the test waits for; its last answer: %s", last)
 }
 
 // TestRunSomeRoles: what other processes run is told from what does not answer.

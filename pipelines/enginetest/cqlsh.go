@@ -14,8 +14,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// CQL runs statements with cqlsh and returns what it printed. An error of cqlsh
-// fails the test.
+// CQL runs statements with cqlsh and returns what it printed. An error of cqlsh fails the test.
 func CQL(t testing.TB, statements string) string {
 	t.Helper()
 	return cqlsh(t, Cassandra(t).Addr, statements)
@@ -50,7 +49,7 @@ func Rows[T any](t testing.TB, selectJSON string) []T {
 			continue
 		}
 		var row T
-		// cqlsh doubles the backslashes of the text that it shows.
+		// cqlsh doubles the backslashes of the text that it prints.
 		if err := json.Unmarshal([]byte(strings.ReplaceAll(line, `\\`, `\`)), &row); err != nil {
 			t.Fatalf("cqlsh: %s: row %s: %v", selectJSON, line, err)
 		}
@@ -62,7 +61,7 @@ func Rows[T any](t testing.TB, selectJSON string) []T {
 	return rows
 }
 
-// timestamp reads what SELECT JSON prints of a timestamp column.
+// timestamp reads what SELECT JSON prints for a timestamp column.
 type timestamp int64
 
 // UnmarshalJSON reads a time like "2026-11-21 10:44:29.000Z" as ms.
@@ -72,8 +71,8 @@ func (ts *timestamp) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// Windows reads all rows of a tier's table with cqlsh and returns the windows they
-// stand for: parts of one window merged.
+// Windows reads all rows of a tier's table with cqlsh and returns their windows, with the parts of
+// each merged.
 func Windows(t testing.TB, keyspace string, tierMS int64) []schemas.Window {
 	t.Helper()
 	type row struct {

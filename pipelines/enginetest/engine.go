@@ -22,7 +22,7 @@ type Engine struct {
 	Name string   // kafka or cassandra
 	Addr string   // host:port of its clients
 	run  string   // its folder, if it is a test's own
-	env  []string // of its scripts; nil: they find the environment's
+	env  []string // of its scripts; nil: this process's
 }
 
 // Kafka returns the broker of the environment.
@@ -45,11 +45,11 @@ func env(t testing.TB, name string) string {
 // Kill ends the engine as a crash would, and returns when it is gone.
 func (e *Engine) Kill(t testing.TB) { t.Helper(); e.script(t, "stop.sh", "KILL") }
 
-// Stop ends the engine in order, and returns when it is gone.
+// Stop ends the engine cleanly, and returns when it is gone.
 func (e *Engine) Stop(t testing.TB) { t.Helper(); e.script(t, "stop.sh") }
 
-// Start starts the engine with the data that it had, and returns when it is ready
-// (4 to 10 s). It does nothing when the engine runs.
+// Start starts the engine with the data that it had, and returns when it is ready (4 to 10 s). It
+// does nothing if the engine runs.
 func (e *Engine) Start(t testing.TB) { t.Helper(); e.script(t, "start.sh") }
 
 func (e *Engine) script(t testing.TB, name string, args ...string) {
@@ -57,7 +57,7 @@ func (e *Engine) script(t testing.TB, name string, args ...string) {
 	script := filepath.Join(env(t, "WEIR_ENGINES"), e.Name, name)
 	cmd := exec.Command(script, args...)
 	cmd.Env = append(os.Environ(), e.env...)
-	// The engine inherits what the script writes to, and would keep a pipe open.
+	// The engine inherits the script's output, and would keep a pipe open.
 	out, err := os.CreateTemp(t.TempDir(), "script")
 	if err != nil {
 		t.Fatal(err)
@@ -72,8 +72,8 @@ func (e *Engine) script(t testing.TB, name string, args ...string) {
 	t.Logf("%s %s %s", e.Name, name, strings.Join(append(args, string(bytes.TrimSpace(said))), " "))
 }
 
-// Reset starts both engines if a test before left one down, deletes every topic and
-// consumer group of Kafka, and drops the keyspace from Cassandra.
+// Reset starts the engines if an earlier test left one down, deletes every topic and consumer group
+// of Kafka, and drops the keyspace from Cassandra.
 func Reset(t testing.TB, keyspace string) {
 	t.Helper()
 	Kafka(t).Start(t)

@@ -27,14 +27,14 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
-// Authority signs certificates, as NAME.pem and NAME.key of a folder. Its own is ca.pem.
+// Authority signs certificates and keeps them in a folder, as NAME.pem and NAME.key. Its own is ca.pem.
 type Authority struct {
 	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority returns an authority of its own.
+// NewAuthority returns a new authority.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{dir: t.TempDir()}
@@ -42,10 +42,10 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Path is that of a file of the authority's.
+// Path is the path of a file of the authority.
 func (a *Authority) Path(name string) string { return filepath.Join(a.dir, name) }
 
-// Sign makes the certificate, of 127.0.0.1 and for both ends of a connection, of a name.
+// Sign makes a certificate for a name and 127.0.0.1, for both ends of a connection.
 func (a *Authority) Sign(t testing.TB, name string) { t.Helper(); a.sign(t, name, a.cert, a.key) }
 
 func (a *Authority) sign(t testing.TB, name string, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
@@ -84,21 +84,21 @@ func (a *Authority) write(t testing.TB, name string, text []byte) {
 	}
 }
 
-// Secured is a Kafka and a Cassandra of a test's own, which want TLS and a login and look at ACLs and grants.
+// Secured is a Kafka and a Cassandra of a test's own, which require TLS and a login, and check ACLs and grants.
 type Secured struct {
 	CA *Authority
-	// Login and Certificate are Kafka's listeners: for SASL, and for clients with certificates, whose
-	// common names they go by.
+	// Login and Certificate are Kafka's listeners: for SASL, and for clients with certificates, which it
+	// knows by their common names.
 	Login, Certificate string
 	CQLAddr            string
-	AdminClient        *kgo.Client // of who may do everything
+	AdminClient        *kgo.Client // of the user who may do everything
 
 	kafka, cassandra *Engine
 }
 
 const adminName, adminPassword = "admin", "admin-of-the-test"
 
-// Secure starts them; they end with the test. plainUsers are the names and passwords of those who may log in by
+// Secure starts the engines, which end with the test. plainUsers are the names and passwords of those who may log in by
 // PLAIN.
 func Secure(t testing.TB, plainUsers map[string]string) *Secured {
 	t.Helper()
@@ -134,7 +134,7 @@ func Secure(t testing.TB, plainUsers map[string]string) *Secured {
 	return s
 }
 
-// client is a client of the listener for SASL.
+// client returns a client of the listener for SASL.
 func (s *Secured) client(t testing.TB, who plain.Auth) *kgo.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -147,7 +147,7 @@ func (s *Secured) client(t testing.TB, who plain.Auth) *kgo.Client {
 	return cl
 }
 
-// Users have users of Kafka, by name, log in with their passwords by SCRAM.
+// Users makes users of Kafka, by name, who log in with their passwords by SCRAM.
 func (s *Secured) Users(t testing.TB, passwords map[string]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -175,7 +175,7 @@ func (s *Secured) CQL(t testing.TB, statements string) string {
 	return cqlsh(t, s.CQLAddr, statements, "--cqlshrc", s.CA.Path("cqlshrc"), "--ssl", "-u", "cassandra", "-p", "cassandra")
 }
 
-// Denied is what Kafka denied whom, once each: Principal = User:a is Denied operation = READ …
+// Denied returns what Kafka denied to whom, once each: Principal = User:a is Denied operation = READ …
 func (s *Secured) Denied(t testing.TB) (all []string) {
 	t.Helper()
 	for line := range strings.Lines(string(read(t, s.kafka.run+"/out.log"))) {
@@ -213,7 +213,7 @@ func read(t testing.TB, path string) []byte {
 	return b
 }
 
-// freePorts returns the first of n neighbours that nothing listens on, where no outgoing connection takes its port.
+// freePorts returns the first of n adjacent ports that nothing listens on, outside the range of outgoing connections.
 func freePorts(t testing.TB, n int) int {
 	t.Helper()
 	for port := 12000 + os.Getpid()%500*8; port < 20000; port += 8 {
@@ -224,7 +224,7 @@ func freePorts(t testing.TB, n int) int {
 				free = false
 				break
 			}
-			_ = l.Close() // nobody had connected
+			_ = l.Close() // nobody has connected
 		}
 		if free {
 			return port

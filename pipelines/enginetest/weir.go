@@ -16,7 +16,7 @@ import (
 )
 
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "weir-bin") // under test.sh's folder, which it removes
+	dir, err := os.MkdirTemp("", "weir-bin") // in test.sh's folder, which it removes
 	if err != nil {
 		return "", err
 	}
@@ -38,8 +38,8 @@ func Binary(t testing.TB) string {
 	return bin
 }
 
-// Command runs weir with args to its end and returns what it printed. Another exit
-// code than 0 fails the test.
+// Command runs weir with args to its end and returns what it printed. An exit code other than 0 fails
+// the test.
 func Command(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(Binary(t), args...).CombinedOutput()
@@ -49,8 +49,8 @@ func Command(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// Interrupted runs weir with args, asks it to end (SIGINT) when its output has a text, which must come
-// within a minute, and returns what it printed.
+// Interrupted runs weir with args, interrupts it (SIGINT) when its output contains a text, which must
+// be within a minute, and returns what it printed.
 func Interrupted(t testing.TB, until string, args ...string) string {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), "output")
@@ -64,7 +64,7 @@ func Interrupted(t testing.TB, until string, args ...string) string {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }() // its exit code says only that it was interrupted
+	go func() { defer close(ended); _ = cmd.Wait() }() // the exit code says only that it was interrupted
 	defer func() { _ = cmd.Process.Kill(); <-ended }()
 	Eventually(t, time.Minute, "output of weir "+strings.Join(args, " "), func() error {
 		if said := string(read(t, out.Name())); !strings.Contains(said, until) {
@@ -77,8 +77,8 @@ func Interrupted(t testing.TB, until string, args ...string) string {
 	return string(read(t, out.Name()))
 }
 
-// Weir is a `weir run` process that can be killed and started again: it keeps its
-// config, its data folder and its address.
+// Weir is a `weir run` process that can be killed and started again: it keeps its config, its data
+// folder and its address.
 type Weir struct {
 	Name string
 	URL  string // http://127.0.0.1:port
@@ -89,9 +89,9 @@ type Weir struct {
 	done chan struct{} // closed when the process has ended and cmd.ProcessState is set
 }
 
-// Run starts `weir run` on the engines of the environment with a config (YAML text)
-// and further arguments. It does not wait for it: see Ready. The process is killed
-// at the end of the test; the end of its log is shown if the test failed.
+// Run starts `weir run` on the engines of the environment with a config (YAML text) and further
+// arguments, and does not wait until it is ready: see Ready. The process is killed at the end of the
+// test; if the test failed, the end of its log is shown.
 func Run(t testing.TB, name, config string, args ...string) *Weir {
 	t.Helper()
 	return RunOn(t, name, config, append([]string{"--brokers", Kafka(t).Addr, "--cql", Cassandra(t).Addr}, args...)...)
@@ -130,7 +130,7 @@ func freeAddr(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// Start starts the process again after Kill or Stop, with all that it had.
+// Start starts the process again after Kill or Stop, with its config, data and address.
 func (w *Weir) Start(t testing.TB) {
 	t.Helper()
 	log, err := os.OpenFile(w.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -161,11 +161,10 @@ func (w *Weir) Kill(t testing.TB) {
 	<-w.done
 }
 
-// Pause stands the process still (SIGSTOP) until Resume: its ports accept connections and
-// nobody answers.
+// Pause stops the process (SIGSTOP) until Resume: its ports accept connections, and nobody answers.
 func (w *Weir) Pause(t testing.TB) { t.Helper(); w.signal(t, syscall.SIGSTOP) }
 
-// Resume has a paused process go on (SIGCONT).
+// Resume continues a paused process (SIGCONT).
 func (w *Weir) Resume(t testing.TB) { t.Helper(); w.signal(t, syscall.SIGCONT) }
 
 func (w *Weir) signal(t testing.TB, s syscall.Signal) {
@@ -175,8 +174,8 @@ func (w *Weir) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Stop asks the process to end (SIGTERM) and fails the test if it does not do so
-// with exit code 0 within the time.
+// Stop asks the process to end (SIGTERM), and fails the test unless it ends within the time with exit
+// code 0.
 func (w *Weir) Stop(t testing.TB, within time.Duration) {
 	t.Helper()
 	w.signal(t, syscall.SIGTERM)
@@ -200,8 +199,8 @@ func (w *Weir) Running() bool {
 	}
 }
 
-// Ready waits until /readyz answers 200, and fails the test when that takes longer
-// than within or the process ends.
+// Ready waits until /readyz answers 200, and fails the test if that takes longer than within or the
+// process ends.
 func (w *Weir) Ready(t testing.TB, within time.Duration) {
 	t.Helper()
 	Eventually(t, within, "ready weir "+w.Name, func() error {
@@ -229,7 +228,7 @@ func (w *Weir) Get(path string) (status int, body string, err error) {
 	return resp.StatusCode, string(b), err
 }
 
-// Memory is what the running process has resident now, and the most that it has had, bytes.
+// Memory is the resident memory of the running process, now and at most so far, bytes.
 func (w *Weir) Memory(t testing.TB) (rss, peak int64) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
@@ -251,7 +250,7 @@ func (w *Weir) Memory(t testing.TB) (rss, peak int64) {
 	return rss, peak
 }
 
-// Log returns all that the process has logged, in all its lives.
+// Log returns all that the process has logged since its first start.
 func (w *Weir) Log(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile(w.log)

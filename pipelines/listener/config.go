@@ -14,25 +14,25 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// Config is the section web of the config file. The names are those of Prometheus's
-// web.config.yml where it has the same setting.
+// Config is the section web of the config file. Settings that Prometheus's web.config.yml has, too,
+// have the same names.
 type Config struct {
-	// AllowedHosts are names by which this process may be asked, beside those of the
-	// machine, localhost, IP addresses and the host of notify.external_url:
-	// weir.example.com, *.example.com for all below it, * for any.
+	// AllowedHosts are names that a request's Host may have, beside the machine's, localhost, IP
+	// addresses and the host of notify.external_url: weir.example.com, *.example.com for all below it, *
+	// for any.
 	AllowedHosts []string `yaml:"allowed_hosts"`
 	// TrustedProxies are addresses or networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	TLS            TLS      `yaml:"tls_server_config"`
 	// Users are bcrypt hashes by user name.
 	Users map[string]conf.Secret `yaml:"basic_auth_users"`
-	// Tokens are bearer tokens by the name that logs and errors use.
+	// Tokens are bearer tokens, by the names that logs and errors use.
 	Tokens map[string]conf.Secret `yaml:"bearer_tokens"`
-	// Roles are what a user or token may, by its name: read, write. Unnamed ones may read.
+	// Roles are what a user or token may do, by its name: read, write. Those without roles may read.
 	Roles map[string][]string `yaml:"roles"`
 
-	// MaxConnections bounds the open connections, and MaxConnectionsPerClient those of
-	// one address (a /64 of IPv6).
+	// MaxConnections bounds the open connections, MaxConnectionsPerClient those of one address (a /64 of
+	// IPv6).
 	MaxConnections          int `yaml:"max_connections"`
 	MaxConnectionsPerClient int `yaml:"max_connections_per_client"`
 	// MaxHeaderBytes bounds a request's line and headers, bytes.
@@ -44,14 +44,14 @@ type Config struct {
 	IdleTimeout   conf.Duration `yaml:"idle_timeout"`
 }
 
-// TLS is the section web.tls_server_config. No CertFile: the address speaks plain HTTP.
-// Paths are relative to the config file.
+// TLS is the section web.tls_server_config. Without CertFile the address speaks plain HTTP. Paths are
+// relative to the config file.
 type TLS struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
-	// ClientCAFile holds the authorities of client certificates.
+	// ClientCAFile has the CAs of client certificates.
 	ClientCAFile string `yaml:"client_ca_file"`
-	// ClientAuthType is what is asked of clients, in Go's words; see clientAuthTypes.
+	// ClientAuthType is what clients must present, in Go's words; see clientAuthTypes.
 	ClientAuthType string `yaml:"client_auth_type"`
 	// MinVersion is TLS12 or TLS13.
 	MinVersion string `yaml:"min_version"`
@@ -71,8 +71,8 @@ func Default() Config {
 	}
 }
 
-// The roles. Reading is all that changes nothing: pages, queries, streams and weir's own
-// metrics. Writing is the gateway, reloads, and whatever else is no GET or HEAD.
+// The roles. Reading is GET and HEAD: pages, queries, streams and weir's own metrics. Writing is
+// everything else: the gateway and reloads.
 const (
 	Read  = "read"
 	Write = "write"
@@ -94,14 +94,14 @@ const (
 	minHeader        = 4 << 10
 	maxHeader        = 1 << 20
 	minWait, maxWait = conf.Duration(time.Second), conf.Duration(10 * time.Minute)
-	// maxCost of a bcrypt hash: a comparison takes a second.
+	// maxCost bounds the cost of a bcrypt hash: with it, a comparison takes a second.
 	maxCost = 14
-	// minTokenBytes keeps a token from being guessed: 16 random letters have 90 bits.
+	// minTokenBytes keeps tokens from being guessed: 16 random characters have 90 bits.
 	minTokenBytes = 16
 )
 
-// Validate reports every setting that is out of bounds, and the certificates that cannot be
-// loaded. It makes relative paths absolute.
+// Validate reports every setting that is out of bounds, and certificates that cannot be loaded. It
+// makes relative paths relative to the config file's folder.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	for i, h := range c.AllowedHosts {
 		if h != "*" && !validName(strings.TrimPrefix(strings.ToLower(h), "*.")) {
@@ -133,8 +133,8 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	}
 }
 
-// validateUsers looks at names, roles, and the secrets that can be read now: those of a
-// file or variable may be missing where a config is only checked.
+// validateUsers checks names, roles, and the secrets that can be read now: files and variables may be
+// missing where a config is only checked.
 func (c *Config) validateUsers(at string, d *conf.Doc) {
 	for name, hash := range c.Users {
 		field := at + ".basic_auth_users." + name
@@ -152,7 +152,7 @@ func (c *Config) validateUsers(at string, d *conf.Doc) {
 	for name, token := range c.Tokens {
 		field := at + ".bearer_tokens." + name
 		if _, twice := c.Users[name]; twice {
-			d.Fail(field, name, "must not be called as a user is: roles go by the name")
+			d.Fail(field, name, "must not have the name of a user: roles are assigned by name")
 		}
 		if text, err := token.Reveal(); err == nil {
 			if err := checkToken(text); err != nil {
@@ -174,12 +174,12 @@ func (c *Config) validateUsers(at string, d *conf.Doc) {
 			}
 		}
 		if len(roles) == 0 {
-			d.Fail(field, nil, "must hold read, write or both")
+			d.Fail(field, nil, "must contain read, write or both")
 		}
 	}
 }
 
-// guarded reports whether anybody has to say who they are.
+// guarded reports whether clients have to authenticate.
 func (c *Config) guarded() bool { return len(c.Users)+len(c.Tokens) > 0 }
 
 func checkHash(hash string) error {

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// clientOf is the address that a client is counted by: of IPv6 the network, as one machine
-// has a whole one.
+// clientOf is the address by which a client is counted: for IPv6 the network, as a single machine has
+// a whole one.
 func clientOf(ip netip.Addr) string {
 	ip = ip.Unmap().WithZone("")
 	if ip.Is6() {
@@ -27,17 +27,16 @@ func addrOf(remote string) netip.Addr {
 	return ap.Addr().Unmap()
 }
 
-// sendBytes is what the system may hold of an answer that a client does not take: left to
-// itself, it takes megabytes for each.
+// sendBytes bounds what the system buffers of an answer that a client does not read: by default, that
+// is megabytes for each connection.
 const sendBytes = 256 << 10
 
-// guard is a listener that bounds its connections, in all and for each client. When all
-// are taken, the client that has the most gives way: its oldest connection that has no
-// request under way is closed.
+// guard is a listener that bounds its connections, in all and for each client. If all are taken, the
+// oldest connection without a request in progress is closed, of the client that has the most.
 type guard struct {
 	net.Listener
 	most, mostOfClient int
-	free               func(netip.Addr) bool // of the bound of a client: proxies
+	free               func(netip.Addr) bool // from the bound for each client: proxies
 	refused            func(reason string)
 
 	mu      sync.Mutex
@@ -51,12 +50,12 @@ type guarded struct {
 	net.Conn
 	guard  *guard
 	client string
-	number uint64 // in the order that they were accepted
-	busy   bool   // a request is under way; guard.mu is held
+	number uint64 // in the order of acceptance
+	busy   bool   // a request is in progress; guarded by guard.mu
 	once   sync.Once
 }
 
-// Accept waits for a connection that is within the bounds; others are closed.
+// Accept waits for a connection within the bounds; it closes others.
 func (g *guard) Accept() (net.Conn, error) {
 	for {
 		conn, err := g.Listener.Accept()
@@ -66,11 +65,11 @@ func (g *guard) Accept() (net.Conn, error) {
 		ip := addrOf(conn.RemoteAddr().String())
 		c := &guarded{Conn: conn, guard: g, client: clientOf(ip)}
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetWriteBuffer(sendBytes) // a wish: the system may have its own mind
+			_ = tcp.SetWriteBuffer(sendBytes) // best effort
 		}
 		giveWay, ok := g.admit(c, g.free(ip))
 		if giveWay != nil {
-			_ = giveWay.Close() // its client is told by that
+			_ = giveWay.Close() // that tells its client
 		}
 		if ok {
 			return c, nil
@@ -98,7 +97,7 @@ func (g *guard) admit(c *guarded, free bool) (giveWay *guarded, ok bool) {
 	return giveWay, true
 }
 
-// idlest is the oldest idle connection of the client that has the most, more than least.
+// idlest is the oldest idle connection of the client that has the most, if those are more than least.
 func (g *guard) idlest(least int) (found *guarded) {
 	for c := range g.open {
 		n := g.clients[c.client]
@@ -125,7 +124,7 @@ func (c *guarded) Close() error {
 	return c.Conn.Close()
 }
 
-// state is told by the server what a connection does.
+// state is called by the server when a connection's state changes.
 func (g *guard) state(conn net.Conn, s http.ConnState) {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
 		conn = t.NetConn()
@@ -151,8 +150,8 @@ func (p proxies) trusted(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return ip.IsValid() && n.Contains(ip) })
 }
 
-// from is the address that asks: the connection's, or, behind proxies that are trusted,
-// the last one of X-Forwarded-For that is none of theirs.
+// from is the client's address: the connection's, or, behind trusted proxies, the last one of
+// X-Forwarded-For that is not a proxy's.
 func (p proxies) from(r *http.Request) netip.Addr {
 	ip := addrOf(r.RemoteAddr)
 	if !p.trusted(ip) {
@@ -162,7 +161,7 @@ func (p proxies) from(r *http.Request) netip.Addr {
 	for _, hop := range slices.Backward(hops) {
 		next, err := netip.ParseAddr(hop)
 		if err != nil {
-			return ip // what stands before it is nobody's word
+			return ip // whatever is before it cannot be trusted
 		}
 		if ip = next.Unmap(); !p.trusted(ip) {
 			return ip

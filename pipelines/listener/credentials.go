@@ -23,12 +23,12 @@ var (
 	errWrong = errors.New("wrong credentials")
 )
 
-// busyError says that no password is compared now.
+// busyError tells that no password can be compared now.
 type busyError struct{ reason string }
 
 func (e *busyError) Error() string { return e.reason }
 
-// someone is who asks.
+// someone is an authenticated client.
 type someone struct {
 	name  string
 	roles []string
@@ -36,11 +36,11 @@ type someone struct {
 
 func (s *someone) may(role string) bool { return slices.Contains(s.roles, role) }
 
-// rereadEvery is how old secrets of files and variables may be.
+// rereadEvery is how old secrets from files and variables may be.
 const rereadEvery = 10 * time.Second
 
-// credentials knows the users and tokens. Its secrets are read again as they may change
-// while weir runs; one that cannot be read then stays as it was.
+// credentials knows the users and tokens. Secrets are read again from time to time, as they may change
+// while weir runs; one that cannot be read stays as it was.
 type credentials struct {
 	cfg       Config
 	log       *slog.Logger
@@ -49,7 +49,7 @@ type credentials struct {
 	mu     sync.Mutex
 	read   time.Time
 	hashes map[string]string   // by user
-	nobody string              // what names that nobody has are compared with
+	nobody string              // what passwords of unknown names are compared with
 	tokens map[string][32]byte // SHA-256, by name
 }
 
@@ -61,7 +61,7 @@ func newCredentials(cfg Config, log *slog.Logger) (*credentials, error) {
 	return c, nil
 }
 
-// reread reads all secrets; those that cannot be read are named in the error.
+// reread reads all secrets; the error names those that cannot be read.
 func (c *credentials) reread(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,20 +100,20 @@ func (c *credentials) refresh(now time.Time) {
 	c.mu.Unlock()
 	if old {
 		if err := c.reread(now); err != nil {
-			c.log.Warn("secrets not read again: those before stay", "err", err)
+			c.log.Warn("secrets not read again, keeping the old ones", "err", err)
 		}
 	}
 }
 
-// identify returns who asks, or errNone, errWrong or a *busyError. client is what wrong
-// passwords are counted by.
+// identify returns who the client is, or errNone, errWrong or a *busyError. Wrong passwords are
+// counted by client.
 func (c *credentials) identify(r *http.Request, client string) (*someone, error) {
 	given := r.Header["Authorization"]
 	if len(given) == 0 {
 		return nil, errNone
 	}
 	if len(given) > 1 {
-		return nil, errWrong // which of them would a proxy have checked?
+		return nil, errWrong // a proxy may have checked another than we would
 	}
 	c.refresh(time.Now())
 	scheme, rest, _ := strings.Cut(given[0], " ")
@@ -127,8 +127,8 @@ func (c *credentials) identify(r *http.Request, client string) (*someone, error)
 	return nil, errWrong
 }
 
-// byToken compares with every token, so that the time tells neither which nor how much of
-// it was right.
+// byToken compares with every token, so that the time tells neither which one matches nor how much of
+// it.
 func (c *credentials) byToken(token string) (*someone, error) {
 	if len(token) > maxNameBytes {
 		return nil, errWrong
@@ -173,11 +173,11 @@ func (c *credentials) byPassword(r *http.Request, encoded, client string) (*some
 	return c.someone(user), nil
 }
 
-// nobodys is the end of a hash of a password that nobody has.
+// nobodys is the end of the hash of a password that nobody has.
 const nobodys = "fEQdHYGBPNJKxYyz4gSGKe5NyWWxUqCzYgzzxWVmQYz9nTjwXCcOe"
 
-// strangers is the hash that names nobody has are compared with: as dear as the dearest,
-// so that the time does not tell who exists.
+// strangers is the hash with which passwords of unknown names are compared: it costs as much as the
+// most expensive user's, so that the time does not tell who exists.
 func strangers(hashes map[string]string) string {
 	dearest := ""
 	for _, hash := range hashes {

@@ -16,17 +16,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// HealthPaths answer without credentials and by any name: probes have neither.
+// HealthPaths are answered without credentials and for any Host: probes have neither a login nor our name.
 var HealthPaths = []string{"/healthz", "/readyz", "/-/healthy", "/-/ready"}
 
 const (
-	// answerWithin is how long a client may take to read an answer, unless the handler sets
-	// deadlines of its own; answerWriteWithin after a body, for which Kafka is waited.
+	// answerWithin is how long a client may take to read an answer, unless the handler sets deadlines of
+	// its own; answerWriteWithin is that after a body, whose handler waits for Kafka.
 	answerWithin      = 30 * time.Second
 	answerWriteWithin = 3 * time.Minute
 )
 
-// doors is what every request passes; see the package's comment.
+// doors are what every request passes; see the package's comment.
 type doors struct {
 	cfg     Config
 	hosts   hosts
@@ -44,14 +44,14 @@ type briefKey struct{}
 
 type userKey struct{}
 
-// User is the name of the user, token or certificate whose credentials the request was let in
-// with, or "" if there were none to check.
+// User is the name of the user, token or certificate by which the request was let in, or "" if there
+// were no credentials to check.
 func User(r *http.Request) string {
 	name, _ := r.Context().Value(userKey{}).(string)
 	return name
 }
 
-// Brief reports whether a health path must not say more than yes or no: it is not known who asks.
+// Brief reports whether a health path may answer only yes or no, as it is not known who asks.
 func Brief(r *http.Request) bool { return r.Context().Value(briefKey{}) != nil }
 
 // headers are those of every answer; the page's own policy replaces the first.
@@ -63,7 +63,7 @@ var headers = [][2]string{
 	{"Cross-Origin-Resource-Policy", "same-origin"},
 }
 
-// ServeHTTP lets the request through, or says why not.
+// ServeHTTP lets the request through, or answers why not.
 func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := &answer{ResponseWriter: w}
 	defer d.recovered(answer, r)
@@ -73,7 +73,7 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.limit(answer, r)
 	ip := d.proxies.from(r)
 	if ip.IsValid() && d.proxies.trusted(addrOf(r.RemoteAddr)) {
-		// What counts by client behind this counts by the proxy's.
+		// Whatever counts by client after this counts by the address that the proxy names.
 		r = r.Clone(r.Context())
 		r.RemoteAddr = net.JoinHostPort(ip.String(), "0")
 	}
@@ -89,16 +89,16 @@ func (d *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ours:
 		d.refuse(answer, r, http.StatusMisdirectedRequest, "host",
-			fmt.Sprintf("the host %.100q is none of this process: name it in web.allowed_hosts, or in notify.external_url", r.Host))
+			fmt.Sprintf("the host %.100q is not a name of this process: add it to web.allowed_hosts, or set notify.external_url", r.Host))
 	case !d.origins.allows(r):
 		d.refuse(answer, r, http.StatusForbidden, "origin",
-			"asked by a page of another origin: weir's own is where its page is opened, and that of notify.external_url")
+			"asked by a page of another origin: only weir's own page may ask, at its address or at notify.external_url")
 	case d.permits(answer, r, clientOf(ip)):
 		d.next.ServeHTTP(answer, r)
 	}
 }
 
-// limit gives body and answer a time each. Handlers that stream set deadlines of their own.
+// limit sets deadlines for the body and the answer. Handlers that stream set deadlines of their own.
 func (d *doors) limit(w http.ResponseWriter, r *http.Request) {
 	rc, now := http.NewResponseController(w), time.Now()
 	within := answerWithin
@@ -109,7 +109,7 @@ func (d *doors) limit(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetWriteDeadline(now.Add(within)) // as above
 }
 
-// permits reports whether who asks may, and has answered otherwise.
+// permits reports whether the client may make the request; if not, it has answered.
 func (d *doors) permits(w http.ResponseWriter, r *http.Request, client string) bool {
 	if d.who == nil {
 		return true
@@ -134,7 +134,7 @@ func (d *doors) permits(w http.ResponseWriter, r *http.Request, client string) b
 		d.refuse(w, r, http.StatusUnauthorized, "credentials", err.Error())
 	case !who.may(role):
 		d.refuse(w, r, http.StatusForbidden, "role",
-			fmt.Sprintf("%s may %s; this takes the role %s (web.roles)", who.name, strings.Join(who.roles, " and "), role))
+			fmt.Sprintf("%s may %s; this needs the role %s (web.roles)", who.name, strings.Join(who.roles, " and "), role))
 	default:
 		*r = *r.WithContext(context.WithValue(r.Context(), userKey{}, who.name))
 		return true
@@ -153,23 +153,23 @@ func (d *doors) refuse(w http.ResponseWriter, r *http.Request, code int, reason,
 	d.refused.WithLabelValues(reason).Inc()
 	d.log.Debug("refused", "reason", reason, "remote", r.RemoteAddr, "code", code)
 	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close") // rather than read what nobody asked for
+		w.Header().Set("Connection", "close") // rather than read a body that is not used
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Second))
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	// An error here is the client's connection: nobody to tell.
+	// An error here means that the client is gone.
 	_ = json.NewEncoder(w).Encode(refusal{"error", "refused", strings.ToValidUTF8(text, "\uFFFD")})
 }
 
-// recovered answers 500 for a handler that panicked: one request, not the process, is lost.
+// recovered answers 500 if the handler panics: only that request is lost, not the process.
 func (d *doors) recovered(w *answer, r *http.Request) {
 	p := recover()
 	switch {
 	case p == nil:
 		return
-	case p == http.ErrAbortHandler: // an answer that is cut off on purpose
+	case p == http.ErrAbortHandler: // the handler cuts off its answer on purpose
 		panic(p)
 	}
 	d.panics.Inc()
@@ -177,10 +177,10 @@ func (d *doors) recovered(w *answer, r *http.Request) {
 	if w.begun {
 		panic(http.ErrAbortHandler)
 	}
-	http.Error(w, "weir failed to answer; its log says why", http.StatusInternalServerError)
+	http.Error(w, "weir failed to answer; see its log", http.StatusInternalServerError)
 }
 
-// answer knows whether anything was sent.
+// answer knows whether anything has been sent.
 type answer struct {
 	http.ResponseWriter
 	begun bool

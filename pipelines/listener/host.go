@@ -9,15 +9,14 @@ import (
 	"strings"
 )
 
-// hosts decides by which names a process may be asked. A page of a foreign site that
-// has its own name resolve to this machine (DNS rebinding) shares its origin with us, but
-// cannot send another Host than that name; so names that are not ours are refused. An IP
-// address cannot be rebound.
+// hosts decides which names a request's Host may have. A foreign site may make its own name resolve to
+// this machine (DNS rebinding), so that its page shares our origin; but the browser then sends that
+// name as Host. So names that are not ours are refused. An IP address cannot be rebound.
 type hosts struct {
-	names    []string // lower case, without the dot at the end
+	names    []string // lower case, without a final dot
 	suffixes []string // ".example.com"
 	any      bool
-	// loopback: the address is, so that no other IP address leads here.
+	// loopback: the listen address is a loopback address, so that no other IP address leads here.
 	loopback bool
 }
 
@@ -45,8 +44,8 @@ func newHosts(addr string, allowed []string, externalURL string, machine ...stri
 	return h
 }
 
-// allows reports whether a request's Host is one of ours, whatever its port: a proxy or a
-// forwarded port has another. Clients older than HTTP/1.1 send none; browsers always do.
+// allows reports whether a request's Host is one of ours, whatever its port: proxies and forwarded
+// ports have others. Clients older than HTTP/1.1 send no Host; browsers always do.
 func (h *hosts) allows(host string) bool {
 	if host == "" || h.any {
 		return true
@@ -66,8 +65,7 @@ func (h *hosts) allows(host string) bool {
 		slices.ContainsFunc(h.suffixes, func(s string) bool { return strings.HasSuffix(name, s) && len(name) > len(s) })
 }
 
-// splitHost is the host of a Host header in lower case, without port, brackets, zone and
-// the dot at its end.
+// splitHost is the host of a Host header in lower case, without port, brackets, zone and final dot.
 func splitHost(host string) (name string, ok bool) {
 	name = strings.ToLower(host)
 	if rest, bracket := strings.CutPrefix(name, "["); bracket {
@@ -93,8 +91,8 @@ func validPort(port string) bool {
 	return err == nil || port == "" // "localhost:" is a valid authority
 }
 
-// validName reports whether name, in lower case, is made of labels of a host's name.
-// Underscores are none by the book, and in use.
+// validName reports whether name, in lower case, is a host's name. Underscores are allowed: they are
+// against the standard, but in use.
 func validName(name string) bool {
 	if name == "" || len(name) > 253 {
 		return false

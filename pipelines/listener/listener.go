@@ -17,11 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Deps is what a Listener needs beside its Config. ExternalURL and Hostname may be "".
+// Deps are what a Listener works with beside its Config. ExternalURL and Hostname may be "".
 type Deps struct {
 	Addr        string // host:port to listen on
 	ExternalURL string // where people reach the page, notify.external_url
-	Hostname    string // as links of other processes name this machine, beside its own name
+	Hostname    string // another name of this machine, which links of other processes use
 	Registerer  prometheus.Registerer
 	Log         *slog.Logger
 }
@@ -36,8 +36,8 @@ type Listener struct {
 	log   *slog.Logger
 }
 
-// Listen takes the address and serves h behind the doors. The error names the address
-// when it is taken or is none, or the setting that cannot be used.
+// Listen listens on the address and serves h behind the doors. The error names the address, if that is
+// taken or invalid, or the setting that cannot be used.
 func Listen(cfg Config, deps Deps, h http.Handler) (*Listener, error) {
 	l := &Listener{log: deps.Log}
 	var err error
@@ -50,7 +50,7 @@ func Listen(cfg Config, deps Deps, h http.Handler) (*Listener, error) {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_web_refused_total",
 			Help: "Requests and connections that the listener refused, by reason."}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_web_panics_total",
-			Help: "Handlers that panicked: a fault of weir's."}),
+			Help: "Handlers that panicked: a bug in weir."}),
 	}
 	for _, reason := range []string{"connections", "host", "origin", "credentials", "role", "busy", "body"} {
 		l.doors.refused.WithLabelValues(reason)
@@ -72,7 +72,7 @@ func Listen(cfg Config, deps Deps, h http.Handler) (*Listener, error) {
 		return nil, fmt.Errorf("http: %w", err)
 	}
 	l.addr = ln.Addr().String()
-	machine, _ := os.Hostname() // it has none: then nobody asks by it
+	machine, _ := os.Hostname() // it has no name, by which nobody asks then
 	l.doors.hosts = newHosts(l.addr, cfg.AllowedHosts, deps.ExternalURL, deps.Hostname, machine)
 	l.guard = &guard{Listener: ln, most: cfg.MaxConnections, mostOfClient: cfg.MaxConnectionsPerClient,
 		free: l.doors.proxies.trusted, open: map[*guarded]struct{}{}, clients: map[string]int{},
@@ -108,7 +108,7 @@ func (l *Listener) serve() {
 	}
 }
 
-// Addr is the address that it listens on, port included.
+// Addr is the address that it listens on, with its port.
 func (l *Listener) Addr() string { return l.addr }
 
 // URL is the address of the page.
@@ -119,7 +119,7 @@ func (l *Listener) URL() string {
 	return "http://" + l.addr + "/"
 }
 
-// Warning says that the doors stand open to a network, or "".
+// Warning tells that the address is open to a network without credentials or encryption; "" if it is not.
 func (l *Listener) Warning() string {
 	host, _, _ := net.SplitHostPort(l.addr) // it is ours
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
@@ -127,7 +127,7 @@ func (l *Listener) Warning() string {
 	}
 	switch {
 	case l.doors.who == nil && (l.certs == nil || l.doors.cfg.TLS.ClientAuthType != "RequireAndVerifyClientCert"):
-		return "whoever reaches " + l.addr + " may read everything, write samples and reload rules: set web.basic_auth_users, web.bearer_tokens or client certificates"
+		return "anybody who can reach " + l.addr + " may read everything, write samples and reload rules: set web.basic_auth_users, web.bearer_tokens or client certificates"
 	case l.certs == nil && l.doors.who != nil:
 		return "passwords and tokens cross the network in the clear: set web.tls_server_config"
 	}
@@ -141,13 +141,13 @@ func (l *Listener) Reload() {
 	}
 	if l.doors.who != nil {
 		if err := l.doors.who.reread(time.Now()); err != nil {
-			l.log.Error("secrets not read again: those before stay", "err", err)
+			l.log.Error("secrets not read again, keeping the old ones", "err", err)
 		}
 	}
 }
 
-// sparse logs a line a second of what the server complains of, which clients can cause at
-// will, and how many it left out.
+// sparse logs at most one line a second of what the server complains about, which clients can cause at
+// will, and how many lines it has left out.
 type sparse struct {
 	to *slog.Logger
 

@@ -5,7 +5,7 @@ import (
 	"net/url"
 )
 
-// origins decides which pages may have a browser ask. Programs send neither Origin nor
+// origins decides which pages may make a browser send requests. Programs send neither Origin nor
 // Sec-Fetch-Site, and pass.
 type origins struct {
 	writes *http.CrossOriginProtection
@@ -17,21 +17,21 @@ func newOrigins(externalURL string) origins {
 	if u, err := url.Parse(externalURL); err == nil && u.Host != "" {
 		own := u.Scheme + "://" + u.Host
 		if o.writes.AddTrustedOrigin(own) == nil {
-			o.own = own // a proxy there may hand on another Host
+			o.own = own // a proxy there may pass on another Host
 		}
 	}
 	return o
 }
 
-// allows reports whether the request is of a page of ours, or of no page. A foreign page
-// may lead a person here by a link; it may not have the browser fetch anything, for though
-// it cannot read the answer, the question costs.
+// allows reports whether the request comes from a page of ours, or from no page. A foreign page may
+// link here, but may not make the browser fetch anything: it cannot read the answer, but answering
+// costs.
 func (o *origins) allows(r *http.Request) bool {
 	if o.writes.Check(r) != nil {
 		return false
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return r.Method != http.MethodOptions || r.Header.Get("Origin") == "" // nobody is told that they may
+		return r.Method != http.MethodOptions || r.Header.Get("Origin") == "" // nobody gets CORS headers
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

@@ -13,24 +13,22 @@ import (
 )
 
 const (
-	// maxPasswordBytes is what bcrypt looks at; the rest would count for nothing.
+	// maxPasswordBytes is how much of a password bcrypt compares; the rest would not count.
 	maxPasswordBytes = 72
 	// maxKept bounds the remembered passwords, the right and the wrong ones each.
 	maxKept = 4096
 	// maxWaiting bounds the requests that wait for a comparison, and waitWithin each.
 	maxWaiting = 64
 	waitWithin = 3 * time.Second
-	// burst is how many wrong passwords of a client are compared at once, and
-	// another one each regain.
+	// burst is how many wrong passwords of a client are compared at first; after that, one in each regain.
 	burst  = 10
 	regain = 3 * time.Second
 )
 
-// passwords compares passwords with bcrypt hashes. What was compared once is remembered by
-// a keyed hash, so that a user costs one comparison and not one for each request. New
-// passwords are compared on half of the CPUs at most, and those of a client that was
-// wrong too often are not compared for a while: a flood leaves the rest of weir alone,
-// and users that are known are let in meanwhile.
+// passwords compares passwords with bcrypt hashes. What has been compared is remembered by a keyed
+// hash, so that a user costs one comparison rather than one for each request. New passwords are compared on
+// half of the CPUs at most, and those of a client that was wrong too often are not compared for a
+// while: a flood does not slow down the rest of weir, and known users are still let in.
 type passwords struct {
 	key   [32]byte
 	slots chan struct{}
@@ -42,7 +40,7 @@ type passwords struct {
 	wrongs       map[string]*wrongs // by client
 }
 
-// wrongs is how many wrong passwords of a client count, at the time of the last.
+// wrongs is how many wrong passwords of a client counted at the time of the last one.
 type wrongs struct {
 	n  float64
 	at time.Time
@@ -57,8 +55,8 @@ func newPasswords() *passwords {
 	return p
 }
 
-// compare reports whether the password is that of the hash. It returns a *busyError when
-// it is not compared now, or the context's error.
+// compare reports whether the password is that of the hash. It returns a *busyError if it cannot be
+// compared now, or the context's error.
 func (p *passwords) compare(ctx context.Context, client, user, password, hash string) (bool, error) {
 	mac := hmac.New(sha256.New, p.key[:])
 	for _, part := range []string{user, "\x00", hash, "\x00", password} {
@@ -81,7 +79,7 @@ func (p *passwords) compare(ctx context.Context, client, user, password, hash st
 		p.left()
 		return false, &busyError{"too many passwords wait to be compared"}
 	}
-	if right, known := p.known(id); known { // another request of the same user was first
+	if right, known := p.known(id); known { // another request of the same user came first
 		return right, nil
 	}
 	if err := p.mayTry(client); err != nil {
@@ -102,7 +100,7 @@ func (p *passwords) known(id [32]byte) (right, known bool) {
 	return false, ok
 }
 
-// queue takes a place in the queue, or says why there is none.
+// queue takes a place in the queue, or returns why there is none.
 func (p *passwords) queue(client string) error {
 	if err := p.mayTry(client); err != nil {
 		return err
@@ -131,7 +129,7 @@ func (p *passwords) mayTry(client string) error {
 	return nil
 }
 
-// counting is how many of a client's wrong passwords still count. mu is held.
+// counting is how many of a client's wrong passwords still count. It is called with mu held.
 func (p *passwords) counting(w *wrongs) float64 {
 	return max(0, w.n-float64(p.now().Sub(w.at))/float64(regain))
 }

@@ -37,10 +37,10 @@ func (t *TLS) load() (*tls.Config, error) {
 	return c, nil
 }
 
-// lookEvery is how often a handshake looks whether the files have changed.
+// lookEvery is how often handshakes check whether the files have changed.
 const lookEvery = time.Second
 
-// certificates are those that connections get, read again when a file changes.
+// certificates are those of the server, read again when a file changes.
 type certificates struct {
 	from TLS
 	log  *slog.Logger
@@ -51,7 +51,7 @@ type certificates struct {
 	looked time.Time
 }
 
-// stamp tells one state of a file from another.
+// stamp distinguishes the states of a file.
 type stamp struct {
 	at   time.Time
 	size int64
@@ -75,8 +75,8 @@ func stampsOf(t TLS) (all [3]stamp) {
 	return all
 }
 
-// current is the config of the next handshake. Files that do not fit together, as in the
-// middle of their replacement, leave the config before.
+// current is the config of the next handshake. If the files do not fit together, as in the middle of
+// their replacement, the old config stays.
 func (c *certificates) current(now time.Time) *tls.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,14 +101,14 @@ func (c *certificates) reload() {
 func (c *certificates) read() {
 	next, err := c.from.load()
 	if err != nil {
-		c.log.Error("certificates not reloaded: those before stay", "cert_file", c.from.CertFile, "err", err)
+		c.log.Error("certificates not reloaded, keeping the old ones", "cert_file", c.from.CertFile, "err", err)
 		return
 	}
 	c.config = next
 	c.log.Info("certificates reloaded", "cert_file", c.from.CertFile)
 }
 
-// serving is what a server is started with.
+// serving is the config that the server is started with.
 func (c *certificates) serving() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,

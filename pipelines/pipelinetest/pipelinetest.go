@@ -24,7 +24,7 @@ type Readiness struct {
 	Warnings map[string]string `json:"warnings"`  // by role
 }
 
-// Process is weir with the defaults, on an address and in a folder of its own; without brokers on the embedded one.
+// Process returns a weir with the defaults, on an address and in a folder of its own; without brokers, on the embedded one.
 func Process(t testing.TB, brokers ...string) *pipelines.Process {
 	t.Helper()
 	c := pipelines.Default()
@@ -32,7 +32,7 @@ func Process(t testing.TB, brokers ...string) *pipelines.Process {
 	return &pipelines.Process{Config: &c, Rules: &alerts.RuleSet{}, Roles: []string{"route", "query"}, Out: io.Discard, Log: slog.New(slog.DiscardHandler)}
 }
 
-// FreeAddress is host:port of this machine where nothing listens.
+// FreeAddress is a host:port of this machine on which nothing listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,10 +43,10 @@ func FreeAddress(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// Ready is what Await waits for most often.
+// Ready is the most common condition for Await.
 func Ready(r Readiness) bool { return r.Ready }
 
-// Await asks the process's /readyz until the answer fits, for 20 s at most.
+// Await asks the process's /readyz until the answer fits; it fails the test after 20 s.
 func Await(t testing.TB, p *pipelines.Process, fits func(Readiness) bool) {
 	t.Helper()
 	var last string
@@ -64,7 +64,7 @@ func Await(t testing.TB, p *pipelines.Process, fits func(Readiness) bool) {
 		}
 		last = fmt.Sprint(resp.Status, r, err)
 	}
-	t.Fatalf("/readyz never fitted; at last: %s", last)
+	t.Fatalf("/readyz has not answered what the test waits for; its last answer: %s", last)
 }
 
 // Post writes a line of line protocol to the process's gateway.

@@ -21,16 +21,16 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// Lag knows from the topic progress how far route, in whatever processes, is with
-// each partition of metrics. What it says stands in every tick: windows are closed by the
-// clock no further than up to where the partitions are handed on that they get samples
-// from. And it knows the clocks of others, by which it sets back, or on, a wrong one.
+// Lag knows from the topic progress how far route, in whatever processes, has handed on each partition
+// of metrics, and puts that into every tick: the clock closes windows no further than the partitions
+// from which they get samples are handed on. It also knows the clocks of others, by which it corrects
+// this process's.
 type Lag struct {
 	adm  *kadm.Client
 	opts []kgo.Opt
 	log  *slog.Logger
 
-	slack time.Duration // how long ago a partition may have been level, and is not one that route is behind with
+	slack time.Duration // how long ago route may have been level with a partition without being behind
 
 	late  *prometheus.GaugeVec
 	clock prometheus.Gauge
@@ -42,40 +42,39 @@ type Lag struct {
 	of      map[int32]*partitionOf // all partitions of metrics
 	clocks  clocks
 	told    map[int32]bool // partitions that were logged as late
-	toldOff bool           // the clock was logged as wrong
+	toldOff bool           // this process's clock was logged as wrong
 }
 
-// partitionOf is what is known of a partition.
+// partitionOf is what is known about a partition.
 type partitionOf struct {
-	handed time.Time // all that had come by then is in samples; zero: nobody said so
+	handed time.Time // all that had come by then is in samples; zero: not known
 	said   schemas.Progress
 }
 
 const (
-	// mostSlack bounds how long ago a partition may have been level before it is one that route
-	// is behind with: route says so twice a second.
+	// mostSlack bounds how long ago route may have been level with a partition without being behind: it
+	// reports twice a second.
 	mostSlack = 3 * time.Second
-	// alarmAfter is how long ago before somebody is told.
+	// alarmAfter is how long ago that may be before there is a warning.
 	alarmAfter = 10 * time.Second
 	// metricsEvery is how often the partitions of metrics are looked up.
 	metricsEvery = 5 * time.Second
-	// progressPoll is the longest poll.
+	// progressPoll bounds a poll.
 	progressPoll = 500 * time.Millisecond
-	// mostOff is by how much this process' clock may differ from those of others, before
-	// theirs is taken.
+	// mostOff is by how much this process's clock may differ from the others' before theirs is used.
 	mostOff = time.Second
-	// clocksFor is how long the clocks of others are believed to go on.
+	// clocksFor is for how long after it was heard a clock of others is used.
 	clocksFor = 30 * time.Second
-	// clocksOver and maxHearings bound from when on, and how many, hearings of them are compared.
+	// clocksOver and maxHearings bound the age and the number of the hearings that are compared.
 	clocksOver  = 10 * time.Second
 	maxHearings = 8
-	// unsureAfter is how long a poll may take until it is not known any more when what it brings came.
+	// unsureAfter is how long after the poll before a record may be read for its arrival time to be known.
 	unsureAfter = 2 * time.Second
 )
 
-// New makes a watcher. Until Follow has looked it knows nothing, and no window is
-// closed by the clock. Windows are closed no sooner than grace after what is in time for them has come into
-// metrics: if that was handed on as late as grace ago, nothing that is in time is missed.
+// New makes a Lag. Until Follow has read something, it knows nothing, and the clock closes no window.
+// grace is the least grace of the tiers: a window closes that long after its end, so route is not
+// behind as long as it was level less than that ago, and less than mostSlack.
 func New(client []kgo.Opt, grace time.Duration, reg prometheus.Registerer, log *slog.Logger) (*Lag, error) {
 	adm, err := kadm.NewOptClient(client...)
 	if err != nil {
@@ -83,40 +82,40 @@ func New(client []kgo.Opt, grace time.Duration, reg prometheus.Registerer, log *
 	}
 	l := &Lag{adm: adm, opts: client, log: log, slack: min(grace, mostSlack), began: time.Now(), of: map[int32]*partitionOf{}, told: map[int32]bool{},
 		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_pipeline_late_seconds",
-			Help: "How long ago route was level with a partition of metrics that it is behind with. The windows that get samples from there are closed by the clock no further than that."}, []string{"partition"}),
+			Help: "How long ago route was level with a partition of metrics that it is behind with. The clock closes the windows that get samples from there no further than that."}, []string{"partition"}),
 		clock: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_clock_ahead_seconds",
-			Help: "By how much the clock of this process is ahead of the middle one of it, route's and the broker's."}),
-		bad: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_progress_undecodable_records_total", Help: "Records of the topic progress that do not decode, or cannot be."}),
+			Help: "By how much the clock of this process is ahead of the median of it, route's and the broker's."}),
+		bad: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_progress_undecodable_records_total", Help: "Records of the topic progress that do not decode, or make no sense."}),
 	}
 	reg.MustRegister(l.late, l.clock, l.bad)
 	return l, nil
 }
 
-// clocks are those of others, as they were when this process heard of them: in the last polls
-// that had a record, oldest first.
+// clocks are those of others, as this process heard of them in the last polls that had a record,
+// oldest first.
 type clocks []hearing
 
-// hearing is what a record said of clocks that came at a time. The broker's clock had come at least so far by then:
+// hearing is what a record that came at a time says about clocks. By then the broker's clock had come at least that far:
 // the record may have been on its way for a while.
 type hearing struct {
 	at            time.Time
 	broker, route time.Time
 }
 
-// hear notes a hearing. What is older than clocksOver is forgotten then.
+// hear notes a hearing, and forgets those older than clocksOver.
 func (c *clocks) hear(h hearing) {
 	kept := slices.DeleteFunc(*c, func(old hearing) bool { return old.at.Equal(h.at) || h.at.Sub(old.at) > clocksOver })
 	for _, old := range *c {
 		if old.at.Equal(h.at) && old.broker.After(h.broker) {
-			h = old // of one poll the newest
+			h = old // of the records of one poll, the newest
 		}
 	}
 	*c = append(kept[max(0, len(kept)-maxHearings+1):], h)
 }
 
-// now is the middle one of this process' clock and those of the broker and of route: one of
-// them that is wrong does not matter. Of all hearings that counts whose record was on its way for
-// the shortest time, which is the one by which the broker's clock is the furthest.
+// now is the median of this process's clock, the broker's and route's, so that one wrong clock does not
+// matter. The hearing that counts is the one whose record was on its way for the shortest time: the
+// one by which the broker's clock is the furthest.
 func (c clocks) now(own time.Time) time.Time {
 	var best hearing
 	var since time.Duration
@@ -137,7 +136,7 @@ func (c clocks) now(own time.Time) time.Time {
 	return three[1]
 }
 
-// Complete completes a tick that is to be written: see writeback.Options.Behind.
+// Complete completes a tick that is about to be written: see writeback.Options.Behind.
 func (l *Lag) Complete(t *schemas.Tick) { l.completeAt(t, time.Now()) }
 
 func (l *Lag) completeAt(t *schemas.Tick, own time.Time) {
@@ -153,7 +152,7 @@ func (l *Lag) completeAt(t *schemas.Tick, own time.Time) {
 			continue
 		case age > l.slack:
 			handed := t.NowMS - (age - l.slack).Milliseconds()
-			handed -= handed % 10 // the same each time until more is said
+			handed -= handed % 10 // the same until route reports again
 			t.Behind = append(t.Behind, schemas.Behind{Partition: id, HandedMS: handed})
 		}
 		t.Unknown = false
@@ -164,14 +163,14 @@ func (l *Lag) completeAt(t *schemas.Tick, own time.Time) {
 	}
 }
 
-// SetTime sets a tick's time only: of a processor whose input nobody holds up.
+// SetTime sets only a tick's time, for a processor whose input does not come through route.
 func (l *Lag) SetTime(t *schemas.Tick) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.setClock(t, time.Now())
 }
 
-// setClock sets the tick's time by the middle clock. The caller holds mu.
+// setClock sets the tick's time to the median clock. The caller holds mu.
 func (l *Lag) setClock(t *schemas.Tick, own time.Time) {
 	right := l.clocks.now(own)
 	off := own.UnixMilli() - right.UnixMilli()
@@ -180,7 +179,7 @@ func (l *Lag) setClock(t *schemas.Tick, own time.Time) {
 	if wrong := off != 0; wrong != l.toldOff {
 		l.toldOff = wrong
 		if wrong {
-			l.log.Error("the clock of this process differs from those of the broker and of route, which agree: going by theirs", "ahead_ms", off)
+			l.log.Error("the clock of this process differs from those of the broker and of route, which agree: using theirs", "ahead_ms", off)
 		} else {
 			l.log.Info("the clock of this process is right again")
 		}
@@ -197,7 +196,7 @@ func (l *Lag) Follow(ctx context.Context) (stop func()) {
 	return func() { cancel(); all.Wait(); l.adm.Close() }
 }
 
-// FollowClocks is follow for who only wants setTime.
+// FollowClocks is Follow for callers that only use SetTime.
 func (l *Lag) FollowClocks(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var reading sync.WaitGroup
@@ -211,7 +210,7 @@ func (l *Lag) lookUp(ctx context.Context) {
 	defer cancel()
 	list, err := l.adm.ListTopics(short, topics.Metrics)
 	if err != nil || list[topics.Metrics].Err != nil {
-		return // until then it is as it was
+		return // nothing changes until the next look
 	}
 	t := list[topics.Metrics]
 	l.mu.Lock()
@@ -227,13 +226,12 @@ func (l *Lag) lookUp(ctx context.Context) {
 	}
 }
 
-// read reads progress from its beginning on. What stood there before is how far route was
-// then: only what comes after that says how far it is.
+// read reads what is appended to progress: only that tells how far route is now.
 func (l *Lag) read(ctx context.Context) {
 	cl, err := consume.New(consume.Watch{}, append(slices.Clip(l.opts), kgo.FetchMaxWait(progressPoll),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topics.Progress: {0: kgo.NewOffset().AtEnd()}}))...)
 	if err != nil {
-		l.log.Error("progress of route cannot be read: no window is closed by the clock", "err", err)
+		l.log.Error("cannot read the progress of route: the clock closes no window", "err", err)
 		return
 	}
 	defer cl.Close()
@@ -244,7 +242,7 @@ func (l *Lag) read(ctx context.Context) {
 		for _, e := range fetches.Errors() {
 			if ctx.Err() == nil && now.Sub(logged) > alarmAfter {
 				logged = now
-				l.log.Warn("progress of route not read, trying on", "topic", topics.Progress, "err", e.Err)
+				l.log.Warn("cannot read the progress of route, trying again", "topic", topics.Progress, "err", e.Err)
 			}
 		}
 		from := before
@@ -259,12 +257,12 @@ func (l *Lag) read(ctx context.Context) {
 	}
 }
 
-// take takes what route said. It came after from, when the poll before returned, and at the latest now. When that is
-// long, as this process was stopped in between, or there was no broker, the record may be as old as that, and says
-// nothing of clocks: whatever it was compared with, some clock would seem to be wrong.
+// take takes a record of route's. It came between from, when the poll before returned, and now. If that is a long time,
+// as this process was stopped or there was no broker, the record may be that old, and tells nothing about clocks:
+// whatever it is compared with, some clock would seem wrong.
 func (l *Lag) take(r *kgo.Record, from, now time.Time) {
 	if len(r.Value) == 0 {
-		return // a tombstone says nothing
+		return // a tombstone has no progress
 	}
 	p, err := schemas.DecodeDoc[schemas.Progress](r.Value)
 	if err == nil {
@@ -288,18 +286,18 @@ func (l *Lag) take(r *kgo.Record, from, now time.Time) {
 	}
 	of := l.of[p.Partition]
 	if of == nil || p.Epoch != l.epoch {
-		return // not looked up yet, or of a topic that is gone
+		return // not looked up yet, or of a deleted topic
 	}
 	of.said = *p
 	if p.AgeMS == schemas.Unseen || p.AgeMS > time.Since(time.Unix(0, 0)).Milliseconds() {
 		return
 	}
 	if handed := came.Add(-time.Duration(p.AgeMS) * time.Millisecond); handed.After(of.handed) {
-		of.handed = handed // what was true stays true, whoever says something else later
+		of.handed = handed // once handed on is handed on, whatever another process reports later
 	}
 }
 
-// lateAt are the partitions of which somebody is to be told, ascending. The caller holds mu.
+// lateAt are the partitions to warn about, ascending. The caller holds mu.
 func (l *Lag) lateAt(now time.Time) []int32 {
 	var ids []int32
 	for id, of := range l.of {
@@ -311,8 +309,7 @@ func (l *Lag) lateAt(now time.Time) []int32 {
 	return ids
 }
 
-// alarm keeps the gauge, and logs each partition once when it is late and when it is not
-// any more.
+// alarm sets the gauge, and logs once when a partition becomes late and once when it no longer is.
 func (l *Lag) alarm(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -325,7 +322,7 @@ func (l *Lag) alarm(now time.Time) {
 			l.late.WithLabelValues(strconv.Itoa(int(id))).Set(now.Sub(of.handed).Seconds())
 		}
 		if !l.told[id] && !of.handed.IsZero() {
-			l.log.Error("pipeline is late: route does not hand on a partition of metrics; windows that get samples from there wait",
+			l.log.Error("pipeline is late: route does not hand on a partition of metrics; windows that get samples from it wait",
 				"partition", id, "since", of.handed.UTC().Format(time.RFC3339), "offset", of.said.Offset, "end", of.said.End, "owner", of.said.Owner)
 		}
 		l.told[id] = l.told[id] || !of.handed.IsZero()
@@ -333,13 +330,12 @@ func (l *Lag) alarm(now time.Time) {
 	for id := range l.told {
 		if !late[id] {
 			delete(l.told, id)
-			l.log.Info("route hands the partition of metrics on again", "partition", id)
+			l.log.Info("route hands on the partition of metrics again", "partition", id)
 		}
 	}
 }
 
-// Standing are the partitions that stand still, ascending: what the page, weir top and
-// readyz say of the pipeline.
+// Standing are the partitions that stand still, ascending: what the page, weir top and readyz report.
 func (l *Lag) Standing() []schemas.Late { return l.standingAt(time.Now()) }
 
 func (l *Lag) standingAt(now time.Time) []schemas.Late {
@@ -357,16 +353,16 @@ func (l *Lag) standingAt(now time.Time) []schemas.Late {
 	return late
 }
 
-// Warning is what readyz says of it, or "".
+// Warning is what readyz reports, or "".
 func (l *Lag) Warning() string {
 	now := time.Now()
 	return Text(l.standingAt(now), now)
 }
 
-// lateNamed is how many partitions are named that stand still.
+// lateNamed bounds how many of the partitions that stand still are named.
 const lateNamed = 20
 
-// Text says that the pipeline is late and what stands still, or "".
+// Text tells that the pipeline is late and which partitions stand still; "" if none.
 func Text(late []schemas.Late, now time.Time) string {
 	if len(late) == 0 {
 		return ""
@@ -391,7 +387,7 @@ func Text(late []schemas.Late, now time.Time) string {
 	return "pipeline is late: partitions of metrics that route was level with last: " + strings.Join(each, ", ") + "; windows that get samples from them wait"
 }
 
-// each calls do now and every so often until ctx ends.
+// each calls do now, and then every interval until ctx ends.
 func each(ctx context.Context, every time.Duration, do func()) {
 	t := time.NewTicker(every)
 	defer t.Stop()

@@ -1,5 +1,5 @@
-// Package terminal draws on a terminal: one line below the text that scrolls, which shows how far something is.
+// Package terminal draws progress on a terminal: one line below the scrolling text.
 //
-// Contract: text and line never mix. What a terminal would act on is escaped. Where there is no terminal, as in a file or a
-// pipe, progress is a line of its own now and then.
+// Contract: the text and the line never mix. What a terminal would act on is escaped. Without a terminal, as in a file or a pipe,
+// progress is a line of its own now and then.
 package terminal

@@ -9,18 +9,18 @@ import (
 	"github.com/weir-metrics/weir/schemas/plain"
 )
 
-// Progress shows how far a command is: on a terminal one line that is drawn again and
-// again, elsewhere, as in a file or a pipe, a line of its own now and then.
+// Progress shows the progress of a command: on a terminal, one line that is redrawn; elsewhere, as in
+// a file or a pipe, a line of its own now and then.
 type Progress struct {
 	out      io.Writer
 	terminal *Terminal // or nil
-	at       time.Time // of the last line, when there is none
+	at       time.Time // of the last line, if there is no terminal
 }
 
-// sayEvery is the time between two lines in a file.
+// sayEvery is the least time between two lines in a file.
 const sayEvery = 10 * time.Second
 
-// NewProgress shows on out, as on a terminal if it is one.
+// NewProgress returns a Progress on out, which may be a terminal.
 func NewProgress(out io.Writer) *Progress {
 	p := &Progress{out: out}
 	if f, ok := out.(*os.File); ok && IsTerminal(f) {
@@ -40,8 +40,8 @@ func (p *Progress) Draw(text string) {
 	}
 }
 
-// Clear removes the line, so that something else can be printed in its place; the next
-// text is shown at once.
+// Clear removes the line, so that something else can be printed in its place. The next text is shown
+// at once.
 func (p *Progress) Clear() {
 	if p.terminal != nil {
 		p.terminal.Draw("")
@@ -49,7 +49,7 @@ func (p *Progress) Clear() {
 	p.at = time.Time{}
 }
 
-// End removes the line and prints the text in its place, to stay.
+// End replaces the line by the text, which stays.
 func (p *Progress) End(text string) {
 	p.Clear()
 	fmt.Fprintln(p.out, plain.Text(text))

@@ -10,9 +10,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/plain"
 )
 
-// Terminal is a terminal with text that scrolls and, below it, one line that says how
-// far something is. What is written through Over never mixes with that line. Safe for
-// concurrent use.
+// Terminal is a terminal with scrolling text and, below it, one line that shows progress. What is
+// written through Over never mixes with that line. A Terminal is safe for concurrent use.
 type Terminal struct {
 	mu   sync.Mutex
 	out  io.Writer
@@ -22,22 +21,21 @@ type Terminal struct {
 // New returns a Terminal that draws on out.
 func New(out io.Writer) *Terminal { return &Terminal{out: out} }
 
-// IsTerminal reports whether f shows what is written to it, and can erase a line.
+// IsTerminal reports whether f is a terminal that can erase a line.
 func IsTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 }
 
-// A line that is too long would take two, of which only one can be erased: the
-// terminal is told to cut it off.
+// A line that is too long would wrap, and only its last part could be erased, so the terminal is told
+// to cut it off.
 const (
 	eraseLine = "\r\x1b[K"
 	wrapOff   = "\x1b[?7l"
 	wrapOn    = "\x1b[?7h"
 )
 
-// Draw shows the line instead of the one before; "" shows none. What a terminal would
-// act on is escaped.
+// Draw replaces the line; "" removes it. What a terminal would act on is escaped.
 func (t *Terminal) Draw(line string) {
 	line = plain.Text(line)
 	t.mu.Lock()
@@ -59,7 +57,7 @@ func (t *Terminal) drawn() string {
 // Over returns a writer of whole lines to f, a file that is shown on this terminal.
 func (t *Terminal) Over(f io.Writer) io.Writer { return &scrolling{t, f} }
 
-// scrolling is what stands above the line.
+// scrolling is the text above the line.
 type scrolling struct {
 	t *Terminal
 	f io.Writer
@@ -78,7 +76,7 @@ func (s *scrolling) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Bar draws a fraction.
+// Bar draws a fraction, 0 to 1.
 func Bar(done float64) string {
 	const width = 20
 	n := int(max(0, min(1, done)) * width)

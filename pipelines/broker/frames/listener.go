@@ -16,8 +16,8 @@ type Config struct {
 	Connections int
 	// FirstWithin is how long a connection may take to send its first request.
 	FirstWithin time.Duration
-	// FrameWithin is how long each MiB of a request may take, and a whole request, plus a second for
-	// each MiB.
+	// FrameWithin is how long each MiB of a request may take, and the whole of it, to which a second is
+	// added for each MiB.
 	FrameWithin time.Duration
 	// WriteWithin is how long each 256 KiB of an answer may take.
 	WriteWithin time.Duration

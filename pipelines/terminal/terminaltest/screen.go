@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// What a terminal is told so that a line that is too long is cut off, and no longer.
+// What makes a terminal cut off lines that are too long, and stop doing so.
 const (
 	wrapOff = "\x1b[?7l"
 	wrapOn  = "\x1b[?7h"
 )
 
-// Screen is a terminal, as far as terminal.Terminal uses one: 80 columns, and the lines that one
-// has seen on it, the last of which is the one that the cursor is in.
+// Screen is a terminal, as far as terminal.Terminal uses one: 80 columns, and the lines shown so far,
+// of which the last one has the cursor.
 type Screen struct {
 	t     testing.TB
 	mu    sync.Mutex
@@ -61,7 +61,7 @@ func (s *Screen) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Shows returns the lines that were seen so far.
+// Shows returns the lines shown so far.
 func (s *Screen) Shows() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
