@@ -559,8 +559,8 @@ func TestConfigFaults(t *testing.T) {
 	for _, want := range []string{
 		`allowed_hosts[3]: "a:7070"`, `allowed_hosts[4]: "http://x"`, `allowed_hosts[5]`, `trusted_proxies[2]: "nonsense"`,
 		`tls_server_config.cert_file: must be given`, `basic_auth_users.plain: must be a bcrypt hash`, `basic_auth_users.dear: has a bcrypt cost of 20`,
-		`basic_auth_users.a:b: "a:b"`, `bearer_tokens.short: must be 16 to`, `bearer_tokens.plain: "plain": must not be called`, `bearer_tokens.spaced: must be`,
-		`roles.nobody: "nobody": must be one of`, `roles.plain[0]: "admin": must be read or write`, `roles.short: must hold`,
+		`basic_auth_users.a:b: "a:b"`, `bearer_tokens.short: must be 16 to`, `bearer_tokens.plain: "plain": must not have the name`, `bearer_tokens.spaced: must be`,
+		`roles.nobody: "nobody": must be one of`, `roles.plain[0]: "admin": must be read or write`, `roles.short: must contain`,
 		`max_connections: "1": must be 16 to`, `max_header_bytes: "1"`, `header_timeout: "0s"`,
 	} {
 		if !strings.Contains(text, want) {
