@@ -31,6 +31,9 @@ func (c *lowering) call(n *ast.CallNode) (*node, error) {
 	if name == "metric" {
 		return c.read(n, input{fn: fnLast})
 	}
+	if name == "limit" {
+		return c.limit(n)
+	}
 	f := byName[name]
 	if f == nil {
 		return nil, unknownFunc(n, name)

@@ -46,7 +46,7 @@ func (rs *RuleSet) Unseen(metrics, known []string) conf.Faults {
 	for _, r := range rs.rules {
 		told := map[string]bool{}
 		for i, in := range r.inputs {
-			if i >= len(r.places) || told[in.metric] || !slices.Contains(metrics, in.metric) {
+			if i >= len(r.places) || told[in.metric] || !in.windows() || !slices.Contains(metrics, in.metric) {
 				continue
 			}
 			told[in.metric] = true

@@ -20,7 +20,7 @@ func (rs *RuleSet) Describe() []string {
 		}
 		lines = append(lines, line)
 		for i := range r.inputs {
-			if in := &r.inputs[i]; in.zone == nil {
+			if in := &r.inputs[i]; in.windows() {
 				lines = append(lines, "  "+r.reads(in))
 			}
 		}

@@ -265,6 +265,8 @@ func (e *Evaluator) read(set *labelSet, b *binding, end int64) {
 			}
 		} else if in.zone != nil {
 			e.in[k] = in.fn.at(time.UnixMilli(end).In(in.zone))
+		} else if in.limits != nil {
+			e.in[k] = b.limits[k]
 		}
 	}
 }

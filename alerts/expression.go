@@ -35,9 +35,15 @@ type input struct {
 	periodMS int64
 	factors  [2]float64
 	zone     *time.Location // for a function of the time; otherwise nil
+	table    string         // for a limit, the name of its table; otherwise ""
+	keys     string         // and the labels by which it is looked up, joined
+	limits   *limits        // the table, set by the loader
 	tierMS   int64          // the rule's, set when it is chosen
 	at       int            // where the text says so, in runes
 }
+
+// windows reports whether it reads windows: it is neither the time nor a limit.
+func (in *input) windows() bool { return in.zone == nil && in.table == "" }
 
 // backMS is how far back from a window's end it reads.
 func (in *input) backMS() int64 { return in.rangeMS + in.beforeMS }

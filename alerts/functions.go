@@ -153,7 +153,7 @@ func functionNames() []string {
 	for _, f := range functions {
 		names = append(names, f.name)
 	}
-	return append(names, "metric")
+	return append(names, "limit", "metric")
 }
 
 // signature is a call as the docs write it.

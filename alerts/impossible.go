@@ -60,7 +60,7 @@ func (l *loader) ttlMS(tierMS int64) int64 {
 func (l *loader) impossibleRange(r *rule, inputs []input) error {
 	tier := msText(r.tierMS)
 	for _, in := range inputs {
-		if in.zone != nil {
+		if !in.windows() {
 			continue
 		}
 		if n := in.rangeMS / r.tierMS; n < int64(in.fn.least) && in.rangeMS > 0 {

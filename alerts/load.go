@@ -34,13 +34,17 @@ type LoadConfig struct {
 	// GracesMS is, for each tier, how long after its end, ms, a window closes: until then nothing
 	// is known to be missing. Tiers without one close at their end.
 	GracesMS []int64
+	// Table reads a table of limits that a rules file names: path is as written there. It returns
+	// the table's file. nil: tables are in the rules files only.
+	Table func(rulesFile, path string) (File, error)
 	// TTLsMS is, for each tier, how long its rows are kept, ms; 0 or missing: unknown.
 	TTLsMS []int64
 }
 
 // fileYAML is a rules file, in Prometheus's shape.
 type fileYAML struct {
-	Groups []groupYAML `yaml:"groups"`
+	Limits []limitsYAML `yaml:"limits"`
+	Groups []groupYAML  `yaml:"groups"`
 }
 
 type groupYAML struct {
@@ -69,7 +73,7 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if len(cfg.TiersMS) == 0 {
 		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
 	}
-	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, ttlsMS: cfg.TTLsMS, seen: map[string]string{}}
+	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, ttlsMS: cfg.TTLsMS, table: cfg.Table, seen: map[string]string{}}
 	var faults conf.Faults
 	for _, f := range files {
 		var fs conf.Faults
@@ -83,9 +87,9 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 		return nil, faults
 	}
 	rs := newRuleSet(l.rules)
-	rs.files, rs.warnings = files, l.warnings
+	rs.files, rs.warnings = slices.Concat(files, l.tables), l.warnings
 	text := xxhash.New()
-	for _, f := range files {
+	for _, f := range rs.files {
 		_, _ = text.Write(f.Data) // a Digest's writes do not fail
 		_, _ = text.Write([]byte{0xff})
 	}
@@ -120,6 +124,11 @@ type loader struct {
 	seen     map[string]string // where each rule was defined, by name
 	tooMany  bool              // the fault of too many rules was recorded
 	warnings conf.Faults
+	table    func(rulesFile, path string) (File, error)
+	tables   []File // that were read
+
+	limits map[string]*limits // of the current file, by name
+	others conf.Faults        // of its tables
 
 	doc   *conf.Doc // of the current file
 	file  string
@@ -138,10 +147,11 @@ func (l *loader) load(f File) error {
 	} else {
 		l.doc = conf.Parse(f.Name, f.Data, &file)
 	}
-	l.file, l.lines = f.Name, splitLines(f.Data)
+	l.file, l.lines, l.others = f.Name, splitLines(f.Data), nil
 	if file.Groups == nil && l.doc.Err() == nil {
 		l.doc.Fail(at, nil, "no groups: the file is empty or cut. A file that is meant to have no rules says so: groups: []")
 	}
+	l.loadLimits(file.Limits)
 	for i, g := range file.Groups {
 		l.group(fmt.Sprintf("%s[%d]", at, i), &g)
 	}
@@ -149,7 +159,11 @@ func (l *loader) load(f File) error {
 		l.tooMany = true
 		l.doc.Fail(at, nil, fmt.Sprintf("%d rules so far, must be at most %d in all files", len(l.rules), maxRules))
 	}
-	return l.doc.Err()
+	err := l.doc.Err()
+	if l.others != nil {
+		err = conf.Join(err, l.others)
+	}
+	return err
 }
 
 // IsList reports whether a YAML file has a list at its top, as a file of rules may. The first thing
@@ -294,6 +308,8 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 			l.failExpr(at+".where", &y.Where, err)
 		}
 	}
+	l.findLimits(at+".expr", &y.Expr, r.inputs[:ofExpr])
+	l.findLimits(at+".recover", &y.Recover, r.inputs[ofExpr:])
 	r.tierMS = chooseTier(l.tiersMS, r.inputs)
 	if y.Tier > 0 {
 		r.tierMS = y.Tier.MS()
@@ -328,7 +344,7 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 		l.refuse(at, r, y)
 		l.look(at, r, y)
 	}
-	r.hash = hashOf(y.Expr.Value, y.Recover.Value, msText(r.tierMS))
+	r.hash = hashOf(append([]string{y.Expr.Value, y.Recover.Value, msText(r.tierMS)}, limitHashes(r.inputs)...)...)
 }
 
 // places records where each input of the rule is.

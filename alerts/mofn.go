@@ -50,7 +50,7 @@ func (r *rule) beforeMS() int64 { return int64(max(r.of-1, 0)) * r.tierMS }
 func (l *loader) checkWaits(at string, r *rule, y *ruleYAML) {
 	for i := range r.inputs {
 		in := &r.inputs[i]
-		if in.zone != nil || r.of == 0 {
+		if !in.windows() || r.of == 0 {
 			continue
 		}
 		if n := r.keepsMS(in) / r.tierMS; n > maxRingWindows {

@@ -19,7 +19,7 @@ func (rs *RuleSet) Reads() []Read {
 		x := Read{Rule: r.name, TierMS: r.tierMS}
 		for k := range r.inputs {
 			in := &r.inputs[k]
-			if in.zone != nil {
+			if !in.windows() {
 				continue
 			}
 			if !slices.Contains(x.Metrics, in.metric) {

@@ -20,7 +20,7 @@ type RuleSet struct {
 	readers map[string][]*rule  // by metric, in the order of rules
 	tiers   map[int64]tierReads // by length in ms
 	hash    string
-	files   []File // from which they were loaded
+	files   []File // from which they were loaded, tables of limits last
 
 	warnings conf.Faults
 }
@@ -106,7 +106,7 @@ func newRuleSet(rules []*rule) *RuleSet {
 		r.index = i
 		rs.byName[r.name] = r
 		for _, in := range r.inputs {
-			if in.zone != nil {
+			if !in.windows() {
 				continue
 			}
 			if rd := rs.readers[in.metric]; !slices.Contains(rd, r) {

@@ -50,6 +50,8 @@ type binding struct {
 	rule *rule
 	in   []int16 // for each of the rule's inputs, its place in labelSet.series, or -1
 	last outcome
+
+	limits []float64 // for each input that is one, its limit; nil if none is
 }
 
 // outcome is the last thing that was said about a rule and label set. The zero value means nothing
@@ -237,6 +239,10 @@ func (s *labelSet) bind(rs *RuleSet, selects func(*rule) bool) {
 		b := binding{rule: r, in: make([]int16, len(r.inputs))}
 		for k, in := range r.inputs {
 			b.in[k] = -1
+			if in.limits != nil {
+				b.setLimit(k, in.limitOf(s.labels))
+				continue
+			}
 			for i := range s.series {
 				if x := &s.series[i]; x.tierMS == r.tierMS && x.metric == in.metric {
 					b.in[k] = int16(i)

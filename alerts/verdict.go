@@ -206,7 +206,7 @@ func (v *verdict) own(n *node, facts map[string]span) span {
 	case opConst:
 		return span{n.num, n.num, !finite(n.num)}
 	case opInput:
-		if fn := v.inputs[n.slot].fn; fn.within != (span{}) {
+		if fn := v.inputs[n.slot].fn; fn != nil && fn.within != (span{}) {
 			return fn.within // given that there is a value
 		}
 		return anything

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -208,12 +209,25 @@ func (c *Config) RuleConfig() alerts.LoadConfig {
 	if w.Validate("", d); d.Err() != nil {
 		w = windows.Default()
 	}
-	rules := alerts.LoadConfig{TiersMS: w.TiersMS()}
+	rules := alerts.LoadConfig{TiersMS: w.TiersMS(), Table: readTable}
 	for _, t := range w.Tiers {
 		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
 		rules.TTLsMS = append(rules.TTLsMS, t.TTL.MS())
 	}
 	return rules
+}
+
+// readTable reads a table of limits that a rules file names, relative to that file.
+func readTable(rulesFile, name string) (alerts.File, error) {
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(rulesFile), name)
+	}
+	text, err := conf.ReadFile(path, conf.MaxRulesBytes)
+	if err != nil {
+		return alerts.File{}, errors.New(conf.ReadFault(err))
+	}
+	return alerts.File{Name: path, Data: text}, nil
 }
 
 // Overrides are what the command line sets instead of the config file; "" and nil keep the file's
