@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// checkAlerts compares the alerts of a name that fire now with those that are expected.
+// checkAlerts compares the alerts of a name that fire now with the expected ones.
 func (p *play) checkAlerts(c *alertCheck) {
 	var got, other []*schemas.Alert // that fire, and that do not
 	for _, fingerprint := range slices.Sorted(maps.Keys(p.alerts)) {
@@ -40,11 +40,11 @@ func (p *play) checkAlerts(c *alertCheck) {
 	p.fail(c.line, fmt.Sprintf("alert %s at %s", c.alertname, at(c.timeMS)), strings.Join(told, ""))
 }
 
-// maxTold bounds how many differences of an expectation are told.
+// maxTold bounds how many differences of an expectation are reported.
 const maxTold = 20
 
-// differences tells, one by one, what differs between alerts that are expected and those that fire, and the state of
-// those that do not.
+// differences describes, one by one, how the alerts that fire differ from the expected ones, and the state of those that
+// do not fire.
 func (p *play) differences(want []expectedAlert, got, other []*schemas.Alert) []string {
 	var told []string
 	for len(want) > 0 && len(got) > 0 {
@@ -54,7 +54,7 @@ func (p *play) differences(want []expectedAlert, got, other []*schemas.Alert) []
 				i = k
 			}
 		}
-		told = append(told, "fires, but otherwise:\n"+diffOf(linesOfExpected(w), linesOf(got[i])))
+		told = append(told, "fires, but with differences:\n"+diffOf(linesOfExpected(w), linesOf(got[i])))
 		want, got = want[1:], slices.Delete(got, i, i+1)
 	}
 	for _, w := range want {
@@ -69,7 +69,7 @@ func (p *play) differences(want []expectedAlert, got, other []*schemas.Alert) []
 	return told
 }
 
-// all says that two alerts are the same.
+// all is the likeness of two equal alerts.
 const all = math.MaxInt
 
 // alike is how many labels and annotations of an alert are as expected, or all.
@@ -95,7 +95,7 @@ func linesOf(a *schemas.Alert) []string {
 	return linesOfTexts(labels, a.Annotations)
 }
 
-// linesOfTexts has a line for each label and annotation, sorted. Those that are empty are none. It is never nil.
+// linesOfTexts has a line for each label and annotation that is not empty, sorted. It is never nil.
 func linesOfTexts(labels, annotations map[string]string) []string {
 	lines := []string{}
 	for i, texts := range []map[string]string{labels, annotations} {
@@ -108,8 +108,8 @@ func linesOfTexts(labels, annotations map[string]string) []string {
 	return lines
 }
 
-// diffOf has the lines that both have, those that are only expected (-) and those that are only got (+). Nil is no alert
-// at all, as against one without labels.
+// diffOf has the lines that both have, those that are only in the expected alert (-) and those that are only in the
+// actual one (+). Nil stands for no alert, as opposed to one without labels.
 func diffOf(want, got []string) string {
 	switch {
 	case len(want)+len(got) > 0:
@@ -145,7 +145,7 @@ func keyOf(line string) string {
 	return "1" + key
 }
 
-// stateOf tells of an alert that does not fire.
+// stateOf describes the state of an alert that does not fire.
 func (p *play) stateOf(a *schemas.Alert) string {
 	name := nameOf(a.Labels["alertname"], a.Labels)
 	switch a.State {
@@ -157,5 +157,5 @@ func (p *play) stateOf(a *schemas.Alert) string {
 	return fmt.Sprintf("%s is inactive since %s: %s\n", name, p.since(a.Last.AtMS), a.Last.Reason)
 }
 
-// since writes a time as that since the test's start.
+// since writes a time as the time since the test's start.
 func (p *play) since(ms int64) string { return at(ms - p.test.startMS) }

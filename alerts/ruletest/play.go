@@ -15,9 +15,9 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Outcome is what came of a test.
+// Outcome is the outcome of a test.
 type Outcome struct {
-	Name     string // as the file gives it, or test 1, test 2, …
+	Name     string // from the file, or test 1, test 2, …
 	Line     int
 	Failures []Failure // none: it passed
 }
@@ -25,12 +25,12 @@ type Outcome struct {
 // Failure is an expectation that was not met.
 type Failure struct {
 	Line int    // of the expectation
-	What string // which it is, on one line
-	Diff string // lines that tell what differs: - expected, + got
+	What string // what was expected, on one line
+	Diff string // lines that show what differs: - expected, + actual
 }
 
-// Run runs the tests, which Check must have found right, with the windows of c, which must be valid. The error is ctx's,
-// or tells of a state that does not decode, which is weir's own fault.
+// Run runs the tests, in which Check must have found no fault, with the windows of c, which must be valid. The error is
+// ctx's, or tells that a state does not decode, which is a bug in weir.
 func (s *Suite) Run(ctx context.Context, c windows.Config, rules *alerts.RuleSet, d Disturbance) ([]Outcome, error) {
 	var outcomes []Outcome
 	for i := range s.tests {
@@ -45,8 +45,8 @@ func (s *Suite) Run(ctx context.Context, c windows.Config, rules *alerts.RuleSet
 	return outcomes, nil
 }
 
-// play is the run of one test: a processor of its own for each series group, with samples that arrive at their time
-// and a wall clock that tells each at once when something is due.
+// play is the run of one test: a processor for each series group, samples that arrive at their own time, and a wall clock
+// by which each group does at once what is due.
 type play struct {
 	player
 	test     *test
@@ -92,7 +92,7 @@ func newPlay(t *test, c windows.Config, rules *alerts.RuleSet, d Disturbance) *p
 	return p
 }
 
-// run plays the test up to its last expectation, and returns those that were not met.
+// run plays the test up to its last expectation, and returns the expectations that were not met.
 func (p *play) run(ctx context.Context) ([]Failure, error) {
 	checks := slices.Clone(p.test.alerts)
 	slices.SortStableFunc(checks, func(a, b alertCheck) int { return cmp.Compare(a.timeMS, b.timeMS) })
@@ -119,7 +119,7 @@ func (p *play) run(ctx context.Context) ([]Failure, error) {
 	return p.failures, p.err
 }
 
-// endMS is when the last expectation can be looked at: alerts at their time, a window when it has closed.
+// endMS is when the last expectation can be checked: alerts at their time, a window when it has closed.
 func (p *play) endMS() int64 {
 	end := p.test.startMS
 	for i := range p.test.alerts {
@@ -132,7 +132,7 @@ func (p *play) endMS() int64 {
 	return end
 }
 
-// startMS is the start of the window that holds the check's time.
+// startMS is the start of the window that contains the check's time.
 func (w *windowCheck) startMS(t *test) int64 {
 	at := t.startMS + w.timeMS
 	return at - at%w.tierMS
@@ -200,7 +200,7 @@ func (p *play) applyBatch(group string) {
 	p.emit(group)
 }
 
-// tick tells a series group the time.
+// tick moves a series group's clock.
 func (p *play) tick(group string) {
 	g := p.series[group]
 	p.result.Reset()

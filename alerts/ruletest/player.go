@@ -9,8 +9,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// player checks rules on closed windows and takes alerts through their lives, as the processors window and
-// alert do. The zero value has no rules.
+// player checks rules on closed windows and plays the lives of alerts, as the processors window and alert do. The zero
+// value has no rules.
 type player struct {
 	disturbance Disturbance
 	evaluator   *alerts.Evaluator
@@ -18,13 +18,13 @@ type player struct {
 	alerts      map[string]*life         // by fingerprint
 	keeping     map[string]*life         // those that only keep_firing_for keeps firing
 	nowMS       int64                    // the wall clock
-	err         error                    // what went wrong with the states' encoding
+	err         error                    // the first fault of a state's encoding
 
-	said  func(c *schemas.Condition) // is called with each condition, if it is set
-	moved func(after *schemas.Alert) // is called with each alert that changed its state, if it is set
+	said  func(c *schemas.Condition) // called with each condition, unless nil
+	moved func(after *schemas.Alert) // called with each alert whose state has changed, unless nil
 }
 
-// life is an alert, and when the last condition that changed it arrived: from then on keep_firing_for runs.
+// life is an alert, and when the last condition that changed it arrived: keep_firing_for runs from then.
 type life struct {
 	alert  *schemas.Alert
 	seenMS int64
@@ -53,7 +53,7 @@ func (p *player) load(rules *alerts.RuleSet) {
 	}
 }
 
-// closed checks the rules on windows of one tier and end that closed, or were revised.
+// closed checks the rules on closed or revised windows of one tier with the same end.
 func (p *player) closed(group string, tierMS, endMS int64, ws []schemas.Window) {
 	st := p.group(group)
 	p.apply(p.evaluator.Closed(st, group, tierMS, endMS, ws, nil))
@@ -73,7 +73,7 @@ func (p *player) closed(group string, tierMS, endMS int64, ws []schemas.Window) 
 	}
 }
 
-// advance lets a group's event time pass.
+// advance moves a group's event time forward.
 func (p *player) advance(group string, timeMS int64) {
 	p.apply(p.evaluator.Advance(p.group(group), group, timeMS, nil))
 }

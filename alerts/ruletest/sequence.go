@@ -14,7 +14,7 @@ const (
 	maxValues = 1_000_000
 )
 
-// missing stands for a value that is not there: every value that is there is finite.
+// missing stands for a missing value; all others are finite.
 var missing = math.NaN()
 
 const number = `[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?`
@@ -22,9 +22,9 @@ const number = `[0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?
 // expansion is a word of a sequence: a value, the step from it to the next, and how many follow it.
 var expansion = regexp.MustCompile(`^([-+]?(?:` + number + `))(?:([-+](?:` + number + `))?x([0-9]+))?$`)
 
-// parseSequence reads values in promtool's notation, apart by spaces: a number; axn, which is a and then a n times
+// parseSequence reads values in promtool's notation, separated by spaces: a number; axn, which is a and then a n times
 // more; a+bxn and a-bxn, which is a and then n more, each b further; _ and stale, no value (weir's formats drop
-// Prometheus's stale markers); _xn, n times no value. What is missing is NaN.
+// Prometheus's stale markers); _xn, no value n times. Missing values are NaN.
 func parseSequence(text string) ([]float64, error) {
 	var values []float64
 	for _, word := range strings.Fields(text) {
@@ -91,7 +91,7 @@ func steps(first, step float64, n int) []float64 {
 
 func finiteOf(word string, v float64, err error) error {
 	if err != nil || math.IsInf(v, 0) {
-		return fmt.Errorf("%.100q: is beyond the range of numbers", word)
+		return fmt.Errorf("%.100q: is too large a number", word)
 	}
 	return nil
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Stream plays a recording through one or more sets of rules, as long as it may be: what is kept is the state of its
-// series and of their alerts, and not what was played. Samples arrive at the time that they bear, and those that are
-// older than one before them at that one's time, late.
+// Stream plays a recording of any length through one or more sets of rules: it keeps the state of the series and of
+// their alerts, but not what it has played. Samples arrive at their own time; one that is older than one before it
+// arrives late, at that one's time.
 //
 // Give it either samples or windows. It is not safe for concurrent use.
 type Stream struct {
@@ -34,12 +34,12 @@ type Stream struct {
 	Refused map[windows.Reason]int
 }
 
-// StreamHooks are told what happens in a Stream. Each may be nil.
+// StreamHooks are called with what happens in a Stream. Each may be nil.
 type StreamHooks struct {
-	// Moved is called with each alert that changed its state; rules is the index of its rules, and nowMS the wall
-	// clock, ms, at which weir would have known.
+	// Moved is called with each alert whose state has changed; rules is the index of its set of rules, and nowMS the
+	// wall clock, ms, at which weir would have known.
 	Moved func(rules int, after *schemas.Alert, nowMS int64)
-	// Closed is called with the closed or revised windows of metrics that a rule reads. It must not keep them.
+	// Closed is called with closed or revised windows of metrics that rules read. It must not keep them.
 	Closed func(ws []schemas.Window)
 }
 
@@ -75,7 +75,7 @@ func NewStream(c windows.Config, on StreamHooks, rules ...*alerts.RuleSet) *Stre
 // NowMS is the wall clock, ms.
 func (s *Stream) NowMS() int64 { return s.nowMS }
 
-// Samples plays samples. The error is of series that are not valid.
+// Samples plays samples. It returns an error if a series is invalid.
 func (s *Stream) Samples(samples []schemas.Sample) error {
 	for len(samples) > 0 {
 		at := samples[0].TimeMS
@@ -98,7 +98,7 @@ func (s *Stream) Samples(samples []schemas.Sample) error {
 	return nil
 }
 
-// Windows plays windows of one tier and end of a series group, which closed, or were revised, at atMS.
+// Windows plays windows of a series group, of one tier and with the same end, which closed or were revised at atMS.
 func (s *Stream) Windows(group string, atMS, tierMS, endMS int64, ws []schemas.Window) {
 	if s.begun {
 		s.AdvanceTo(max(atMS, s.nowMS) - 1)
@@ -114,12 +114,12 @@ func (s *Stream) Windows(group string, atMS, tierMS, endMS int64, ws []schemas.W
 	s.schedule(g)
 }
 
-// AdvanceTo lets time pass: what is due up to nowMS, ms, happens.
+// AdvanceTo moves time forward: what is due up to nowMS, ms, happens.
 func (s *Stream) AdvanceTo(nowMS int64) {
 	for {
 		next, group := int64(0), false
 		if len(s.due) > 0 {
-			if top := s.due[0]; top.group.dueMS != top.dueMS { // it has been done, or is due at another time
+			if top := s.due[0]; top.group.dueMS != top.dueMS { // it is done, or due at another time
 				heap.Pop(&s.due)
 				continue
 			}
@@ -188,7 +188,7 @@ func (s *Stream) arrive(samples []schemas.Sample) error {
 	return nil
 }
 
-// tick tells a series group the time.
+// tick moves a series group's clock.
 func (s *Stream) tick(g *streamed) {
 	at := s.nowMS
 	if g.group != nil {
@@ -204,7 +204,7 @@ func (s *Stream) tick(g *streamed) {
 	}
 	g.dueMS = 0
 	s.schedule(g)
-	if g.dueMS > 0 && g.dueMS <= s.nowMS { // what was due has happened: look again when the clock moves
+	if g.dueMS > 0 && g.dueMS <= s.nowMS { // what was due has been done: look again when the clock moves
 		s.dueAt(g, s.nowMS+1)
 	}
 }
@@ -228,7 +228,7 @@ func (s *Stream) closed(group string, tierMS, endMS int64, ws []schemas.Window) 
 	}
 }
 
-// schedule finds out when something is due next in a series group.
+// schedule computes when something is due next in a series group.
 func (s *Stream) schedule(g *streamed) {
 	next := int64(0)
 	by := func(ms int64) {
@@ -257,13 +257,13 @@ func (s *Stream) dueAt(g *streamed, ms int64) {
 	}
 }
 
-// due is an entry of a heap. It stands while its group is due at that time.
+// due is an entry of the heap, valid while its group is due at that time.
 type due struct {
 	dueMS int64
 	group *streamed
 }
 
-// dueHeap has what is due first at its top; groups that are due together come by name.
+// dueHeap is ordered by time; groups that are due together, by name.
 type dueHeap []due
 
 func (h dueHeap) Len() int      { return len(h) }

@@ -23,13 +23,13 @@ type Suite struct {
 // RuleFile is a file of rules that a suite names.
 type RuleFile struct {
 	Pattern string     // its path, relative to the suite's folder unless it is absolute; with *, ? and […] of several
-	Place   conf.Fault // where it is named
+	Place   conf.Fault // where the suite names it
 }
 
 type suiteYAML struct {
 	RuleFiles          []string      `yaml:"rule_files"`
 	EvaluationInterval conf.Duration `yaml:"evaluation_interval"` // rules are judged when windows close; the default of interval
-	GroupEvalOrder     []string      `yaml:"group_eval_order"`    // without effect: no rule reads what another one makes
+	GroupEvalOrder     []string      `yaml:"group_eval_order"`    // no effect: no rule reads what another makes
 	Tests              []testYAML    `yaml:"tests"`
 }
 
@@ -54,7 +54,7 @@ type alertYAML struct {
 	ExpAlerts []expectedAlert `yaml:"exp_alerts"`
 }
 
-// expectedAlert is an alert that fires: its labels, but for alertname, and its annotations.
+// expectedAlert is an alert that fires: its labels, except alertname, and its annotations.
 type expectedAlert struct {
 	Labels      map[string]string `yaml:"exp_labels"`
 	Annotations map[string]string `yaml:"exp_annotations"`
@@ -67,7 +67,7 @@ type windowYAML struct {
 	ExpWindow expectedWindow `yaml:"exp_window"`
 }
 
-// expectedWindow has what must be so of a window; what is nil may be anything.
+// expectedWindow has the expected numbers of a window; a nil one may be anything.
 type expectedWindow struct {
 	Count *int64   `yaml:"count"` // 0: there is no such window
 	Sum   *float64 `yaml:"sum"`
@@ -77,7 +77,7 @@ type expectedWindow struct {
 	Last  *float64 `yaml:"last"`
 }
 
-// test is an entry of tests. Times are in ms; those of checks count from the test's start.
+// test is an entry of tests. Times are in ms; those of checks are since the test's start.
 type test struct {
 	name       string
 	line       int
@@ -117,7 +117,7 @@ const (
 	maxStartMS      = 253402300799_000 // the year 9999
 )
 
-// ParseSuite reads a file of rule tests. tiersMS are the lengths of the windows that it will be run with. Its error is
+// ParseSuite reads a file of rule tests. tiersMS are the lengths of the windows with which it will be run. The error is
 // conf.Faults, with every fault of the file.
 func ParseSuite(name string, data []byte, tiersMS []int64) (*Suite, error) {
 	y := suiteYAML{EvaluationInterval: defaultInterval}
@@ -151,7 +151,7 @@ func (p *suiteParser) duration(at string, d conf.Duration, least time.Duration) 
 	}
 }
 
-// moment reads a time since the test's start, in ms.
+// moment reads a time since the test's start, ms.
 func (p *suiteParser) moment(at string, d *conf.Duration) int64 {
 	if d == nil {
 		p.doc.Fail(at, nil, "must be given: a time since the test's start, such as 5m")
@@ -181,7 +181,7 @@ func (p *suiteParser) test(at string, i int, y *testYAML, interval conf.Duration
 		t.windows = append(t.windows, p.window(fmt.Sprintf("%s.window_test[%d]", at, k), &y.WindowTest[k]))
 	}
 	if y.PromQLExprTest.Kind != 0 {
-		p.doc.Fail(at+".promql_expr_test", nil, "weir has no PromQL: expect windows (window_test), or alerts of a rule (alert_rule_test)")
+		p.doc.Fail(at+".promql_expr_test", nil, "weir has no PromQL: use window_test for windows, or alert_rule_test for the alerts of a rule")
 	} else if len(t.alerts)+len(t.windows) == 0 {
 		p.doc.Fail(at, nil, "must expect something, in alert_rule_test or window_test: it would always pass")
 	}
@@ -252,9 +252,9 @@ func (p *suiteParser) window(at string, y *windowYAML) windowCheck {
 	w := c.want
 	switch none := w.Count != nil && *w.Count == 0; {
 	case w == expectedWindow{}:
-		p.doc.Fail(at+".exp_window", nil, "must have some of count, sum, min, max, first, last; count: 0 is for no window")
+		p.doc.Fail(at+".exp_window", nil, "must have some of count, sum, min, max, first, last; count: 0 means that there is no window")
 	case none && (w.Sum != nil || w.Min != nil || w.Max != nil || w.First != nil || w.Last != nil):
-		p.doc.Fail(at+".exp_window", nil, "count: 0 is for no window, which has no other values")
+		p.doc.Fail(at+".exp_window", nil, "count: 0 means that there is no window, which has no other values")
 	case w.Count != nil && *w.Count < 0:
 		p.doc.Fail(at+".exp_window.count", *w.Count, "must be at least 0")
 	}
@@ -272,7 +272,7 @@ func tierNames(tiersMS []int64) string {
 	return names
 }
 
-// Check returns conf.Faults with the alerts that the suite expects something of and no rule has, or nil.
+// Check returns conf.Faults with the alerts of the suite's expectations that no rule has, or nil.
 func (s *Suite) Check(rules *alerts.RuleSet) error {
 	known := alertNames(rules)
 	for i := range s.tests {

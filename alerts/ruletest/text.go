@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Case is one command of a file, and what came of it.
+// Case is one command of a file, and its outcome.
 type Case struct {
 	Comment []string // lines before the command, as they are
 	Line    int      // of the command, from 1
@@ -21,11 +21,11 @@ type Case struct {
 	Got     string // set by Run
 }
 
-// Failed reports whether the output is not what was expected.
+// Failed reports whether the output is not the expected one.
 func (c *Case) Failed() bool { return c.Want != c.Got }
 
-// Disturbance is what a run does to the alerts' state beside what the file says.
-// The output must be the same under each.
+// Disturbance is what a run does to the alerts' state beyond what the file says. The output must be the
+// same with each.
 type Disturbance int
 
 // The disturbances: none; the state is encoded and decoded after each step; each
@@ -70,7 +70,7 @@ func Parse(name string, data []byte) ([]Case, error) {
 	return cases, nil
 }
 
-// Format writes the cases as a file, with what they gave as what is expected.
+// Format writes the cases as a file, with their actual outputs as the expected ones.
 func Format(cases []Case) []byte {
 	var b strings.Builder
 	for _, c := range cases {
@@ -82,8 +82,7 @@ func Format(cases []Case) []byte {
 	return []byte(b.String())
 }
 
-// Run runs the cases in order and sets Got of each. A command that cannot run
-// gives its error as output.
+// Run runs the cases in order and sets Got of each. The output of a command that fails is its error.
 func Run(cases []Case, d Disturbance) {
 	r := &run{}
 	r.player.disturbance = d
@@ -101,7 +100,7 @@ func Run(cases []Case, d Disturbance) {
 	}
 }
 
-// run is the state between the commands of a file. It prints what the player does.
+// run is the state between the commands of a file. It prints what its player does.
 type run struct {
 	player
 	tiersMS []int64
@@ -134,7 +133,7 @@ func (r *run) command(c *Case) error {
 			tiersMS = append(tiersMS, ms)
 		}
 		if len(tiersMS) == 0 || slices.Contains(tiersMS, 0) {
-			return fmt.Errorf("tiers need their lengths")
+			return fmt.Errorf("tiers must be followed by lengths")
 		}
 		r.reset(tiersMS)
 		return nil

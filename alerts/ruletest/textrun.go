@@ -5,8 +5,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// runTo closes the windows up to toMS: those of the smallest tier first, as the
-// watermark does, group by group, and then lets time pass to their end.
+// runTo closes the windows up to toMS, group by group, those of the smallest tier first, as the
+// watermark does, and then moves time to their end.
 func (r *run) runTo(toMS int64) {
 	smallest := r.tiersMS[0]
 	for end := (r.nowMS/smallest + 1) * smallest; end <= toMS; end += smallest {
@@ -45,7 +45,7 @@ func (r *run) close(endMS int64, series []*values) {
 	}
 }
 
-// nameOf is how an alert is printed: its rule, and its labels but for alertname.
+// nameOf is how an alert is printed: its rule, and its labels except alertname.
 func nameOf(rule string, labels map[string]string) schemas.Series {
 	return schemas.Series{Metric: rule, Labels: withoutName(schemas.NewLabels(labels))}
 }
@@ -77,7 +77,7 @@ func (r *run) printTransition(a *schemas.Alert) {
 	fmt.Fprintf(&r.out, "%s %s %s -> %s: %s\n", at(t.AtMS), nameOf(a.Rule, a.Labels), t.From, t.To, t.Reason)
 }
 
-// revise replaces windows that end at endMS and closes them and those above again.
+// revise replaces windows that end at endMS, and closes them and those of the larger tiers again.
 func (r *run) revise(endMS int64, text string) error {
 	smallest := r.tiersMS[0]
 	if endMS%smallest != 0 || endMS == 0 || endMS > r.nowMS {

@@ -9,11 +9,11 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// tolerance is how far a value of a window may be off what is expected, relative to it: sums depend on the order of
-// addition in their last bits, and nobody writes those down.
+// tolerance is how far a value of a window may be from the expected one, relative to it: the last bits of a sum depend on
+// the order of addition, and nobody writes them down.
 const tolerance = 1e-9
 
-// checkWindows compares the windows that were written with those that are expected.
+// checkWindows compares the windows that were written with the expected ones.
 func (p *play) checkWindows() {
 	if len(p.test.windows) == 0 {
 		return
@@ -35,7 +35,7 @@ func (p *play) checkWindows() {
 	}
 }
 
-// diff tells what of a window, which has no samples if there is none, is not as expected; "" if all is.
+// diff describes what of a window is not as expected; "" if all is. A missing window has no samples.
 func (c *windowCheck) diff(got *schemas.Window) string {
 	var count *float64
 	if c.want.Count != nil {
