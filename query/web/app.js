@@ -1,25 +1,25 @@
-// weir's page: a series' tiers as they close, and the alerts. It asks the HTTP
-// API (docs/api.md) and follows /live; the selected series stands in the address.
+// weir's page: the windows of a series in each tier, as they close, and the alerts. It asks the HTTP
+// API (docs/api.md) and follows /live; the address has the selected series.
 
 import {chips, duration, element, number, shown, splitSeries, time, write} from './format.js';
 import {TierChart} from './chart.js';
 import {follow} from './stream.js';
 
 const $ = (id) => document.getElementById(id);
-const mostListed = 2000;  // series asked for at once
-const mostShown = 300;    // of them that are drawn as a list
+const mostListed = 2000;  // series requested at once
+const mostShown = 300;    // of them, how many are listed
 const retryAfter = 3000;  // ms
 
 const page = {
-  charts: [],        // one TierChart a tier
+  charts: [],        // one TierChart per tier
   skew: 0,           // server clock minus ours, ms
   host: '',
-  all: [],           // series of the list: {series, metric, labels}
-  more: false,       // the server has more than that
+  all: [],           // the loaded series: {series, metric, labels}
+  more: false,       // the server has more
   selected: '',      // canonical text
   alerts: new Map(), // by fingerprint
-  stream: null,      // of all tabs
-  fresh: false,      // a series was selected and its windows not yet read
+  stream: null,      // shared by all tabs
+  fresh: false,      // a series is selected whose windows have not been read yet
 };
 
 const now = () => Date.now() + page.skew;
@@ -79,14 +79,14 @@ function listSeries() {
   $('series-count').textContent = page.all.length ? `${found.length}${page.more ? '+' : ''}` : '';
   let note = '';
   if (page.all.length === 0 && terms.length === 0) note = 'No series yet. They appear here when their first window closes, some 12 seconds after the first sample. “weir agent” sends this machine’s own.';
-  else if (found.length === 0) note = page.more ? 'None of those loaded. Press Enter to ask weir for this metric or label:value.' : 'No series holds this text.';
+  else if (found.length === 0) note = page.more ? 'No match among the loaded series. Press Enter to ask weir for this metric or label:value.' : 'No series contains this text.';
   else if (found.length > mostShown) note = `${found.length - mostShown} more: type to narrow the list.`;
-  else if (page.more) note = `Of the first ${mostListed} series. Press Enter to ask weir for a metric or label:value.`;
+  else if (page.more) note = `These are the first ${mostListed} series. Press Enter to ask weir for a metric or label:value.`;
   $('series-note').textContent = note;
 }
 
-// search asks the server when the list is not all there is: words are a metric's
-// whole name, label:value pairs are matched.
+// search asks the server, which may have more series than are loaded: a word is a metric's whole
+// name, label:value pairs are matched.
 function search() {
   const params = {};
   const terms = $('query').value.split(/\s+/).filter(Boolean);
@@ -94,7 +94,7 @@ function search() {
   const match = terms.filter((t) => t.includes(':'));
   if (metric) params.metric = metric;
   if (match.length) params.match = match.join(',');
-  loadSeries(params).then(() => problem(''), (e) => problem(`Series cannot be searched: ${e.message}.`));
+  loadSeries(params).then(() => problem(''), (e) => problem(`Cannot search for series: ${e.message}.`));
 }
 
 // firstSeries is what a visitor without a link sees: this machine's CPU.
@@ -142,7 +142,7 @@ async function loadTier(chart, series) {
     chart.merge(windows);
   } catch (e) {
     if (series !== page.selected) return;
-    chart.words = `These windows cannot be read: ${e.message}.`;
+    chart.words = `Cannot read these windows: ${e.message}.`;
   }
   chart.draw(now());
 }
@@ -155,7 +155,7 @@ async function loadAlerts() {
     page.alerts = new Map(body.data.alerts.map((a) => [a.fingerprint, a]));
     page.alertsProblem = '';
   } catch (e) {
-    page.alertsProblem = `The alerts cannot be read: ${e.message}.`;
+    page.alertsProblem = `Cannot read the alerts: ${e.message}.`;
   }
   listAlerts();
 }
@@ -181,7 +181,7 @@ function alertItem(a, open) {
   const head = element('div', 'alert-head');
   head.append(element('span', 'state', a.state), element('b', '', a.labels.alertname || a.rule));
   const value = element('span', 'value', a.noDataSince ? 'no data' : number(parseFloat(a.value)));
-  value.title = a.noDataSince ? 'its series fell silent' : 'value at the last window that was checked';
+  value.title = a.noDataSince ? 'its series fell silent' : 'value in the last window that was checked';
   head.append(value);
   const when = element('p', 'when');
   const start = since(a);
@@ -214,7 +214,7 @@ function alertItem(a, open) {
 
 // ---- limits ----
 
-// beyond says in words why samples were collapsed or refused.
+// beyond describes why samples were collapsed or refused.
 const beyond = {
   series_limit: 'beyond max_series',
   metric_limit: 'beyond max_series_per_metric',
@@ -227,13 +227,13 @@ const beyond = {
   bad_series: 'of a series that cannot be read',
 };
 
-// loadLimits shows the sources that something is wrong with, of the shards that this
-// process owns, and says so if those are not all.
+// loadLimits shows the sources with something wrong, of the shards that this process owns, and tells
+// if those are not all shards.
 async function loadLimits() {
   const nothing = {sources: [], total: 0, owned: 0, shards: 0, late: []};
   const body = await ask('api/v1/top', {by: 'named', limit: 50}).catch((e) => ({...nothing, unowned: e.status === 503}));
   let note = '';
-  if (body.unowned) note = 'This process keeps no windows, and does not know who is beyond a limit: ask those that do with weir top --url.';
+  if (body.unowned) note = 'This process keeps no windows, so it does not know who is over a limit: ask processes that do, with weir top --url.';
   else if (body.owned < body.shards) note = `This process knows only its own ${body.owned} of ${body.shards} shards: weir top asks several.`;
   sayLate(body.late || []);
   $('limits').hidden = body.sources.length === 0 && note === '';
@@ -243,7 +243,7 @@ async function loadLimits() {
   $('limits-note').textContent = note;
 }
 
-// sayLate says that the pipeline is late, and what stands still.
+// sayLate tells that the pipeline is late, and which partitions stand still.
 function sayLate(late) {
   const each = late.slice(0, 4).map((p) => {
     const words = [p.level ? `since ${time(p.level)}` : 'since when is not known'];
@@ -289,7 +289,7 @@ function hear(message) {
   switch (message.kind) {
     case 'open':
       connection('live', 'live');
-      // falls through: what closed before the stream opened is read; both are merged by window
+      // falls through: windows that closed before the stream opened are read; both are merged by window
     case 'lost':
       page.fresh = false;
       loadWindows();
@@ -298,7 +298,7 @@ function hear(message) {
       return;
     case 'broken':
       connection('lost', 'not live, trying again');
-      if (page.fresh) loadWindows(); // weir may answer though it streams to no more readers
+      if (page.fresh) loadWindows(); // weir may answer although it streams to no more readers
       page.fresh = false;
       return;
     case 'window':
@@ -311,7 +311,7 @@ function hear(message) {
 function takeWindow(w) {
   const chart = page.charts.find((c) => c.tier.tier === w.tier);
   if (!chart || w.series !== page.selected) return;
-  if (w.part) { // one part of several: the API merges them
+  if (w.part) { // one of several parts, which the API merges
     setTimeout(loadTier, 2000, chart, w.series);
     return;
   }
@@ -344,7 +344,7 @@ async function start() {
   }
 }
 
-// refresh keeps the list fresh, and finds the first series of an empty weir.
+// refresh keeps the list up to date, and finds the first series of an empty weir.
 async function refresh() {
   if (document.hidden || page.charts.length === 0) return;
   try {
@@ -352,7 +352,7 @@ async function refresh() {
     if (!page.selected && page.all.length) select(await firstSeries());
     await loadAlerts();
     await loadLimits();
-  } catch { /* the connection indicator says it */ }
+  } catch { /* the connection indicator shows it */ }
 }
 
 $('query').addEventListener('input', () => {

@@ -1,10 +1,10 @@
-// One tier of one series: the averages as a line inside the band from the
-// smallest to the largest sample, and in words what there is to say.
+// One tier of one series: the averages as a line, in a band from the smallest to the largest sample,
+// and a text.
 
 import {duration, element, number, time} from './format.js';
 
-const mostWindows = 360;  // that a chart shows: an hour of 10s windows
-const leastWindows = 30;  // a chart's narrowest range, so that a first window is not a wall
+const mostWindows = 360;  // in a chart: an hour of 10s windows
+const leastWindows = 30;  // a chart's narrowest range, so that a first window does not fill it
 
 const tierWords = {'10s': '10-second', '1m': '1-minute', '1h': '1-hour', '1d': '1-day'};
 
@@ -30,7 +30,7 @@ export class TierChart {
     this.resize.observe(this.plotBox);
   }
 
-  // range is what to ask the API for.
+  // range is what to request from the API.
   range(now) {
     return {from: now - (mostWindows + 1) * this.tier.size, to: now + this.tier.size, limit: mostWindows + 10};
   }
@@ -41,7 +41,7 @@ export class TierChart {
     this.draw(Date.now());
   }
 
-  // merge takes windows; of two with one start the higher revision wins.
+  // merge adds windows; of two with the same start, the higher revision wins.
   merge(windows) {
     for (const w of windows) {
       const old = this.windows.get(w.start);
@@ -53,7 +53,7 @@ export class TierChart {
     return {width: Math.max(200, this.plotBox.clientWidth), height: Math.max(120, this.plotBox.clientHeight)};
   }
 
-  // restyle draws anew with the colours of the other scheme.
+  // restyle redraws with the colours of the current scheme.
   restyle(now) {
     if (this.plot) this.plot.destroy();
     this.plot = null;
@@ -93,7 +93,7 @@ export class TierChart {
     return `No ${this.title.textContent} in the last ${duration(mostWindows * this.tier.size)}.${wait}`;
   }
 
-  // columns puts each window at its middle, and a gap where windows are missing.
+  // columns places each window at its middle, and a gap where windows are missing.
   columns(list) {
     const x = [], lo = [], hi = [], avg = [];
     this.at = []; // the window of each point; null in a gap
@@ -181,8 +181,8 @@ function xLabels(u, ticks, axis, space, step) {
   });
 }
 
-// yRange starts at zero when the values are near enough to it to be compared with
-// it, and keeps values that hardly differ from looking like a storm.
+// yRange starts at zero if the values are near enough to it to be compared with it, and keeps values
+// that hardly differ from looking dramatic.
 function yRange(lo, hi) {
   if (lo === null || hi === null) return [0, 1];
   const size = Math.max(Math.abs(lo), Math.abs(hi));

@@ -1,4 +1,4 @@
-// The shared worker that holds the live stream of all tabs; see stream.js.
+// The shared worker with the live stream of all tabs; see stream.js.
 
 import {Feed} from './stream.js';
 

@@ -1,8 +1,8 @@
-// How values and times read, and the only way that text gets into the page:
-// element() and write() set textContent, so labels are never HTML, and what a label holds
-// that is not seen or turns the reading order around is shown by its name.
+// How values and times are written, and the only way in which text gets into the page: element() and
+// write() set textContent, so labels are never HTML. Invisible characters of a label, and those that
+// change the reading order, are shown by name.
 
-// Control characters, direction marks and overrides, and others that have no shape.
+// Control characters, direction marks and overrides, and other invisible characters.
 const unseen = /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e0fff}]/gu;
 
 function nameOf(c) {
@@ -11,14 +11,14 @@ function nameOf(c) {
   return `\\u{${code.toString(16)}}`;
 }
 
-// shown is text as the page may show it, at most so many letters of it.
+// shown is text as the page may show it, cut to at most so many characters.
 export function shown(text, most = 300) {
   const all = String(text);
   const cut = all.length > most ? `${all.slice(0, most).replace(/[\ud800-\udbff]$/, '')}…` : all;
-  return cut.replace(unseen, nameOf).replace(/(\p{M}{4})\p{M}+/gu, '$1…'); // and no stacks of accents
+  return cut.replace(unseen, nameOf).replace(/(\p{M}{4})\p{M}+/gu, '$1…'); // and no piles of accents
 }
 
-// write sets what the element says, and its tooltip to the rest if it was too long.
+// write sets the element's text, and its tooltip to more of it if it was too long.
 export function write(e, text, most = 300) {
   e.textContent = shown(text, most);
   if (String(text).length > most) e.title = shown(text, 5000);
@@ -46,7 +46,7 @@ const clock = new Intl.DateTimeFormat(undefined, {hour: '2-digit', minute: '2-di
 const minute = new Intl.DateTimeFormat(undefined, {hour: '2-digit', minute: '2-digit', hourCycle: 'h23'});
 const day = new Intl.DateTimeFormat(undefined, {day: 'numeric', month: 'short'});
 
-// time writes a moment in the reader's own zone, with the day when it is not today.
+// time writes a moment in the reader's time zone, with the day unless that is today.
 export function time(ms, withSeconds = true) {
   const t = (withSeconds ? clock : minute).format(ms);
   return new Date(ms).toDateString() === new Date().toDateString() ? t : `${day.format(ms)} ${t}`;
@@ -54,7 +54,7 @@ export function time(ms, withSeconds = true) {
 
 const units = [[86400e3, 'd'], [3600e3, 'h'], [60e3, 'min'], [1e3, 's']];
 
-// duration writes a length as people say it: 3 min 20 s, 40 min, 3 d 18 h.
+// duration writes a length of time as people do: 3 min 20 s, 40 min, 3 d 18 h.
 export function duration(ms) {
   const i = units.findIndex(([size]) => ms >= size);
   if (i < 0) return '0 s';

@@ -1,26 +1,26 @@
-// One live stream for all tabs of a browser, which opens six connections to a host: with a
-// stream for each tab the seventh would wait for ever. The feed lives in a shared worker
-// (feed.js); without one, in one of the tabs, which talk through a BroadcastChannel.
+// One live stream for all tabs of a browser: a browser opens six connections to a host, so with a
+// stream for each tab the seventh would wait for ever. The feed lives in a shared worker (feed.js), or,
+// without one, in one of the tabs, which talk through a BroadcastChannel.
 
 const retryAfter = 3000;      // ms
-const forgetAfter = 300000;   // ms: a tab that has not been heard of is gone
-const repeatEvery = 60000;    // ms: so often a tab says what it wants
-const pollEvery = 10000;      // ms: for tabs whose series the stream has no room for
+const forgetAfter = 300000;   // ms: a tab that has been silent for so long is gone
+const repeatEvery = 60000;    // ms: how often a tab repeats what it wants
+const pollEvery = 10000;      // ms: for tabs whose series do not fit into the stream
 const mostSeries = 64;        // that a stream names, and of so many letters
 const mostLetters = 30000;
 const protocol = 1;           // of the messages: a tab of another version gets another worker
 
-// Feed holds the stream. A port is what a tab is told through: {postMessage}. It is told
-//   {kind: 'open'}     read the past, for what comes now follows
-//   {kind: 'broken'}   there is no stream, and another try follows
-//   {kind: 'lost'}     events are missing: read anew
+// Feed has the stream. A tab gets messages through its port, {postMessage}:
+//   {kind: 'open'}     read the past; from now on, events follow
+//   {kind: 'broken'}   there is no stream; another attempt follows
+//   {kind: 'lost'}     events are missing: read everything again
 //   {kind: 'window', data}, {kind: 'alert', data}
-// and tells {kind: 'want', series} at first and again, and {kind: 'bye'}.
+// It sends {kind: 'want', series}, first and then from time to time, and {kind: 'bye'}.
 export class Feed {
   constructor() {
     this.tabs = new Map(); // port → {series, heard}
-    this.stream = null;    // the open one, or the one that is tried
-    this.next = null;      // that takes its place when it opens
+    this.stream = null;    // the open one, or the one being opened
+    this.next = null;      // the one that replaces it when it has opened
     this.live = false;
     this.covered = new Set();
     this.timers = [
@@ -52,7 +52,7 @@ export class Feed {
     if (this.tabs.size === 0) this.close();
   }
 
-  // wanted is the series of the tabs, the newest first, as far as a stream can name them.
+  // wanted are the series of the tabs, newest first, as far as a stream can name them.
   wanted() {
     const all = new Set();
     let letters = 0;
@@ -70,7 +70,7 @@ export class Feed {
     for (const [port, {series}] of this.tabs) if (series && !this.covered.has(series)) port.postMessage({kind: 'open'});
   }
 
-  // settle changes streams a moment later, once for all that changes meanwhile.
+  // settle changes streams a moment later, once for all changes until then.
   settle() {
     clearTimeout(this.settling);
     this.settling = setTimeout(() => {
@@ -79,8 +79,8 @@ export class Feed {
     }, 20);
   }
 
-  // connect opens a stream beside the one that is open, which it replaces when it has opened:
-  // nothing is missed, and what comes twice is merged.
+  // connect opens a stream beside the open one, which it replaces once it is open: nothing is missed, and
+  // what comes twice is merged.
   connect() {
     const wanted = this.wanted();
     const same = wanted.size === this.covered.size && [...wanted].every((s) => this.covered.has(s));
@@ -108,7 +108,7 @@ export class Feed {
         this.live = false;
         this.tell({kind: 'broken'});
       }
-      // The browser tries again by itself unless weir refused.
+      // The browser tries again by itself, unless weir refused.
       if (stream.readyState !== EventSource.CLOSED || stream !== this.stream && stream !== this.next) return;
       if (stream === this.next) this.next = null;
       clearTimeout(this.settling);
@@ -142,7 +142,7 @@ export class Feed {
   }
 }
 
-// follow has hear called with what the feed tells, and returns {want(series)}.
+// follow calls hear with the feed's messages, and returns {want(series)}.
 export function follow(hear) {
   const link = {series: '', send: null};
   const repeat = () => link.send && link.send({kind: 'want', series: link.series});
@@ -169,20 +169,20 @@ export function follow(hear) {
   return {want(series) { link.series = series; repeat(); }};
 }
 
-// own is a feed of this tab alone.
+// own is a feed for this tab alone.
 function own(hear) {
   const feed = new Feed(), port = {postMessage: hear};
   return (message) => feed.receive(port, message);
 }
 
-// elect has one of the tabs hold the feed: the one that claimed it last. It claims again
-// every second; tabs that hear no claim for a while claim it, those that are seen first, as
-// a browser slows the clocks of the others down.
+// elect gives the feed to one of the tabs: the one that claimed it last, which claims it again every
+// second. Tabs that hear no claim for a while claim it, visible ones first, as a browser slows down the
+// timers of the others.
 function elect(hear, repeat) {
   const channel = new BroadcastChannel(`weir-${protocol}`);
   const id = `${Math.random()}`.slice(2);
   const here = {postMessage: hear};
-  let feed = null, since = 0, owner = '', heard = Date.now() - 2500; // the first claim comes soon
+  let feed = null, since = 0, owner = '', heard = Date.now() - 2500; // so that the first claim comes soon
   let others = new Map(); // ports by tab
   const claim = () => channel.postMessage({kind: 'claim', from: id, since});
   const stepDown = () => {
@@ -229,7 +229,7 @@ function elect(hear, repeat) {
     if (feed) feed.receive(here, message);
     else if (owner) channel.postMessage({...message, from: id, to: owner});
     if (feed && message.kind === 'bye') {
-      stepDown(); // the others hear no claim any more
+      stepDown(); // the others no longer hear a claim
       owner = '';
     }
   };
