@@ -21,7 +21,7 @@ type Target struct {
 // Attack is one of the suite.
 type Attack struct {
 	Kind, Name string
-	// Do attacks. It returns how weir refused, in a few words, or an error if weir did not.
+	// Do attacks. It returns in a few words how weir refused, or an error if weir did not.
 	Do func(ctx context.Context, t Target) (how string, err error)
 }
 
@@ -59,7 +59,7 @@ func send(ctx context.Context, t Target, method, path string, header map[string]
 	return resp.StatusCode, string(b), err
 }
 
-// refused is the outcome of an answer that must say that the client is wrong.
+// refused is the outcome of an answer that must be a client error.
 func refused(status int, answer string, err error) (string, error) {
 	switch {
 	case err != nil:
@@ -79,8 +79,8 @@ func short(s string) string {
 	return s
 }
 
-// converse sends bytes to an address and returns what comes back until the other side hangs up or
-// says nothing for a while.
+// converse sends bytes to an address and returns what comes back until the other side closes the
+// connection or is silent for a while.
 func converse(ctx context.Context, address string, parts ...string) (string, error) {
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", address)
 	if err != nil {

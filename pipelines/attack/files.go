@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// command runs the program, which must refuse with exit code 1 or 2, a word about why, and no panic.
+// command runs the program, which must refuse with exit code 1 or 2, a reason, and no panic.
 func command(ctx context.Context, t Target, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -19,14 +19,14 @@ func gz(b []byte) []byte {
 	return out.Bytes()
 }
 
-// body is an attack by what is posted.
+// body is an attack by a posted body.
 func body(name, path string, header map[string]string, content []byte) Attack {
 	return Attack{"body", name, func(ctx context.Context, t Target) (string, error) {
 		return refused(send(ctx, t, "POST", path, header, bytes.NewReader(content)))
 	}}
 }
 
-// bodies are what the gateway is sent.
+// bodies are attacks on the gateway.
 func bodies() (all []Attack) {
 	line := func(name, content string) { all = append(all, body("line: "+name, "/write", nil, []byte(content))) }
 	for name, l := range map[string]string{

@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// frame is a request to the broker: its length, as it is announced, and what follows.
+// frame is a request to the broker: its announced length, and what follows.
 func frame(length int32, key, version int16, rest string) string {
 	b := binary.BigEndian.AppendUint32(nil, uint32(length))
 	b = binary.BigEndian.AppendUint16(b, uint16(key))
@@ -22,7 +22,7 @@ func frame(length int32, key, version int16, rest string) string {
 	return string(b) + rest
 }
 
-// frames are what the broker's port is sent by who speaks no Kafka.
+// frames are attacks on the broker's port by clients that do not speak Kafka.
 func frames() (all []Attack) {
 	add := func(name string, parts ...string) {
 		all = append(all, Attack{"frame", name, func(ctx context.Context, t Target) (string, error) {

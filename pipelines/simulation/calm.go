@@ -1,10 +1,10 @@
 package simulation
 
-// calm plays the calm part: a silence in which everything closes, some time with
-// values that no rule fires on, the reset, and then any values.
+// calm plays the calm part: a silence in which everything closes, some time with values on which no
+// rule fires, the reset, and then any values.
 func (p *planner) calm() {
 	w := p.w
-	for range 20_000 { // what is under way, without any new fault
+	for range 20_000 { // what is in progress, without new faults
 		if !p.progress() && w.drained() {
 			break
 		}
@@ -63,7 +63,7 @@ func (p *planner) seconds(n, faultIn, stepMS int) {
 	}
 }
 
-// drain goes on until nothing is under way.
+// drain continues until nothing is in progress.
 func (p *planner) drain(faultIn int) {
 	for range 5_000 {
 		if p.w.fault != nil || p.w.drained() && !p.oneIn(20) {

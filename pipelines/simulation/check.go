@@ -15,7 +15,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// settle lets everything that is under way come to its end, in one moment.
+// settle brings everything in progress to its end, without time passing.
 func (w *World) settle() {
 	for range 10_000 {
 		busy := false
@@ -48,8 +48,8 @@ func (w *World) settle() {
 	w.violate("the world does not come to rest")
 }
 
-// finish brings everything to its end: all is delivered, hosts fall silent, time passes
-// until nothing is left to be done by it.
+// finish brings everything to its end: all is delivered, hosts fall silent, and time passes until
+// nothing is left to do.
 func (w *World) finish() {
 	for id, m := range w.machines {
 		if m.members[windowRole].proc.Failed() != nil || m.members[alertRole].proc.Failed() != nil {
@@ -72,8 +72,8 @@ func (w *World) finish() {
 	}
 }
 
-// reference runs a processor without any fault over what its input holds: what it
-// emits is what must have been emitted.
+// reference runs a processor without faults over its input: what it emits is what must have been
+// emitted.
 func (w *World) reference(r role) map[string][]*kgo.Record {
 	out := map[string][]*kgo.Record{} // by topic
 	local := disk.New(writeback.ErrBroken)
@@ -95,7 +95,7 @@ func (w *World) reference(r role) map[string][]*kgo.Record {
 	return out
 }
 
-// check says what is wrong with a finished world, or returns nil.
+// check returns what is wrong with a finished world, or nil.
 func (w *World) check() error {
 	if w.fault != nil {
 		return w.fault
@@ -185,7 +185,7 @@ func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 	}
 }
 
-// sequence is distinct values in the order that they first came in.
+// sequence is distinct values in the order in which they first came.
 type sequence struct {
 	values [][]byte
 	at     map[string]int
@@ -219,7 +219,7 @@ func show(name string, v []byte) string {
 	return text
 }
 
-// told are the transitions that the topic alerts tells, each in one way.
+// told are the transitions in the topic alerts, which must each be told in one way.
 func (w *World) told() map[transition]schemas.Transition {
 	told := map[transition]schemas.Transition{}
 	for _, log := range w.topics[topics.Alerts].parts {
@@ -236,7 +236,7 @@ func (w *World) told() map[transition]schemas.Transition {
 			labels := schemas.NewLabels(a.Labels)
 			labels = slices.DeleteFunc(labels, func(l schemas.Label) bool { return l.Name == "alertname" })
 			t := transition{schemas.Series{Metric: a.Rule, Labels: labels}.String(), a.Last.To, a.Last.AtMS}
-			if w.harmed[string(r.Key)] { // it began anew, and may say the same again
+			if w.harmed[string(r.Key)] { // it started again, and may tell the same again
 				w.begunAnew[t.alert] = true
 			} else if before, ok := told[t]; ok && before != a.Last {
 				w.violate("alerts: %s: told as %+v and as %+v", t, before, a.Last)

@@ -9,8 +9,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// This file is about clocks of processes that are wrong by more than clocks are: the op
-// clock sets one, and strange writes the tick of one that nobody had corrected.
+// This file is about clocks of processes that are very wrong: the op clock sets one, and strange writes
+// the tick of one that was not corrected.
 
 // wrongTicks are ticks of wrong clocks, by the number in the op strange.
 var wrongTicks = []func(nowMS int64) schemas.Tick{
@@ -52,7 +52,7 @@ func (w *World) strange(a [5]int) bool {
 }
 
 // setClock makes the clock of a machine wrong by so much that its processes notice: they
-// write ticks by the middle one of three clocks (pipelines/routelag/routelag.go). All else that they
+// write ticks by the median of three clocks (pipelines/routelag/routelag.go). All else that they
 // do is by their own.
 func (w *World) setClock(machine, ms int) bool {
 	if !in(machine, len(w.machines)) || w.machines[machine].clockMS == int64(ms) {
@@ -63,14 +63,14 @@ func (w *World) setClock(machine, ms int) bool {
 	return true
 }
 
-// tick looks whether ticks are due, by the process' clock.
+// tick writes the ticks that are due by the process's clock.
 func (m *member) tick() {
 	m.w.ticking = m.w.machines[m.id]
 	m.proc.Ticks(m.w.now + m.skewMS())
 	m.w.ticking = nil
 }
 
-// middle sets a tick to the middle clock.
+// middle sets a tick to the median clock.
 func (w *World) middle(t *schemas.Tick) {
 	if w.ticking != nil {
 		t.NowMS -= w.ticking.clockMS

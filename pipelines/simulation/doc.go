@@ -1,6 +1,6 @@
-// Package simulation plays the life of weir in one goroutine, from a seed: what
-// happens, and in which order, is chosen by a random source, and the same seed does
-// the same again. It looks for what the tests on a broker find by luck.
+// Package simulation plays the life of weir in one goroutine, from a seed: what happens, and in which
+// order, is random, but the same for the same seed. It looks for what tests on a broker find only by
+// luck.
 //
 // # What is real and what is not
 //

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// This file is about what does not decode, is broken, or is too large.
+// This file is about what does not decode, aborted transactions, and stores that break.
 
 // rubbish are values that no input takes, by the number in the op rubbish.
 var rubbish = [][]byte{nil, {}, []byte("\xffrubbish"), {1}, {2, 0}, []byte("{"), []byte("{}"), []byte("null"), {'H'}, []byte("H\xff\xff"), {'P'}, []byte("P\x01\xff\xff")}
@@ -42,7 +42,7 @@ func (w *World) isSpoilt(r *kgo.Record) bool {
 	return w.spoilt[recordName(r.Topic, r.Partition, r.Offset)]
 }
 
-// checkSpoilt: what does not decode is in deadletter, and nothing else is told to be so.
+// checkSpoilt: what does not decode is in deadletter, and nothing else is reported as such.
 func (w *World) checkSpoilt(want []*kgo.Record) {
 	type name struct{ reason, topic, partition, offset string }
 	named := func(rs []*kgo.Record) map[name]bool {

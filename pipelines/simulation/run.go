@@ -10,7 +10,7 @@ type Run struct {
 	Params Params
 	Ops    []Op
 	Stats  Stats
-	Err    error // what is wrong, nil if nothing
+	Err    error // what is wrong; nil: nothing
 }
 
 // Seed plays the run of a seed.

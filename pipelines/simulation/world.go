@@ -264,7 +264,7 @@ func (w *World) drive(r role, h writeback.Host) writeback.Driven {
 
 func (w *World) member(r role, id int) *member { return w.machines[id].members[r] }
 
-// violate notes the first violation.
+// violate records the first violation.
 func (w *World) violate(format string, args ...any) {
 	if w.fault == nil {
 		w.fault = fmt.Errorf(format, args...)

@@ -1,4 +1,3 @@
-// Package main plays runs of the simulation for as long as asked, each of another seed.
-// The first that fails is shrunk, printed with its seed and how to repeat it, and makes
-// the exit code 1.
+// Package main plays runs of the simulation, each from another seed, for a given time. The first one
+// that fails is shrunk and printed with its seed and how to repeat it; the exit code is then 1.
 package main

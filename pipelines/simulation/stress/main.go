@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	duration := flag.Duration("duration", time.Minute, "how long to go on")
+	duration := flag.Duration("duration", time.Minute, "how long to run")
 	first := flag.Uint64("seed", uint64(time.Now().Unix())<<20, "the first seed; the others follow it")
 	flag.Parse()
 	os.Exit(stress(*first, *duration))
