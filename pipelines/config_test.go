@@ -83,7 +83,7 @@ rules: [bad.yaml, missing.yaml]
 		config + `:1: http: "nowhere": must be host:port`,
 		config + `:2: shards: "0": must be 1 to 10000`,
 		config + `:3: brokers[1]: "127.0.0.1": must be host:port`,
-		config + `:4: broker.port: "65536": must be 1 to 65535, or 0 for any that is free`,
+		config + `:4: broker.port: "65536": must be 1 to 65535, or 0 for any free port`,
 		config + `:7: windows.tiers[0].grace: "-2s": must be at least 0s`,
 		config + `:8: route.max_labels: "many": must be a whole number`,
 		config + `:9: unknown: unknown field`,
