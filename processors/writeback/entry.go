@@ -21,7 +21,7 @@ type Entry[T, L any] struct {
 	due     int64 // as registered in the partition's heap; 0: not registered
 	dirty   atomic.Bool
 	pending []*emission
-	letters atomic.Int32 // unacknowledged letters: the value must not be written before they are acknowledged
+	letters *atomic.Int32 // unacknowledged letters; nil: none yet. The value must not be written before they are acknowledged
 
 	writers []writer // those that have a record of the key in the changelog
 	lostMS  int64    // see lost.go; 0: nothing of the value was lost
@@ -75,7 +75,7 @@ const maxPending = 1 << 20
 // writable reports whether the value may be written now: its letters are acknowledged, and not too
 // much is pending; nothing at all, if it takes the place of one that was too large.
 func (e *Entry[T, L]) writable() bool {
-	if e.letters.Load() > 0 {
+	if e.lettersOut() {
 		return false
 	}
 	if e.trim(); e.fresh && len(e.pending) > 0 {

@@ -166,6 +166,7 @@ func (p *Partition[T, L]) deleteOf(key string, w writer) {
 // sweep deletes the records of earlier writers, for keys whose own value is acknowledged. A letter
 // that quotes such a record has been acknowledged before.
 func (p *Partition[T, L]) sweep() {
+	p.settle()
 	if p.letters.Load() > 0 {
 		return
 	}

@@ -27,7 +27,8 @@ func (p *Partition[T, L]) forget(v *T) {
 }
 
 // dropUntouched forgets the entry if a record has just changed nothing. What it emitted is
-// acknowledged before the record's offset is committed, so it need not be remembered.
+// acknowledged before the record's offset is committed; until then it is owed, as the key's next
+// value, once written, would have the record skipped.
 func (p *Partition[T, L]) dropUntouched(e *Entry[T, L]) bool {
 	f, ok := p.eng.logic.(Forgetter[T, L])
 	if !ok || len(e.writers) > 0 && e.was == nil || e.lostMS > 0 || !f.Untouched(e.V) { // there is a value in the table
@@ -37,6 +38,12 @@ func (p *Partition[T, L]) dropUntouched(e *Entry[T, L]) bool {
 	if e.was != nil {
 		p.keepGone(e.was)
 	}
+	if e.trim(); e.lettersOut() || len(e.pending) > 0 {
+		if p.owed == nil {
+			p.owed = map[string]*Entry[T, L]{}
+		}
+		p.owed[e.Key] = e
+	}
 	e.V = nil // at most the dirty list knows the entry, until it is flushed
 	p.todo.mu.Lock()
 	defer p.todo.mu.Unlock()
@@ -44,4 +51,22 @@ func (p *Partition[T, L]) dropUntouched(e *Entry[T, L]) bool {
 		p.todo.dirty = p.todo.dirty[:n-1]
 	}
 	return true
+}
+
+// inherit gives a new entry what an earlier one of its key still owes.
+func (p *Partition[T, L]) inherit(e *Entry[T, L]) {
+	if o := p.owed[e.Key]; o != nil {
+		e.letters, e.pending = o.letters, o.pending
+		o.letters, o.pending = nil, nil // it may still be in the dirty list
+		delete(p.owed, e.Key)
+	}
+}
+
+// settle forgets what is no longer owed.
+func (p *Partition[T, L]) settle() {
+	for key, o := range p.owed {
+		if o.trim(); !o.lettersOut() && len(o.pending) == 0 {
+			delete(p.owed, key)
+		}
+	}
 }

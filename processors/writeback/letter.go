@@ -2,6 +2,7 @@ package writeback
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -19,10 +20,17 @@ const maxLetters = 4 << 20
 // Deadletter waits while too many letters are in flight. r may be reused afterwards. Call it only
 // from Logic.
 func (e *Entry[T, L]) Deadletter(p *Partition[T, L], r *kgo.Record) {
-	e.letters.Add(1)
+	if e.letters == nil {
+		e.letters = new(atomic.Int32)
+	}
+	letters := e.letters
+	letters.Add(1)
 	p.touch(e)
-	p.letter(r, func() { e.letters.Add(-1) })
+	p.letter(r, func() { letters.Add(-1) })
 }
+
+// lettersOut reports whether some letters about the entry are not acknowledged.
+func (e *Entry[T, L]) lettersOut() bool { return e.letters != nil && e.letters.Load() > 0 }
 
 // letter sends a dead letter, cut shorter until the broker accepts it.
 func (p *Partition[T, L]) letter(r *kgo.Record, done func()) {

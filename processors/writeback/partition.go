@@ -20,6 +20,7 @@ type Partition[T, L any] struct {
 	from, to  int64 // the offsets of the changelog that recovery must read
 	eng       *Engine[T, L]
 	live      map[string]*Entry[T, L]
+	owed      map[string]*Entry[T, L] // forgotten entries whose letters, or other records, are not acknowledged
 	heap      dueHeap[T, L]
 	waiting   []dueAt[T, L] // due at the last tick, but route is behind with their input
 	kept      bool          // live was kept over a rebalance
@@ -107,6 +108,7 @@ func (p *Partition[T, L]) entry(key string) *Entry[T, L] {
 			delete(p.gone, key)
 			e.offset, e.writers, e.was = g.offset, g.writers, g
 		}
+		p.inherit(e)
 		p.live[key] = e
 		p.keys.Store(int64(len(p.live)))
 	}

@@ -33,7 +33,7 @@ func (e *Engine[T, L]) openPartition(id int32) (*Partition[T, L], error) {
 	}
 	p.kept, p.reload = true, map[string][]writer{}
 	p.Local, p.live, p.heap, p.waiting, p.todo = was.Local, was.live, was.heap, was.waiting, was.todo
-	p.gone, p.goneOrder = was.gone, was.goneOrder
+	p.gone, p.goneOrder, p.owed = was.gone, was.goneOrder, was.owed
 	p.anyWaiting.Store(len(p.waiting) > 0)
 	p.dueMS.Store(was.dueMS.Load())
 	return p, nil
