@@ -203,10 +203,10 @@ func checkRecords(b []byte, n int, last int64) error {
 		}
 		b = rest
 		r = r[1:]                // attributes
-		_, k := binary.Varint(r) // time
+		_, k := varint(r)        // time
 		delta, k2 := int64(0), 0 // offset
 		if k > 0 {
-			delta, k2 = binary.Varint(r[k:])
+			delta, k2 = varint(r[k:])
 		}
 		if k <= 0 || k2 <= 0 || delta <= at || delta > last {
 			return errRecord
@@ -217,7 +217,7 @@ func checkRecords(b []byte, n int, last int64) error {
 				return errRecord
 			}
 		}
-		headers, k := binary.Varint(r)
+		headers, k := varint(r)
 		if k <= 0 || headers < 0 || headers > int64(len(r)) {
 			return errRecord
 		}
@@ -237,9 +237,17 @@ func checkRecords(b []byte, n int, last int64) error {
 	return nil
 }
 
+// varint is binary.Varint, for numbers that are usually small.
+func varint(b []byte) (int64, int) {
+	if len(b) > 0 && b[0] < 0x80 {
+		return int64(b[0]>>1) ^ -int64(b[0]&1), 1
+	}
+	return binary.Varint(b)
+}
+
 // cutBytes cuts a field, which follows its length, off b; the length -1 means null.
 func cutBytes(b []byte) (field, rest []byte, ok bool) {
-	n, k := binary.Varint(b)
+	n, k := varint(b)
 	switch {
 	case k <= 0 || n < -1 || n > int64(len(b)-k):
 		return nil, nil, false
