@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -32,7 +33,7 @@ const (
 	answerBudget = 24 << 20
 	// maxAnswer is the largest answer that is examined, bytes.
 	maxAnswer = 100 << 20
-	// keptBuffer is the largest buffer that a connection keeps, bytes.
+	// keptBuffer is the largest buffer that a connection keeps in any case, bytes; see reusable.
 	keptBuffer = 2 << 20
 )
 
@@ -144,7 +145,7 @@ func (c *conn) next() error {
 		c.out, c.pass = head, max(0, length-(answerHead-4))
 		return nil
 	}
-	c.raw = sized(c.raw, length-(answerHead-4))
+	c.raw = sized(reusable(c.raw), length-(answerHead-4))
 	if _, err := io.ReadFull(c.Conn, c.raw); err != nil {
 		return err
 	}
@@ -160,10 +161,20 @@ func (c *conn) next() error {
 
 // sized returns a buffer of n bytes, reusing b if it is large enough.
 func sized(b []byte, n int) []byte {
-	if n <= cap(b) && cap(b) <= keptBuffer {
+	if n <= cap(b) {
 		return b[:n]
 	}
 	return make([]byte, n)
+}
+
+// reusable returns b for the next answer, unless it is large and this answer needed little of it. So
+// large buffers live as long as answers are large, in a backlog: making them anew for each of those
+// took as long as making windows of them.
+func reusable(b []byte) []byte {
+	if cap(b) > keptBuffer && len(b) < cap(b)/4 {
+		return nil
+	}
+	return b
 }
 
 // sift returns the answer in c.raw with the batches that the reader is to have, or nil if the
@@ -187,16 +198,12 @@ func (c *conn) sift(head []byte, version int16) ([]byte, error) {
 			spent, changed, out = s.spent, changed || s.changed, s.out
 		}
 	}
-	if c.some = out; cap(c.some) > keptBuffer {
-		c.some = nil
-	}
+	c.some = reusable(out)
 	if !changed {
 		return nil, nil
 	}
-	if cap(c.kept) > keptBuffer {
-		c.kept = nil
-	}
-	c.kept = answer.AppendTo(append(c.kept[:0], head...))
+	size := len(c.raw) + len(out) + len(head) // at least what the answer takes
+	c.kept = answer.AppendTo(append(slices.Grow(reusable(c.kept)[:0], size), head...))
 	binary.BigEndian.PutUint32(c.kept, uint32(len(c.kept)-4))
 	return c.kept, nil
 }

@@ -254,3 +254,16 @@ func FuzzSift(f *testing.F) {
 		}
 	})
 }
+
+// TestLargeBuffersGo: a connection keeps what a backlog needed as long as answers are large, and no longer.
+func TestLargeBuffersGo(t *testing.T) {
+	large := make([]byte, 4*keptBuffer)
+	for _, tc := range []struct {
+		b    []byte
+		kept bool
+	}{{large, true}, {large[:keptBuffer], true}, {large[:keptBuffer-1], false}, {large[:0], false}, {make([]byte, 1, keptBuffer), true}, {nil, false}} {
+		if got := reusable(tc.b); (got != nil) != tc.kept {
+			t.Errorf("%d of %d bytes used: kept: %t", len(tc.b), cap(tc.b), got != nil)
+		}
+	}
+}
