@@ -47,6 +47,8 @@ type Partition[T, L any] struct {
 	parkingOut atomic.Bool  // a parking record was appended for a checkpoint, and has not come back
 	parkedNext atomic.Int64 // the next offset at its return, when everything was flushed, until a checkpoint takes it
 
+	saving sync.Mutex // of offset to table
+
 	mu      sync.Mutex
 	behind  []schemas.Behind // of the last tick
 	unknown bool             // its writer knew nothing about route

@@ -60,7 +60,11 @@ func (p *Partition[T, L]) reached(offset int64) error {
 	return nil
 }
 
+// saveOffset saves the offset. A partition may be closed in the middle of its recovery, and the
+// producer's callbacks save, too: one at a time, so that an older offset never follows a newer one.
 func (p *Partition[T, L]) saveOffset() error {
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	if err := p.table.SaveOffset(p.offset.Load()); err != nil {
 		return fmt.Errorf("save the offset of %s/%d: %w", p.eng.opts.Table, p.ID, err)
 	}

@@ -3,10 +3,13 @@ package disk
 import (
 	"maps"
 	"slices"
+	"sync"
 )
 
-// Disk has tables, by partition.
+// Disk has tables, by partition. It is safe for concurrent use, as its tables are: a partition that
+// was given up may still be using one.
 type Disk struct {
+	mu     sync.Mutex
 	broken error // what its tables return after Break
 	tables map[int32]*Table
 	undo   []func() // undoes the writes since Sync
@@ -16,10 +19,16 @@ type Disk struct {
 func New(broken error) *Disk { return &Disk{broken: broken, tables: map[int32]*Table{}} }
 
 // Sync makes all writes so far durable.
-func (d *Disk) Sync() { d.undo = nil }
+func (d *Disk) Sync() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.undo = nil
+}
 
 // Crash undoes the last n writes since Sync, or all of them.
 func (d *Disk) Crash(n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for ; n > 0 && len(d.undo) > 0; n-- {
 		d.undo[len(d.undo)-1]()
 		d.undo = d.undo[:len(d.undo)-1]
@@ -30,6 +39,8 @@ func (d *Disk) Crash(n int) {
 // Break corrupts the files of the disk: whoever has a table of it open gets an error from now on,
 // and whoever opens one finds it empty.
 func (d *Disk) Break() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	for _, t := range d.tables {
 		t.err = d.broken
 	}
@@ -38,6 +49,8 @@ func (d *Disk) Break() {
 
 // Table opens a partition's table, making it if there is none.
 func (d *Disk) Table(partition int32) *Table {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	t := d.tables[partition]
 	if t == nil {
 		t = &Table{disk: d, values: map[string][]byte{}, offset: -1}
@@ -55,7 +68,11 @@ type Table struct {
 }
 
 // Get returns the value of key, or nil if there is none.
-func (t *Table) Get(key string) ([]byte, error) { return t.values[key], t.err }
+func (t *Table) Get(key string) ([]byte, error) {
+	t.disk.mu.Lock()
+	defer t.disk.mu.Unlock()
+	return t.values[key], t.err
+}
 
 // Set sets the value of key to a copy of value.
 func (t *Table) Set(key string, value []byte) error { return t.write(key, slices.Clone(value)) }
@@ -65,22 +82,33 @@ func (t *Table) Delete(key string) error { return t.write(key, nil) }
 
 // Each calls f for each key that is there now, ascending, until f returns false.
 func (t *Table) Each(f func(key string, value []byte) (more bool)) error {
-	if t.err != nil {
-		return t.err
-	}
-	for _, key := range slices.Sorted(maps.Keys(t.values)) {
-		if !f(key, t.values[key]) || t.err != nil {
+	t.disk.mu.Lock()
+	keys := slices.Sorted(maps.Keys(t.values))
+	t.disk.mu.Unlock()
+	for _, key := range keys {
+		v, err := t.Get(key)
+		if err != nil {
+			return err
+		}
+		if !f(key, v) {
 			break
 		}
 	}
-	return t.err
+	_, err := t.Get("")
+	return err
 }
 
 // Offset returns what SaveOffset last saved, -1 at first.
-func (t *Table) Offset() int64 { return t.offset }
+func (t *Table) Offset() int64 {
+	t.disk.mu.Lock()
+	defer t.disk.mu.Unlock()
+	return t.offset
+}
 
 // SaveOffset saves the offset.
 func (t *Table) SaveOffset(offset int64) error {
+	t.disk.mu.Lock()
+	defer t.disk.mu.Unlock()
 	if t.err != nil {
 		return t.err
 	}
@@ -91,6 +119,8 @@ func (t *Table) SaveOffset(offset int64) error {
 }
 
 func (t *Table) write(key string, v []byte) error {
+	t.disk.mu.Lock()
+	defer t.disk.mu.Unlock()
 	if t.err != nil {
 		return t.err
 	}
