@@ -7,10 +7,10 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/operations"
-	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 type backtestCommand struct {
+	recording `embed:""`
 	Source    string   `help:"Where the recorded data is: file; tables, weir's own in Cassandra, ScyllaDB or a folder; topic, weir's windows in Kafka." enum:"file,tables,topic" default:"file"`
 	From      string   `help:"Start of the report, such as 2026-01-31, 2026-01-31T08:00:00Z, or 7d for a week ago; by default that of the files' data, and a day ago for tables and the topic. What comes before is played, too, so that ranges are full." placeholder:"TIME"`
 	To        string   `help:"End of the report." placeholder:"TIME"`
@@ -20,8 +20,6 @@ type backtestCommand struct {
 	Plot      string   `help:"File to draw the alerts to, as SVG." placeholder:"FILE"`
 	Config    string   `help:"Config file whose windows and group labels the rules are judged with; without it, the defaults." short:"c" placeholder:"FILE"`
 	Series    string   `help:"Series of CSV rows that name none; {file} stands for the file's name, as in 'cpu.usage{host=\"{file}\"}'; the file's name by default."`
-	Precision string   `help:"Unit of line protocol's times: ns, us, ms, s." default:"ns"`
-	Format    string   `help:"What the files hold: csv, line or json; their first lines tell by default."`
 	Data      string   `help:"Folder of weir's embedded tables." placeholder:"DIR"`
 	CQL       []string `help:"Nodes of ScyllaDB or Cassandra." name:"cql" placeholder:"HOST:PORT"`
 	Brokers   []string `help:"Kafka's brokers." placeholder:"HOST:PORT"`
@@ -40,13 +38,9 @@ func (c *backtestCommand) Run(ctx context.Context) error {
 	case c.Source != "file" && len(c.Files) > 0:
 		return conf.Faults{{Field: "FILES", Value: c.Files[0], Bound: "must not be given with --source " + c.Source}}
 	}
-	precision, err := formats.ParsePrecision(c.Precision)
+	precision, format, err := c.parse()
 	if err != nil {
-		return conf.Faults{{Field: "--precision", Bound: err.Error()}}
-	}
-	format, err := formats.ByName(c.Format)
-	if err != nil {
-		return conf.Faults{{Field: "--format", Bound: err.Error()}}
+		return err
 	}
 	b.Recorded = operations.RecordedFiles{Files: c.Files, Series: c.Series, Precision: precision, Format: format}
 	return b.Run(ctx, stdout, os.Stderr)

@@ -191,17 +191,15 @@ func (b *BatchBuilder) AppendTo(dst []byte) []byte { return b.AppendShapedTo(dst
 func (b *BatchBuilder) AppendShapedTo(dst []byte, shape ID) []byte {
 	b.endSection()
 	dst = slices.Grow(dst, b.Size())
+	version, ids := byte(sampleBatchVersion), b.ids
+	if shape != (ID{}) {
+		version, ids = shapedBatchVersion, []ID{shape}
+	}
 	b.text = appendDict(b.text[:0], b.labels)
-	if shape == (ID{}) {
-		dst = appendSection(append(dst, sampleBatchVersion), b.text)
-		dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
-		for _, id := range b.ids {
-			dst = id.appendTo(dst)
-		}
-	} else {
-		dst = appendSection(append(dst, shapedBatchVersion), b.text)
-		dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
-		dst = shape.appendTo(dst)
+	dst = appendSection(append(dst, version), b.text)
+	dst = binary.AppendUvarint(dst, uint64(len(b.ids)))
+	for _, id := range ids {
+		dst = id.appendTo(dst)
 	}
 	dst = appendSection(dst, b.defs)
 	return append(dst, b.body...)

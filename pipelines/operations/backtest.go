@@ -15,7 +15,6 @@ import (
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/processors/connect"
-	"github.com/weir-metrics/weir/schemas/formats"
 )
 
 // Backtest plays recorded data through rules (package backtest).
@@ -32,14 +31,6 @@ type Backtest struct {
 	Source   string
 	Recorded RecordedFiles
 	Stored   pipelines.Overrides
-}
-
-// RecordedFiles are files of samples.
-type RecordedFiles struct {
-	Files     []string
-	Series    string            // of CSV rows that name none, with {file} for the file's name; "": the file's name
-	Precision formats.Precision // of line protocol
-	Format    *formats.Format   // nil: each file's first lines tell
 }
 
 // recorded is where a backtest's data comes from.

@@ -8,13 +8,10 @@ import (
 	"io"
 	"math"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/weir-metrics/weir/alerts/backtest"
 	"github.com/weir-metrics/weir/collect"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/formats"
 	"github.com/weir-metrics/weir/schemas/plain"
 	"github.com/weir-metrics/weir/windows"
 )
@@ -33,26 +30,6 @@ type fileSource struct {
 }
 
 func (f *fileSource) hints() []string { return f.odd }
-
-func (f *fileSource) open() ([]*collect.Recording, func(), error) {
-	var all []*collect.Recording
-	closeAll := func() {
-		for _, r := range all {
-			_ = r.Close() // it was only read
-		}
-	}
-	for _, name := range f.Files {
-		r, err := collect.OpenRecording(name, formats.Options{
-			Series: strings.ReplaceAll(f.Series, "{file}", seriesOf(name)), Precision: f.Precision, Format: f.Format, NowMS: time.Now().UnixMilli(),
-		})
-		if err != nil {
-			closeAll()
-			return nil, nil, err
-		}
-		all = append(all, r)
-	}
-	return all, closeAll, nil
-}
 
 // span reads the files. Rows that are no samples are an error, which tells the first and how many there are: what is
 // missing could be what would have fired.

@@ -11,17 +11,13 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/schemas"
-	"github.com/weir-metrics/weir/schemas/formats"
 	"github.com/weir-metrics/weir/schemas/plain"
 	"github.com/weir-metrics/weir/windows"
 )
 
 // Replay sends recorded files.
 type Replay struct {
-	Files     []string
-	Series    string            // of rows that name none; "": the file's name
-	Precision formats.Precision // of line protocol
-	Format    *formats.Format
+	RecordedFiles
 	// Speed is how much faster than recorded the samples are sent; 0: as fast as possible.
 	Speed float64
 	// Now shifts the samples' times so that the last sample has the time at which it is sent.
@@ -46,7 +42,7 @@ func (r Replay) Run(ctx context.Context, to Destination, progress io.Writer) err
 			return err
 		}
 	}
-	recordings, closeAll, err := r.openAll()
+	recordings, closeAll, err := r.open()
 	if err != nil {
 		return err
 	}
@@ -76,29 +72,10 @@ func refusedRows(s collect.ReplayState) error {
 	return fmt.Errorf("rows that could not be read: %d, the first: %w", s.Refused, s.FirstRefused)
 }
 
-func (r Replay) openAll() (recordings []*collect.Recording, closeAll func(), err error) {
-	closeAll = func() {
-		for _, rec := range recordings {
-			_ = rec.Close() // it was only read
-		}
-	}
-	for _, name := range r.Files {
-		rec, err := collect.OpenRecording(name, formats.Options{
-			Series: r.Series, Precision: r.Precision, Format: r.Format, NowMS: time.Now().UnixMilli(),
-		})
-		if err != nil {
-			closeAll()
-			return nil, nil, err
-		}
-		recordings = append(recordings, rec)
-	}
-	return recordings, closeAll, nil
-}
-
 // shiftMS is what Now adds to timestamps, ms: the newest sample is sent after the time that the files
 // cover, divided by the speed.
 func (r Replay) shiftMS(now time.Time) (int64, error) {
-	recordings, closeAll, err := r.openAll()
+	recordings, closeAll, err := r.open()
 	if err != nil {
 		return 0, err
 	}

@@ -72,10 +72,10 @@ func startStub(t *testing.T, codes ...int) (*gatewayStub, Destination) {
 
 func TestReplayMergesFilesAndWaitsForTheGateway(t *testing.T) {
 	dir := t.TempDir()
-	r := Replay{Files: []string{
+	r := Replay{RecordedFiles: RecordedFiles{Files: []string{
 		pipelinetest.Write(t, dir, "a.csv", "series,timestamp_ms,value\na{host=\"x\"},1000,1\na{host=\"x\"},3000,3\n"),
 		pipelinetest.Write(t, dir, "b.csv", "timestamp,value\n1970-01-01 00:00:02,2\n"),
-	}}
+	}}}
 	g, to := startStub(t, http.StatusTooManyRequests, http.StatusServiceUnavailable)
 	var bar strings.Builder
 	if err := r.Run(t.Context(), to, &bar); err != nil {
@@ -98,7 +98,7 @@ func TestReplayNow(t *testing.T) {
 		first time.Duration // how far the first sample is before the last
 	}{{0, time.Second}, {100, time.Second}} {
 		g, to := startStub(t)
-		r := Replay{Files: []string{pipelinetest.Write(t, dir, "a.csv", "a,1000,1\na,2000,1\n")}, Now: true, Speed: c.speed}
+		r := Replay{RecordedFiles: RecordedFiles{Files: []string{pipelinetest.Write(t, dir, "a.csv", "a,1000,1\na,2000,1\n")}}, Now: true, Speed: c.speed}
 		if err := r.Run(t.Context(), to, io.Discard); err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestReplayTellsWhatWasRefused(t *testing.T) {
 	dir := t.TempDir()
 	_, to := startStub(t, http.StatusBadRequest)
 	var told strings.Builder
-	err := Replay{Files: []string{pipelinetest.Write(t, dir, "a.csv", "a,1000,1\na,x,1\na,2000,1\n")}}.Run(t.Context(), to, &told)
+	err := Replay{RecordedFiles: RecordedFiles{Files: []string{pipelinetest.Write(t, dir, "a.csv", "a,1000,1\na,x,1\na,2000,1\n")}}}.Run(t.Context(), to, &told)
 	if !strings.Contains(told.String(), "2 samples were over 1d old") {
 		t.Errorf("%q", told.String())
 	}
@@ -151,7 +151,7 @@ func TestReplayTellsWhatIsNotKept(t *testing.T) {
 func TestReplayHintsAtUnits(t *testing.T) {
 	_, to := startStub(t)
 	var told strings.Builder
-	err := Replay{Files: []string{pipelinetest.Write(t, t.TempDir(), "s.csv", "a,1700000000,1\n")}}.Run(t.Context(), to, &told)
+	err := Replay{RecordedFiles: RecordedFiles{Files: []string{pipelinetest.Write(t, t.TempDir(), "s.csv", "a,1700000000,1\n")}}}.Run(t.Context(), to, &told)
 	if err != nil || !strings.Contains(told.String(), "s.csv: 1 of 1 times, read as ms: it looks like seconds") {
 		t.Errorf("%v %q", err, told.String())
 	}
@@ -167,10 +167,10 @@ func TestReplayFaults(t *testing.T) {
 		to   Destination
 		want string
 	}{
-		{"missing file", Replay{Files: []string{dir + "/missing.csv"}}, to, "missing.csv"},
-		{"no samples", Replay{Files: []string{empty}, Now: true}, to, "no samples"},
-		{"no gateway", Replay{Files: []string{good}}, Destination{Gateway: "ftp://x"}, "ftp://x"},
-		{"another server", Replay{Files: []string{good}}, to, "404"},
+		{"missing file", Replay{RecordedFiles: RecordedFiles{Files: []string{dir + "/missing.csv"}}}, to, "missing.csv"},
+		{"no samples", Replay{RecordedFiles: RecordedFiles{Files: []string{empty}}, Now: true}, to, "no samples"},
+		{"no gateway", Replay{RecordedFiles: RecordedFiles{Files: []string{good}}}, Destination{Gateway: "ftp://x"}, "ftp://x"},
+		{"another server", Replay{RecordedFiles: RecordedFiles{Files: []string{good}}}, to, "404"},
 	} {
 		if err := c.r.Run(t.Context(), c.to, io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
