@@ -140,6 +140,7 @@ func (s *labelSet) append(dst []byte, before *labelSet) []byte {
 }
 
 func (r *ring) append(dst []byte, tierMS int64) []byte {
+	r.trim()
 	dst = append(dst, byte(r.cols))
 	dst = binary.AppendUvarint(dst, uint64(r.span))
 	dst = binary.AppendUvarint(dst, uint64(len(r.at)))

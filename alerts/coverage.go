@@ -138,6 +138,7 @@ func (r *ring) rhythmMS(from, to int, brokenMS int64) int64 {
 // putOlder adds a window from before the span, of which only that it is there matters. It reports
 // whether it is one of the newest olderWindows of these, and was not there.
 func (r *ring) putOlder(endMS int64, revision uint32, newest int64) bool {
+	r.trim()
 	older := 0
 	for older < len(r.at) && r.at[older].endMS <= newest-r.span {
 		older++

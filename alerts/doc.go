@@ -37,8 +37,8 @@
 //
 // # Cost
 //
-// For one window of a healthy series, on a loaded 2-core machine: 80 ns for up == 0, 160 ns for avg
-// over 30 windows, 70 ns for each of the two windows of used / total, with nothing allocated
+// For one window of a healthy series, on a 2-core machine: 50 ns for up == 0, 90 ns for avg
+// over 30 windows, 45 ns for each of the two windows of used / total, with nothing allocated
 // (BenchmarkClosed, TestHealthyAllocatesNothing). The state of avg over 30 windows takes 310 bytes
 // a series, that of a bare metric 26 (encoded).
 package alerts

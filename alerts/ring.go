@@ -68,10 +68,15 @@ func (r *ring) newest() int64 {
 func (r *ring) put(w *schemas.Window) change {
 	end, width := w.EndMS(), r.cols.len()
 	if newest := r.newest(); end > newest {
+		if r.span == 0 && len(r.at) == 1 { // only the newest is kept
+			r.at[0] = slot{end, w.Revision}
+			r.fill(r.vals, w)
+			return changed
+		}
 		r.evict(end)
-		r.at = append(r.at, slot{end, w.Revision})
+		r.grow()
 		n := len(r.vals)
-		r.vals = append(r.vals, noColumns[:width]...)
+		r.at, r.vals = append(r.at, slot{end, w.Revision}), append(r.vals, noColumns[:width]...)
 		r.fill(r.vals[n:], w)
 		return changed
 	} else if end <= newest-r.span && end != newest {
@@ -99,23 +104,52 @@ func (r *ring) put(w *schemas.Window) change {
 
 var noColumns [8]float64
 
-// evict drops what a window that ends at end pushes out. The copy moves a few hundred bytes, and
-// keeps the order in which sums are added.
-func (r *ring) evict(end int64) {
-	drop := 0
-	for drop < len(r.at) && (r.at[drop].endMS <= end-r.span) {
-		drop++
+// surplus is how many of the oldest windows are beyond the span, and those that are kept from before
+// it, when the newest ends at end.
+func (r *ring) surplus(end int64) int {
+	n := 0
+	for n < len(r.at) && r.at[n].endMS <= end-r.span {
+		n++
 	}
 	if r.span > 0 {
-		drop -= olderWindows
+		n -= olderWindows
 	}
-	if drop > 0 {
-		r.drop(drop)
+	return max(n, 0)
+}
+
+// slackWindows is how many windows more than needed a ring may come to hold. Nothing reads them: they
+// are there so that the others, a few hundred bytes, are not moved for each window that comes.
+const slackWindows = 4
+
+// evict drops what a window that ends at end pushes out, if it is enough to be worth it.
+func (r *ring) evict(end int64) {
+	if n := slackWindows - 1 + olderWindows; r.span > 0 && (len(r.at) <= n || r.at[n].endMS > end-r.span) {
+		return
+	}
+	r.drop(r.surplus(end))
+}
+
+// trim drops what a ring holds beyond what it needs.
+func (r *ring) trim() {
+	if r.span > 0 {
+		r.drop(r.surplus(r.newest()))
+	}
+}
+
+// grow makes room for a window: not for twice as many, as a ring soon has all that it will.
+func (r *ring) grow() {
+	if n := len(r.at); n == cap(r.at) {
+		width := r.cols.len()
+		r.at = append(make([]slot, 0, n+1+n/8), r.at...)
+		r.vals = append(make([]float64, 0, (n+1+n/8)*width), r.vals...)
 	}
 }
 
 // drop drops the oldest n windows.
 func (r *ring) drop(n int) {
+	if n == 0 {
+		return
+	}
 	r.at = r.at[:copy(r.at, r.at[n:])]
 	r.vals = r.vals[:copy(r.vals, r.vals[n*r.cols.len():])]
 }
