@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,14 +18,20 @@ import (
 // rules are the process's alert rules, which can be reloaded while it runs.
 type rules struct {
 	load func(before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error)
+	now  func() time.Time
 	log  *slog.Logger
 
 	mu      sync.Mutex // one reload at a time
 	current *alerts.RuleSet
+	at      time.Time             // when current was loaded
 	use     func(*alerts.RuleSet) // of the window role, or nil
 
-	reloads *prometheus.CounterVec
-	loaded  *prometheus.GaugeVec
+	refused string // what is wrong with the files of the last reload, if it was refused, or ""
+
+	reloads     *prometheus.CounterVec
+	loaded      *prometheus.GaugeVec
+	successful  prometheus.Gauge
+	succeededAt prometheus.Gauge
 }
 
 // cutFiles is what happens to files that look truncated.
@@ -35,19 +42,64 @@ const (
 	acceptCut
 )
 
-func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*alerts.RuleSet, error), reg prometheus.Registerer, log *slog.Logger) *rules {
-	r := &rules{load: load, log: log, current: first,
+func newRules(first *alerts.RuleSet, load func(*alerts.RuleSet, cutFiles) (*alerts.RuleSet, error), now func() time.Time, reg prometheus.Registerer, log *slog.Logger) *rules {
+	r := &rules{load: load, now: now, log: log,
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_rules_reloads_total",
 			Help: "Reloads of the rules by result: ok, or failed, which keeps the old rules."}, []string{"result"}),
 		loaded: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_rules_loaded",
 			Help: "How many rules are in use; the hash is of their files."}, []string{"hash"}),
+		successful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_rules_last_reload_successful",
+			Help: "1 if the rule files were accepted when they were loaded last, at the start or at a reload; 0 if they were refused and older rules are in use."}),
+		succeededAt: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_rules_last_reload_success_timestamp_seconds",
+			Help: "When the rules in use were loaded, at the start or at a reload, Unix time, s."}),
 	}
-	reg.MustRegister(r.reloads, r.loaded)
+	reg.MustRegister(r.reloads, r.loaded, r.successful, r.succeededAt)
 	r.reloads.WithLabelValues("ok")
 	r.reloads.WithLabelValues("failed")
-	r.loaded.WithLabelValues(first.Hash()).Set(float64(first.Len()))
-	r.warn(first)
+	r.accept(first)
 	return r
+}
+
+// accept makes the rules the current ones, and tells so.
+func (r *rules) accept(set *alerts.RuleSet) {
+	r.current, r.refused, r.at = set, "", r.now()
+	r.loaded.Reset()
+	r.loaded.WithLabelValues(set.Hash()).Set(float64(set.Len()))
+	r.successful.Set(1)
+	r.succeededAt.Set(float64(r.at.UnixMilli()) / 1000)
+	r.warn(set)
+}
+
+// refuse keeps the current rules, and tells why.
+func (r *rules) refuse(err error) {
+	r.refused = fmt.Sprintf("the rules loaded at %s are still in use; those in the files were refused at %s: %s",
+		r.at.UTC().Format(time.RFC3339), r.now().UTC().Format(time.RFC3339), firstFault(err))
+	r.successful.Set(0)
+	r.reloads.WithLabelValues("failed").Inc()
+	r.log.Error("rules not reloaded, keeping the old ones", "rules", r.current.Len(), "hash", r.current.Hash(), "err", err)
+}
+
+// firstFault is the first fault of a reload on one line, and how many more there are. Secrets in it
+// are masked.
+func firstFault(err error) string {
+	var faults conf.Faults
+	if !errors.As(err, &faults) {
+		return conf.Mask(err.Error())
+	}
+	first := faults[0]
+	first.Snippet = ""
+	text := first.Error()
+	if more := len(faults) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more)", more)
+	}
+	return text
+}
+
+// Warning tells, in words, why the files' rules are not in use; "" if they are.
+func (r *rules) Warning() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused
 }
 
 // maxWarned bounds the warnings of a load that are logged one by one.
@@ -80,21 +132,17 @@ func (r *rules) reload(cut cutFiles) error {
 	defer r.mu.Unlock()
 	next, err := r.load(r.current, cut)
 	if err != nil {
-		r.reloads.WithLabelValues("failed").Inc()
-		r.log.Error("rules not reloaded, keeping the old ones", "rules", r.current.Len(), "hash", r.current.Hash(), "err", err)
+		r.refuse(err)
 		return err
 	}
 	if gone := slices.DeleteFunc(r.current.Names(), next.Has); len(gone) > 0 {
 		r.log.Warn("rules are gone; their alerts resolve", "rules", len(gone), "names", gone[:min(len(gone), 20)])
 	}
-	r.warn(next)
-	r.current = next
+	r.accept(next)
 	if r.use != nil {
 		r.use(next)
 	}
 	r.reloads.WithLabelValues("ok").Inc()
-	r.loaded.Reset()
-	r.loaded.WithLabelValues(next.Hash()).Set(float64(next.Len()))
 	r.log.Info("rules reloaded; a restart is needed for other settings", "rules", next.Len(), "hash", next.Hash())
 	return nil
 }

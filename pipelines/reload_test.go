@@ -119,7 +119,8 @@ func TestReload(t *testing.T) {
 	if code != http.StatusInternalServerError {
 		t.Errorf("of wrong rules: %d", code)
 	}
-	metrics(`weir_rules_loaded\{hash="`+set.Hash()+`"\} 2`, `weir_rules_reloads_total\{result="failed"\} 1`)
+	metrics(`weir_rules_loaded\{hash="`+set.Hash()+`"\} 2`, `weir_rules_reloads_total\{result="failed"\} 1`, `weir_rules_last_reload_successful 0`)
+	await(t, p, func(r readiness) bool { return r.Ready && strings.Contains(r.Warnings["rules"], "a.yaml:4: ") })
 
 	write("weir.yaml", strings.ReplaceAll(reloadConfig, "b.yaml", "c.yaml"))
 	write("a.yaml", "groups:\n- name: a\n  rules:\n  - {alert: begins, expr: 'load.v > 70'}\n  - {alert: stays, expr: 'load.v > 80'}\n")
@@ -134,7 +135,8 @@ func TestReload(t *testing.T) {
 	if body := get("/api/v1/alerts"); !strings.Contains(body, `"reason":"rule removed"`) {
 		t.Errorf("why it resolved is not told: %s", body)
 	}
-	metrics(`weir_rules_loaded\{hash="[0-9a-f]{16}"\} 3`, `weir_rules_reloads_total\{result="ok"\} 1`, `weir_rules_reloads_total\{result="failed"\} 2`)
+	metrics(`weir_rules_loaded\{hash="[0-9a-f]{16}"\} 3`, `weir_rules_reloads_total\{result="ok"\} 1`, `weir_rules_reloads_total\{result="failed"\} 2`, `weir_rules_last_reload_successful 1`)
+	await(t, p, func(r readiness) bool { return r.Ready && r.Warnings["rules"] == "" })
 	if code, body := reload(); code != http.StatusOK || !strings.HasPrefix(body, "rules: 3, hash ") {
 		t.Errorf("of what is loaded already: %d %s", code, body)
 	}

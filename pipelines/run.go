@@ -75,7 +75,8 @@ func (p *Process) Run(ctx context.Context) error {
 
 	p.rules = newRules(p.Rules, func(before *alerts.RuleSet, cut cutFiles) (*alerts.RuleSet, error) {
 		return p.Config.LoadRules(p.File, before, cut)
-	}, p.reg, p.Log)
+	}, time.Now, p.reg, p.Log)
+	health.warn("rules", p.rules.Warning)
 	if slices.Contains(p.Roles, "window") {
 		p.server.reload.serve(p.rules)
 	}
