@@ -1,17 +1,17 @@
 package simulation
 
-// calm plays the calm part: a silence in which everything closes, some time with values on which no
-// rule fires, the reset, and then any values.
+// calm plays the calm part: a silence in which everything closes, a time with values on which no
+// rule fires, the reset, and then arbitrary values.
 func (p *planner) calm() {
 	w := p.w
-	for range 20_000 { // what is in progress, without new faults
+	for range 20_000 { // finish what is in progress, without new faults
 		if !p.progress() && w.drained() {
 			break
 		}
 	}
 	p.do("calm")
 	stepMS, n := 1000, 60+p.n(120)
-	if largest := int(w.tiers[len(w.tiers)-1]); largest > 600_000 && p.oneIn(3) { // for rules on it
+	if largest := int(w.tiers[len(w.tiers)-1]); largest > 600_000 && p.oneIn(3) { // long enough for rules on the largest tier
 		stepMS, n = 20_000, 5*largest/2/20_000+p.n(120)
 		p.do("wait", 6*largest)
 	}
@@ -27,14 +27,15 @@ func (p *planner) calm() {
 	p.seconds(n, 15, stepMS)
 }
 
-// seconds plays n steps, seconds or longer. In each, every host that is not pausing sends, and
-// everything comes to its end; about one step in faultIn is a fault.
+// seconds plays n steps of stepMS each. In every step the hosts that are not pausing send, about
+// half of them at a time, and everything that is in progress is finished. drain plays faults, one
+// in every 10*faultIn of its steps.
 func (p *planner) seconds(n, faultIn, stepMS int) {
 	w := p.w
 	pause := make([]int, len(w.hosts)) // s
 	for i := 0; i < n && w.fault == nil; i++ {
-		// With a tick in two windows, a generation would lag by more than a window behind the next,
-		// which docs/scaling.md makes an exception for.
+		// With only one tick in two windows, a generation would lag more than a window behind the
+		// next one, and docs/scaling.md promises nothing for that.
 		if w.reset > 0 && p.oneIn(100) && int64(stepMS) < w.tiers[0] {
 			p.do("reshard")
 		}
@@ -63,7 +64,7 @@ func (p *planner) seconds(n, faultIn, stepMS int) {
 	}
 }
 
-// drain continues until nothing is in progress.
+// drain takes steps until nothing is in progress; one step in 10*faultIn is a fault.
 func (p *planner) drain(faultIn int) {
 	for range 5_000 {
 		if p.w.fault != nil || p.w.drained() && !p.oneIn(20) {

@@ -15,7 +15,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// settle brings everything in progress to its end, without time passing.
+// settle finishes everything that is in progress, without letting time pass.
 func (w *World) settle() {
 	for range 10_000 {
 		busy := false
@@ -48,8 +48,8 @@ func (w *World) settle() {
 	w.violate("the world does not come to rest")
 }
 
-// finish brings everything to its end: all is delivered, hosts fall silent, and time passes until
-// nothing is left to do.
+// finish ends a run: everything is delivered, hosts fall silent, and time passes until there
+// is nothing left to do.
 func (w *World) finish() {
 	for id, m := range w.machines {
 		if m.members[windowRole].proc.Failed() != nil || m.members[alertRole].proc.Failed() != nil {
@@ -72,13 +72,13 @@ func (w *World) finish() {
 	}
 }
 
-// reference runs a processor without faults over its input: what it emits is what must have been
-// emitted.
+// reference runs a processor without faults over its input and returns what it emits, by
+// topic. The run must have emitted the same.
 func (w *World) reference(r role) map[string][]*kgo.Record {
-	out := map[string][]*kgo.Record{} // by topic
+	out := map[string][]*kgo.Record{}
 	local := disk.New(writeback.ErrBroken)
 	proc := w.drive(r, writeback.Host{Table: func(id int32) writeback.Table { return local.Table(id) }, Produce: func(rec *kgo.Record, done func(*kgo.Record, error)) {
-		if rec.Topic != w.groups[r].input.name { // a tick: there are enough of them in the log
+		if rec.Topic != w.groups[r].input.name { // not a tick: the log holds the ticks
 			out[rec.Topic] = append(out[rec.Topic], rec)
 		}
 		done(rec, nil)
@@ -119,7 +119,7 @@ func (w *World) check() error {
 	w.checkLetters(letters)
 	w.checkSpoilt(append(letters, alerting[topics.DeadLetter]...))
 	w.checkRouted()
-	for key := range w.harmed { // from here on
+	for key := range w.harmed { // from here on, leave these out too
 		w.turned[key] = true
 	}
 	ws := w.checkRows(letters, counts)
@@ -127,16 +127,16 @@ func (w *World) check() error {
 	return w.fault
 }
 
-// checkEmitted compares what a topic holds with what the references emitted: for each
-// key the same values, each reference's in its order, where a value that stands there
-// already does not count again.
+// checkEmitted compares what a topic holds with what the references emitted: each key must
+// have the same values, those of one reference in the reference's order. A repeated value
+// counts once.
 func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 	got, last := map[string]*sequence{}, map[string][]byte{}
 	for _, log := range w.topics[name].parts {
 		for _, r := range w.ofUnturned(log) {
 			switch k := string(r.Key); {
 			case k == "": // a tick
-			case name == topics.SamplesOf(1) && !isHandover(r), w.isSpoilt(r): // from route, or rubbish
+			case name == topics.SamplesOf(1) && !isHandover(r), w.isSpoilt(r): // sent by route, or rubbish
 			default:
 				add(got, k, r.Value)
 				last[k] = r.Value
@@ -185,7 +185,7 @@ func (w *World) checkEmitted(name string, wants ...[]*kgo.Record) {
 	}
 }
 
-// sequence is distinct values in the order in which they first came.
+// sequence holds distinct values in the order of their first appearance.
 type sequence struct {
 	values [][]byte
 	at     map[string]int
@@ -203,7 +203,7 @@ func add(m map[string]*sequence, key string, value []byte) {
 	}
 }
 
-// show is a value of a topic for people.
+// show formats a value of a topic for people.
 func show(name string, v []byte) string {
 	if name != topics.Windows {
 		return fmt.Sprintf("%.2000q", v)
@@ -219,7 +219,7 @@ func show(name string, v []byte) string {
 	return text
 }
 
-// told are the transitions in the topic alerts, which must each be told in one way.
+// told returns the transitions in the topic alerts. Repeats of a transition must agree.
 func (w *World) told() map[transition]schemas.Transition {
 	told := map[transition]schemas.Transition{}
 	for _, log := range w.topics[topics.Alerts].parts {
@@ -236,7 +236,7 @@ func (w *World) told() map[transition]schemas.Transition {
 			labels := schemas.NewLabels(a.Labels)
 			labels = slices.DeleteFunc(labels, func(l schemas.Label) bool { return l.Name == "alertname" })
 			t := transition{schemas.Series{Metric: a.Rule, Labels: labels}.String(), a.Last.To, a.Last.AtMS}
-			if w.harmed[string(r.Key)] { // it started again, and may tell the same again
+			if w.harmed[string(r.Key)] { // it started over, and may repeat a transition with another cause
 				w.begunAnew[t.alert] = true
 			} else if before, ok := told[t]; ok && before != a.Last {
 				w.violate("alerts: %s: told as %+v and as %+v", t, before, a.Last)
@@ -248,26 +248,26 @@ func (w *World) told() map[transition]schemas.Transition {
 }
 
 // quieted reports whether the silence at the start of the calm part was so long that nothing
-// of before it matters to an alert.
+// before it matters to the transition's alert.
 func (w *World) quieted(t transition) bool {
 	for _, r := range rulesOf(w.tiers, w.params.Rules) {
 		if strings.HasPrefix(t.alert, "sim/"+r.name+"{") {
-			// After hours of silence the steps are long, and keep_firing_for goes by when
-			// conditions come (processors/alert/doc.go).
+			// After hours of silence the steps are long, and keep_firing_for depends on when
+			// conditions arrive (processors/alert/doc.go).
 			return r.noDataMS+2*r.tierMS <= w.silence && (r.keepMS == 0 || w.silence < 3*3600_000)
 		}
 	}
 	return false
 }
 
-// ofMissed reports whether the transition is one of a rule that fires on silence and depends on what came before the calm part: which
-// series are known then, and so whether the alert fired at its start.
+// ofMissed reports whether a rule that fires on silence made the transition, and the transition depends on the time before
+// the calm part: on the series known then, and so on whether the alert was already firing.
 func (w *World) ofMissed(t transition) bool {
 	return strings.HasPrefix(t.alert, "sim/missed") && (t.to != schemas.Firing || t.atMS <= w.reset+w.silence)
 }
 
-// checkTransitions: the same transition is never told in two ways; and those after the
-// reset are what a batch evaluation gives, if nothing was held up since.
+// checkTransitions checks that repeats of a transition agree, and, if nothing has been
+// delayed since the reset, that the transitions after it are those of a batch evaluation.
 func (w *World) checkTransitions(ws []schemas.Window, limited bool) {
 	got := w.told()
 	w.stats.Transitions = len(got)
@@ -281,17 +281,17 @@ func (w *World) checkTransitions(ws []schemas.Window, limited bool) {
 	w.compareTransitions(got, slices.DeleteFunc(alertOracle(w.tiers, w.params.Rules, ws), before), before)
 }
 
-// compareTransitions compares what was told, but for some, with a batch evaluation.
+// compareTransitions compares transitions with those of a batch evaluation, ignoring any for which but is true.
 func (w *World) compareTransitions(got map[transition]schemas.Transition, want []transition, but func(transition) bool) {
 	wanted := map[transition]bool{}
 	for _, t := range want {
 		if wanted[t] = true; got[t].To == "" {
-			w.violate("alerts: %s: not told; a batch evaluation says so", t)
+			w.violate("alerts: %s: missing; a batch evaluation has it", t)
 		}
 	}
 	for t := range got {
 		if !wanted[t] && !but(t) {
-			w.violate("alerts: %s: a batch evaluation does not say so", t)
+			w.violate("alerts: %s: a batch evaluation does not have it", t)
 		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// This file is about clocks of processes that are very wrong: the op clock sets one, and strange writes
-// the tick of one that was not corrected.
+// This file is about process clocks that are very wrong: the op clock sets one, and strange writes the
+// tick of one that nobody corrected.
 
-// wrongTicks are ticks of wrong clocks, by the number in the op strange.
+// wrongTicks makes ticks of wrong clocks, by the number in the op strange.
 var wrongTicks = []func(nowMS int64) schemas.Tick{
 	func(now int64) schemas.Tick { return schemas.Tick{NowMS: now + 3600_000} },
 	func(now int64) schemas.Tick { return schemas.Tick{NowMS: now - 3600_000} },
@@ -21,7 +21,7 @@ var wrongTicks = []func(nowMS int64) schemas.Tick{
 	func(int64) schemas.Tick { return schemas.Tick{NowMS: schemas.NoTime} },
 	func(int64) schemas.Tick { return schemas.Tick{NowMS: -1} },
 	func(int64) schemas.Tick { return schemas.Tick{} },
-	func(int64) schemas.Tick { return schemas.Tick{NowMS: 253_402_300_799_999} }, // the last that there is
+	func(int64) schemas.Tick { return schemas.Tick{NowMS: 253_402_300_799_999} }, // the last ms that a time may have
 	func(now int64) schemas.Tick {
 		return schemas.Tick{NowMS: now + 3600_000, Epoch: origins, Behind: []schemas.Behind{{Partition: 0, HandedMS: math.MaxInt64}}}
 	},
@@ -34,8 +34,8 @@ var wrongTicks = []func(nowMS int64) schemas.Tick{
 	func(now int64) schemas.Tick { return schemas.Tick{NowMS: now + 3600_000, Unknown: true} },
 }
 
-// strange writes the tick of a process whose clock is wrong, and nobody's knows, into a
-// partition. Its record has the right time: it is believed no further than that.
+// strange writes the tick of a process whose wrong clock went unnoticed into a partition. The
+// record has the right time, and readers believe a tick only up to the time of its record.
 func (w *World) strange(a [5]int) bool {
 	if !in(a[0], int(roles)) || !in(a[1], len(w.groups[a[0]].owner)) || !in(a[2], len(wrongTicks)) {
 		return false
@@ -51,9 +51,9 @@ func (w *World) strange(a [5]int) bool {
 	return true
 }
 
-// setClock makes the clock of a machine wrong by so much that its processes notice: they
-// write ticks by the median of three clocks (pipelines/routelag/routelag.go). All else that they
-// do is by their own.
+// setClock makes the clock of a machine so wrong that its processes notice: they write their
+// ticks by the median of three clocks (pipelines/routelag/routelag.go). For everything else they
+// use their own clock.
 func (w *World) setClock(machine, ms int) bool {
 	if !in(machine, len(w.machines)) || w.machines[machine].clockMS == int64(ms) {
 		return false
@@ -63,25 +63,25 @@ func (w *World) setClock(machine, ms int) bool {
 	return true
 }
 
-// tick writes the ticks that are due by the process's clock.
+// tick writes the ticks that are due by the process's own clock.
 func (m *member) tick() {
 	m.w.ticking = m.w.machines[m.id]
 	m.proc.Ticks(m.w.now + m.skewMS())
 	m.w.ticking = nil
 }
 
-// middle sets a tick to the median clock.
+// middle corrects a tick to the median clock.
 func (w *World) middle(t *schemas.Tick) {
 	if w.ticking != nil {
 		t.NowMS -= w.ticking.clockMS
 	}
 }
 
-// wrongClocks are how wrong clocks are, ms.
+// wrongClocks lists the errors of clocks, ms.
 var wrongClocks = []int{3600_000, -3600_000, 40_000, -40_000, 365 * 24 * 3600_000, -20 * 365 * 24 * 3600_000, 0}
 
-// breakStore breaks the local stores of a machine; its processes go on for a while, and are
-// started again if they have noticed, or before.
+// breakStore breaks the local stores of a machine. Its processes carry on for a while; then they
+// are restarted, whether they have noticed or not.
 func (p *planner) breakStore(machine int) {
 	p.do("break", machine)
 	for n := p.n(8); n > 0; n-- {
@@ -95,7 +95,7 @@ func (p *planner) breakStore(machine int) {
 	}
 }
 
-// wrongClock lets a clock be wrong, or a tick of one be written.
+// wrongClock sets a clock wrong, or writes the tick of a wrong one.
 func (p *planner) wrongClock(r int) {
 	w := p.w
 	if p.oneIn(3) {

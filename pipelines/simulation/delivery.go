@@ -10,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// rememberedSections is how many sections of a group are known when they are repeated, and
-// rememberedPartly of how many more, of which some samples were refused, the others are
+// A group recognizes repeats of its last rememberedSections sections. Of rememberedPartly
+// more, of which it refused some samples, it recognizes the samples that it accepted
 // (windows/doc.go).
 const (
 	rememberedSections = 32
@@ -21,18 +21,18 @@ const (
 // remembered is a section that was applied.
 type remembered struct {
 	samples []schemas.Sample
-	refused map[point]bool // of them
+	refused map[point]bool // those of samples that were refused
 }
 
-// delivery is what the samples topic holds, seen without any state: which samples are to be
-// counted, in the order of arrival, and how many are not.
+// delivery sums up the samples topic: which samples must be counted, in the order of arrival,
+// and which may be.
 type delivery struct {
 	accepted  []schemas.Sample
-	has       map[occurrence]int        // how often
-	series    map[string]schemas.Series // by text
-	uncertain map[point]schemas.Series  // samples that came again after they were forgotten
-	total     int
-	ofHarmed  int // of total
+	has       map[occurrence]int        // how often each was delivered
+	series    map[string]schemas.Series // by its text
+	uncertain map[point]schemas.Series  // samples that came again when weir may have forgotten them
+	total     int                       // samples delivered, with repeats
+	ofHarmed  int                       // the part of total that belongs to groups in harmed
 }
 
 // occurrence is a sample in a record.
@@ -41,8 +41,8 @@ type occurrence struct {
 	record record
 }
 
-// fresh are the samples of one record that are not in a section that came before, and were
-// not counted in one of the last of the same samples.
+// fresh holds the samples of one record that are neither a replay of a section nor repeats
+// of samples that one of the last sections had.
 type fresh struct {
 	record  *kgo.Record
 	gen     int
@@ -50,15 +50,15 @@ type fresh struct {
 	samples []schemas.Sample
 }
 
-// freshOf lists them, in the order of each partition, and notes all samples in d.
+// freshOf lists the fresh samples, in the order of each partition, and notes every sample in d.
 func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 	type group struct {
 		gen int
 		key string
 	}
-	seen := map[group]map[int32]sectionID{} // the last of each partition
+	seen := map[group]map[int32]sectionID{} // the last section from each partition of metrics
 	recent, partly, unsure := map[group][]remembered{}, map[group][]remembered{}, map[group][]remembered{}
-	counting := map[group]bool{} // something of the group was counted, so it is kept
+	counting := map[group]bool{} // a sample of the group was counted, so the group is kept
 	in, perhaps := map[group]*kgo.Record{}, map[group]map[int32]sectionID{}
 	last := func(list []remembered, m remembered, most int) []remembered {
 		list = append(list, m)
@@ -74,8 +74,8 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 		}
 		g := group{id.gen, id.group}
 		if in[g] != r && !counting[g] {
-			// A group of which nothing was counted is forgotten after each record, unless it had
-			// inherited the delay of the generation before.
+			// A group of which nothing was counted is forgotten after each record, unless it
+			// inherited its usual delay from the previous generation.
 			if perhaps[g] == nil {
 				perhaps[g] = map[int32]sectionID{}
 			}
@@ -98,7 +98,7 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 			for i := range samples {
 				d.uncertain[pointOf(&samples[i])] = samples[i].Series
 			}
-			unsure[g] = append(unsure[g], remembered{samples: samples}) // what is sent again is a repeat of it, or the first
+			unsure[g] = append(unsure[g], remembered{samples: samples}) // nobody can know whether the next one like it is a repeat, either
 			return
 		}
 		all := remembered{samples: samples, refused: map[point]bool{}}
@@ -133,8 +133,8 @@ func (w *World) freshOf(d *delivery, refused map[letter]int) (out []fresh) {
 	return out
 }
 
-// delivered takes what was refused as given; checkRows and checkLimits look at the
-// reasons.
+// delivered works out which samples must be counted. It takes the refusals as given;
+// checkRows and checkLimits check their reasons.
 func (w *World) delivered(refused map[letter]int, had places) *delivery {
 	d := &delivery{has: map[occurrence]int{}, series: map[string]schemas.Series{}, uncertain: map[point]schemas.Series{}}
 	records := w.freshOf(d, refused)
@@ -164,9 +164,9 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 			future := s.TimeMS > at+w.windowsCfg.MaxFuture.MS()
 			switch {
 			case n > 0 && future, !future && refused[letter{p, string(windows.TooNew), rec}] > 0:
-				w.violate("%s %d=%v: came %d times at %d in one record, and all but %d were refused",
+				w.violate("%s %d=%v: %d times in one record at %d, and all but %d were refused",
 					p.series, p.timeMS-epochMS, p.value, times[p], at-epochMS, n)
-			case n <= 0: // less, if a section came again after its group was forgotten
+			case n <= 0: // below 0 if a section came again after its group was forgotten
 			case !counted[p]:
 				counted[p] = true
 				d.accepted = append(d.accepted, s)
@@ -178,20 +178,20 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 	return d
 }
 
-// reasons are why samples may be refused.
+// reasons lists why samples are refused.
 var reasons = []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.GroupLimit, windows.BytesLimit, windows.RateLimit}
 
-// known reports whether a repeat of a sample is known as one, whatever else came: its window
-// of the smallest tier was open or the last to close when the group's clock was at most
-// at clockMS.
+// known reports whether a repeat of a sample is certain to be recognized, whatever else came:
+// with the group's clock at clockMS or before, the sample's window of the smallest tier is
+// open or was the last to close.
 func (w *World) known(s *schemas.Sample, clockMS int64) bool {
 	tier := w.windowsCfg.Tiers[0]
 	end := s.TimeMS - s.TimeMS%tier.Size.MS() + tier.Size.MS()
 	return end+tier.Size.MS()+tier.Grace.MS() > clockMS
 }
 
-// tickedBefore is the newest tick, wall time, ms, that stands before each record of
-// samples in its partition.
+// tickedBefore returns, for each record of samples, the newest tick before it in its
+// partition, wall time, ms.
 func (w *World) tickedBefore() map[*kgo.Record]int64 {
 	out := map[*kgo.Record]int64{}
 	for gen := range w.generations.List {

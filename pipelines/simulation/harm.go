@@ -11,13 +11,13 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// This file is about what does not decode, aborted transactions, and stores that break.
+// This file is about records that do not decode, aborted transactions, and local stores that break.
 
-// rubbish are values that no input takes, by the number in the op rubbish.
+// rubbish lists values that no input accepts, by the number in the op rubbish.
 var rubbish = [][]byte{nil, {}, []byte("\xffrubbish"), {1}, {2, 0}, []byte("{"), []byte("{}"), []byte("null"), {'H'}, []byte("H\xff\xff"), {'P'}, []byte("P\x01\xff\xff")}
 
-// spoil appends to an input a value that does not decode, under the key of one of its
-// records or, if a[4] is none of them, without one: a tick that is none.
+// spoil appends a value that does not decode to an input, under the key of the record at
+// offset a[3]. If there is no such record, it uses no key, as ticks have none.
 func (w *World) spoil(a [5]int) bool {
 	if !in(a[0], int(roles)) || !in(a[1], len(w.groups[a[0]].owner)) || !in(a[2], len(rubbish)) {
 		return false
@@ -37,12 +37,13 @@ func recordName(topic string, p int32, offset int64) string {
 	return fmt.Sprint(topic, "/", p, "/", offset)
 }
 
-// isSpoilt reports whether the op rubbish wrote a record.
+// isSpoilt reports whether a record was written not to decode.
 func (w *World) isSpoilt(r *kgo.Record) bool {
 	return w.spoilt[recordName(r.Topic, r.Partition, r.Offset)]
 }
 
-// checkSpoilt: what does not decode is in deadletter, and nothing else is reported as such.
+// checkSpoilt checks that deadletter holds the records that do not decode, and calls no other
+// record undecodable.
 func (w *World) checkSpoilt(want []*kgo.Record) {
 	type name struct{ reason, topic, partition, offset string }
 	named := func(rs []*kgo.Record) map[name]bool {
@@ -51,7 +52,7 @@ func (w *World) checkSpoilt(want []*kgo.Record) {
 			if reason := headerOf(r, "weir.reason"); undecodable[reason] {
 				n := name{reason, headerOf(r, "weir.topic"), headerOf(r, "weir.partition"), headerOf(r, "weir.offset")}
 				if out[n] = true; !w.spoilt[n.topic+"/"+n.partition+"/"+n.offset] {
-					w.violate("deadletter: %+v was no rubbish", n)
+					w.violate("deadletter: %+v: the record decodes", n)
 				}
 			}
 		}
@@ -64,21 +65,21 @@ func (w *World) checkSpoilt(want []*kgo.Record) {
 	got, wanted := named(all), named(want)
 	for n := range wanted {
 		if !got[n] {
-			w.violate("deadletter: %+v is not there", n)
+			w.violate("deadletter: %+v is missing", n)
 		}
 	}
 	for n := range got {
 		if !wanted[n] {
-			w.violate("deadletter: %+v was not refused without faults", n)
+			w.violate("deadletter: %+v: without faults it is not refused", n)
 		}
 	}
 }
 
-// undecodable are the reasons of letters that quote a record as it is.
+// undecodable holds the reasons of letters that quote a whole record unchanged.
 var undecodable = map[string]bool{"undecodable": true, "wrong_key": true, "no_tick": true}
 
-// transact appends to a partition of metrics a record of a transaction that was aborted,
-// with samples, and the marker of its end; or, without a host, the marker alone.
+// transact appends an aborted transaction to a partition of metrics: a record with samples of a
+// host, and the end marker. If there is no such host, it appends only the marker.
 func (w *World) transact(h, p int) bool {
 	if !in(p, len(w.metrics)) {
 		return false
@@ -88,15 +89,15 @@ func (w *World) transact(h, p int) bool {
 		sent, last := w.stats.Sent, host.last
 		host.send(p, 0, 1)
 		w.metrics[p][len(w.metrics[p])-1].aborted = true
-		w.stats.Sent, host.last = sent, last // nobody sends again what was not sent
+		w.stats.Sent, host.last = sent, last // an aborted record does not count as sent, and is not sent again
 		w.stats.Aborted++
 	}
 	w.metrics[p] = append(w.metrics[p], metricsRecord{})
 	return true
 }
 
-// breakStore breaks the local stores of a machine. Who has one open fails when it is used
-// next; who opens it finds it empty.
+// breakStore breaks the local stores of a machine. A process that has one open fails when it
+// next uses it; a process that opens one finds it empty.
 func (w *World) breakStore(machine int) bool {
 	for _, m := range w.machines[machine].members {
 		m.local.Break()
@@ -105,7 +106,7 @@ func (w *World) breakStore(machine int) bool {
 	return true
 }
 
-// failed starts the processes of a machine again if one of them has failed.
+// failed restarts the processes of a machine if one of them has failed.
 func (w *World) failed(machine int) bool {
 	for _, m := range w.machines[machine].members {
 		if m.proc.Failed() != nil {

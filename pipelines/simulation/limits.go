@@ -11,12 +11,12 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// This file is the oracle's of docs/limits.md. What is beyond the limits of a group is
-// refused or collapsed by its state alone, so all that holds without limits holds, and
-// of collapsed series the totals are exact. The limit of series in all is not like that:
-// of groups that met it, nothing is compared.
+// This file checks docs/limits.md. A group refuses or collapses what is beyond its limits by
+// its own state alone, so everything that holds without limits holds with them, and the
+// totals of collapsed series are exact. max_series_total is different, as it depends on other
+// groups: groups that met it are not compared at all.
 
-// overflowName is what a series of the simulation is collapsed into.
+// overflowName returns the overflow series into which a series would be collapsed.
 func overflowName(s schemas.Series) schemas.Series {
 	o := schemas.Series{Metric: s.Metric, Labels: slices.Clone(s.Labels)}
 	for i := range o.Labels {
@@ -31,7 +31,7 @@ func isOverflow(s schemas.Series) bool {
 	return len(s.Labels) > 1 && overflowName(s).String() == s.String()
 }
 
-// overflowSeries are the overflow series that there are rows of.
+// overflowSeries returns the overflow series that have rows.
 func overflowSeries(ws []schemas.Window) map[string]bool {
 	out := map[string]bool{}
 	for i := range ws {
@@ -42,7 +42,7 @@ func overflowSeries(ws []schemas.Window) map[string]bool {
 	return out
 }
 
-// collapsedName is the name of a series when all that could be collapsed is.
+// collapsedName returns the overflow series of a series if that has rows, and otherwise the series itself.
 func collapsedName(s schemas.Series, collapsed map[string]bool) schemas.Series {
 	if o := overflowName(s); len(s.Labels) > 1 && collapsed[o.String()] {
 		return o
@@ -50,7 +50,7 @@ func collapsedName(s schemas.Series, collapsed map[string]bool) schemas.Series {
 	return s
 }
 
-// places are the series that there are rows of.
+// places holds the series that have rows.
 type places map[string]bool
 
 func placesOf(ws []schemas.Window) places {
@@ -61,28 +61,28 @@ func placesOf(ws []schemas.Window) places {
 	return out
 }
 
-// both reports whether a series may have been collapsed and then have got a place of its
-// own: what was counted before that is not known to be repeated (windows/doc.go).
+// both reports whether a series may have been collapsed first and admitted later. A group
+// does not recognize repeats of samples that it counted before that (windows/doc.go).
 func (p places) both(s schemas.Series) bool {
 	return len(s.Labels) > 1 && p[s.String()] && p[overflowName(s).String()]
 }
 
-// collapse merges the windows of each overflow series with those of all series that
-// may have been collapsed into it: together they hold each sample once. First and last
-// are anyone's where series share a time.
+// collapse merges the windows of each overflow series with those of all series that may have
+// been collapsed into it: together they hold each sample once. It clears first and last,
+// because several series may have a sample at the same time.
 func (w *World) collapse(ws []schemas.Window, collapsed map[string]bool) []schemas.Window {
 	m := windows.Merger{}
 	for i, x := range ws {
 		if name := collapsedName(x.Series, collapsed); name.String() != x.Series.String() || isOverflow(name) {
 			x.Series, x.First, x.Last = name, 0, 0
 		}
-		x.Part = int64(i) // each is a part of its own
+		x.Part = int64(i) // so that every window counts as a part of its own
 		m.Add(x)
 	}
 	return m.Windows()
 }
 
-// checkCollapsed: what was counted as collapsed is what the overflow series hold.
+// checkCollapsed checks that the overflow series hold as many samples as were counted as collapsed.
 func (w *World) checkCollapsed(got []schemas.Window, counted int) {
 	n := 0
 	w.stats.Collapsed = counted
@@ -95,22 +95,22 @@ func (w *World) checkCollapsed(got []schemas.Window, counted int) {
 		}
 	}
 	if n != counted && len(w.turned) == 0 {
-		w.violate("%d samples in overflow series, %d were counted as collapsed", n, counted)
+		w.violate("%d samples in overflow series, but %d were counted as collapsed", n, counted)
 	}
 }
 
-// checkLimits: nothing was refused for a limit that it was not beyond, and no limit
-// was exceeded.
+// checkLimits checks that no limit was exceeded, and that no sample was refused for a limit
+// that it did not exceed.
 func (w *World) checkLimits(refused map[letter]int, d *delivery) {
 	w.checkOwn()
-	inWindow := map[string]int{} // samples
+	inWindow := map[string]int{} // samples by group and window
 	slot := func(s schemas.Series, timeMS int64) string {
 		return fmt.Sprint(schemas.GroupOf(s, schemas.GroupLabels), timeMS-timeMS%w.tiers[0])
 	}
 	for i := range d.accepted {
 		inWindow[slot(d.accepted[i].Series, d.accepted[i].TimeMS)]++
 	}
-	for p, s := range d.uncertain { // may count again, nobody knows how often
+	for p, s := range d.uncertain { // may have counted again, nobody knows how often
 		inWindow[slot(s, p.timeMS)] += w.windowsCfg.MaxRate * int(w.tiers[0])
 	}
 	most := w.windowsCfg.MaxRate * int(w.tiers[0]/1000)
@@ -124,19 +124,20 @@ func (w *World) checkLimits(refused map[letter]int, d *delivery) {
 		case windows.TotalLimit:
 			wrong = w.params.Total == 0
 		case windows.RateLimit:
-			// What filled the window of a group may be lost since, if it was of before the loss.
+			// The samples that filled the window may have been lost later, when the broker refused the group's value.
 			lost, harmed := w.harmedMS[schemas.GroupOf(s, schemas.GroupLabels)]
 			excused := harmed && l.timeMS <= lost+w.windowsCfg.MaxFuture.MS()
 			wrong = inWindow[slot(s, l.timeMS)] < most && !excused
 		}
 		if wrong {
-			w.violate("%s %d=%v: refused: %s", l.series, l.timeMS-epochMS, l.value, l.reason)
+			w.violate("%s %d=%v: refused for %s, which it did not exceed", l.series, l.timeMS-epochMS, l.value, l.reason)
 		}
 	}
 }
 
-// checkOwn: the windows of a group that closed together, of the largest tier, are of
-// as many series as it may have; those of the smallest hold as many samples.
+// checkOwn checks each group against its limits: its windows of the largest tier that closed
+// together belong to no more series than it may have, and its windows of the smallest tier
+// hold no more samples.
 func (w *World) checkOwn() {
 	type slot struct {
 		group   string
@@ -144,7 +145,7 @@ func (w *World) checkOwn() {
 		part    int64
 		startMS int64
 	}
-	series, all, samples := map[slot]int{}, map[slot]int{}, map[slot]int{} // all: with overflow series
+	series, all, samples := map[slot]int{}, map[slot]int{}, map[slot]int{} // all includes overflow series
 	for _, r := range w.store.rows {
 		x := &r.window
 		if x.Late() {
@@ -184,7 +185,7 @@ func (w *World) checkOwn() {
 	}
 }
 
-// turnedBy notes the groups that a reference turned away series of.
+// turnedBy notes the groups of which a reference refused series because of max_series_total.
 func (w *World) turnedBy(letters []*kgo.Record) {
 	for _, r := range letters {
 		if headerOf(r, "weir.reason") == string(windows.TotalLimit) {
@@ -194,7 +195,7 @@ func (w *World) turnedBy(letters []*kgo.Record) {
 	w.stats.Turned = len(w.turned)
 }
 
-// ofUnturned leaves out the records of groups that met the limit in all.
+// ofUnturned leaves out the records of groups that met max_series_total.
 func (w *World) ofUnturned(rs []*kgo.Record) []*kgo.Record {
 	if len(w.turned) == 0 {
 		return rs
@@ -208,7 +209,7 @@ func (w *World) ofUnturned(rs []*kgo.Record) []*kgo.Record {
 	})
 }
 
-// unturned leaves out the windows of groups that met the limit in all.
+// unturned leaves out the windows of groups that met max_series_total.
 func (w *World) unturned(ws []schemas.Window) []schemas.Window {
 	return slices.DeleteFunc(slices.Clone(ws), func(x schemas.Window) bool {
 		return w.turned[schemas.GroupOf(x.Series, schemas.GroupLabels)]

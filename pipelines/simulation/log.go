@@ -12,12 +12,12 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// topic is a topic of the broker: what is appended stays.
+// topic is a topic of the broker. It keeps every record, even those that compaction removed.
 type topic struct {
 	name  string
-	nowMS func() int64 // if set, records have the time when they were appended
+	nowMS func() int64 // if set, the broker stamps records with its own time when it appends them
 	parts [][]*kgo.Record
-	// compacted are the records that compaction has taken.
+	// compacted holds the records that compaction removed.
 	compacted map[*kgo.Record]bool
 }
 
@@ -25,7 +25,7 @@ func newTopic(name string, partitions int) *topic {
 	return &topic{name: name, parts: make([][]*kgo.Record, partitions), compacted: map[*kgo.Record]bool{}}
 }
 
-// compact takes all records of a partition but the newest of each key, and says how many.
+// compact removes all records of a partition except the newest of each key, and returns how many.
 func (t *topic) compact(p int) (n int) {
 	newest := map[string]*kgo.Record{}
 	for _, r := range t.parts[p] {
@@ -38,9 +38,9 @@ func (t *topic) compact(p int) (n int) {
 	return n
 }
 
-// poison appends to a table what does not decode, for each value that is there, and says how
-// many: rubbish
-// under the key as it is, and what its writer wrote, cut, as a writer that nobody knows.
+// poison appends two records that do not decode for each key with a value in a table: rubbish
+// under the bare key, and the first byte of the value under an unknown writer. It returns the
+// number of keys.
 func (t *topic) poison(p int) (n int) {
 	newest := map[string]*kgo.Record{}
 	for _, r := range t.parts[p] {
@@ -57,8 +57,8 @@ func (t *topic) poison(p int) (n int) {
 	return n
 }
 
-// append stores a copy of r and sets its offset. The copy is what readers get: the
-// producer may use its record again.
+// append stores a copy of r and sets r's offset. Readers get the copy, because the producer
+// may reuse its record.
 func (t *topic) append(r *kgo.Record) {
 	r.Offset = int64(len(t.parts[r.Partition]))
 	c := *r
@@ -68,23 +68,24 @@ func (t *topic) append(r *kgo.Record) {
 	t.parts[r.Partition] = append(t.parts[r.Partition], &c)
 }
 
-// outbox is what one producer has buffered: a queue for each partition that it writes
-// to. A queue keeps its order, as the idempotent producer does; between queues there
-// is none.
+// outbox holds what one producer has buffered: a queue for each partition that it writes to.
+// A queue keeps its order, as the idempotent producer does; queues have no order among each
+// other.
 type outbox struct {
 	w      *World
 	queues []*queue
-	dead   bool  // nobody is told of anything
-	until  int64 // of a killed producer: when the network gives up what it still holds, ms; 0: never
-	// refused are the keys whose last value was refused, by partition.
+	dead   bool  // the process is gone, so callbacks are not called
+	until  int64 // when the network drops a killed producer's records, ms; 0: never
+	// refused holds the keys whose last value the broker refused, by partition.
 	refused map[int32]map[string]bool
-	// moot says which values the process has since let go of, or read anew: those by writers up
-	// to a number, of a partition and, unless it is "", a key.
+	// moot tells which values no longer matter to the process, because it has given up the
+	// partition or read the key anew: those of writers up to a number. An empty key stands for
+	// the whole partition.
 	moot map[tableEntry]uint64
 }
 
-// queue holds records that are not acknowledged; the first stored of them the broker
-// has already.
+// queue holds the records that are not acknowledged. The broker has already stored the first
+// few of them, as many as stored says.
 type queue struct {
 	of     *outbox
 	id     int
@@ -99,15 +100,15 @@ type item struct {
 	done func(*kgo.Record, error)
 }
 
-// errTimeout is what a producer is told of a record that was not acknowledged in time.
+// errTimeout is the error of a record that was not acknowledged in time.
 var errTimeout = errors.New("timed out")
 
-// topicOrder numbers the topics: queue n of an outbox is that of partition n%16 of topic
-// n/16. Traces name queues so; new topics come last.
+// topicOrder numbers the topics: queue n of an outbox belongs to partition n%16 of topic n/16.
+// Traces use these numbers, so new topics come last.
 var topicOrder = []string{topics.Samples, topics.Windows, topics.Conditions, topics.Alerts, topics.DeadLetter,
 	topics.WindowTable, topics.AlertTable, topics.SamplesOf(1), topics.WindowTableOf(1)}
 
-// newOutbox has a queue for each partition of each topic.
+// newOutbox returns an outbox with a queue for each partition of each topic.
 func newOutbox(w *World) *outbox {
 	o := &outbox{w: w, refused: map[int32]map[string]bool{}, moot: map[tableEntry]uint64{}}
 	for i, name := range topicOrder {
@@ -120,7 +121,7 @@ func newOutbox(w *World) *outbox {
 	return o
 }
 
-// queue returns a queue by its number, or nil.
+// queue returns the queue with a number, or nil.
 func (o *outbox) queue(id int) *queue {
 	for _, q := range o.queues {
 		if q.id == id {
@@ -155,8 +156,8 @@ func (o *outbox) empty() bool {
 	return true
 }
 
-// put stores the next n records and acknowledges the first acks of what is
-// stored. It reports whether that did anything.
+// put stores the next n records and acknowledges the first acks records that are stored. It
+// reports whether that did anything.
 func (q *queue) put(n, acks int) bool {
 	if q == nil {
 		return false
@@ -186,8 +187,8 @@ func (q *queue) put(n, acks int) bool {
 	return n > 0 || acks > 0
 }
 
-// fail stores the next n records and then tells the producer that none of
-// the queue was acknowledged.
+// fail stores the next n records, and then fails the whole queue with errTimeout, stored
+// records included.
 func (q *queue) fail(n int) bool {
 	if q == nil || len(q.items) == 0 {
 		return false
@@ -203,11 +204,11 @@ func (q *queue) fail(n int) bool {
 	return true
 }
 
-// networkMS is how long the network may hold what a process that was killed had sent, ms: connections end, and nobody sends it again.
-// Records bear the time at which they were sent, so what came when groups are forgotten already would be taken for what came then.
+// networkMS is how long the network may hold the records of a killed process, ms. Then its connections are gone, and nobody sends
+// the records again. A record has the time at which it was sent: if it arrived after its group was forgotten, it would pass for new.
 func (w *World) networkMS() int64 { return min(15*60_000, max(60_000, w.windowsCfg.MaxAge.MS()/2)) }
 
-// expire loses what the network has held for too long.
+// expire drops the records of a ghost that the network has held for too long.
 func (o *outbox) expire() *outbox {
 	if o.until > 0 && o.w.now > o.until {
 		for _, q := range o.queues {
@@ -217,8 +218,9 @@ func (o *outbox) expire() *outbox {
 	return o
 }
 
-// die is a kill of the producer: the next keep records of each queue are stored, the
-// following haunt go to an outbox that may be stored within networkMS, the rest is lost.
+// die kills the producer. The next keep records of each queue are stored; the haunt records
+// after these go to the outbox that die returns, and may be stored within networkMS; the
+// rest is lost.
 func (o *outbox) die(keep, haunt int) *outbox {
 	o.dead = true
 	ghost := newOutbox(o.w)

@@ -11,18 +11,18 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Op is one step of a run: a verb and its numbers. Nothing is left to chance in it, so
-// that a list of ops is a run that can be repeated, cut down and read.
+// Op is one step of a run: a verb and its numbers. It leaves nothing to chance, so a run can
+// be repeated from its list of ops, and shortened, and read.
 type Op struct {
 	Verb string
 	Args [5]int
 }
 
-// verbs are the ops, and what their numbers mean.
+// verbs lists the verbs and names their numbers.
 var verbs = []struct {
 	name string
 	args string
-	do   func(w *World, a [5]int) bool // false: there was nothing to do
+	do   func(w *World, a [5]int) bool // returns false if there was nothing to do
 }{
 	{"wait", "ms", func(w *World, a [5]int) bool { return w.wait(a[0]) }},
 	{"send", "host partition shift_ms count", func(w *World, a [5]int) bool {
@@ -188,7 +188,7 @@ func (w *World) do(op Op) bool {
 	return did
 }
 
-// at is the member that the first two numbers name.
+// at returns the member that the first two numbers name, or nil.
 func (w *World) at(a [5]int) *member {
 	if !in(a[0], int(roles)) || !in(a[1], len(w.machines)) {
 		return nil
@@ -196,8 +196,8 @@ func (w *World) at(a [5]int) *member {
 	return w.member(role(a[0]), a[1])
 }
 
-// actor is an outbox by number: first the routers', then those of the machines' members,
-// role by role, and from 100 on the ghosts'.
+// actor returns an outbox by its number, or nil: first come the routers, then the members of
+// all machines, role by role, and from ghostActors on the ghosts.
 func (w *World) actor(i int) *outbox {
 	if g := i - ghostActors; in(g, len(w.ghosts)) {
 		return w.ghosts[g].expire()
@@ -215,7 +215,7 @@ func (w *World) actor(i int) *outbox {
 // ghostActors is the number of the first ghost.
 const ghostActors = 100
 
-// actors are the numbers that actor knows.
+// actors returns the numbers that actor knows.
 func (w *World) actors() []int {
 	var all []int
 	for i := range len(w.routers) + len(w.machines)*int(roles) {
@@ -227,7 +227,7 @@ func (w *World) actors() []int {
 	return all
 }
 
-// wait lets time pass. In calm it is noted if something was held up.
+// wait lets time pass. In the calm part it notes whether that delays anything.
 func (w *World) wait(ms int) bool {
 	if ms <= 0 {
 		return false
@@ -239,7 +239,7 @@ func (w *World) wait(ms int) bool {
 	return true
 }
 
-// drained reports whether all that was sent has been processed by who owns it.
+// drained reports whether everything that was sent has been processed by the owners of its partitions.
 func (w *World) drained() bool {
 	for _, r := range w.routers {
 		if r.unread() || !r.out.empty() {
@@ -299,7 +299,7 @@ func (w *World) wipe(id, keep, haunt int) bool {
 	return w.kill(id, keep, haunt, 0)
 }
 
-// move gives a partition to a machine; the one that had it does not know yet.
+// move gives a partition to a machine. The machine that had it does not know yet.
 func (w *World) move(a [5]int) bool {
 	m := w.at(a)
 	if m == nil || !in(a[2], len(m.group().owner)) || m.group().owner[a[2]] == m.id {
@@ -316,12 +316,12 @@ func (w *World) move(a [5]int) bool {
 	return true
 }
 
-// lead is how far ahead a reshard's cut is at least, beside max_future: two leases of
-// the routes' knowledge of it, and clocks.
+// lead is how far ahead of now a reshard must be cut, in addition to max_future, ms: two
+// leases, in which every route learns of it, and an allowance for clocks.
 const lead = 35_000
 
-// reshard plans generation 1: it takes the samples from the next end of a largest window
-// on. Nothing that was sent so far is as new; weir refuses what is, by max_future.
+// reshard plans generation 1, which takes over at the next end of a window of the largest
+// tier. No sample that was sent so far is as new as that; weir's max_future refuses such.
 func (w *World) reshard() bool {
 	if w.params.Reshard == 0 || len(w.generations.List) > 1 {
 		return false
@@ -339,7 +339,7 @@ func (w *World) reshard() bool {
 	return true
 }
 
-// beCalm sets the clocks, ends the zombies, and begins to watch that nothing is held up.
+// beCalm corrects the clocks, makes members leave the partitions that they have lost, and begins to watch for delays.
 func (w *World) beCalm() {
 	for _, h := range w.hosts {
 		h.skewMS = 0
@@ -365,7 +365,7 @@ func (w *World) beCalm() {
 	}
 }
 
-// String is the op as a line of a trace.
+// String returns the op as a line of a trace.
 func (op Op) String() string {
 	var b strings.Builder
 	b.WriteString(op.Verb)
@@ -375,7 +375,7 @@ func (op Op) String() string {
 	return b.String()
 }
 
-// ParseOp reads what String wrote. It returns an error that quotes the line.
+// ParseOp reads what String wrote. Its error quotes the line.
 func ParseOp(line string) (Op, error) {
 	f := strings.Fields(line)
 	if len(f) == 0 {
@@ -399,7 +399,7 @@ func ParseOp(line string) (Op, error) {
 	return op, nil
 }
 
-// String is the params as a line of a trace.
+// String returns the params as a line of a trace.
 func (p Params) String() string {
 	var b strings.Builder
 	b.WriteString("world")
@@ -417,7 +417,7 @@ func (p *Params) fields() []*int {
 		&p.Paths, &p.MaxSeries, &p.PerMetric, &p.Total, &p.Rate, &p.MaxValue, &p.MaxAlert, &p.Rules}
 }
 
-// ParseParams reads what String wrote. It returns an error that quotes the line.
+// ParseParams reads what String wrote. Its error quotes the line.
 func ParseParams(line string) (Params, error) {
 	var p Params
 	f := strings.Fields(line)

@@ -12,12 +12,12 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// This file is about values that the broker does not take. Where a key lost its value stands
-// in the log, so what it emits is compared as that of others is; the tables are not, as an
-// oracle without state does not know what the value held.
+// This file is about values that are too large for the broker. The log records where a key
+// lost its value, so what the key emits is compared like that of any other key. Its rows are
+// not compared, because the oracle cannot know what the value held.
 
-// tooLarge reports whether the broker refuses a record: a value of a table beyond
-// the limit of this run.
+// tooLarge reports whether the broker refuses a record, because it holds a table's value that
+// is larger than this run's limit.
 func (w *World) tooLarge(r *kgo.Record) bool {
 	most := w.params.MaxValue
 	if r.Topic == topics.AlertTable {
@@ -30,7 +30,7 @@ func isTable(topic string) bool {
 	return topic == topics.WindowTable || topic == topics.WindowTableOf(1) || topic == topics.AlertTable
 }
 
-// refuse tells the producer of a record that is too large.
+// refuse tells the producer that a record is too large.
 func (o *outbox) refuse(it item) {
 	o.w.stats.TooLarge++
 	key := baseOf(it.r)
@@ -49,17 +49,17 @@ func (o *outbox) refuse(it item) {
 	}
 }
 
-// tableEntry is a key of a partition of the table.
+// tableEntry is a key in a partition of a table, or, with no key, the whole partition.
 type tableEntry struct {
 	part int32
 	key  string
 }
 
-// forget notes that the process has let go of a partition: what it sent of its values does
-// not matter to it any more.
+// forget notes that the process has given up a partition: the values that it has sent for it
+// no longer matter to it.
 func (o *outbox) forget(p int32) { o.moot[tableEntry{part: p}] = o.w.writers }
 
-// forgetRead is forget for the values that it has read anew, as the newest writer.
+// forgetRead does what forget does, for the keys of which the process, as the newest writer, has read records anew.
 func (o *outbox) forgetRead(p int32, rs []*kgo.Record) {
 	for _, r := range rs {
 		o.moot[tableEntry{p, baseOf(r)}] = o.w.writers - 1
@@ -71,18 +71,18 @@ func (o *outbox) isMoot(r *kgo.Record) bool {
 	return by <= max(o.moot[tableEntry{part: r.Partition}], o.moot[tableEntry{r.Partition, baseOf(r)}])
 }
 
-// baseOf is the key of a record of a table, without the writer (writeback/changelog.go).
+// baseOf returns the key of a table record without the writer (writeback/changelog.go).
 func baseOf(r *kgo.Record) string { return string(r.Key[:max(0, len(r.Key)-10)]) }
 
-// replaced notes that a producer has made another value of a key that was refused one.
+// replaced notes that a producer has sent another value for a key whose last value was refused.
 func (o *outbox) replaced(r *kgo.Record) {
 	if isTable(r.Topic) {
 		delete(o.refused[r.Partition], baseOf(r))
 	}
 }
 
-// checkHarmed: each loss stands in the log once, was told by who met it, and follows a
-// refusal. before is how many values were lost in the run, n in the references.
+// checkHarmed checks that each loss stands in the log once, was counted by the process that
+// met it, and follows a refusal. The run lost before values, the references n.
 func (w *World) checkHarmed(before, n int) {
 	named := 0
 	for _, g := range w.groups {
@@ -91,19 +91,19 @@ func (w *World) checkHarmed(before, n int) {
 				if len(r.Key) > 0 || !schemas.IsParking(r.Value) {
 					continue
 				}
-				if ps, err := schemas.DecodeParking(r.Value); err == nil { // or it is rubbish
+				if ps, err := schemas.DecodeParking(r.Value); err == nil { // an error: it is rubbish
 					named += len(ps)
 				}
 			}
 		}
 	}
 	if n > named || n > before || named > w.stats.TooLarge {
-		w.violate("harm: %d values were lost without faults, %d with them, %d stand in the log, %d were refused", n, before, named, w.stats.TooLarge)
+		w.violate("harm: the references lost %d values, the run %d; the log names %d, and the broker refused %d", n, before, named, w.stats.TooLarge)
 	}
 	w.stats.Lost, w.stats.Harmed = n, len(w.harmed)
 }
 
-// lostValues is weir_writeback_lost_values_total of some kinds.
+// lostValues returns weir_writeback_lost_values_total of some kinds.
 func (w *World) lostValues(kinds ...string) int {
 	families, err := w.registry.Gather()
 	w.must(err)
@@ -122,7 +122,7 @@ func (w *World) lostValues(kinds ...string) int {
 	return n
 }
 
-// ofHarmed reports whether an alert, or its group, lost a value.
+// ofHarmed reports whether the alert of a transition, or its group, lost a value.
 func (w *World) ofHarmed(t transition) bool {
 	for key := range w.harmed {
 		if w.begunAnew[t.alert] || strings.Contains(t.alert, `host="`+key+`"`) {

@@ -6,21 +6,21 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// planner chooses the ops of a run from a seed. It looks at the world, so that most of
-// what it chooses does something.
+// planner chooses the ops of a run from a seed. It looks at the world, so that most of the
+// ops that it chooses do something.
 type planner struct {
 	rnd *rand.Rand
 	w   *World
 	ops []Op
 
-	// What may happen in this run: a run with few kinds of faults is easier to read, and
-	// finds what many at once hide.
-	haunted int64 // when a process was killed that may haunt, ms
+	haunted int64 // when a process was last killed whose records may still arrive, ms
 
+	// What may happen in this run. A run with few kinds of faults is easier to read, and
+	// finds what many kinds at once would hide.
 	late, future, skew, zombies, ghosts, timeouts, wipes, repeats, growth, jumps, compacts, clocks, breaks, aborts, rubbish, poison bool
 
-	weights [faultKinds]int // of the faults
-	share   int             // of faults among the steps of the rough part, percent
+	weights [faultKinds]int // how often each kind of fault is chosen
+	share   int             // percentage of faults among the steps of the rough part
 }
 
 // faultKinds is the number of cases in fault.
@@ -35,12 +35,12 @@ func newPlanner(seed uint64) *planner {
 	for i := range p.weights {
 		p.weights[i] = []int{0, 1, 1, 2, 8}[rnd.IntN(5)]
 	}
-	p.weights[0]++ // never none at all
+	p.weights[0]++ // the sum must not be 0
 	p.share = 2 + rnd.IntN(16)
 	params := Params{Seed: int(seed % 1_000_000_007), Hosts: 1 + rnd.IntN(3), Metrics: 1 + rnd.IntN(3), Shards: 1 + rnd.IntN(2), Reshard: []int{0, 0, 1, 2, 3}[rnd.IntN(5)], Alerts: 1 + rnd.IntN(2),
 		Routers: 1 + rnd.IntN(2), Machines: 1 + rnd.IntN(3), Chunk: []int{2, 5, 1000}[rnd.IntN(3)], Tiers: rnd.IntN(len(tierSets)),
 		MaxAge: []int{60, 300, 3600, 86400}[rnd.IntN(4)], Future: []int{0, 20, 60}[rnd.IntN(3)]}
-	if rnd.IntN(3) == 0 { // of each limit, some
+	if rnd.IntN(3) == 0 { // each limit in some of these runs
 		params.Paths = rnd.IntN(7)
 		params.MaxSeries = []int{0, 0, 2, 4, 6, 8}[rnd.IntN(6)]
 		params.PerMetric = []int{0, 0, 1, 2, 3, 4}[rnd.IntN(6)]
@@ -48,19 +48,19 @@ func newPlanner(seed uint64) *planner {
 		params.Rate = []int{0, 0, 1, 2, 4, 8}[rnd.IntN(6)]
 	}
 	if params.Total == 0 && rnd.IntN(6) == 0 {
-		params.MaxValue = []int{650, 700, 900, 1200, 2000}[rnd.IntN(5)] // a new value takes 574
+		params.MaxValue = []int{650, 700, 900, 1200, 2000}[rnd.IntN(5)] // a new value has 574 bytes
 	}
 	if rnd.IntN(8) == 0 {
 		params.MaxAlert = []int{300, 500, 700, 900, 1200}[rnd.IntN(5)]
 	}
-	if params.MaxValue == 0 { // whose limits are for values of the first rules
+	if params.MaxValue == 0 { // MaxValue is chosen for values with the first set of rules
 		params.Rules = rnd.IntN(3)
 	}
 	p.w = newWorld(params)
 	return p
 }
 
-// do runs an op and notes it if it did something.
+// do runs an op and adds it to the run if it did something.
 func (p *planner) do(verb string, args ...int) bool {
 	op := Op{Verb: verb}
 	copy(op.Args[:], args)
@@ -73,12 +73,11 @@ func (p *planner) do(verb string, args ...int) bool {
 
 func (p *planner) n(n int) int { return p.rnd.IntN(n) }
 
-// oneIn is true once in n times.
+// oneIn returns true once in n calls, on average.
 func (p *planner) oneIn(n int) bool { return p.rnd.IntN(n) == 0 }
 
-// run plays the whole run: a rough part, in which everything may be late, and a calm
-// part, in which each second is brought to its end before the next, whatever fails in
-// it.
+// run plays the whole run: a rough part, in which anything may be late, and a calm part,
+// in which each second is finished before the next begins, whatever fails in it.
 func (p *planner) run() {
 	if !p.oneIn(3) {
 		for n := 50 + p.n(500); n > 0 && p.w.fault == nil; n-- {
@@ -121,8 +120,8 @@ func (p *planner) rough() {
 	}
 }
 
-// checkpoint does a whole one of a partition that somebody believes to own, unless it
-// is broken off.
+// checkpoint plays a whole checkpoint of a partition that some member believes it owns, or,
+// now and then, breaks off in the middle.
 func (p *planner) checkpoint() {
 	w := p.w
 	r, id := p.n(int(roles)), p.n(len(w.machines))
@@ -140,7 +139,7 @@ func (p *planner) checkpoint() {
 		if p.oneIn(20) || !p.do("flush", r, id, part, 1+p.n(3)) {
 			return
 		}
-		for _, queue := range mem.out.queues { // values wait for their letters
+		for _, queue := range mem.out.queues { // values are only sent after their letters
 			if n := len(queue.items); n > 0 && queue.topic.name == topics.DeadLetter && p.oneIn(3) {
 				p.do("put", p.actorOf(r, id), queue.id, n, n)
 			}
@@ -157,8 +156,9 @@ func (p *planner) checkpoint() {
 	p.do("mark", r, id, part)
 }
 
-// jump lets a long time pass. Who has lost a partition knows by then, the network holds
-// nothing that long, and what was handed on once is not handed on again after hours.
+// jump lets a long time pass. Before it, members leave the partitions that they have lost,
+// everything in the network is delivered, and routers commit what they have read: none of
+// that stays open for hours, and nothing is routed a second time hours later.
 func (p *planner) jump(ms int) {
 	for id, m := range p.w.machines {
 		for r := range roles {
@@ -181,7 +181,7 @@ func (p *planner) jump(ms int) {
 	p.do("wait", ms)
 }
 
-// deliver stores and acknowledges all that was sent.
+// deliver stores and acknowledges everything that was sent.
 func (p *planner) deliver() {
 	for _, a := range p.w.actors() {
 		for _, queue := range p.w.actor(a).queues {
@@ -192,11 +192,11 @@ func (p *planner) deliver() {
 	}
 }
 
-// send makes a host send, mostly what is new.
+// send makes a host send, mostly new samples.
 func (p *planner) send() {
 	w := p.w
 	host := p.n(len(w.hosts))
-	part := host % len(w.metrics) // most senders keep to a partition
+	part := host % len(w.metrics) // most senders keep to one partition
 	if p.oneIn(3) {
 		part = p.n(len(w.metrics))
 	}
@@ -216,7 +216,7 @@ func (p *planner) send() {
 	case p.late && k == 5:
 		shift = -p.n(4_000_000)
 	case p.future && k == 6:
-		shift = p.n(90_000) // so some are refused, whatever max_future is
+		shift = p.n(90_000) // beyond any max_future, so that some are refused
 	}
 	count := 1
 	if p.oneIn(6) {
@@ -225,7 +225,7 @@ func (p *planner) send() {
 	p.do("send", host, part, shift, count)
 }
 
-// progress does one thing that can be done, at random.
+// progress takes one step, chosen at random among those that are possible.
 func (p *planner) progress() bool {
 	type choice struct {
 		verb string
@@ -267,7 +267,7 @@ func (p *planner) progress() bool {
 	return p.do(c.verb, c.args...)
 }
 
-// members adds what the members of the groups can do next.
+// members adds the steps that members of the groups can take.
 func (p *planner) members(add func(verb string, args ...int)) {
 	for id, m := range p.w.machines {
 		for r := range roles {
@@ -293,10 +293,10 @@ func (p *planner) members(add func(verb string, args ...int)) {
 	}
 }
 
-// fault lets something fail, or change.
+// fault makes something fail, or change.
 func (p *planner) fault() {
 	w := p.w
-	for r := range int(roles) { // what compaction took is told by who recovers next
+	for r := range int(roles) { // whoever recovers next must not miss the compacted records
 		for part := range w.groups[r].owner {
 			if p.compacts && p.oneIn(3) {
 				p.do("compact", r, part)
@@ -382,7 +382,7 @@ func (p *planner) fault() {
 	}
 }
 
-// kind chooses a case of fault, by the weights of this run.
+// kind chooses a case of fault by the weights of this run.
 func (p *planner) kind() int {
 	sum := 0
 	for _, n := range p.weights {
@@ -397,7 +397,7 @@ func (p *planner) kind() int {
 	return 0
 }
 
-// timeOut lets a queue of a machine time out; its process goes on for a few steps and
+// timeOut makes a queue of a machine time out. The process carries on for a few steps and
 // then ends.
 func (p *planner) timeOut(r, machine, haunt int) {
 	w := p.w

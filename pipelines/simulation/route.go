@@ -11,21 +11,21 @@ import (
 
 // metricsRecord is a record of metrics, decoded.
 type metricsRecord struct {
-	samples []schemas.Sample // none: the marker of the end of a transaction
-	aborted bool             // nobody is to see it
+	samples []schemas.Sample // none: the end marker of a transaction
+	aborted bool             // its transaction was aborted, so readers must not see it
 }
 
-// router is a member of weir-route. It mirrors processors/route: samples of an origin
-// are cut into sections by group, and into chunks by the record alone; one batch a
-// group at a time; positions are committed only when everything before is
+// router is a member of weir-route. It imitates processors/route: it cuts the samples of an
+// origin into sections by group, and these into chunks, by the record alone; it sends one
+// batch per group at a time; and it commits a position only when everything before it is
 // acknowledged.
 type router struct {
 	w      *World
 	skewMS int64
 	out    *outbox
-	at     map[int]int64 // next offset to read, of the partitions that it owns
-	marked map[int]int64 // what may be committed
-	tail   map[int]bool  // partitions that the last poll read to their end
+	at     map[int]int64 // next offset to read, by partition that it owns
+	marked map[int]int64 // offset that may be committed, by partition
+	tail   map[int]bool  // partitions that the last poll read to the end
 }
 
 func newRouter(w *World, skewMS int64) *router {
@@ -34,7 +34,7 @@ func newRouter(w *World, skewMS int64) *router {
 	return r
 }
 
-// take makes the router the reader of a partition, from the commit on.
+// take makes the router the reader of a partition, from the committed offset on.
 func (r *router) take(p int) {
 	r.at[p], r.marked[p] = r.w.routed[p], r.w.routed[p]
 }
@@ -48,8 +48,8 @@ func (r *router) drop(p int) {
 // origins is the epoch of the metrics topic.
 const origins = 0xfeed
 
-// poll reads up to n records of each of its partitions and starts to send their
-// samples. It does nothing while the poll before is not acknowledged.
+// poll reads up to n records of each of the router's partitions and starts to send their
+// samples. It does nothing until the previous poll is acknowledged.
 func (r *router) poll(n int) bool {
 	if !r.out.empty() {
 		return false
@@ -99,8 +99,8 @@ func (r *router) poll(n int) bool {
 	return read
 }
 
-// valueOf is a batch that names its series, or has their shape: route does the one the first time
-// and the other when it sends the same series again, and readers must not depend on that.
+// valueOf encodes a batch with the names of its series, or with their shape. route sends names the
+// first time and the shape when it sends the same series again; readers must cope with either.
 func valueOf(b *schemas.BatchBuilder) []byte {
 	if b.Len()%2 == 0 {
 		return b.AppendShapedTo(nil, schemas.ShapeOf(b.IDs()))
@@ -108,7 +108,7 @@ func valueOf(b *schemas.BatchBuilder) []byte {
 	return b.AppendTo(nil)
 }
 
-// unread reports whether a poll would find something.
+// unread reports whether a poll would find any records.
 func (r *router) unread() bool {
 	for p := range r.w.metrics {
 		if at, owns := r.at[p]; owns && at < int64(len(r.w.metrics[p])) {
@@ -118,7 +118,7 @@ func (r *router) unread() bool {
 	return false
 }
 
-// commit commits what was acknowledged, for the partitions that it still owns.
+// commit commits the acknowledged offsets of the partitions that the router still owns.
 func (r *router) commit() bool {
 	did := false
 	for p := range r.w.metrics {
@@ -135,7 +135,7 @@ func (r *router) commit() bool {
 	return did
 }
 
-// section is what one record has for one group of a generation, or a chunk of it.
+// section holds the samples of one record for one group and generation, or a chunk of them.
 type section struct {
 	gen     int
 	group   string
@@ -143,7 +143,7 @@ type section struct {
 	samples []schemas.Sample
 }
 
-// sectionsOf cuts the samples of a record, at most Chunk to a section.
+// sectionsOf cuts the samples of a record into sections of at most Chunk samples.
 func (w *World) sectionsOf(samples []schemas.Sample) []section {
 	var out []section
 	for _, s := range samples {

@@ -12,8 +12,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// rule is a rule of the simulation: the text that weir gets, and the same once more
-// for the oracle, which shares no code with package alerts.
+// rule is a rule of the simulation, twice: as text for weir, and as functions for the oracle,
+// which shares no code with package alerts.
 type rule struct {
 	name     string
 	metrics  []string
@@ -24,14 +24,14 @@ type rule struct {
 	expr     string
 	recover  string
 	isTrue   func(at lookback) bool
-	isOver   func(at lookback) bool // recover; nil: whatever is not true
+	isOver   func(at lookback) bool // recover; nil: the condition is over when isTrue is false
 	misses   bool                   // on_no_data: firing
 	most, of int                    // for: M of N windows
-	covered  bool                   // ranges have to be covered; otherwise they are judged on what there is
+	covered  bool                   // ranges must be covered; if false, the rule has coverage: 0
 }
 
-// lookback looks at the windows that end at or before an end: the sum of f over those
-// of the last rangeMS, and how many there are.
+// lookback calls f for the windows of a metric that end in (T-rangeMS, T], oldest first, where T
+// is the end of the window at which a rule is evaluated.
 type lookback func(metric string, rangeMS int64, f func(w *schemas.Window))
 
 func (at lookback) last(metric string, backMS int64) (v float64, ok bool) {
@@ -49,14 +49,14 @@ func (at lookback) avg(metric string, backMS, untilMS int64) float64 {
 	return sum / n
 }
 
-// judged is the condition where it is judged: if a series has been there for the whole range, and half of the range's windows have
-// data, as far as the series sends that often.
+// judged returns isTrue, but false while a range is not covered. It is covered if the series has existed for the whole range, and
+// half of the windows in it have data, or of those that the series can have at the pace at which it sends.
 func judged(metric string, rangeMS, tierMS, noDataMS int64, isTrue func(lookback) bool) func(lookback) bool {
 	return func(at lookback) bool { return at.covered(metric, rangeMS, tierMS, noDataMS) && isTrue(at) }
 }
 
 func (at lookback) covered(metric string, rangeMS, tierMS, noDataMS int64) bool {
-	var ends []int64 // of all windows so far
+	var ends []int64 // those of all windows so far
 	at(metric, math.MaxInt64, func(w *schemas.Window) { ends = append(ends, w.EndMS()) })
 	first := len(ends)
 	at(metric, rangeMS, func(*schemas.Window) { first-- })
@@ -69,7 +69,7 @@ func (at lookback) covered(metric string, rangeMS, tierMS, noDataMS int64) bool 
 	}
 	have, later := int64(len(ends)-first), int64(0)
 	at(metric, rangeMS-tierMS, func(*schemas.Window) { later++ })
-	if begin == first && later == have { // none at the range's beginning
+	if begin == first && later == have { // there is none at the beginning of the range
 		return false
 	}
 	var gaps []int64
@@ -84,7 +84,7 @@ func (at lookback) covered(metric string, rangeMS, tierMS, noDataMS int64) bool 
 	return 2*have*each >= rangeMS
 }
 
-// grownBeyond reports whether a counter has grown by more than a limit: from sample to sample, as far as windows tell.
+// grownBeyond returns a condition: a counter has grown by more than a limit, from sample to sample as far as windows tell.
 func grownBeyond(metric string, rangeMS int64, limit float64) func(lookback) bool {
 	return func(at lookback) bool {
 		grown, before := 0.0, -1.0
@@ -111,7 +111,7 @@ func avgAbove(metric string, rangeMS int64, limit float64) func(lookback) bool {
 	return func(at lookback) bool { return at.avg(metric, rangeMS, 0) > limit } // false if there are none
 }
 
-// rulesOf are the rules: many on the smallest tier, and some on each; and more of each, if asked for.
+// rulesOf returns the rules: many on the smallest tier, a few on every tier, and on each tier the additional sets that more asks for.
 func rulesOf(tiers []int64, more int) []rule {
 	t0, t1 := tiers[0], tiers[1]
 	above := func(metric string, limit float64) func(lookback) bool {
@@ -153,7 +153,7 @@ func rulesOf(tiers []int64, more int) []rule {
 	return rules
 }
 
-// moreRules are those on a tier that are asked for beside the first.
+// moreRules returns the rules of the additional sets on a tier.
 func moreRules(i int, t int64, more int) []rule {
 	var rules []rule
 	if more > 1 {
@@ -177,7 +177,7 @@ func moreRules(i int, t int64, more int) []rule {
 	return rules
 }
 
-// rulesFor loads the rules.
+// rulesFor renders the rules as text and loads them.
 func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 	var b strings.Builder
 	b.WriteString("groups:\n- name: sim\n  rules:\n")
@@ -209,7 +209,7 @@ func rulesFor(tiers, graces []int64, more int) *alerts.RuleSet {
 	return rs
 }
 
-// transition is what of an alert's transition must be the same in a batch evaluation.
+// transition is the part of an alert's transition that a batch evaluation must reproduce.
 type transition struct {
 	alert string // rule and labels
 	to    schemas.AlertState
@@ -220,7 +220,7 @@ func (t transition) String() string {
 	return fmt.Sprintf("%s %s at %d", t.alert, t.to, t.atMS-epochMS)
 }
 
-// alertOracle evaluates the rules over all windows at once, in order of their ends.
+// alertOracle evaluates the rules over all windows at once, in the order of their ends.
 func alertOracle(tiers []int64, more int, ws []schemas.Window) []transition {
 	type set map[string][]*schemas.Window // by metric
 	var out []transition
@@ -248,13 +248,13 @@ func alertOracle(tiers []int64, more int, ws []schemas.Window) []transition {
 	return out
 }
 
-// lifeOracle is one alert's.
+// lifeOracle works out the transitions of one alert.
 type lifeOracle struct {
 	r     *rule
 	name  string
 	state schemas.AlertState
-	since int64 // pending since
-	due   int64 // kept firing until, 0 not
+	since int64 // when it became pending
+	due   int64 // kept firing until; 0: it is not being kept
 	out   []transition
 }
 
@@ -270,8 +270,8 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 	l.state = schemas.Inactive
 	active, lastTrue, lastEnd := false, int64(0), int64(0)
 	were := map[int64]bool{}                               // the ends at which the expression was true
-	silent := func() int64 { return l.silentMS(lastTrue) } // when a true condition is over without windows
-	missed := func() int64 { return l.silentMS(lastEnd) }  // when a series is missed
+	silent := func() int64 { return l.silentMS(lastTrue) } // when a true condition ends for want of windows
+	missed := func() int64 { return l.silentMS(lastEnd) }  // when a silent series is missed
 	for _, end := range slices.Compact(ends) {
 		if l.r.misses && lastEnd > 0 && missed() < end {
 			l.isTrue(missed())
@@ -317,12 +317,12 @@ func (l *lifeOracle) run(byMetric map[string][]*schemas.Window) {
 	}
 }
 
-// silentMS is the window's end at which no_data has passed since another.
+// silentMS returns the first window end at which no_data has passed since another end.
 func (l *lifeOracle) silentMS(since int64) int64 {
 	return (since + l.r.noDataMS + l.r.tierMS - 1) / l.r.tierMS * l.r.tierMS
 }
 
-// oftenEnough reports whether the expression was true at enough of the newest ends.
+// oftenEnough reports whether the expression was true at M of the last N window ends (for: M of N windows).
 func (l *lifeOracle) oftenEnough(were map[int64]bool, end int64) bool {
 	n := 0
 	for at := range were {

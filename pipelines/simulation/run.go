@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Run is a run of the simulation: a world, and what happened in it.
+// Run is one run of the simulation: the shape of its world, and what happened there.
 type Run struct {
 	Params Params
 	Ops    []Op
 	Stats  Stats
-	Err    error // what is wrong; nil: nothing
+	Err    error // the first violation, or nil
 }
 
 // Seed plays the run of a seed.
@@ -20,7 +20,7 @@ func Seed(seed uint64) *Run {
 	return &Run{Params: p.w.params, Ops: p.ops, Err: p.w.end(), Stats: p.w.stats}
 }
 
-// Replay plays ops in a world.
+// Replay plays ops in a new world.
 func Replay(params Params, ops []Op) *Run {
 	w := newWorld(params)
 	for _, op := range ops {
@@ -40,8 +40,8 @@ func (w *World) end() error {
 	return w.check()
 }
 
-// Shrink returns a run with as few of the ops as still fail in the same way, trying at
-// most tries runs.
+// Shrink leaves out ops for as long as the run fails with the same kind of violation, and
+// returns the shortest run that it found. It tries at most tries runs.
 func (r *Run) Shrink(tries int) *Run {
 	if r.Err == nil {
 		return r
@@ -65,13 +65,13 @@ func (r *Run) Shrink(tries int) *Run {
 	return best
 }
 
-// kindOf is the part of a violation that does not depend on names and numbers.
+// kindOf returns the part of a violation that does not depend on names and numbers.
 func kindOf(err error) string {
 	kind, _, _ := strings.Cut(err.Error(), ":")
 	return kind
 }
 
-// Trace is the run as text: ParseTrace reads it back.
+// Trace returns the run as text, which ParseTrace reads.
 func (r *Run) Trace() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, r.Params)
@@ -81,8 +81,8 @@ func (r *Run) Trace() string {
 	return b.String()
 }
 
-// ParseTrace reads what Trace wrote; lines that begin with # are left out. It returns
-// an error that quotes the line it stopped at.
+// ParseTrace reads what Trace wrote, and skips lines that begin with #. Its error quotes
+// the line at which it stopped.
 func ParseTrace(text string) (Params, []Op, error) {
 	var params Params
 	var ops []Op

@@ -2,4 +2,4 @@
 
 package simulation
 
-const defaultSeeds = 20 // there is one goroutine: the race detector only costs
+const defaultSeeds = 20 // the simulation has one goroutine, so the race detector finds nothing here

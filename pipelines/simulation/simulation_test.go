@@ -15,7 +15,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the traces give into their files")
+var rewrite = flag.Bool("rewrite", false, "rewrite the expected results in the trace files")
 
 func env(name string, otherwise uint64) uint64 {
 	if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
@@ -24,12 +24,12 @@ func env(name string, otherwise uint64) uint64 {
 	return otherwise
 }
 
-// TestSeeds plays the runs of WEIR_SEEDS seeds from WEIR_SEED on.
+// TestSeeds plays the runs of WEIR_SEEDS seeds, from WEIR_SEED on.
 func TestSeeds(t *testing.T) {
-	from, n := env("WEIR_SEED", 1), env("WEIR_SEEDS", defaultSeeds)
-	t.Logf("seeds %d to %d (WEIR_SEED and WEIR_SEEDS choose others)", from, from+n-1)
+	from, runs := env("WEIR_SEED", 1), env("WEIR_SEEDS", defaultSeeds)
+	t.Logf("seeds %d to %d (WEIR_SEED and WEIR_SEEDS choose others)", from, from+runs-1)
 	var all Stats
-	for seed := from; seed < from+n; seed++ {
+	for seed := from; seed < from+runs; seed++ {
 		r := Seed(seed)
 		if r.Err != nil {
 			small := r.Shrink(400)
@@ -41,8 +41,8 @@ func TestSeeds(t *testing.T) {
 	for what, n := range map[string]int{"late samples": all.Late, "refused samples": all.Refused, "dropped samples": all.Dropped,
 		"kills": all.Kills, "moves": all.Moves, "records processed by zombies": all.ZombieReads, "calm parts": all.Calm,
 		"collapsed samples": all.Collapsed, "samples beyond a limit": all.Limited} {
-		if n == 0 && from == 1 && n >= 20 {
-			t.Errorf("no %s in %d runs", what, n)
+		if n == 0 && from == 1 && runs >= 20 {
+			t.Errorf("no %s in %d runs", what, runs)
 		}
 	}
 	for what, n := range map[string]int{"wrong clocks": all.WrongClocks, "rubbish": all.Rubbish, "aborted records": all.Aborted,
@@ -53,25 +53,25 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// TestSameSeedSameRun: a seed can be repeated, and its ops played without it.
+// TestSameSeedSameRun: a seed always gives the same run, and so do its ops, without the seed.
 func TestSameSeedSameRun(t *testing.T) {
 	for seed := uint64(1); seed <= 12; seed++ {
 		a, b := Seed(seed), Seed(seed)
 		if a.Trace() != b.Trace() || a.Stats != b.Stats {
-			t.Errorf("seed %d: two runs: %+v and %+v", seed, a.Stats, b.Stats)
+			t.Errorf("seed %d: two runs differ: %+v and %+v", seed, a.Stats, b.Stats)
 		}
 		params, ops, err := ParseTrace(a.Trace())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if c := Replay(params, ops); c.Stats != a.Stats {
-			t.Errorf("seed %d: %+v, and from its trace %+v", seed, a.Stats, c.Stats)
+			t.Errorf("seed %d: the run gives %+v, its trace %+v", seed, a.Stats, c.Stats)
 		}
 	}
 }
 
-// TestTraces plays testdata/*.trace, each what a violation was shrunk to: comments, a
-// world, ops, and after ---- what must come of them.
+// TestTraces plays testdata/*.trace. Each is the shrunk run of a former violation: comments, a
+// world, ops, and, after ----, the expected result.
 func TestTraces(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.trace")
 	if err != nil || len(files) == 0 {
@@ -105,7 +105,7 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// busyWorld plays some ops that leave traces in every topic, and has 5 series too many.
+// busyWorld plays some ops that leave records in every topic. Its hosts have more series than max_series.
 func busyWorld(t *testing.T) *World {
 	t.Helper()
 	w := newWorld(Params{Seed: 5, Hosts: 2, Metrics: 2, Shards: 2, Alerts: 2, Routers: 1, Machines: 2, Chunk: 1000, MaxAge: 3600, Future: 20,
@@ -120,10 +120,10 @@ func busyWorld(t *testing.T) *World {
 	return w
 }
 
-// TestChecksFind: each check finds what it is there for.
+// TestChecksFind: each check finds the fault that it exists for.
 func TestChecksFind(t *testing.T) {
 	if err := busyWorld(t).check(); err != nil {
-		t.Fatalf("without any fault: %v", err)
+		t.Fatalf("nothing was harmed: %v", err)
 	}
 	last := func(w *World, name string) (*kgo.Record, func()) {
 		for p, log := range w.topics[name].parts {
@@ -144,7 +144,7 @@ func TestChecksFind(t *testing.T) {
 		"a condition is missing": {func(w *World) { _, drop := last(w, topics.Conditions); drop() }, "conditions: key"},
 		"an alert is missing":    {func(w *World) { _, drop := last(w, topics.Alerts); drop() }, "alerts: key"},
 		"a letter is missing":    {func(w *World) { _, drop := last(w, topics.DeadLetter); drop() }, "deadletter:"},
-		"an alert says otherwise": {func(w *World) {
+		"an alert is altered": {func(w *World) {
 			r, _ := last(w, topics.Alerts)
 			r.Value = append(append([]byte(nil), r.Value...), ' ')
 		}, "alerts: key"},
@@ -234,7 +234,7 @@ func TestChecksFind(t *testing.T) {
 		"an alert is not in the batch evaluation": {func(w *World) {
 			w.reset, w.prompt, w.silence = epochMS-1, true, 600_000
 			w.checkTransitions(nil, false)
-		}, "a batch evaluation does not say so"},
+		}, "a batch evaluation does not have it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := busyWorld(t)
@@ -246,7 +246,7 @@ func TestChecksFind(t *testing.T) {
 	}
 }
 
-// TestShrink keeps of a run what is needed for its violation.
+// TestShrink: shrinking keeps only the ops that the violation needs.
 func TestShrink(t *testing.T) {
 	r := Seed(4)
 	bad := Op{Verb: "send", Args: [5]int{0, 0, 0, 1}}

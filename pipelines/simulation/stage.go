@@ -15,17 +15,17 @@ import (
 type role int
 
 const (
-	windowRole role = iota // of generation 0
+	windowRole role = iota // the windows of generation 0
 	alertRole
 	nextRole // the windows of generation 1
 	roles
 )
 
-// group is a consumer group: what the broker knows of it.
+// group is what the broker knows of a consumer group.
 type group struct {
 	input, table *topic
-	owner        []int   // machine, by partition
-	committed    []int64 // by partition
+	owner        []int   // the machine that owns each partition
+	committed    []int64 // committed offset of each partition
 }
 
 // machine runs one member of each group. Its disk outlives its process.
@@ -35,8 +35,8 @@ type machine struct {
 	members [roles]*member
 }
 
-// member is a process' part in one group, and the processor that runs in it. It reads
-// a partition from when it was given it until it notices that it has lost it.
+// member is a process as a member of one group, with the processor of that group. It reads a
+// partition from its assignment until it notices that it has lost it.
 type member struct {
 	w     *World
 	role  role
@@ -47,12 +47,12 @@ type member struct {
 	parts map[int32]*reading
 }
 
-// reading is a partition that a member believes to own.
+// reading is a partition that a member believes it owns.
 type reading struct {
-	next    int64 // offset to read
-	noted   int64 // of the checkpoint under way
-	running bool  // a checkpoint is under way
-	flushed bool  // and has written back everything
+	next    int64 // next offset to read
+	noted   int64 // offset that the current checkpoint will commit
+	running bool  // a checkpoint is in progress
+	flushed bool  // the checkpoint has written back everything
 }
 
 func (m *member) skewMS() int64 {
@@ -62,7 +62,7 @@ func (m *member) skewMS() int64 {
 
 func (m *member) group() *group { return m.w.groups[m.role] }
 
-// start makes a new process on the machine's disk, and gives it its partitions.
+// start starts a new process on the machine's disk, and opens its partitions.
 func (m *member) start() {
 	m.out = newOutbox(m.w)
 	out, local := m.out, m.local
@@ -78,11 +78,11 @@ func (m *member) start() {
 	m.proc.Joined()
 }
 
-// open recovers a partition and begins to read it at the commit.
+// open recovers a partition and starts to read it at the committed offset.
 func (m *member) open(p int32) {
 	g := m.group()
 	from, err := m.proc.Open(p)
-	if isBroken(err) { // it is thrown away
+	if isBroken(err) { // Open has thrown the broken store away
 		from, err = m.proc.Open(p)
 	}
 	table := g.table.parts[p]
@@ -110,7 +110,7 @@ func (m *member) shut(p int32) {
 	delete(m.out.refused, p)
 }
 
-// opened are the partitions that it believes to own, in order.
+// opened returns the partitions that the member believes it owns, in order.
 func (m *member) opened() []int32 {
 	var ps []int32
 	for p := range m.parts {
@@ -120,7 +120,7 @@ func (m *member) opened() []int32 {
 	return ps
 }
 
-// zombie reports whether it believes to own a partition that it does not own.
+// zombie reports whether the member believes it owns a partition that it has lost.
 func (m *member) zombie(p int32) bool { return m.parts[p] != nil && m.group().owner[p] != m.id }
 
 // read processes the next n records of a partition.
@@ -141,7 +141,7 @@ func (m *member) read(p int32, n int) bool {
 	return n > 0
 }
 
-// rejoin is a rebalance that gives it back what it still owns.
+// rejoin plays a rebalance that gives the member back the partitions that it owns.
 func (m *member) rejoin() {
 	before := m.opened()
 	for _, p := range before {
@@ -155,9 +155,7 @@ func (m *member) rejoin() {
 	m.proc.Joined()
 }
 
-// begin notes the offset of a checkpoint; flush writes back the next n changed values;
-// mark commits the offset when all that was sent is acknowledged, which the broker
-// takes from the owner only.
+// begin starts a checkpoint and notes the offset that it will commit.
 func (m *member) begin(p int32) bool {
 	rd := m.parts[p]
 	if rd == nil || rd.running {
@@ -167,6 +165,7 @@ func (m *member) begin(p int32) bool {
 	return true
 }
 
+// flush writes back the next n changed values.
 func (m *member) flush(p int32, n int) bool {
 	rd := m.parts[p]
 	if rd == nil || !rd.running || rd.flushed {
@@ -181,6 +180,8 @@ func (m *member) flush(p int32, n int) bool {
 	return true
 }
 
+// mark commits the noted offset, once everything that was sent is acknowledged. The broker
+// accepts that only from the owner.
 func (m *member) mark(p int32) bool {
 	rd := m.parts[p]
 	if rd == nil || !rd.flushed || !m.out.empty() || m.proc.Failed() != nil {
@@ -192,14 +193,14 @@ func (m *member) mark(p int32) bool {
 		m.proc.Marked(p, rd.noted)
 		m.w.stats.Checkpoints++
 		for key := range m.out.refused[p] {
-			m.w.violate("harm: a value of %q was refused, and what it had applied is committed", key)
+			m.w.violate("harm: a value of %q was refused, but the samples that it had applied are committed", key)
 		}
 	}
 	return true
 }
 
-// kill ends the process without a word: see outbox.die for what it had sent; of its
-// disk the last lose writes are gone.
+// kill ends the process at once. For the records that it had sent see outbox.die; the last lose
+// writes to its disk are gone.
 func (m *member) kill(keep, haunt, lose int) {
 	if ghost := m.out.die(keep, haunt); ghost != nil {
 		m.w.ghosts = append(m.w.ghosts, ghost)

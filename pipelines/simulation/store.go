@@ -6,11 +6,11 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// store is weir-store and the tables of the tiers: rows by (series, tier, start, part),
-// each with a write stamp; the higher stamp wins, as in CQL.
+// store stands for weir-store and the tables of the tiers: rows by (series, tier, start, part),
+// each with a write stamp. The higher stamp wins, as in CQL.
 type store struct {
 	w    *World
-	next []int64 // offset to read, by partition of windows
+	next []int64 // next offset to read, by partition of windows
 	rows map[rowKey]row
 }
 
@@ -48,15 +48,15 @@ func (s *store) read(p, n int) bool {
 	return n > 0
 }
 
-// rewind is a restart: n records are read again.
+// rewind plays a restart: the last n records are read again.
 func (s *store) rewind(p, n int) bool {
 	n = min(n, int(s.next[p]))
 	s.next[p] -= int64(n)
 	return n > 0
 }
 
-// write is an upsert USING TIMESTAMP. Two writes of one stamp must be the same: if
-// not, a real table would mix their columns.
+// write is an upsert USING TIMESTAMP. Two writes with one stamp must be equal, because a real
+// table would mix their columns.
 func (s *store) write(w *schemas.Window) {
 	k := rowKey{w.Series.String(), w.TierMS, w.StartMS, w.Part}
 	r := row{stamp: w.EndMS()*1000 + int64(w.Revision), window: *w}
@@ -80,7 +80,7 @@ func sameRow(a, b *schemas.Window) bool {
 		a.First == b.First && a.Last == b.Last && a.FirstOff == b.FirstOff && a.LastOff == b.LastOff
 }
 
-// merged is what a reader of the tables sees.
+// merged returns what a reader of the tables sees.
 func (s *store) merged() []schemas.Window {
 	m := windows.Merger{}
 	for _, r := range s.rows {

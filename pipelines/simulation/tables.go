@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// point is a sample's identity.
+// point identifies a sample.
 type point struct {
 	series string
 	timeMS int64
@@ -22,23 +22,23 @@ type point struct {
 
 func pointOf(s *schemas.Sample) point { return point{s.Series.String(), s.TimeMS, s.Value} }
 
-// letter is a refused sample, and the record of samples that it stood in.
+// letter is a refused sample, the reason, and the record of samples that held it.
 type letter struct {
 	point
 	reason string
 	record record
 }
 
-// record names a record of a series group.
+// record identifies a record of samples.
 type record struct{ topic, offset string }
 
 func recordOf(r *kgo.Record) record { return record{r.Topic, strconv.FormatInt(r.Offset, 10)} }
 
-// lettersOf reads dead letters.
+// lettersOf counts the refused samples in records of deadletter.
 func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 	out := map[letter]int{}
 	for _, r := range rs {
-		if reason := headerOf(r, "weir.reason"); reason == "undecodable_state" || undecodable[reason] { // of the ops poison and rubbish
+		if reason := headerOf(r, "weir.reason"); reason == "undecodable_state" || undecodable[reason] { // written because of the ops poison and rubbish
 			continue
 		}
 		var samples []struct {
@@ -54,7 +54,7 @@ func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 		header := func(name string) string {
 			v := headerOf(r, name)
 			if v == "" {
-				w.violate("deadletter %s: without %s", r.Value, name)
+				w.violate("deadletter %s: header %s is missing", r.Value, name)
 			}
 			return v
 		}
@@ -66,7 +66,7 @@ func (w *World) lettersOf(rs []*kgo.Record) map[letter]int {
 	return out
 }
 
-// headerOf is a header of a record, or "".
+// headerOf returns a header of a record, or "".
 func headerOf(r *kgo.Record, name string) string {
 	for _, h := range r.Headers {
 		if h.Key == name {
@@ -76,7 +76,8 @@ func headerOf(r *kgo.Record, name string) string {
 	return ""
 }
 
-// checkLetters: what is refused is in deadletter, at least once.
+// checkLetters checks that deadletter holds every refused sample at least once, and no
+// sample that a run without faults would not refuse.
 func (w *World) checkLetters(want []*kgo.Record) {
 	var all []*kgo.Record
 	for _, log := range w.topics[topics.DeadLetter].parts {
@@ -85,17 +86,17 @@ func (w *World) checkLetters(want []*kgo.Record) {
 	got, wanted := w.lettersOf(w.ofUnturned(all)), w.lettersOf(w.ofUnturned(want))
 	for l := range wanted {
 		if got[l] == 0 {
-			w.violate("deadletter: %s %d=%v was refused (%s) and is not there", l.series, l.timeMS-epochMS, l.value, l.reason)
+			w.violate("deadletter: %s %d=%v was refused (%s) but is missing", l.series, l.timeMS-epochMS, l.value, l.reason)
 		}
 	}
 	for l := range got {
 		if wanted[l] == 0 {
-			w.violate("deadletter: %s %d=%v (%s) was not refused without faults", l.series, l.timeMS-epochMS, l.value, l.reason)
+			w.violate("deadletter: %s %d=%v (%s): without faults it is not refused", l.series, l.timeMS-epochMS, l.value, l.reason)
 		}
 	}
 }
 
-// sectionID is where a section comes from.
+// sectionID names the group of a section and its place in metrics.
 type sectionID struct {
 	gen       int
 	group     string
@@ -109,7 +110,7 @@ func (id sectionID) before(o sectionID) bool {
 	return id.offset < o.offset || id.offset == o.offset && id.chunk < o.chunk
 }
 
-// checkRouted: every section of metrics has come to samples.
+// checkRouted checks that every section of metrics has reached samples.
 func (w *World) checkRouted() {
 	there := map[sectionID]bool{}
 	w.eachSection(func(id sectionID, _ *kgo.Record, _ []schemas.Sample) { there[id] = true })
@@ -120,14 +121,14 @@ func (w *World) checkRouted() {
 			}
 			for _, s := range w.sectionsOf(r.samples) {
 				if id := (sectionID{s.gen, s.group, int32(p), int64(off), s.chunk}); !there[id] {
-					w.violate("samples: %+v is not there", id)
+					w.violate("samples: %+v is missing", id)
 				}
 			}
 		}
 	}
 }
 
-// eachSection calls f for every section of samples, by partition in order.
+// eachSection calls f for every section of samples, partition by partition, in the order of offsets.
 func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schemas.Sample)) {
 	var all []*kgo.Record
 	for gen := range w.generations.List {
@@ -166,23 +167,23 @@ func (w *World) eachSection(f func(id sectionID, r *kgo.Record, samples []schema
 	}
 }
 
-// isHandover reports whether a record of samples is not a batch, but what a generation hands
-// over to the next (processors/window/handover.go).
+// isHandover reports whether a record of samples is no batch, but the state that a generation
+// hands over to the next (processors/window/handover.go).
 func isHandover(r *kgo.Record) bool { return len(r.Value) > 0 && r.Value[0] == 'H' }
 
-// checkRows compares the tables with the oracle, and the counters with what was
-// delivered. It returns the windows that rules are to be evaluated on: the oracle's, or
-// those of the tables where series were collapsed.
+// checkRows compares the tables with the oracle, and the counters with the samples that were
+// delivered. It returns the windows on which to evaluate rules: those of the oracle, or, if
+// series were collapsed, those of the tables.
 func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schemas.Window {
 	refused := w.lettersOf(letters)
 	want, got := []schemas.Window(nil), w.store.merged()
 	d := w.delivered(refused, placesOf(got))
 	for l, n := range refused {
 		if came := d.has[occurrence{l.point, l.record}]; n > came {
-			w.violate("%s %d=%v: refused (%s) %d times, and came %d times", l.series, l.timeMS-epochMS, l.value, l.reason, n, came)
+			w.violate("%s %d=%v: refused (%s) %d times, but delivered %d times", l.series, l.timeMS-epochMS, l.value, l.reason, n, came)
 		}
 		if l.reason == string(windows.TooOld) && l.timeMS >= w.now-w.windowsCfg.MaxAge.MS() {
-			w.violate("%s %d=%v: refused as too old", l.series, l.timeMS-epochMS, l.value)
+			w.violate("%s %d=%v: refused as too old, within max_age", l.series, l.timeMS-epochMS, l.value)
 		}
 	}
 	w.checkLimits(refused, d)
@@ -194,7 +195,7 @@ func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schema
 		w.checkCollapsed(got, counts[overflowCounter])
 		want, got = w.collapse(want, collapsed), w.collapse(got, collapsed)
 	}
-	if len(d.uncertain) > 0 { // README: a repeat counts once only so long
+	if len(d.uncertain) > 0 { // weir recognizes a repeat only for so long (windows/doc.go)
 		w.stats.Uncertain += len(d.uncertain)
 		got, want = w.without(got, d.uncertain, collapsed), w.without(want, d.uncertain, collapsed)
 	}
@@ -204,7 +205,7 @@ func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schema
 		w.violate("tables: %w", err)
 	}
 	applied, refusedN := counts["applied"]+counts["late"], 0
-	for _, reason := range []windows.Reason{windows.TooOld, windows.TooNew, windows.SeriesLimit, windows.MetricLimit, windows.TotalLimit, windows.GroupLimit, windows.BytesLimit, windows.RateLimit} {
+	for _, reason := range reasons {
 		refusedN += counts[string(reason)]
 	}
 	w.stats.Applied, w.stats.Late, w.stats.Refused = applied, counts["late"], refusedN
@@ -213,28 +214,28 @@ func (w *World) checkRows(letters []*kgo.Record, counts map[string]int) []schema
 	if sum := applied + refusedN + w.stats.Dropped; sum != d.total {
 		w.violate("%d samples delivered, but %d applied + %d refused + %d dropped", d.total, applied, refusedN, w.stats.Dropped)
 	}
-	// What was turned away at the limit of series in all may be taken when its record comes
-	// again: of a source of which nothing was counted nobody knows that it had come.
+	// A sample that was refused because of max_series_total may be accepted when its record is
+	// delivered again: a group of which nothing was counted is not kept, so the repeat is unknown.
 	turned := 0
 	for l, n := range refused {
 		if l.reason == string(windows.TotalLimit) {
 			turned += n
 		}
 	}
-	again := d.ofHarmed // what was lost is not known when it comes again, either
+	again := d.ofHarmed // nor is a repeat known after the group lost its value
 	for i := range d.accepted {
 		if again > 0 && w.harmed[schemas.GroupOf(d.accepted[i].Series, schemas.GroupLabels)] {
 			again--
 		}
 	}
 	if len(d.uncertain) == 0 && (applied < len(d.accepted) || applied > len(d.accepted)+turned+again) {
-		w.violate("%d samples applied, want %d, at most %d that were turned away, and %d of sources that lost something", applied, len(d.accepted), turned, again)
+		w.violate("%d samples applied, want %d, plus at most %d refused because of max_series_total and %d of groups that lost a value", applied, len(d.accepted), turned, again)
 	}
 	return truth
 }
 
-// without leaves out the windows that uncertain samples belong to, under the names
-// that they have when series are collapsed.
+// without leaves out the windows that uncertain samples belong to. Their series have the
+// names that collapse gives them.
 func (w *World) without(ws []schemas.Window, uncertain map[point]schemas.Series, collapsed map[string]bool) []schemas.Window {
 	type slot struct {
 		series  string
@@ -255,7 +256,7 @@ func (w *World) without(ws []schemas.Window, uncertain map[point]schemas.Series,
 // overflowCounter stands for weir_window_overflow_samples_total in counted.
 const overflowCounter = "overflow"
 
-// counted are weir_window_samples_total by result, and overflowCounter.
+// counted returns weir_window_samples_total by result, and the count of overflowCounter.
 func (w *World) counted() map[string]int {
 	families, err := w.registry.Gather()
 	w.must(err)

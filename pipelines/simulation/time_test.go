@@ -15,8 +15,7 @@ func threeHosts() *World {
 	return newWorld(Params{Seed: 7, Hosts: 3, Metrics: 3, Shards: 1, Alerts: 1, Routers: 1, Machines: 1, Chunk: 1000, MaxAge: 86400, Future: 60})
 }
 
-// second lets a second pass in which some hosts send, everything is handed on, and
-// ticks are written.
+// second plays a second: some hosts send, everything is delivered, and ticks are written.
 func (w *World) second(hosts ...int) {
 	for _, h := range hosts {
 		w.do(Op{"send", [5]int{h, h, 0, 1}})
@@ -33,7 +32,7 @@ func (w *World) ticks() {
 	w.settle()
 }
 
-// emittedOf are the values of a topic under a key.
+// emittedOf returns the values of a topic under a key.
 func (w *World) emittedOf(name, key string) (values []string) {
 	for _, log := range w.topics[name].parts {
 		for _, r := range log {
@@ -45,9 +44,10 @@ func (w *World) emittedOf(name, key string) (values []string) {
 	return values
 }
 
-// TestWrongClocksHarmOnlyThemselves: beside a host whose clock is five minutes fast and
-// one whose is as slow, a third has the windows, at the times, that it has alone. The
-// slow one's are whole when they close; the fast one's samples are refused.
+// TestWrongClocksHarmOnlyThemselves: next to a host whose clock is five minutes fast and one whose
+// clock is five minutes slow, a third host has the same windows, at the same times, as next to
+// right clocks. The slow host's windows are complete when they close; the fast host's samples are
+// refused.
 func TestWrongClocksHarmOnlyThemselves(t *testing.T) {
 	play := func(skewMS int) *World {
 		w := threeHosts()
@@ -65,10 +65,10 @@ func TestWrongClocksHarmOnlyThemselves(t *testing.T) {
 	right, wrong := play(0), play(300_000)
 	want, got := right.emittedOf(topics.Windows, "h0"), wrong.emittedOf(topics.Windows, "h0")
 	if len(want) < 20 || !slices.Equal(got, want) {
-		t.Errorf("h0 has %d values beside wrong clocks, %d beside right ones, or others", len(got), len(want))
+		t.Errorf("h0 has %d values next to wrong clocks and %d next to right ones, or they differ", len(got), len(want))
 	}
 	if n := len(right.topics[topics.DeadLetter].parts[0]); n != 0 {
-		t.Errorf("%d dead letters beside right clocks", n)
+		t.Errorf("%d dead letters with right clocks", n)
 	}
 	counts := wrong.counted()
 	if perHost := 200 * 4; wrong.stats.Refused != perHost || counts["future"] == 0 || wrong.stats.Late != 0 || wrong.stats.Applied != 2*perHost {
@@ -81,14 +81,13 @@ func TestWrongClocksHarmOnlyThemselves(t *testing.T) {
 	}
 }
 
-// TestBacklog: an hour of samples waits in samples, because no window processor ran, or
-// in metrics, because no route ran and the windows were not closed by the clock for it
-// (writeback.Options.Behind). When it is caught up, in small steps with ticks between
-// them, no window has closed early, and the alerts are those of a batch evaluation:
-// none was over for want of data.
+// TestBacklog: an hour of samples waits, in the topic samples because no window processor ran, or
+// in metrics because no route ran (writeback.Options.Behind then keeps the clock from closing
+// windows). After weir has caught up, in small steps with ticks between them, no window has closed
+// early, and the alerts are those of a batch evaluation: none ended for want of data.
 func TestBacklog(t *testing.T) {
 	for name, c := range map[string]struct {
-		hold    func(w *World) // what goes on in ten seconds of the outage
+		hold    func(w *World) // plays ten seconds of the outage
 		catchUp func(w *World)
 	}{
 		"in samples": {
@@ -98,7 +97,7 @@ func TestBacklog(t *testing.T) {
 				w.do(Op{"commit", [5]int{0}})
 			},
 			func(w *World) {
-				w.do(Op{"kill", [5]int{0, 0, 0, 0}}) // it was away
+				w.do(Op{"kill", [5]int{0, 0, 0, 0}}) // the window processor was down
 				for w.do(Op{"read", [5]int{int(windowRole), 0, 0, 7}}) {
 					for r := range int(roles) {
 						w.do(Op{"tick", [5]int{r, 0}})
@@ -135,8 +134,8 @@ func TestBacklog(t *testing.T) {
 				w.second(0, 1, 2)
 			}
 			w.finish()
-			// keep_firing_for goes by when conditions arrive (processors/alert/doc.go): in a
-			// backlog it ends no alert.
+			// keep_firing_for depends on when conditions arrive (processors/alert/doc.go), so it
+			// ends no alert during a backlog.
 			kept := func(t transition) bool { return strings.HasPrefix(t.alert, "sim/sticky") }
 			w.compareTransitions(w.told(), slices.DeleteFunc(alertOracle(w.tiers, w.params.Rules, w.store.merged()), kept), kept)
 			if err := w.check(); err != nil {
@@ -147,16 +146,16 @@ func TestBacklog(t *testing.T) {
 			}
 			for at, told := range w.told() {
 				if told.Reason == "no data" && at.atMS < epochMS+3600_000 {
-					t.Errorf("%s, for want of data", at)
+					t.Errorf("%s for want of data", at)
 				}
 			}
 		})
 	}
 }
 
-// TestClockOfAProcess: the clock of the process that keeps the windows is an hour off, and
-// steps; ticks of clocks that are worse stand in the log. The alerts, kept firing for a while
-// or not, have the life that they have beside right clocks, and no sample is late.
+// TestClockOfAProcess: the clock of the process that keeps the windows is an hour off, and steps;
+// the log holds ticks of even worse clocks. All alerts, with keep_firing_for or without, make the
+// transitions that they make with right clocks, and no sample is late.
 func TestClockOfAProcess(t *testing.T) {
 	play := func(clocks ...int) *World {
 		p := threeHosts().params
@@ -185,7 +184,7 @@ func TestClockOfAProcess(t *testing.T) {
 	for _, clocks := range [][]int{{3600_000}, {-3600_000}, {3600_000, 0, -3600_000, 40_000}} {
 		w := play(clocks...)
 		if got := w.told(); !maps.Equal(got, want) || len(want) < 100 || w.stats.Late > 0 || w.stats.Refused > 0 {
-			t.Errorf("clocks off by %d: %d transitions, want %d, or others; %d samples late, %d refused", clocks, len(got), len(want), w.stats.Late, w.stats.Refused)
+			t.Errorf("clocks off by %d: %d transitions, want the same %d; %d samples late, %d refused", clocks, len(got), len(want), w.stats.Late, w.stats.Refused)
 		}
 	}
 }

@@ -23,38 +23,38 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// epochMS is when every run begins: a boundary of all tiers.
+// epochMS is the time at which every run begins, a boundary of all tiers.
 const epochMS = 1_700_006_400_000
 
-// forgetMS is after how long alerts are forgotten, wall time, ms. It is longer than any
-// fault holds up a record: a condition that is repeated after it begins a new life.
+// forgetMS is the wall time after which alerts are forgotten, ms. No fault delays a record
+// that long: if a condition were repeated after its alert is forgotten, a new alert would begin.
 const forgetMS = 48 * 3600_000
 
-// Params is the shape of a world.
+// Params is the shape of a world: how many of each thing it has, and its limits.
 type Params struct {
 	Seed     int // of the samples' values
 	Hosts    int
 	Metrics  int // partitions of the metrics topic at the start
 	Shards   int // partitions of samples
-	Reshard  int // partitions of samples of generation 1, 0 for none
+	Reshard  int // partitions of samples in generation 1; 0: there is no generation 1
 	Alerts   int // partitions of conditions
 	Routers  int
 	Machines int
-	Chunk    int // samples in a section, at most
-	Tiers    int // which of tierSets
+	Chunk    int // most samples in a section
+	Tiers    int // index into tierSets
 	MaxAge   int // s
 	Future   int // max_future, s
 
-	// Limits, 0 for none that matters.
-	Paths     int // series of a host that come and go
-	MaxSeries int // of a host
-	PerMetric int // series of a metric of a host
-	Total     int // series of all hosts
-	Rate      int // samples a second of a host
-	MaxValue  int // of a table of windows, bytes: the broker refuses more
-	MaxAlert  int // of the table of alerts
+	// Limits; 0 is weir's default, which no run reaches.
+	Paths     int // series per host that come and go
+	MaxSeries int // series per host
+	PerMetric int // series per host and metric
+	Total     int // series of all hosts together
+	Rate      int // samples per second and host
+	MaxValue  int // bytes of a value in a table of windows; the broker refuses a larger one
+	MaxAlert  int // the same for the table of alerts
 
-	Rules int // sets of rules beside the first, 0 to 2
+	Rules int // additional sets of rules, 0 to 2
 }
 
 var tierSets = [][]windows.Tier{
@@ -68,7 +68,7 @@ func tier(sizeS, graceS int) windows.Tier {
 	return windows.Tier{Size: conf.Duration(time.Duration(sizeS) * time.Second), Grace: conf.Duration(time.Duration(graceS) * time.Second), TTL: conf.Week}
 }
 
-// World is all that a run consists of. One goroutine drives it, by ops.
+// World is everything that a run acts on. One goroutine drives it, op by op.
 type World struct {
 	params Params
 	tiers  []int64 // ms
@@ -76,24 +76,24 @@ type World struct {
 	topics map[string]*topic
 
 	metrics  [][]metricsRecord
-	routerOf []int   // router, by partition of metrics
-	routed   []int64 // committed, by partition of metrics
-	polled   []int64 // read by any router, by partition of metrics
+	routerOf []int   // the router that owns each partition of metrics
+	routed   []int64 // committed offset of each partition of metrics
+	polled   []int64 // highest offset that any router has read up to, by partition of metrics
 
 	hosts    []*host
 	routers  []*router
 	groups   [roles]*group
 	machines []*machine
-	ghosts   []*outbox // of killed processes: what the network still holds
+	ghosts   []*outbox // records of killed processes that the network still holds
 	store    *store
-	// turned are the groups of which a process, living or dead, turned away a series
-	// because of the limit in all.
+	// turned holds the groups of which any process, alive or dead, refused a series because
+	// of max_series_total.
 	turned map[string]bool
-	// begunAnew are the alerts among harmed, by name.
+	// begunAnew holds the names of the alerts that started over because their value was lost.
 	begunAnew map[string]bool
-	harmedMS  map[string]int64 // when last
-	harmed    map[string]bool  // groups, and fingerprints of alerts, of which the broker refused a value
-	spoilt    map[string]bool  // records of inputs, by recordName
+	harmedMS  map[string]int64 // when the broker last refused a value of a key in harmed
+	harmed    map[string]bool  // keys (groups and fingerprints of alerts) of which the broker refused a value
+	spoilt    map[string]bool  // input records that do not decode, by recordName
 
 	windowProc  *window.Processor
 	alertProc   *alert.Processor
@@ -103,53 +103,53 @@ type World struct {
 	windowsCfg  windows.Config
 	registry    *prometheus.Registry
 
-	writers uint64 // of changelogs, so far
+	writers uint64 // how many processes have been given a writer's number for changelogs
 
-	ticking *machine // whose ticks are being written
+	ticking *machine // the machine whose ticks are being written
 
-	calm   bool // since the op calm: everything is prompt
-	prompt bool // nothing was held up since
-	// lagging: the generations changed in the rough part. After samples that were hours
-	// late the old one closes its last windows hours later, and until then the new one's
-	// rules do not know what it has to hand over (docs/scaling.md).
+	calm   bool // the op calm was played
+	prompt bool // since then, nothing has been delayed
+	// lagging: the reshard was planned in the rough part. After samples that were hours late,
+	// the old generation closes its last windows hours later, and only then does it hand over
+	// what the new generation's rules have to know (docs/scaling.md).
 	lagging bool
-	silence int64 // that the calm part began with, ms
-	calmMS  int64 // when it began
-	reset   int64 // event time from which on alerts are compared, ms; 0 not reached
+	silence int64 // length of the silence with which the calm part began, ms
+	calmMS  int64 // when the calm part began
+	reset   int64 // event time from which alerts are compared, ms; 0: not reached
 	stats   Stats
 	fault   error // the first violation
 }
 
 // Stats counts what happened in a run.
 type Stats struct {
-	Ops, Sent, Repeats          int // steps that did something; samples sent, and sent again
-	Applied, Late, Refused      int // samples: counted, of those late, and refused
-	Dropped                     int // samples that had been counted before
-	Windows, Transitions        int // rows compared with the oracle's; transitions of alerts
-	Kills, Wipes, Timeouts      int // processes killed, of those with their disk; failed produces
-	Compacted                   int // records of changelogs that compaction took
-	Moves, Rejoins, Checkpoints int // of partitions; rebalances that changed nothing
-	Reshards, Handovers         int // planned; records that hand over what rules remember
-	ZombieReads                 int // records processed by who had lost the partition
+	Ops, Sent, Repeats          int // ops that did something; samples sent, and sent again
+	Applied, Late, Refused      int // samples: counted, counted late (included in the former), and refused
+	Dropped                     int // samples recognized as repeats
+	Windows, Transitions        int // rows compared with the oracle; transitions of alerts
+	Kills, Wipes, Timeouts      int // processes killed, and of these with their disk; produces that failed
+	Compacted                   int // changelog records removed by compaction
+	Moves, Rejoins, Checkpoints int // partitions moved; rebalances that changed nothing
+	Reshards, Handovers         int // reshards planned; records that hand over what rules remember
+	ZombieReads                 int // records processed by a member that had lost the partition
 	Haunts                      int // records stored after their producer was killed
-	WrongClocks                 int // set, and ticks of such
-	Rubbish                     int // records of inputs that do not decode
-	Aborted                     int // records of metrics
+	WrongClocks                 int // clocks set wrong, and ticks of wrong clocks
+	Rubbish                     int // input records that do not decode
+	Aborted                     int // records of metrics in aborted transactions
 	Broken                      int // local stores
-	Poisoned, Undecodable       int // records of tables that do not decode; how often one was found
-	TooLarge, Harmed            int // values refused by the broker; keys that it refused one of
-	Lost                        int // values that were parked for it
+	Poisoned, Undecodable       int // table records that do not decode; how often a process met one
+	TooLarge, Harmed            int // values that the broker refused; keys of such values
+	Lost                        int // values that weir gave up because the broker refused them
 	Calm                        int // 1: the transitions of a calm part were compared
 	Uncertain                   int // samples sent again after weir may have forgotten the first
 	StaleLast                   int // alerts whose last record is not their last state
 	Forgotten                   int // records that delete an alert
-	Collapsed                   int // samples that were counted in overflow series
-	Overflows                   int // of Windows, those of overflow series
-	Limited                     int // of Refused, those that were beyond a limit
-	Turned, Unlike              int // groups that met the limit in all, and rows of theirs that were made in two ways
+	Collapsed                   int // samples counted in overflow series
+	Overflows                   int // the part of Windows that belongs to overflow series
+	Limited                     int // the part of Refused that was beyond a limit
+	Turned, Unlike              int // groups that met max_series_total, and their rows of which two versions share a stamp
 }
 
-// Add adds those of another run.
+// Add adds the counts of another run.
 func (s *Stats) Add(o Stats) {
 	to, from := reflect.ValueOf(s).Elem(), reflect.ValueOf(o)
 	for i := range to.NumField() {
@@ -214,7 +214,7 @@ func newWorld(p Params) *World {
 	return w
 }
 
-// windowsConfig is the setting of windows that the parameters ask for.
+// windowsConfig returns the windows config that the parameters ask for.
 func windowsConfig(p Params) windows.Config {
 	c := windows.Default()
 	c.Tiers = tierSets[p.Tiers]
@@ -282,11 +282,11 @@ type host struct {
 	w      *World
 	id     int
 	skewMS int64
-	low    bool             // send nothing that a rule could fire on
-	series []schemas.Series // that it always has
+	low    bool             // send only values on which no rule fires
+	series []schemas.Series // those that the host always has
 	newest int64
-	used   map[int64]int // how often a time was given to a sample
-	last   []schemas.Sample
+	used   map[int64]int    // how many samples of a series share each time
+	last   []schemas.Sample // the last record
 }
 
 func newHost(w *World, id int) *host {
@@ -301,8 +301,8 @@ func newHost(w *World, id int) *host {
 
 func (h *host) name() string { return fmt.Sprintf("h%d", h.id) }
 
-// send makes count samples of each series, a second apart, the last at its clock and
-// shiftMS, and appends them to a partition of metrics as one record.
+// send makes count samples of each series, a second apart, the last one at the host's clock
+// plus shiftMS, and appends them to a partition of metrics as one record.
 func (h *host) send(p int, shiftMS int64, count int) {
 	if h.w.calm && h.w.silence == 0 {
 		h.w.silence = h.w.now - h.w.calmMS
@@ -310,7 +310,7 @@ func (h *host) send(p int, shiftMS int64, count int) {
 	var out []schemas.Sample
 	for i := count - 1; i >= 0; i-- {
 		ts := h.w.now + h.skewMS + shiftMS - int64(i)*1000
-		for h.used[ts] == 3 { // so that (series, time, value) is never the same by chance
+		for h.used[ts] == 3 { // no two samples may share series, time and value by chance
 			ts++
 		}
 		n := h.used[ts]
@@ -328,8 +328,8 @@ func (h *host) send(p int, shiftMS int64, count int) {
 	h.w.metrics[p] = append(h.w.metrics[p], metricsRecord{samples: out})
 }
 
-// passing are the series that the host has at a time beside those that it always has,
-// by a number of theirs. A path is there for a while and returns after others.
+// passing returns the short-lived series that the host has at a time, each with a number.
+// A path is there for a while, gives way to others, and returns.
 func (h *host) passing(ts int64) iter.Seq2[int, schemas.Series] {
 	return func(yield func(int, schemas.Series) bool) {
 		for i := range h.w.params.Paths {
@@ -342,7 +342,7 @@ func (h *host) passing(ts int64) iter.Seq2[int, schemas.Series] {
 	}
 }
 
-// again sends the last record once more, as a sender does that saw no answer.
+// again sends the last record once more, as a sender does that got no answer.
 func (h *host) again(p int) bool {
 	if h.last == nil {
 		return false
@@ -353,7 +353,7 @@ func (h *host) again(p int) bool {
 }
 
 // some sends the first n samples of the last record once more, as a sender does that
-// batches again.
+// rebuilds its batches.
 func (h *host) some(p, n int) bool {
 	n = min(n, len(h.last))
 	if n <= 0 {
@@ -364,8 +364,8 @@ func (h *host) some(p, n int) bool {
 	return true
 }
 
-// value is a whole number, so that sums are exact whatever their order: a level that
-// changes every half minute or so, and some noise.
+// value returns a level that changes every half minute or so, plus some noise: a whole
+// number, so that sums are exact in any order.
 func (h *host) value(series int, ts int64) float64 {
 	noise := mix(uint64(h.w.params.Seed), uint64(h.id), uint64(series), uint64(ts)) % 8
 	if h.low {
@@ -375,7 +375,7 @@ func (h *host) value(series int, ts int64) float64 {
 	return float64([]uint64{10, 25, 55, 75, 90}[x%5] + noise)
 }
 
-// mix is a hash (splitmix64, chained).
+// mix hashes numbers (splitmix64, chained).
 func mix(xs ...uint64) uint64 {
 	h := uint64(0x9e3779b97f4a7c15)
 	for _, x := range xs {

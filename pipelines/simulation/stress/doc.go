@@ -1,3 +1,3 @@
-// Package main plays runs of the simulation, each from another seed, for a given time. The first one
-// that fails is shrunk and printed with its seed and how to repeat it; the exit code is then 1.
+// Package main plays runs of the simulation, one seed after another, for a given time. It stops at the first
+// run that fails, shrinks it, prints it with its seed and a command that repeats it, and exits with code 1.
 package main

@@ -11,16 +11,16 @@ import (
 
 func main() {
 	duration := flag.Duration("duration", time.Minute, "how long to run")
-	first := flag.Uint64("seed", uint64(time.Now().Unix())<<20, "the first seed; the others follow it")
+	first := flag.Uint64("seed", uint64(time.Now().Unix())<<20, "the first seed; each run adds one")
 	flag.Parse()
 	os.Exit(stress(*first, *duration))
 }
 
-// stress returns the exit code.
+// stress plays the runs and returns the exit code.
 func stress(first uint64, duration time.Duration) int {
 	began := time.Now()
 	var all simulation.Stats
-	fmt.Printf("seeds from %d on, for %v\n", first, duration)
+	fmt.Printf("playing seeds from %d on, for %v\n", first, duration)
 	told, seed := began, first
 	for ; time.Since(began) < duration; seed++ {
 		r := simulation.Seed(seed)
@@ -28,7 +28,7 @@ func stress(first uint64, duration time.Duration) int {
 		if r.Err != nil {
 			fmt.Printf("\nseed %d fails: %v\n\n%d ops; shrinking …\n", seed, r.Err, len(r.Ops))
 			small := r.Shrink(2000)
-			fmt.Printf("%d ops are enough (a trace for pipelines/simulation/testdata):\n\n%s\n%v\n\n", len(small.Ops), small.Trace(), small.Err)
+			fmt.Printf("shrunk to %d ops (a trace for pipelines/simulation/testdata):\n\n%s\n%v\n\n", len(small.Ops), small.Trace(), small.Err)
 			fmt.Printf("to repeat it: WEIR_SEED=%d WEIR_SEEDS=1 go test ./pipelines/simulation -run TestSeeds\n", seed)
 			return 1
 		}
@@ -38,7 +38,7 @@ func stress(first uint64, duration time.Duration) int {
 		}
 	}
 	fmt.Println(progress(seed-first, time.Since(began), &all))
-	fmt.Printf("nothing found in seeds %d to %d\n", first, seed-1)
+	fmt.Printf("no violation in seeds %d to %d\n", first, seed-1)
 	return 0
 }
 
