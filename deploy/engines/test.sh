@@ -78,10 +78,20 @@ run() {
       grep -E ' (WARN|ERROR) ' "$engine" | tail -n 10 | cut -c 1-300 || true
       tail -n 5 "$engine" | cut -c 1-300
     done
-    echo
-    grep -E '^(--- FAIL|panic:|FAIL|ok)' "$log" || true
   fi
   return "$status"
+}
+
+# failed prints what the tests that failed have logged, without the logs of processes among it: the last
+# thing to be printed, where a reader of a long log looks.
+failed() {
+  local log
+  for log in "$tmp"/*/go/go-test.log; do
+    awk '/^=== RUN/ { said = "" }
+      /^ +[a-z_]+\.go:[0-9]+: / { said = said substr($0, 1, 500) "\n" }
+      /^ *--- FAIL/ { printf "%s%s\n", said, $0; said = "" }
+      /^(panic:|FAIL|ok)/ { print }' "$log"
+  done
 }
 
 # Only what needs engines: the tests of files with the tag, in the packages that have such files.
@@ -91,7 +101,7 @@ packages=$(dirname $files | sort -u)
 
 if [ $# -gt 0 ]; then
   engines "$tmp/all" 0
-  run -run "^($tests)\$" "$@" $packages
+  run -run "^($tests)\$" "$@" $packages || { failed; exit 1; }
   exit
 fi
 
@@ -111,4 +121,5 @@ echo "waiting for $aside"
 wait "$beside" || status=$?
 beside=
 cat "$tmp/aside.log"
+[ "$status" = 0 ] || failed
 exit "$status"
