@@ -1,11 +1,10 @@
 package pipelines
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/collect"
@@ -60,18 +59,22 @@ type Config struct {
 	// DeadLetter bounds what this process writes to the topic deadletter.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
 	Notify     Notify            `yaml:"notify"`
-	// Rules are the files with the alert rules, relative to this file. A list that is
-	// given and empty is a config without rules.
+	// Rules are the files with the alert rules, or patterns of them, relative to this file. A list
+	// that is given and empty is a config without rules.
 	Rules []string `yaml:"rules"`
+	// RulesReloadInterval is how often those files are looked at; 0: only when weir is asked to
+	// reload them.
+	RulesReloadInterval conf.Duration `yaml:"rules_reload_interval"`
 
 	source source
 }
 
 // source is the file that a config was read from.
 type source struct {
-	file string
-	text []byte // when its rules were loaded last
-	doc  *conf.Doc
+	file  string
+	text  []byte // when its rules were loaded last
+	doc   *conf.Doc
+	files *ruleFiles
 }
 
 // Notify is the section notify: how to deliver, and to whom.
@@ -82,6 +85,12 @@ type Notify struct {
 
 // DefaultHTTP is the address at which weir serves by default.
 const DefaultHTTP = "127.0.0.1:7070"
+
+// Bounds of RulesReloadInterval.
+const (
+	minReloadInterval = conf.Duration(time.Second)
+	maxReloadInterval = conf.Duration(time.Hour)
+)
 
 // Default is every section's default: all of weir on one machine, without rules.
 func Default() Config {
@@ -104,6 +113,8 @@ func Default() Config {
 		DeadLetter: deadletter.Default(),
 		Notify:     Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
 		Web:        listener.Default(),
+
+		RulesReloadInterval: conf.Duration(5 * time.Second),
 	}
 }
 
@@ -148,6 +159,9 @@ func (c *Config) validateOwn(d *conf.Doc) {
 	if c.Data == "" {
 		d.Fail("data", c.Data, "must name a folder")
 	}
+	if i := c.RulesReloadInterval; i != 0 && (i < minReloadInterval || i > maxReloadInterval) {
+		d.Fail("rules_reload_interval", i, fmt.Sprintf("must be %v to %v, or 0s: reload only on request", minReloadInterval, maxReloadInterval))
+	}
 	for i, b := range c.Brokers {
 		d.HostPort(fmt.Sprintf("brokers[%d]", i), b)
 	}
@@ -162,10 +176,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 		return &c, rules, err
 	}
 	c, files, err := read(file)
-	if c == nil {
-		return nil, nil, err
-	}
-	rules, ruleErr := alerts.Load(c.RuleConfig(), files...)
+	rules, ruleErr := c.compile(c, files)
 	if err := conf.Join(err, ruleErr); err != nil {
 		return nil, nil, err
 	}
@@ -176,28 +187,17 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 // conf.Faults, it returns what could be read.
 func read(file string) (*Config, []alerts.File, error) {
 	c := Default()
-	text, err := conf.ReadFile(file, conf.MaxConfigBytes)
+	reads := newRuleFiles()
+	text, err := reads.read(file, conf.MaxConfigBytes)
+	c.source = source{file, text, conf.Parse(file, text, &c), reads}
+	d := c.source.doc
 	if err != nil {
-		return nil, nil, conf.Unreadable(file, err)
+		return &c, nil, conf.Unreadable(file, err)
 	}
-	d := conf.Parse(file, text, &c)
-	c.source = source{file, text, d}
 	c.Windows.GroupLabels = c.Route.GroupLabels // both use the one setting
 	c.Route.Samples, c.Collect.Samples = c.Samples, c.Samples
 	c.validate(d)
-	var files []alerts.File
-	for i, name := range c.Rules {
-		path := name
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(filepath.Dir(file), name)
-		}
-		text, err := conf.ReadFile(path, conf.MaxRulesBytes)
-		if err != nil {
-			d.Fail(fmt.Sprintf("rules[%d]", i), name, "must be readable: "+conf.ReadFault(err))
-			continue
-		}
-		files = append(files, alerts.File{Name: path, Data: text})
-	}
+	files := c.readRules()
 	return &c, files, d.Err()
 }
 
@@ -209,25 +209,12 @@ func (c *Config) RuleConfig() alerts.LoadConfig {
 	if w.Validate("", d); d.Err() != nil {
 		w = windows.Default()
 	}
-	rules := alerts.LoadConfig{TiersMS: w.TiersMS(), Table: readTable}
+	rules := alerts.LoadConfig{TiersMS: w.TiersMS(), Table: tableReader(conf.ReadFile)}
 	for _, t := range w.Tiers {
 		rules.GracesMS = append(rules.GracesMS, t.Grace.MS())
 		rules.TTLsMS = append(rules.TTLsMS, t.TTL.MS())
 	}
 	return rules
-}
-
-// readTable reads a table of limits that a rules file names, relative to that file.
-func readTable(rulesFile, name string) (alerts.File, error) {
-	path := name
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(rulesFile), name)
-	}
-	text, err := conf.ReadFile(path, conf.MaxRulesBytes)
-	if err != nil {
-		return alerts.File{}, errors.New(conf.ReadFault(err))
-	}
-	return alerts.File{Name: path, Data: text}, nil
 }
 
 // Overrides are what the command line sets instead of the config file; "" and nil keep the file's

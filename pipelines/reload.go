@@ -131,6 +131,26 @@ func (r *rules) reload(cut cutFiles) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, err := r.load(r.current, cut)
+	return r.take(next, err)
+}
+
+// poll reloads the rules if their files have changed, and are no longer changing.
+func (r *rules) poll(files *ruleFiles) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !files.changed() {
+		return
+	}
+	next, err := r.load(r.current, refuseCut)
+	if files.moving() {
+		return // what was read may be half of this and half of that
+	}
+	_ = r.take(next, err) // it logs what is wrong
+}
+
+// take puts the rules that were loaded to use, or keeps the old ones if there is an error, which it
+// returns.
+func (r *rules) take(next *alerts.RuleSet, err error) error {
 	if err != nil {
 		r.refuse(err)
 		return err
@@ -181,14 +201,14 @@ func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*
 		return nil, errNoFile
 	}
 	next, files, err := read(file)
-	set, ruleErr := alerts.Load(c.RuleConfig(), files...)
-	if err := conf.Join(err, ruleErr); err != nil {
-		return nil, err
+	set, ruleErr := next.compile(c, files)
+	err = conf.Join(err, ruleErr)
+	if err == nil && cut == refuseCut {
+		err = next.cut(c, file, set, before)
 	}
-	if cut == refuseCut {
-		if err := next.cut(c, file, set, before); err != nil {
-			return nil, err
-		}
+	c.source.files.loaded(next.source.files)
+	if err != nil {
+		return nil, err
 	}
 	c.source.text = next.source.text
 	return set, nil

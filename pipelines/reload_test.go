@@ -19,6 +19,7 @@ const reloadConfig = `windows:
   tiers:
   - {size: 1s, grace: 100ms, ttl: 1h}
 rules: [a.yaml, b.yaml]
+rules_reload_interval: 0s
 `
 
 // TestReload: rules are loaded again by POST /-/reload and by a signal. What is wrong is
@@ -208,5 +209,34 @@ func TestReloadWhereNoRulesAre(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestReloadOnChange: a running process polls its files.
+func TestReloadOnChange(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.yaml", "groups: []\n")
+	p := process(t)
+	file := write(t, dir, "weir.yaml", "rules: [a.yaml]\nrules_reload_interval: 1s\n")
+	config, set, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.HTTP, config.Data = p.Config.HTTP, p.Config.Data
+	p.Config, p.Rules, p.File, p.Roles = config, set, file, []string{"window"}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	await(t, p, func(r readiness) bool { return r.Ready })
+	write(t, dir, "a.yaml", "groups: [\n")
+	await(t, p, func(r readiness) bool { return r.Ready && strings.Contains(r.Warnings["rules"], "a.yaml:") })
+	write(t, dir, "a.yaml", "groups: [{name: g, rules: [{alert: a, expr: 'up > 1'}]}]\n")
+	await(t, p, func(r readiness) bool { return r.Ready && r.Warnings["rules"] == "" })
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := p.rules.current.Names(); len(got) != 1 || got[0] != "g/a" {
+		t.Errorf("rules %q", got)
 	}
 }

@@ -136,9 +136,15 @@ func (p *Process) reachKafka() (closeBroker func(), err error) {
 	return embedded.Close, nil
 }
 
-// await returns when ctx ends; until then it reloads the rules, certificates and secrets when asked
-// to.
+// await returns when ctx ends; until then it reloads the rules when their files change, and the
+// rules, certificates and secrets when asked to.
 func (p *Process) await(ctx context.Context) {
+	var poll <-chan time.Time
+	if every := p.Config.RulesReloadInterval; every > 0 && p.File != "" && slices.Contains(p.Roles, "window") {
+		ticker := time.NewTicker(every.Std())
+		defer ticker.Stop()
+		poll = ticker.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,6 +152,8 @@ func (p *Process) await(ctx context.Context) {
 		case <-p.Reload:
 			p.server.Reload()
 			_ = p.rules.reload(refuseCut) // it logs what is wrong
+		case <-poll:
+			p.rules.poll(p.Config.source.files)
 		}
 	}
 }
