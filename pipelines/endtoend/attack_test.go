@@ -14,8 +14,8 @@ import (
 	"github.com/weir-metrics/weir/query/webtest"
 )
 
-// TestAttacks sends webtest's attacks to a process that runs all that answers: each is refused
-// as it should be, no handler panics, and weir answers everybody else as before.
+// TestAttacks sends webtest's attacks to a process with every role that serves HTTP: each attack is
+// refused as it should be, no handler panics, and weir still answers everybody else.
 func TestAttacks(t *testing.T) {
 	p := pipelinetest.Process(t)
 	p.Roles = []string{"gateway", "query", "window"}
@@ -32,7 +32,7 @@ func TestAttacks(t *testing.T) {
 	slots := make(chan struct{}, 8)
 	for _, a := range attacks {
 		if names[a.Name] {
-			t.Errorf("two attacks are called %s", a.Name)
+			t.Errorf("two attacks have the name %s", a.Name)
 		}
 		names[a.Name] = true
 		slots <- struct{}{}
@@ -53,7 +53,7 @@ func TestAttacks(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d attacks, by status: %v", len(attacks), statuses)
 	if len(attacks) < 300 {
-		t.Errorf("%d attacks: are all families there?", len(attacks))
+		t.Errorf("%d attacks, want at least 300: is a family missing?", len(attacks))
 	}
 	resp, err := http.Get("http://" + p.Config.HTTP + "/metrics")
 	if err != nil {

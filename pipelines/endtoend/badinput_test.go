@@ -25,19 +25,19 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// badEntry is something that weir must refuse. Its text holds %s where a name goes
-// that is used nowhere else, so that it is found again.
+// badEntry is input that weir must refuse. text puts a unique name into it, by which the test
+// finds it in deadletter.
 type badEntry struct {
 	what, contentType string
 	text              func(name string) string
-	reason            string // with which route and the gateway refuse it, or window if later
-	later             bool   // it decodes: only the window processor knows the time
+	reason            string // the reason with which route and the gateway refuse it, or, with later, window
+	later             bool   // it decodes, and only the window processor sees that its time is wrong
 }
 
 const lineNS = "text/plain; precision=ns"
 
-// badEntries are the entries of bad input that are alike for Kafka and the gateway;
-// nowMS is the time that times are far from.
+// badEntries returns the bad input that is sent both to Kafka and to the gateway. Its wrong
+// times are far from nowMS.
 func badEntries(nowMS int64) []badEntry {
 	const year = 365 * 24 * 3_600_000
 	text := func(format string) func(string) string {
@@ -55,15 +55,15 @@ func badEntries(nowMS int64) []badEntry {
 	long := strings.Repeat("x", 9<<20)
 	return []badEntry{
 		{"JSON cut off", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":`), "undecodable", false},
-		{"a line that is none", lineNS, text("NAME \x00\x01\x02"), "undecodable", false},
+		{"not a line", lineNS, text("NAME \x00\x01\x02"), "undecodable", false},
 		{"NaN in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":NaN}`), "not_finite", false},
 		{"-Infinity in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":-Infinity}`), "not_finite", false},
 		{"1e999 in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","timestamp":1,"value":1e999}`), "not_finite", false},
 		{"1e999 in a line", lineNS, text("NAME value=1e999"), "not_finite", false},
-		{"NaN in a line", lineNS, text("NAME value=NaN"), "undecodable", false}, // line protocol has none
-		{"no metric's name", formats.JSON.ContentType, text(`{"metricName":"","tags":{"n":"NAME"},"timestamp":1,"value":1}`), "empty_name", false},
-		{"no label's name", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":{"":"x"},"timestamp":1,"value":1}`), "empty_name", false},
-		{"no tag's name", lineNS, text("NAME,=x value=1"), "undecodable", false},
+		{"NaN in a line", lineNS, text("NAME value=NaN"), "undecodable", false}, // line protocol has no NaN
+		{"empty metric name", formats.JSON.ContentType, text(`{"metricName":"","tags":{"n":"NAME"},"timestamp":1,"value":1}`), "empty_name", false},
+		{"empty label name", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":{"":"x"},"timestamp":1,"value":1}`), "empty_name", false},
+		{"empty tag name", lineNS, text("NAME,=x value=1"), "undecodable", false},
 		{"a label twice in JSON", formats.JSON.ContentType, text(`{"metricName":"NAME","tags":{"a":"1","a":"2"},"timestamp":1,"value":1}`), "duplicate_label", false},
 		{"a tag twice in a line", lineNS, text("NAME,a=1,a=2 value=1"), "duplicate_label", false},
 		{"invalid UTF-8 in JSON", formats.JSON.ContentType, text("{\"metricName\":\"NAME\xff\",\"timestamp\":1,\"value\":1}"), "invalid_utf8", false},
@@ -86,7 +86,7 @@ func badEntries(nowMS int64) []badEntry {
 	}
 }
 
-// goodHosts send a sample a second for goodSeconds, from a whole minute on.
+// goodHosts hosts send a sample per second for goodSeconds, starting at a full minute.
 const (
 	goodHosts   = 4
 	goodSeconds = 120
@@ -96,23 +96,23 @@ func goodSeries(host int) schemas.Series {
 	return schemas.Series{Metric: "good", Labels: schemas.NewLabels(map[string]string{"host": fmt.Sprint("good", host)})}
 }
 
-// badInput is a weir that is sent good and bad input in turns.
+// badInput sends good and bad input to a weir in turns.
 type badInput struct {
 	t       *testing.T
 	url     string
 	kafka   *kgo.Client
 	beginMS int64
-	sent    int // seconds of good samples
+	sent    int // seconds of good samples sent so far
 	good    []schemas.Sample
-	wanted  map[string]int // by what stands in /metrics
+	wanted  map[string]int // wanted value of each counter, by its name and labels in /metrics
 	letters []wantedLetter
 	next    int
 }
 
-// wantedLetter is what must stand in deadletter.
+// wantedLetter is a record that deadletter must hold.
 type wantedLetter struct {
 	what, name, stage, reason string
-	value                     []byte // nil: JSON with the name in it
+	value                     []byte // nil: JSON that contains the name
 	origin                    *kgo.Record
 }
 
@@ -168,7 +168,7 @@ func (b *badInput) post(contentType string, body []byte) (status int, answer []b
 	return resp.StatusCode, answer
 }
 
-// throughKafka sends a record of a bad entry.
+// throughKafka sends a bad entry to Kafka as a record.
 func (b *badInput) throughKafka(e badEntry) {
 	b.t.Helper()
 	name := b.name("kafka")
@@ -187,7 +187,7 @@ func (b *badInput) throughKafka(e badEntry) {
 	b.letters = append(b.letters, letter)
 }
 
-// throughGateway sends a bad entry, and checks the answer.
+// throughGateway sends a bad entry to the gateway, and checks the answer.
 func (b *badInput) throughGateway(e badEntry) {
 	b.t.Helper()
 	name := b.name("gateway")
@@ -218,9 +218,9 @@ func (b *badInput) throughGateway(e badEntry) {
 	}
 }
 
-// TestBadInput sends everything that may be wrong with input through Kafka and
-// through the gateway: each gets its reason, counter and place, and the samples
-// sent in between are all counted, and in time.
+// TestBadInput sends input that is wrong in every way through Kafka and through the gateway:
+// each entry gets its reason, its counter and its letter, and the good samples in between are
+// all counted, in time.
 func TestBadInput(t *testing.T) {
 	cluster := kafkatest.Cluster(t)
 	var config pipelines.Config
@@ -259,7 +259,7 @@ windows:
 		}
 	})
 	b.sendGood(goodSeconds)
-	for h := range goodHosts { // brings the watermarks past the end of all windows
+	for h := range goodHosts { // moves the watermarks past the end of all windows
 		postOne(t, p.url, []schemas.Sample{{Series: goodSeries(h), TimeMS: time.Now().UnixMilli(), Value: 0}})
 	}
 
@@ -271,8 +271,8 @@ windows:
 	b.checkCounters()
 }
 
-// oversized sends what is longer than weir takes at all: a record of 10 MB goes to
-// deadletter whole, a body of more is refused before it is read.
+// oversized sends input that is longer than weir accepts: a record of 10 MB goes to deadletter
+// whole; a longer body is refused before it is read.
 func (b *badInput) oversized() {
 	b.t.Helper()
 	name := b.name("kafka")
@@ -286,8 +286,8 @@ func (b *badInput) oversized() {
 	b.wanted[`weir_collect_gateway_requests_total{code="413",path="/write"}`]++
 }
 
-// precisions sends the next good seconds as line protocol in each unit, of good0 through Kafka
-// and of good1 through the gateway; the others as always.
+// precisions sends the next good seconds as line protocol, one in each unit: the even hosts
+// through Kafka, the odd ones through the gateway.
 func (b *badInput) precisions() {
 	b.t.Helper()
 	for _, p := range []formats.Precision{formats.Second, formats.Millisecond, formats.Microsecond, formats.Nanosecond} {
@@ -307,11 +307,11 @@ func (b *badInput) precisions() {
 	}
 }
 
-// flood puts many series under one key, each with one sample: those beyond the limit
-// of a metric are collapsed, and counted.
+// flood sends many series of one host and metric, each with one sample: those beyond the
+// limit per metric are collapsed, and counted.
 func (b *badInput) flood(path string, series int, send func(lines []byte)) {
 	b.t.Helper()
-	const perSend = 10_000 // all of one second, below max_rate
+	const perSend = 10_000 // all in one second, below max_rate
 	for i := 0; i < series; i += perSend {
 		var lines []byte
 		for k := i; k < i+perSend; k++ {
@@ -323,7 +323,7 @@ func (b *badInput) flood(path string, series int, send func(lines []byte)) {
 	b.wanted[`weir_window_overflow_samples_total{limit="metric_limit"}`] += series - 2000
 }
 
-// checkFlood compares the windows of a flood, own series and overflow together, with what was sent.
+// checkFlood compares the windows of a flood, overflow included, with what was sent.
 func (b *badInput) checkFlood(path string, series int) error {
 	q := url.Values{"tier": {"10s"}, "limit": {"10000"}, "startTimestamp": {fmt.Sprint(b.beginMS)}, "endTimestamp": {fmt.Sprint(b.beginMS + 10_000)}}
 	var page struct {
@@ -352,7 +352,7 @@ func (b *badInput) checkFlood(path string, series int) error {
 		q.Set("nextCursor", page.NextCursor)
 	}
 	if count != series || sum != float64(series)*float64(series-1)/2 || overflow != series-2000 {
-		return fmt.Errorf("flood through %s: count %d sum %v, %d of them overflow", path, count, sum, overflow)
+		return fmt.Errorf("flood through %s: count %d, sum %v, %d of them overflow", path, count, sum, overflow)
 	}
 	return nil
 }
@@ -361,7 +361,7 @@ func (b *badInput) checkFlood(path string, series int) error {
 func (b *badInput) checkGood() error {
 	want := windowtest.Oracle(b.good, 1000, 10_000, 60_000)
 	for i := range want {
-		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not tell them
+		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not return them
 	}
 	var got []schemas.Window
 	for h := range goodHosts {
@@ -376,11 +376,11 @@ func (b *badInput) checkGood() error {
 	return windowtest.Compare(got, want)
 }
 
-// badName finds what badInput.name made.
+// badName matches the names that badInput.name makes.
 var badName = regexp.MustCompile(`bad-(kafka|gateway)-\d{3}`)
 
-// checkLetters reads deadletter until every wanted letter was seen, and finds no
-// letter that nobody wants.
+// checkLetters reads deadletter until it has seen every wanted letter, and fails on a letter
+// that is not wanted.
 func (b *badInput) checkLetters(brokers []string) {
 	b.t.Helper()
 	reader := kafkatest.Client(b.t, brokers, kgo.ConsumeTopics(topics.DeadLetter),
@@ -401,16 +401,16 @@ func (b *badInput) checkLetters(brokers []string) {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			names := badName.FindAll(r.Value, 1)
-			if headers(r)["weir.stage"] == "window" { // what was refused of one record of samples is one letter
+			if headers(r)["weir.stage"] == "window" { // one letter holds all refused samples of a record
 				names = badName.FindAll(r.Value, -1)
 			}
 			if len(names) == 0 {
-				b.t.Errorf("unexpected in deadletter: %v %.100q", headers(r), r.Value)
+				b.t.Errorf("unexpected letter: %v %.100q", headers(r), r.Value)
 			}
 			for _, name := range names {
 				l, known := missing[string(name)]
 				if !known {
-					b.t.Errorf("unexpected or twice in deadletter: %v %.100q", headers(r), r.Value)
+					b.t.Errorf("unexpected or repeated letter: %v %.100q", headers(r), r.Value)
 					continue
 				}
 				delete(missing, string(name))
@@ -432,10 +432,10 @@ func (l *wantedLetter) check(t *testing.T, r *kgo.Record) {
 	t.Helper()
 	h := headers(r)
 	if h["weir.reason"] != l.reason || h["weir.stage"] != l.stage {
-		t.Errorf("%s: reason %q of stage %q, want %q of %q", l.what, h["weir.reason"], h["weir.stage"], l.reason, l.stage)
+		t.Errorf("%s: reason %q, stage %q; want %q, %q", l.what, h["weir.reason"], h["weir.stage"], l.reason, l.stage)
 	}
 	if n := min(len(l.value), topics.MaxLetterValue); l.value != nil && !bytes.Equal(r.Value, l.value[:n]) {
-		t.Errorf("%s: %d bytes %.100q, want %d of %d", l.what, len(r.Value), r.Value, n, len(l.value))
+		t.Errorf("%s: %d bytes %.100q, want the first %d of %d bytes", l.what, len(r.Value), r.Value, n, len(l.value))
 	}
 	switch l.stage {
 	case "route":
@@ -452,7 +452,7 @@ func (l *wantedLetter) check(t *testing.T, r *kgo.Record) {
 		partition, err1 := strconv.Atoi(h["weir.partition"])
 		offset, err2 := strconv.Atoi(h["weir.offset"])
 		if h["weir.topic"] != topics.Samples || err1 != nil || err2 != nil || partition < 0 || partition > 3 || offset < 0 {
-			t.Errorf("%s: %v, want a place in samples", l.what, h)
+			t.Errorf("%s: %v, want an offset in samples", l.what, h)
 		}
 	case "gateway":
 		if h["weir.remote"] == "" || h["weir.error"] == "" || h["content-type"] == "" {

@@ -29,8 +29,8 @@ import (
 // keyspace is the config's default.
 const keyspace = "weir"
 
-// writeFiles writes the files as NAB has them, but with the times of the scenario,
-// for weir replay.
+// writeFiles writes the files for weir replay, in NAB's format but with the times of the
+// scenario.
 func (s *scenario) writeFiles(t *testing.T) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,15 +57,15 @@ func (s *scenario) writeFiles(t *testing.T) []string {
 	return names
 }
 
-// checkTables compares the rows of all tables, read with cqlsh, with the oracle:
-// nothing missing, nothing else, everything that a window keeps.
+// checkTables compares the rows of all tables, read with cqlsh, with the oracle: every column,
+// no row missing, none too many.
 func (s *scenario) checkTables(t *testing.T) error {
 	t.Helper()
 	cfg := windows.Default()
 	for _, tier := range cfg.TiersMS() {
 		var got, want []schemas.Window
 		for _, w := range enginetest.Windows(t, keyspace, tier) {
-			if w.StartMS < s.endMS { // those of closeAll are later
+			if w.StartMS < s.endMS { // the windows of closeAll are later
 				got = append(got, w)
 			}
 		}
@@ -79,14 +79,14 @@ func (s *scenario) checkTables(t *testing.T) error {
 		if err := windowtest.Compare(got, want); err != nil {
 			return fmt.Errorf("metrics_%s: %w", schemas.TierName(tier), err)
 		}
-		t.Logf("metrics_%s: %d windows as the oracle has them", schemas.TierName(tier), len(want))
+		t.Logf("metrics_%s: %d windows match the oracle", schemas.TierName(tier), len(want))
 	}
 	return nil
 }
 
-// TestEnginesEndToEnd is TestEndToEnd on Kafka and Cassandra with weir's binary: a
-// replay of the files, rows read back by cqlsh, alerts told to the mocks, the page
-// in a browser.
+// TestEnginesEndToEnd is TestEndToEnd with weir's binary on Kafka and Cassandra: the files are
+// replayed, rows are read back with cqlsh, the mocks receive the alerts, and a browser opens
+// the page.
 func TestEnginesEndToEnd(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	s := newScenario(t)
@@ -108,7 +108,7 @@ func TestEnginesEndToEnd(t *testing.T) {
 
 const rolesButAgent = "route,window,store,alert,notify,query,gateway"
 
-// checkPage opens the page on the first file's series and looks at what is drawn.
+// checkPage opens the page at the first file's series and checks what it draws.
 func (s *scenario) checkPage(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -143,9 +143,8 @@ func (s *scenario) checkPage(t *testing.T, url string) {
 	t.Log("screenshot", shot)
 }
 
-// produce writes samples, ordered by time, to the topic metrics as a
-// foreign program would: records of 50 samples without a key, four a second. It
-// waits for an outage of Kafka to end.
+// produce sorts samples by time and writes them to the topic metrics as another program would:
+// four records a second, without keys, of 50 samples each. If Kafka is down, it waits.
 func produce(ctx context.Context, broker string, samples []schemas.Sample) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topics.Metrics))
 	if err != nil {
@@ -168,10 +167,9 @@ func produce(ctx context.Context, broker string, samples []schemas.Sample) error
 	return nil
 }
 
-// TestEnginesKilled sends the files, over a minute, through three processes, of
-// which one at a time is killed and started again, and restarts Kafka and
-// Cassandra on the way. Every row is what the oracle says, and every alert was
-// told, in order.
+// TestEnginesKilled sends the files through three processes, over a minute. Meanwhile it kills and
+// restarts the processes one at a time, and restarts Kafka and Cassandra. Every row matches the
+// oracle, and the receivers were told every alert, in order.
 func TestEnginesKilled(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	s := newScenario(t)
@@ -231,8 +229,8 @@ func TestEnginesKilled(t *testing.T) {
 	}
 }
 
-// checkToldAtLeastOnce is checkTold where the same request may come again before
-// the next: a process was killed between a call and its entry in the ledger.
+// checkToldAtLeastOnce is checkTold, but the same request may come several times in a row: a
+// process may have been killed between a call and its entry in the ledger.
 func (s *scenario) checkToldAtLeastOnce() error {
 	all, err := s.told()
 	if err != nil {

@@ -24,14 +24,14 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// process is a whole weir in this test's process: embedded broker, embedded tiers.
+// process is a whole weir, with embedded broker and tiers, inside the test's process.
 type process struct {
 	url  string
 	stop func()
 }
 
-// start runs all roles but the agent on the config file, and returns when /readyz
-// says that they are ready.
+// start runs all roles but the agent with a config file, and returns when /readyz reports that
+// they are ready.
 func start(t testing.TB, file string, config *pipelines.Config) *process {
 	t.Helper()
 	loaded, rules, err := pipelines.Load(file)
@@ -81,8 +81,8 @@ func start(t testing.TB, file string, config *pipelines.Config) *process {
 	return p
 }
 
-// checkStore opens the embedded tiers of a weir that has stopped, and compares all
-// that a window keeps with the oracle.
+// checkStore opens the embedded tiers of a weir that has stopped, and compares every column
+// with the oracle.
 func (s *scenario) checkStore(t *testing.T, config *pipelines.Config) {
 	t.Helper()
 	var tiers []cql.Tier
@@ -120,9 +120,8 @@ func writeConfig(t testing.TB, dir, text string) (file string) {
 	return file
 }
 
-// TestEndToEnd sends real metrics through the whole line: every window of every
-// tier is what the oracle says, every alert is told once to each receiver, and a
-// stop and a start change nothing.
+// TestEndToEnd sends real metrics through all of weir: every window of every tier matches the
+// oracle, each receiver is told every alert once, and a restart changes nothing.
 func TestEndToEnd(t *testing.T) {
 	s := newScenario(t)
 	dir := t.TempDir()
@@ -148,10 +147,10 @@ func TestEndToEnd(t *testing.T) {
 	s.checkStore(t, &config)
 }
 
-// TestEndToEndOutOfOrder sends the same samples in pieces of a few hours that are in no order,
-// over several partitions: windows are revised, late samples become late
-// partials, and every merged window is still what the oracle says. Rows that the
-// files repeat are left out: a repeat is known only while its window is kept.
+// TestEndToEndOutOfOrder cuts the same samples into pieces of up to a few hours and sends them in
+// random order, over several partitions: windows are revised, late samples become late partials,
+// and every merged window still matches the oracle. A repeat is recognized only while its window
+// is kept, so rows with the same time stay in one piece.
 func TestEndToEndOutOfOrder(t *testing.T) {
 	s := newScenario(t)
 	dir := t.TempDir()

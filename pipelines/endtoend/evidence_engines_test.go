@@ -19,8 +19,8 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// evidence keeps, should the test fail, what tells why: all that stands in the topics between a sample and a page,
-// and what the pager was told, with the times at which it came.
+// evidence keeps what explains a failure of the test: the contents of all topics between a sample and a page, and the
+// requests that the pager received, with their times.
 func evidence(t testing.TB, pager *sinktest.PagerDuty) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -48,7 +48,7 @@ func evidence(t testing.TB, pager *sinktest.PagerDuty) {
 	})
 }
 
-// inWords is a value of a topic, for people.
+// inWords formats a value of a topic for people.
 func inWords(topic string, value []byte) string {
 	switch {
 	case len(value) == 0:

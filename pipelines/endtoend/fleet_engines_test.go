@@ -28,10 +28,10 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// The rules of a fleet: limits of the metrics that they read.
+// The limits in fleetRules.
 const (
-	hotLimit  = 80.0 // of load, the newest sample of a 10s window
-	busyLimit = 50.0 // of work, averaged over a 1m window, for busyFor
+	hotLimit  = 80.0 // for load, the newest sample of a 10s window
+	busyLimit = 50.0 // for work, averaged over a 1m window, for busyFor
 	busyFor   = 2 * time.Minute
 )
 
@@ -54,9 +54,9 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is busy"}
 `
 
-// fleetConfig writes the rules into a folder and returns a config, as YAML, with
-// the pager as receiver. Six shards are two for each of three processes. A sample may
-// be hours ahead, so that a test need not wait for the end of an hour.
+// fleetConfig writes the rules into a folder and returns a config, as YAML, with the pager as
+// receiver. With six shards, each of three processes gets two. Samples may be hours ahead, so
+// that a test need not wait for the end of an hour.
 func fleetConfig(t testing.TB, pager *sinktest.PagerDuty, more string) string {
 	t.Helper()
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
@@ -84,8 +84,8 @@ func fleetSeries(metric string, h int) schemas.Series {
 	return schemas.Series{Metric: metric, Labels: schemas.Labels{{Name: "host", Value: hostName(h)}}}
 }
 
-// publisher returns a client of Kafka that keys by host, as weir replay does: what one
-// sends of a host stays in order.
+// publisher returns a client of Kafka that keys by host, as weir replay does, so that the
+// samples of a host stay in order.
 func publisher(t testing.TB) *collect.Publisher {
 	t.Helper()
 	p, err := collect.NewPublisher(collect.Default(), kgo.SeedBrokers(enginetest.Kafka(t).Addr))
@@ -96,8 +96,8 @@ func publisher(t testing.TB) *collect.Publisher {
 	return p
 }
 
-// publish sends until Kafka has acknowledged; what may have been written is sent
-// again, as any sender does.
+// publish sends samples until Kafka acknowledges them. Like any sender, it repeats samples that may
+// already have been written.
 func publish(ctx context.Context, p *collect.Publisher, samples []schemas.Sample) error {
 	for {
 		err := p.Publish(ctx, samples)
@@ -107,8 +107,9 @@ func publish(ctx context.Context, p *collect.Publisher, samples []schemas.Sample
 	}
 }
 
-// closeFleet sends each host samples of atMS and just after, past the end of every window that is
-// to be closed: three times, as what waits behind a backlog moves no host's clock alone.
+// closeFleet closes all windows that end before atMS: it sends a sample per host, at atMS or just
+// after it, three times, because one batch that waited behind a backlog does not move a host's
+// clock.
 func closeFleet(ctx context.Context, p *collect.Publisher, hosts int, atMS int64) error {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -129,26 +130,26 @@ func closeFleet(ctx context.Context, p *collect.Publisher, hosts int, atMS int64
 	return nil
 }
 
-// checkRows waits until the rows of all tiers that start before endMS, read with
-// cqlsh, are what the oracle says of the samples: nothing missing, nothing else.
+// checkRows waits until the rows of all tiers that start before endMS, read with cqlsh, match the
+// oracle: no row missing, none too many.
 func checkRows(t testing.TB, samples []schemas.Sample, endMS int64, within time.Duration) {
 	t.Helper()
 	checkRowsBut(t, "", samples, endMS, within)
 }
 
-// checkRowsBut leaves a metric out of which nobody knows whether it must be there.
+// checkRowsBut is checkRows, but ignores a metric whose rows may or may not be there.
 func checkRowsBut(t testing.TB, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
 	t.Helper()
 	cfg := windows.Default()
 	checkTiers(t, cfg.TiersMS(), metric, samples, endMS, within)
 }
 
-// checkTiers is checkRowsBut with other tiers, ms, the smallest first.
+// checkTiers is checkRowsBut with other tiers, given in ms, smallest first.
 func checkTiers(t testing.TB, tiers []int64, metric string, samples []schemas.Sample, endMS int64, within time.Duration) {
 	t.Helper()
 	wanted := windowtest.Oracle(samples, tiers...)
 	tiers = slices.Clone(tiers)
-	slices.Reverse(tiers) // the small ones are read last, and take longest
+	slices.Reverse(tiers) // read the small tiers last, because they take longest
 	for _, tier := range tiers {
 		var want []schemas.Window
 		for _, w := range wanted {
@@ -162,17 +163,17 @@ func checkTiers(t testing.TB, tiers []int64, metric string, samples []schemas.Sa
 			})
 			return windowtest.Compare(got, want)
 		})
-		t.Logf("metrics_%s: %d windows as the oracle has them", schemas.TierName(tier), len(want))
+		t.Logf("metrics_%s: %d windows match the oracle", schemas.TierName(tier), len(want))
 	}
 }
 
-// transitions are what the fleet's two rules do on samples that arrived in order, by
-// alert and host, such as "hot host001"; recomputed from the oracle's windows.
+// transitions recomputes from the oracle's windows which transitions the fleet's two rules make on
+// samples that arrived in order. The keys are alert and host, such as "hot host001".
 func transitions(samples []schemas.Sample) map[string][]schemas.Transition {
 	return transitionsOf(samples, 10_000, 60_000, busyFor)
 }
 
-// transitionsOf is transitions with the rules on other tiers, ms, and another for of busy.
+// transitionsOf is transitions, with the rules on other tiers (ms) and with another for in the rule busy.
 func transitionsOf(samples []schemas.Sample, hotMS, busyMS int64, busyFor time.Duration) map[string][]schemas.Transition {
 	all := map[string][]schemas.Transition{}
 	state := map[string]schemas.AlertState{}
@@ -214,8 +215,7 @@ func transitionsOf(samples []schemas.Sample, hotMS, busyMS int64, busyFor time.D
 	return all
 }
 
-// checkAlerts compares the histories in the alert store, the topic alerts, with the
-// transitions that there must be.
+// checkAlerts compares the histories in the topic alerts with the wanted transitions.
 func checkAlerts(t testing.TB, want map[string][]schemas.Transition) error {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topics.Alerts),
@@ -273,13 +273,13 @@ func checkAlerts(t testing.TB, want map[string][]schemas.Transition) error {
 		delete(got, alert)
 	}
 	if len(got) > 0 {
-		return fmt.Errorf("alerts that should not be: %v", got)
+		return fmt.Errorf("unexpected alerts: %v", got)
 	}
 	return nil
 }
 
-// paged is what PagerDuty must have been told of the transitions, in order, and how
-// often it opened an alert.
+// paged returns the changes that PagerDuty must have been told for some transitions, in order, and
+// how many alerts it must have opened.
 func paged(trs []schemas.Transition) (told []change, opened int) {
 	for _, tr := range trs {
 		switch tr.To {
@@ -293,15 +293,15 @@ func paged(trs []schemas.Transition) (told []change, opened int) {
 	return told, opened
 }
 
-// checkPager compares what the pager was told with the transitions. The same event
-// may have come twice in a row, which opens nothing: twice returns how many did.
+// checkPager compares the pager's events with the transitions. An event may be repeated right
+// away, which opens no alert; twice is the number of these repeats.
 func checkPager(pager *sinktest.PagerDuty, want map[string][]schemas.Transition) (twice int, err error) {
 	return checkTold(pager, want, func(got []change) ([]change, int) { return slices.Compact(slices.Clone(got)), 0 })
 }
 
-// saysLast is what checkPagerLate allows of one alert: the same change may come twice in a row, and an earlier one once
-// more, if the newest comes again right after it: whatever is told late, the last word is right. It returns the others,
-// and how many came late.
+// saysLast removes from the changes of one alert those that checkPagerLate tolerates: a change may be repeated right away, and
+// an earlier change may come late if the newest is repeated right after it, so that the last word is right. It returns the
+// remaining changes, and how many came late.
 func saysLast(got []change) (once []change, late int) {
 	for i, c := range got {
 		n := len(once)
@@ -316,13 +316,13 @@ func saysLast(got []change) (once []change, late int) {
 	return once, late
 }
 
-// checkPagerLate is checkPager for what a process may have told that stood still in the middle of a call.
+// checkPagerLate is checkPager, but tolerates the late events of a process that was stopped in the middle of a call.
 func checkPagerLate(pager *sinktest.PagerDuty, want map[string][]schemas.Transition) (twice int, err error) {
 	return checkTold(pager, want, saysLast)
 }
 
-// checkTold compares what the pager was told with the transitions, after heard has taken out what may come besides; it
-// returns, too, how many of these may have opened an alert.
+// checkTold compares the pager's events with the transitions. For each alert, heard removes the events that are tolerated, and
+// returns how many of them may have opened an alert. twice is the number of events removed.
 func checkTold(pager *sinktest.PagerDuty, want map[string][]schemas.Transition, heard func([]change) (once []change, late int)) (twice int, err error) {
 	if v := pager.Violations(); len(v) > 0 {
 		return 0, fmt.Errorf("PagerDuty objects: %v", v)
@@ -347,7 +347,7 @@ func checkTold(pager *sinktest.PagerDuty, want map[string][]schemas.Transition, 
 		told, opened := paged(trs)
 		once, late := heard(got[alert])
 		if !slices.Equal(once, told) {
-			return 0, fmt.Errorf("PagerDuty was told of %s: %v, want %v", alert, got[alert], told)
+			return 0, fmt.Errorf("PagerDuty was told about %s: %v, want %v", alert, got[alert], told)
 		}
 		if a := alerts[keys[alert]]; a.Opened < opened || a.Opened > opened+late {
 			return 0, fmt.Errorf("PagerDuty opened %s %d times, want %d", alert, a.Opened, opened)
@@ -356,13 +356,13 @@ func checkTold(pager *sinktest.PagerDuty, want map[string][]schemas.Transition, 
 		delete(got, alert)
 	}
 	if len(got) > 0 {
-		return 0, fmt.Errorf("PagerDuty was told of more: %v", got)
+		return 0, fmt.Errorf("PagerDuty was told about unexpected alerts: %v", got)
 	}
 	return twice, nil
 }
 
-// metric is the sum of a metric's samples in a process whose text has all of labels,
-// such as kind="revised".
+// metric returns the sum of a process's samples of a metric with all of the labels, such as
+// kind="revised".
 func metric(w *enginetest.Weir, name string, labels ...string) (sum float64, err error) {
 	status, body, err := w.Get("/metrics")
 	if err != nil {
@@ -392,7 +392,7 @@ func metric(w *enginetest.Weir, name string, labels ...string) (sum float64, err
 	return sum, lines.Err()
 }
 
-// newSeed prints the seed of a test's choices.
+// newSeed returns a source for a test's random choices. It logs the seed, which WEIR_TEST_SEED can set.
 func newSeed(t testing.TB) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
 	if text := os.Getenv("WEIR_TEST_SEED"); text != "" {
@@ -405,7 +405,7 @@ func newSeed(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// pass waits, as the schedule of a test on real processes does.
+// pass lets time pass, in a test whose schedule on real processes needs it.
 func pass(t testing.TB, d time.Duration) {
 	t.Helper()
 	select {

@@ -15,21 +15,21 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// The load of TestKills: 20 hosts with 5 metrics each, a sample every 2 s for 70
-// minutes that ended hours ago, sent within loadTime.
+// The load of TestKills: 20 hosts with 5 metrics each and a sample every 2 s, over 70 minutes of
+// event time that begin hours ago. It is sent within loadTime.
 const (
 	killHosts    = 20
 	killEveryMS  = 2_000
 	killLengthMS = 70 * 60_000
-	killStepMS   = 10_000 // what of a host is in one record
+	killStepMS   = 10_000 // event time of the samples in one record
 	killSenders  = 4
 	loadTime     = 100 * time.Second
 
-	kafkaRound, cassandraRound = 5, 9 // in which an engine is killed besides a process
+	kafkaRound, cassandraRound = 5, 9 // the rounds that kill an engine, too
 )
 
-// killLoad makes the samples of each host, in order. Each is hot for a while, some
-// several times, and busy: once for too short a time to be told, once for long enough.
+// killLoad makes the samples of each host, in order. Each host is hot for a while, some of them
+// several times, and busy twice: once too briefly for an alert, once long enough.
 func killLoad(rnd *rand.Rand, startMS int64) [][]schemas.Sample {
 	type span struct{ from, to int64 }
 	in := func(spans []span, at int64) bool {
@@ -73,8 +73,8 @@ func killLoad(rnd *rand.Rand, startMS int64) [][]schemas.Sample {
 	return byHost
 }
 
-// sendKillLoad sends every senders-th host's samples, step by step, each acknowledged
-// before the next.
+// sendKillLoad sends the samples of every killSenders-th host, step by step. It waits for the
+// acknowledgement of each step.
 func sendKillLoad(ctx context.Context, p *collect.Publisher, byHost [][]schemas.Sample, sender int) error {
 	rest := make([][]schemas.Sample, 0, killHosts)
 	for h := sender; h < killHosts; h += killSenders {
@@ -104,7 +104,7 @@ func sendKillLoad(ctx context.Context, p *collect.Publisher, byHost [][]schemas.
 	return nil
 }
 
-// killer kills processes and counts.
+// killer kills processes and counts the kills.
 type killer struct {
 	weirs            []*enginetest.Weir
 	pager            *sinktest.PagerDuty
@@ -112,7 +112,7 @@ type killer struct {
 	kills, notifying int
 }
 
-// any kills a random process, and starts it again at once or after a while.
+// any kills a random process, and restarts it at once or after a while.
 func (k *killer) any(t testing.TB) {
 	t.Helper()
 	w := k.weirs[k.rnd.IntN(len(k.weirs))]
@@ -124,9 +124,9 @@ func (k *killer) any(t testing.TB) {
 	w.Start(t)
 }
 
-// whoNotifies has the pager take an event and not answer, and kills the process that
-// waits for the answer, and any other with something to tell: it has told, and not yet
-// written that it has. It does nothing if nobody has anything to tell for a while.
+// whoNotifies makes the pager take an event without answering, and kills the process that waits for
+// the answer: it has sent the event, but not entered that in its ledger. It kills every other process with
+// pending notifications as well. If no event comes for a while, it does nothing.
 func (k *killer) whoNotifies(t testing.TB) {
 	t.Helper()
 	hung := func() (n int) {
@@ -155,10 +155,10 @@ func (k *killer) whoNotifies(t testing.TB) {
 	}
 }
 
-// TestKills sends 210,000 samples through three processes that are killed all the
-// time, Kafka and Cassandra once each, and the process that notifies between a call and
-// its record. Every row of every tier, every transition of every alert and everything
-// that PagerDuty was told is what a recompute of the samples gives.
+// TestKills sends 210,000 samples through three processes that are killed all the time, sometimes
+// between a call to the pager and its entry in the ledger. Kafka and Cassandra are killed once each.
+// Every row of every tier, every transition of every alert and every event for PagerDuty is what a
+// recompute of the samples gives.
 func TestKills(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	rnd := newSeed(t)
@@ -175,7 +175,7 @@ func TestKills(t *testing.T) {
 	const hourMS = 3_600_000
 	now := time.Now().UnixMilli()
 	startMS := now - now%hourMS - 4*hourMS
-	endMS := startMS + 2*hourMS // of the last 1h window that is compared
+	endMS := startMS + 2*hourMS // end of the last 1h window that is compared
 	byHost := killLoad(rnd, startMS)
 	var all []schemas.Sample
 	for _, s := range byHost {
@@ -218,7 +218,7 @@ func TestKills(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d samples in %v; %d processes killed, %d of them while they notified",
+	t.Logf("%d samples in %v; %d processes killed, %d of them while notifying",
 		len(all), time.Since(began).Round(time.Second), k.kills, k.notifying)
 	if err := closeFleet(t.Context(), publisher(t), killHosts, now); err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func TestKills(t *testing.T) {
 	for _, a := range pager.Alerts() {
 		opened += a.Opened
 	}
-	t.Logf("PagerDuty opened %d alerts of %d dedup_keys as it should, after %v; %d events came twice",
+	t.Logf("PagerDuty opened %d alerts with %d dedup_keys, as wanted, after %v; %d events were repeated",
 		opened, len(pager.Alerts()), time.Since(began).Round(time.Second), twice)
 	if err := checkAlerts(t, want); err != nil {
 		t.Error(err)
@@ -245,6 +245,6 @@ func TestKills(t *testing.T) {
 	checkRows(t, all, endMS, time.Minute)
 	t.Logf("all compared after %v", time.Since(began).Round(time.Second))
 	if round < cassandraRound || k.kills < 10 || k.notifying < 1 {
-		t.Errorf("%d rounds, %d kills, %d while notifying: too few to say anything", round, k.kills, k.notifying)
+		t.Errorf("%d rounds, %d kills, %d while notifying: too few to prove anything", round, k.kills, k.notifying)
 	}
 }

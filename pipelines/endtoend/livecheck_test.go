@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// liveCheck is a host that sends all the time, and a reader of its windows.
+// liveCheck is a host that sends all the time, and a reader of its windows in the live stream.
 type liveCheck struct {
 	stop  context.CancelFunc
-	delay chan []time.Duration // from the end of each window to its event; at the end
+	delay chan []time.Duration // from the end of each window to its event; sent once, after stop
 }
 
-// liveWithin is how long after its end a window must be told of, grace included,
-// with the race detector on a busy machine; without both it takes less than a second.
+// liveWithin is the longest time from a window's end to its event, grace included. It allows for the
+// race detector and a busy machine; without these it takes less than a second.
 const liveWithin = 10 * time.Second
 
 func startLive(t *testing.T, base string) *liveCheck {

@@ -17,11 +17,10 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// nabFile is one file of testdata/nab, and the alert rule that the end-to-end
-// tests have on it.
+// nabFile is a file of testdata/nab, with the threshold of the end-to-end tests' rule on it.
 type nabFile struct {
 	name      string  // without .csv; the metric's name
-	threshold float64 // of the hourly average; a few hours in the file are above it
+	threshold float64 // of the hourly average; a few hours of the file exceed it
 }
 
 var nabFiles = []nabFile{
@@ -30,15 +29,15 @@ var nabFiles = []nabFile{
 	{"ec2_disk_write_bytes_1ef3de", 5.24e7},
 }
 
-// nabHourMS is the largest tier: what a shift of times must be a multiple of, so
-// that samples fall into the same windows as before.
+// nabHourMS is the largest tier. Times are shifted by multiples of it, so that samples fall into
+// the same windows as before.
 const nabHourMS = 3_600_000
 
-// nabTime is how the files write times, which are UTC.
+// nabTime is the format of the times in the files, which are UTC.
 const nabTime = "2006-01-02 15:04:05"
 
-// readNAB returns the samples of a file in the order of its rows, shiftMS later than
-// they were measured.
+// readNAB returns the samples of a file in the order of its rows, with shiftMS added to their
+// times.
 func readNAB(t testing.TB, name string, shiftMS int64) []schemas.Sample {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "nab", name+".csv"))
@@ -64,15 +63,14 @@ func readNAB(t testing.TB, name string, shiftMS int64) []schemas.Sample {
 	return samples
 }
 
-// shiftBefore is by how many ms, a multiple of an hour, samples must be shifted for
-// the last of them to lie in an hour that has ended before beforeMS, and in none
-// earlier than that.
+// shiftBefore returns the shift, a multiple of an hour in ms, that moves the last sample into the
+// newest hour that ended before beforeMS.
 func shiftBefore(samples []schemas.Sample, beforeMS int64) int64 {
 	last := slices.MaxFunc(samples, func(a, b schemas.Sample) int { return int(a.TimeMS - b.TimeMS) }).TimeMS
 	return (beforeMS/nabHourMS - 1 - last/nabHourMS) * nabHourMS
 }
 
-// change is a transition of an alert: told to the receivers as firing or resolved.
+// change is a transition of an alert to firing or resolved, of which receivers are told.
 type change struct {
 	to   schemas.AlertState
 	atMS int64 // end of the window that decided it
@@ -82,9 +80,8 @@ func (c change) String() string {
 	return fmt.Sprintf("%s at %s", c.to, time.UnixMilli(c.atMS).UTC().Format(time.RFC3339))
 }
 
-// changes is what a rule avg(metric, "1h") > threshold on the 1h tier, without for,
-// does on the windows, of which it looks at those of 1h. No gap of the files is as
-// long as no_data.
+// changes returns the changes of a rule avg(metric, "1h") > threshold on the 1h tier, without for.
+// It reads only the 1h windows. No gap of the files is as long as no_data.
 func changes(ws []schemas.Window, threshold float64) []change {
 	var all []change
 	firing := false
@@ -102,7 +99,7 @@ func changes(ws []schemas.Window, threshold float64) []change {
 	return all
 }
 
-// nabRules is the rules file for all files, and for the scenario's probe.
+// nabRules returns the rule file, with a rule per NAB file and one for the scenario's probe.
 func nabRules() string {
 	var b strings.Builder
 	b.WriteString("groups:\n- name: nab\n  rules:\n")
@@ -114,8 +111,8 @@ func nabRules() string {
 	return b.String()
 }
 
-// TestNABThroughTheWindowCode compares the pure core with the oracle on real data,
-// before anything else can go wrong.
+// TestNABThroughTheWindowCode compares the pure core with the oracle on real data. If it fails,
+// the other end-to-end tests need no explanation.
 func TestNABThroughTheWindowCode(t *testing.T) {
 	cfg := windows.Default()
 	fold := windows.NewFold(cfg, schemas.GroupLabels)
@@ -142,7 +139,7 @@ func TestNABThroughTheWindowCode(t *testing.T) {
 	for _, f := range nabFiles {
 		own := slices.DeleteFunc(slices.Clone(want), func(w schemas.Window) bool { return w.Series.Metric != f.name })
 		if cs := changes(own, f.threshold); len(cs) < 4 || cs[len(cs)-1].to != schemas.Resolved {
-			t.Errorf("%s: threshold %v makes changes %v, want some that end resolved", f.name, f.threshold, cs)
+			t.Errorf("%s: threshold %v gives the changes %v, want at least 4, the last one to resolved", f.name, f.threshold, cs)
 		}
 	}
 }

@@ -24,14 +24,14 @@ import (
 
 const (
 	kafkaOutage = time.Minute
-	// ackTimeout is how long the gateway waits for Kafka.
+	// ackTimeout is how long the gateway waits for Kafka's acknowledgement.
 	ackTimeout = 2 * time.Second
-	// agentsBack is how long after Kafka is back the agents may take until they have sent what
-	// they kept: a pause, an attempt that waits in vain as weir finds Kafka again, and another pause.
+	// agentsBack is how long the agents may take to send what they kept, once Kafka is back: a pause, an
+	// attempt that fails while weir is still finding Kafka again, and another pause.
 	agentsBack = 20 * time.Second
 )
 
-// live is a fleet that sends samples of now, every second, in order.
+// live is a fleet that sends current samples, every second, in order.
 type live struct {
 	hosts, metrics int
 	hot            func(h int, at time.Time) bool
@@ -41,7 +41,7 @@ type live struct {
 	samples []schemas.Sample // read it after stop
 }
 
-// begin sends until stop.
+// begin starts to send, until stop.
 func (l *live) begin(t testing.TB) {
 	p := publisher(t)
 	l.stopped, l.failed = make(chan struct{}), make(chan error, 1)
@@ -82,8 +82,7 @@ func (l *live) read(at time.Time, n int) []schemas.Sample {
 	return all
 }
 
-// stop ends the sending, closes every window and returns the time, ms, before
-// which all that start are to be compared.
+// stop ends the sending and closes every window. Windows that start before endMS can be compared.
 func (l *live) stop(t testing.TB) (endMS int64) {
 	t.Helper()
 	close(l.stopped)
@@ -99,7 +98,7 @@ func (l *live) stop(t testing.TB) (endMS int64) {
 	return endMS
 }
 
-// reader makes an agent's readings and keeps them.
+// reader makes the readings of an agent and keeps them.
 type reader struct {
 	host    int
 	mu      sync.Mutex
@@ -129,8 +128,8 @@ func (r *reader) read(_ context.Context, now time.Time) ([]schemas.Sample, error
 	return reading, nil
 }
 
-// TestKafkaOutage stops Kafka. The gateway says 503 and when to come back, agents
-// keep what they read, and nothing of it is lost in the end.
+// TestKafkaOutage stops Kafka. The gateway answers 503 with Retry-After, agents keep what they
+// read, and nothing that they read is lost.
 func TestKafkaOutage(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
@@ -203,7 +202,7 @@ func TestKafkaOutage(t *testing.T) {
 		}
 		answer, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if asked == 0 { // what was under way has its answer, too
+		if asked == 0 { // by now, earlier requests have been answered, too
 			t.Logf("without Kafka: %s, Retry-After %q, after %v: %s", resp.Status, resp.Header.Get("Retry-After"), time.Since(began).Round(time.Millisecond), answer)
 			sentBefore = count("weir_collect_agent_sent_samples_total")
 		}
@@ -215,7 +214,7 @@ func TestKafkaOutage(t *testing.T) {
 	}
 	buffered := count("weir_collect_agent_buffered_bytes")
 	if sent := count("weir_collect_agent_sent_samples_total"); sent != sentBefore || buffered < 1000 {
-		t.Errorf("in the outage %v samples were sent, %v bytes are buffered", sent-sentBefore, buffered)
+		t.Errorf("during the outage %v samples were sent, and %v bytes are buffered; want 0, and at least 1000", sent-sentBefore, buffered)
 	}
 	after := rss()
 	t.Logf("asked %d times; RSS %.0f MB before and %.0f MB after %v", asked, before/1e6, after/1e6, time.Since(down).Round(time.Second))
@@ -227,16 +226,16 @@ func TestKafkaOutage(t *testing.T) {
 	for _, r := range readers {
 		r.quiet()
 	}
-	enginetest.Eventually(t, time.Minute, "agents that have sent what they kept", func() error {
+	enginetest.Eventually(t, time.Minute, "agents that have sent everything", func() error {
 		if read, sent := count("weir_collect_agent_read_samples_total"), count("weir_collect_agent_sent_samples_total"); read != sent {
 			return fmt.Errorf("%v read, %v sent", read, sent)
 		}
 		return nil
 	})
 	took := time.Since(up)
-	t.Logf("the agents kept %v bytes, and have sent them %v after the start", buffered, took.Round(100*time.Millisecond))
+	t.Logf("the agents had kept %v bytes, and sent them within %v of Kafka's start", buffered, took.Round(100*time.Millisecond))
 	if took > agentsBack {
-		t.Errorf("the agents were back after %v, want %v at most", took, agentsBack)
+		t.Errorf("the agents took %v to send what they had kept, want at most %v", took, agentsBack)
 	}
 	if dropped := count("weir_collect_agent_dropped_samples_total"); dropped > 0 {
 		t.Errorf("the agents dropped %v samples", dropped)
@@ -257,9 +256,9 @@ func TestKafkaOutage(t *testing.T) {
 	closed()
 }
 
-// closeThroughGateway sends each host samples of atMS and just after, past the end of every window that is to be
-// closed, until stop: what waits behind the backlog of an outage moves no host's clock alone, and what comes through
-// the gateway comes behind what came through it before.
+// closeThroughGateway closes all windows that end before atMS: it sends samples for each host, at atMS or just after it, until
+// stop. One sample would not do, because a batch that waited behind the backlog of an outage does not move its host's clock.
+// The samples go through the gateway so that they come after those that went through it before.
 func closeThroughGateway(t testing.TB, weir *enginetest.Weir, hosts int, atMS int64) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -274,7 +273,7 @@ func closeThroughGateway(t testing.TB, weir *enginetest.Weir, hosts int, atMS in
 				switch {
 				case err != nil:
 					failed = err
-				case resp.StatusCode/100 != 2: // the next will do
+				case resp.StatusCode/100 != 2: // the next one will do
 					failed = fmt.Errorf("the gateway answers %s", resp.Status)
 				}
 				if err == nil {

@@ -24,16 +24,16 @@ import (
 )
 
 const (
-	// poisonMemory is the most that a process with all roles may have resident, bytes.
+	// poisonMemory is the most resident memory that a process with all roles may use, bytes.
 	poisonMemory = 1300 << 20
-	// poisonDelay is how late an alert may be told while poison comes.
+	// poisonDelay is how long after its window an alert may come while poison arrives.
 	poisonDelay = usualDelay + 3500*time.Millisecond
 )
 
-// TestPoison: every topic and table gets rubbish, cut, foreign, empty and null records, huge ones, bombs and
-// aborted transactions, while weir is down and while it runs, and it is killed and stopped in between.
-// The windows and pages of hosts on all partitions are exact and in time, all poison is counted or
-// lettered, memory stays bounded, and no role ends.
+// TestPoison: every topic and table receives rubbish, records that are cut, foreign, empty, null or huge, bombs and
+// aborted transactions, while weir runs and while it is down; in between weir is killed and stopped. The windows and
+// pages of hosts on all partitions are exact and in time, every piece of poison is counted or dead-lettered, memory stays
+// bounded, and no role fails.
 func TestPoison(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
@@ -65,7 +65,7 @@ func TestPoison(t *testing.T) {
 	pass(t, 3*time.Second)
 	load.stop(t)
 	t.Log(enginetest.Command(t, "shards", "--brokers", enginetest.Kafka(t).Addr))
-	enginetest.Eventually(t, 30*time.Second, "poison that is all counted", func() error {
+	enginetest.Eventually(t, 30*time.Second, "complete count of the poison", func() error {
 		sums := maps.Clone(p.sums)
 		defer func() { p.sums = sums }()
 		p.count(w)
@@ -85,15 +85,15 @@ func TestPoison(t *testing.T) {
 	checkTiers(t, []int64{1000, 2000}, "", load.samples, time.Now().Add(time.Hour).UnixMilli(), 45*time.Second)
 	told, err := delays(t, pager, want, calm, quiet)
 	if err != nil || len(told) == 0 {
-		t.Fatalf("%d changes of alerts were told while poison came, %v", len(told), err)
+		t.Fatalf("%d changes of alerts were told while poison arrived, %v", len(told), err)
 	}
-	t.Logf("%d changes of alerts were told while poison came, the slowest %v after its window", len(told), slices.Max(told).Round(time.Millisecond))
+	t.Logf("%d changes of alerts were told while poison arrived, the slowest %v after its window", len(told), slices.Max(told).Round(time.Millisecond))
 	if slowest := slices.Max(told); slowest > poisonDelay {
-		t.Errorf("an alert came %v after its window, want %v at most", slowest, poisonDelay)
+		t.Errorf("an alert came %v after its window, want at most %v", slowest, poisonDelay)
 	}
 }
 
-// check looks at the process: how much memory it took, and whether a role has failed.
+// check checks how much memory the process used at most, and that no role has failed.
 func (p *poisoner) check(w *enginetest.Weir, when string) {
 	p.t.Helper()
 	rss, peak := w.Memory(p.t)
@@ -107,7 +107,7 @@ func (p *poisoner) check(w *enginetest.Weir, when string) {
 	}
 	p.t.Logf("%s: %d MB resident, at most %d; %g roles failed; %.1000s", when, rss>>20, peak>>20, restarts, ready)
 	if peak > poisonMemory {
-		p.t.Errorf("%s: %d MB were resident, at most %d", when, peak>>20, poisonMemory>>20)
+		p.t.Errorf("%s: %d MB were resident, want at most %d", when, peak>>20, poisonMemory>>20)
 	}
 	if restarts > 0 {
 		p.t.Errorf("%s: %g roles failed", when, restarts)
@@ -132,10 +132,10 @@ func (p *poisoner) count(w *enginetest.Weir) {
 	}
 }
 
-// lettered are the topics whose poison is dead-lettered.
+// lettered lists the topics whose poison is dead-lettered.
 var lettered = []string{topics.Metrics, topics.Samples, topics.Windows, topics.Conditions, topics.Alerts}
 
-// of is how much poison of the kinds a topic took.
+// of returns how many records of poison a topic took, of the kinds that count.
 func (p *poisoner) of(topic string, counts func(what string) bool) (n float64) {
 	for at, what := range p.taken {
 		if at.topic == topic && counts(what) {
@@ -145,7 +145,7 @@ func (p *poisoner) of(topic string, counts func(what string) bool) (n float64) {
 	return n
 }
 
-// sum is that of the counters whose name and labels hold all of the parts.
+// sum adds up the counters whose name and labels contain all of the parts.
 func (p *poisoner) sum(parts ...string) (n float64) {
 	for name, v := range p.sums {
 		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(name, part) }) {
@@ -155,11 +155,11 @@ func (p *poisoner) sum(parts ...string) (n float64) {
 	return n
 }
 
-// counted compares what was counted with what the broker took: all, in the topics that are read once, and at
-// least as much in those that are read anew at each start.
+// counted compares the counters with the poison that the broker took: they must be equal for topics that are read once,
+// and at least as high for topics that are read anew at each start.
 func (p *poisoner) counted() error {
 	any := func(string) bool { return true }
-	// A tombstone is no poison, and of bombs, which have one key, compaction keeps one.
+	// A tombstone is not poison. The bombs of a topic share a key, so compaction keeps one of them.
 	refused := func(what string) bool { return what != "null" && what != "a bomb" }
 	bombless := func(what string) bool { return what != "a bomb" }
 	bad := p.sum("weir_writeback_bad_ticks_total", "weir-window")
@@ -180,26 +180,26 @@ func (p *poisoner) counted() error {
 		{topics.NotificationLog, p.sum("weir_notify_undecodable_total", `"notification-log"`), p.of(topics.NotificationLog, refused), false},
 		{topics.Generations, p.sum("weir_window_refused_generations_total"), p.of(topics.Generations, bombless), false},
 		{topics.Generations, p.sum("weir_route_refused_generations_total"), p.of(topics.Generations, bombless), false},
-		// The tables are read at a start, and keep one record of a key; progress and members are read from their end.
+		// The tables are read at each start, and keep one record per key; progress and members are read from their end.
 		{topics.WindowTable, p.sum("weir_writeback_lost_values_total", "weir-window", "undecodable"), float64(len(p.small(topics.WindowTable))), false},
 		{topics.AlertTable, p.sum("weir_writeback_lost_values_total", "weir-alert", "undecodable"), float64(len(p.small(topics.AlertTable))), false},
 		{topics.Progress, p.sum("weir_progress_undecodable_records_total"), float64(len(p.small(topics.Progress))), false},
 		{topics.Members, p.sum("weir_members_undecodable_records_total"), float64(len(p.small(topics.Members))), false},
 	} {
 		if c.got < c.want || c.exact && c.got != c.want {
-			wrong = append(wrong, fmt.Errorf("%s: %g records were counted of %g", c.topic, c.got, c.want))
+			wrong = append(wrong, fmt.Errorf("%s: %g of %g records were counted", c.topic, c.got, c.want))
 		}
 	}
 	for reader, topic := range map[string]string{"route": topics.Metrics, "store": topics.Windows, "weir-window": topics.Samples, "weir-alert": topics.Conditions} {
 		if got := p.sum("weir_unread_batches_total", fmt.Sprintf("reader=%q", reader), fmt.Sprintf("topic=%q", topic)); got < float64(p.bombed[topic]) {
-			wrong = append(wrong, fmt.Errorf("%s: %s has skipped %g batches of %d", topic, reader, got, p.bombed[topic]))
+			wrong = append(wrong, fmt.Errorf("%s: %s skipped %g of %d batches", topic, reader, got, p.bombed[topic]))
 		}
 	}
 	return errors.Join(wrong...)
 }
 
-// letters looks for a letter of each record of poison in the topics that have some, but for those that were
-// too many bytes and are counted, and at the sizes of them.
+// letters checks that each record of poison in a lettered topic has a letter, or was counted as dropped because there were
+// too many bytes, and that no letter is too large.
 func (p *poisoner) letters() {
 	p.t.Helper()
 	found := map[origin]bool{}
@@ -217,7 +217,7 @@ func (p *poisoner) letters() {
 		at := origin{of[topics.HeaderTopic], int32(part), offset}
 		found[at] = true
 		if len(r.Key)+len(r.Value) > topics.MaxLetterBytes {
-			p.t.Errorf("the letter of %v has %d bytes", at, len(r.Key)+len(r.Value))
+			p.t.Errorf("the letter for %v has %d bytes", at, len(r.Key)+len(r.Value))
 		}
 		if what := p.taken[at]; strings.Contains(of[topics.HeaderCut], "value=") {
 			cut[at.topic+": "+what]++
@@ -235,18 +235,18 @@ func (p *poisoner) letters() {
 		}
 	}
 	dropped := p.sum("weir_deadletter_dropped_total")
-	p.t.Logf("%d letters; %g dropped, as they are too many bytes: %v; cut to size: %v; the broker refused %v", len(found), dropped, missing, cut, p.refused)
+	p.t.Logf("%d letters; %g dropped, because there were too many bytes: %v; cut to size: %v; the broker refused %v", len(found), dropped, missing, cut, p.refused)
 	if float64(n) > dropped || small > 0 {
 		p.t.Errorf("%d records of poison have no letter, %d of them small, and %g letters were dropped", n, small, dropped)
 	}
 	for _, topic := range lettered {
 		if cut[topic+": 1.1 MB"] == 0 {
-			p.t.Errorf("no letter of 1.1 MB of %s was cut to size", topic)
+			p.t.Errorf("the letter for 1.1 MB in %s was not cut to size", topic)
 		}
 	}
 }
 
-// deadLetters calls f with each letter.
+// deadLetters calls f for each letter.
 func deadLetters(t *testing.T, f func(*kgo.Record)) {
 	t.Helper()
 	cl, err := consume.New(consume.Watch{}, kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topics.DeadLetter),

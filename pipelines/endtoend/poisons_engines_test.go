@@ -23,7 +23,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// origin is where a record of poison stands.
+// origin is the place of a record of poison.
 type origin struct {
 	topic     string
 	partition int32
@@ -37,20 +37,20 @@ type poisoner struct {
 	codecs map[string]*kgo.Client
 	topics kadm.TopicDetails
 	defs   map[string]topics.Topic
-	real   map[string]*kgo.Record // one that weir has written to each topic
-	bombs  map[int16][]byte       // of zeros, by codec, and under hugeBomb one that is larger than memory
+	real   map[string]*kgo.Record // a record that weir wrote, by topic
+	bombs  map[int16][]byte       // compressed zeros, by codec; the huge bomb is under hugeBomb
 
-	number  atomic.Int64 // of keys
-	one     sync.Mutex   // of who writes bombs
+	number  atomic.Int64 // makes keys unique
+	one     sync.Mutex   // held while writing bombs
 	mu      sync.Mutex
-	taken   map[origin]string  // what it is
-	refused map[string]int     // by the broker, by what and why
+	taken   map[origin]string  // kind of poison, by its place
+	refused map[string]int     // records that the broker refused, by kind and error
 	bombed  map[string]int     // bombs that the broker took, by topic
-	sums    map[string]float64 // of the process' counters over its lives
+	sums    map[string]float64 // the process's counters, added up over its restarts
 }
 
-// hugeBomb unpacks to 1.5 GB, the others to bombBytes: more than weir unpacks, and no more than the broker can
-// hold, which unpacks what it compacts.
+// hugeBomb unpacks to 1.5 GB, the others to bombBytes. That is more than weir unpacks, but no more than the
+// broker can hold: it unpacks batches to compact them.
 const (
 	hugeBomb  = int16(-1)
 	hugeBytes = 1_500_000_000
@@ -98,7 +98,7 @@ func newPoisoner(t *testing.T) *poisoner {
 	return p
 }
 
-// readSome returns what comes of a topic within a second.
+// readSome returns the records of a topic that arrive within a second.
 func readSome(t *testing.T, topic string) []*kgo.Record {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -111,14 +111,14 @@ func readSome(t *testing.T, topic string) []*kgo.Record {
 	return cl.PollFetches(ctx).Records()
 }
 
-// poison is a kind of it.
+// poison is one kind of poison.
 type poison struct {
 	what  string
 	codec string
 	r     kgo.Record
 }
 
-// small are the kinds that go to every partition.
+// small returns the kinds that go to every partition.
 func (p *poisoner) small(topic string) []poison {
 	key := []byte("poison")
 	all := []poison{
@@ -127,17 +127,17 @@ func (p *poisoner) small(topic string) []poison {
 		{what: "empty", r: kgo.Record{Key: key, Value: []byte{}}},
 		{what: "null", r: kgo.Record{Key: key}},
 		{what: "null without a key", r: kgo.Record{}},
-		{what: "JSON of other things", r: kgo.Record{Key: key, Value: []byte("\x01[1,2,3]")}},
-		{what: "a key that is no text", r: kgo.Record{Key: []byte("\xff\x00\xfe\x1b[2J"), Value: []byte("\x01")}},
+		{what: "unrelated JSON", r: kgo.Record{Key: key, Value: []byte("\x01[1,2,3]")}},
+		{what: "a key that is not text", r: kgo.Record{Key: []byte("\xff\x00\xfe\x1b[2J"), Value: []byte("\x01")}},
 	}
-	if was := p.real[topic]; topic == topics.Metrics { // half of a record of several samples is a record of some
+	if was := p.real[topic]; topic == topics.Metrics { // half of a record with several samples may decode, so cut a record with one
 		sample := fmt.Appendf(nil, `{"metricName":"load","tags":{"host":%q},"timestamp":%d,"value":1e9}`, hostName(0), time.Now().UnixMilli())
 		all = append(all, poison{what: "cut", r: kgo.Record{Key: key, Value: sample[:len(sample)/2]}},
 			poison{what: "cut by a byte", r: kgo.Record{Key: key, Value: sample[:len(sample)-1]}})
 	} else if was != nil {
 		key := was.Key
 		if p.defs[topic].Cleanup == topics.Compact {
-			key = []byte("poison") // in its own place it is the value of its key
+			key = []byte("poison") // under its own key it would be the value of that key
 		}
 		foreign := bytes.Clone(was.Value)
 		foreign[0] = 0xfe
@@ -148,7 +148,7 @@ func (p *poisoner) small(topic string) []poison {
 	return all
 }
 
-// large are the kinds that go to one partition. Those of each topic are of one source of letters.
+// large returns the kinds that go to one partition. In each topic they share a key, and so the limit on letters of a source.
 func large(topic string) []poison {
 	key := []byte("large poison " + topic)
 	all := []poison{
@@ -173,8 +173,8 @@ func large(topic string) []poison {
 	return all
 }
 
-// all writes every kind into every topic; the number of the round says into which partition
-// the large ones go, and with huge the largest bombs go, too.
+// all writes every kind into every topic. The number of the round decides into which partition the large
+// ones go; huge adds the largest bombs.
 func (p *poisoner) all(round int, huge bool) {
 	p.t.Helper()
 	began := time.Now()
@@ -202,8 +202,8 @@ func (p *poisoner) all(round int, huge bool) {
 			if huge && def.Cleanup == topics.Delete {
 				p.batch(def.Name, at, "a huge bomb", batches.New(batches.Zstd, 1, p.bombs[hugeBomb]))
 			}
-			p.batch(def.Name, at, "what does not unpack", batches.New(batches.Gzip, 1, []byte("rubbish")))
-			p.batch(def.Name, at, "a batch of no codec", batches.New(7, 1, []byte("rubbish")))
+			p.batch(def.Name, at, "a batch that does not unpack", batches.New(batches.Gzip, 1, []byte("rubbish")))
+			p.batch(def.Name, at, "a batch of an unknown codec", batches.New(7, 1, []byte("rubbish")))
 			p.batch(def.Name, at, "2^30 records", batches.New(batches.None, 1<<30, batches.Record(0, []byte("bomb"), nil)))
 		})
 	}
@@ -211,11 +211,11 @@ func (p *poisoner) all(round int, huge bool) {
 	p.t.Logf("round %d: %d records of poison so far, written in %v", round, len(p.taken), time.Since(began).Round(time.Millisecond))
 }
 
-// produce writes a record, or notes what the broker has against it.
+// produce writes a record, and notes it as taken, or the broker's error as a refusal.
 func (p *poisoner) produce(topic string, part int32, kind poison) {
 	r := kind.r
 	r.Topic, r.Partition = topic, part
-	if len(r.Key) > 0 && p.defs[topic].Cleanup == topics.Compact { // or compaction takes what is not read yet
+	if len(r.Key) > 0 && p.defs[topic].Cleanup == topics.Compact { // so that compaction does not remove what is not read yet
 		r.Key = fmt.Appendf(slices.Clip(r.Key), " %d", p.number.Add(1))
 	}
 	err := p.codecs[kind.codec].ProduceSync(p.t.Context(), &r).FirstErr()
@@ -227,7 +227,7 @@ func (p *poisoner) produce(topic string, part int32, kind poison) {
 	p.taken[origin{topic, part, r.Offset}] = kind.what
 }
 
-// batch writes one as it is.
+// batch writes an encoded batch as it is.
 func (p *poisoner) batch(topic string, part int32, what string, batch []byte) {
 	offset, err := batches.Produce(p.t.Context(), p.client, topic, part, batch)
 	if !p.note(topic, what, err) {
@@ -254,8 +254,8 @@ func (p *poisoner) note(topic, what string, err error) bool {
 	return false
 }
 
-// aborted writes rubbish, and for metrics a sample that would show, in a transaction that is
-// taken back.
+// aborted writes a sample in a transaction and aborts it. In metrics the sample would show if it were read; in the other
+// topics it is rubbish.
 func (p *poisoner) aborted(topic string, part int32) {
 	ctx := p.t.Context()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(p.t).Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),

@@ -22,14 +22,14 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// What a partition may stand still for, in the median of the rounds: a loaded machine
-// stands still by itself now and then.
+// How long a partition may stand still, as the median of the rounds: now and then a loaded machine
+// stands still by itself.
 const (
 	joinPause  = 1500 * time.Millisecond
 	leavePause = 2500 * time.Millisecond
-	rebalances = 3 // joins, and leaves
-	// usualDelay is how long after its window an alert comes when nobody joins or leaves: a
-	// host is up to a second late, and its window closes with its next sample.
+	rebalances = 3 // joins, and as many leaves
+	// usualDelay is how long after its window an alert comes while no process joins or leaves: a host
+	// is up to a second late, and its next sample closes the window.
 	usualDelay = 2500 * time.Millisecond
 )
 
@@ -51,8 +51,8 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is hot"}
 `
 
-// feed sends what read returns of each time from fromMS, inclusive, to toMS, every so
-// often, until stop is called.
+// feed calls read at regular intervals, for the time [fromMS, toMS) since the last call, and sends the
+// samples that it returns, until stop.
 type feed struct {
 	stopped chan struct{}
 	failed  chan error
@@ -94,10 +94,9 @@ func (f *feed) stop(t testing.TB) {
 	}
 }
 
-// beats has hosts send each second, one after the other, what they read at the beginning
-// of it. weir learns how late each is, so that its windows, too, close one after the
-// other: every partition has something to do at any time. Every other host is hot for 5
-// of 20 seconds.
+// beats makes the hosts send one after the other, each the reading that it took at the beginning of
+// the second. weir learns how late each host is, so their windows close one after the other as well:
+// every partition has something to do at any time. Every other host is hot for 5 of 20 seconds.
 func beats(fromMS, toMS int64) (all []schemas.Sample) {
 	turn := func(ms int64) int64 { return (ms*beatHosts + 999) / 1000 } // the first at ms or later
 	for n := turn(fromMS); n < turn(toMS); n++ {
@@ -118,7 +117,7 @@ func beat(h int, atMS int64) []schemas.Sample {
 	return all
 }
 
-// readTopic is what a topic holds now.
+// readTopic returns the records that a topic holds now.
 func readTopic(t testing.TB, topic string) []*kgo.Record {
 	t.Helper()
 	records, err := recordsOf(t.Context(), enginetest.Kafka(t).Addr, topic)
@@ -128,7 +127,7 @@ func readTopic(t testing.TB, topic string) []*kgo.Record {
 	return records
 }
 
-// recordsOf is what a topic of the broker at addr holds now, within a minute.
+// recordsOf returns the records that a topic of the broker at addr holds now. It takes a minute at most.
 func recordsOf(ctx context.Context, addr, topic string) ([]*kgo.Record, error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -166,21 +165,21 @@ func recordsOf(ctx context.Context, addr, topic string) ([]*kgo.Record, error) {
 	return records, nil
 }
 
-// span is the time of a round.
+// span is the time that a round took.
 type span struct {
-	what     string // join, leave or calm
+	what     string // calm, join, leave, kill or stop
 	from, to time.Time
 }
 
-// pulse is when records of each partition were written, ms, in order.
+// pulse holds the times at which records were written, by partition, ms.
 type pulse map[int32][]int64
 
 func (p pulse) beat(partition int32, r *kgo.Record) {
 	p[partition] = append(p[partition], r.Timestamp.UnixMilli())
 }
 
-// pause is the longest time in a span that a partition wrote nothing, beyond what it
-// usually does not.
+// pause returns the longest gap of any partition in a span, less that partition's median gap, and
+// the partition.
 func (p pulse) pause(s span) (longest time.Duration, of int32) {
 	for id, at := range p {
 		slices.Sort(at)
@@ -200,7 +199,7 @@ func (p pulse) pause(s span) (longest time.Duration, of int32) {
 	return longest, of
 }
 
-// beatConfig is the config of processes that are fed with beats, whose alerts go to pager.
+// beatConfig returns the config of processes that are fed with beats, and whose alerts go to pager.
 func beatConfig(t testing.TB, pager *sinktest.PagerDuty) string {
 	t.Helper()
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
@@ -222,8 +221,8 @@ notify:
 `, rules, pagerKey, pager.URL)
 }
 
-// checkBeats compares all windows and notifications, these by check, with what the samples ask for, and
-// returns the transitions.
+// checkBeats compares all windows with the oracle, and, by check, all notifications with the wanted transitions,
+// which it returns.
 func checkBeats(t testing.TB, pager *sinktest.PagerDuty, samples []schemas.Sample,
 	check func(*sinktest.PagerDuty, map[string][]schemas.Transition) (int, error)) map[string][]schemas.Transition {
 	t.Helper()
@@ -247,8 +246,8 @@ func checkBeats(t testing.TB, pager *sinktest.PagerDuty, samples []schemas.Sampl
 	return want
 }
 
-// pulses is when each partition of metrics was handed on, and when each of samples was
-// windowed.
+// pulses returns when route handed on records of each partition of metrics, and when windows of each
+// partition of samples were emitted.
 func pulses(t testing.TB) (routed, closed pulse) {
 	t.Helper()
 	metricsOf := map[string]int32{} // host to partition
@@ -257,7 +256,7 @@ func pulses(t testing.TB) (routed, closed pulse) {
 	}
 	routed, closed = pulse{}, pulse{}
 	for _, r := range readTopic(t, topics.Samples) {
-		if len(r.Key) > 0 { // no tick
+		if len(r.Key) > 0 { // not a tick
 			routed.beat(metricsOf[string(r.Key)], r)
 		}
 	}
@@ -265,14 +264,14 @@ func pulses(t testing.TB) (routed, closed pulse) {
 		closed.beat(r.Partition, r)
 	}
 	if len(routed) != 6 || len(closed) != 6 {
-		t.Fatalf("%d partitions of metrics and %d of samples were written to, want 6 each", len(routed), len(closed))
+		t.Fatalf("%d partitions of metrics and %d of samples moved, want 6 each", len(routed), len(closed))
 	}
 	return routed, closed
 }
 
-// TestRebalance: a fourth process joins three under load and leaves again, a new one
-// each time. No partition of metrics or of samples stands still for longer than is
-// promised, alerts are told on time, and all windows and transitions are right.
+// TestRebalance: under load, a fourth process joins three others and leaves again, several times. No
+// partition of metrics or of samples stands still for longer than promised, alerts come on time, and
+// all windows and transitions are right.
 func TestRebalance(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)

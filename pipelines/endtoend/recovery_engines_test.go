@@ -23,25 +23,25 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// A million series, on as many shards as a cluster has.
+// A million series, on the number of shards of a large cluster.
 const (
 	millionGroups  = 10_000
-	millionMetrics = 100 // of each group
+	millionMetrics = 100 // per group
 	millionShards  = 96
-	compareOneIn   = 100 // groups, with the oracle
+	compareOneIn   = 100 // one group in so many is compared with the oracle
 
 	localWithin     = 5 * time.Second
 	changelogWithin = 60 * time.Second
-	// takeoverWithin is Kafka's session of a process that was killed, and half of the rest.
+	// takeoverWithin allows for Kafka's session of the killed process, and for the recovery of half of the shards.
 	takeoverWithin = 10*time.Second + changelogWithin/2
 )
 
-// million sends a sample of each series when it is told to, straight to the topic
-// samples, and remembers when.
+// million sends samples of a million series straight to the topic samples, a round at a time, and
+// remembers their times.
 type million struct {
 	client *kgo.Client
 	rounds [][]int64 // times of the samples, ms, by round and group
-	sent   int64     // records
+	sent   int64     // records sent so far
 }
 
 func newMillion(t testing.TB) *million {
@@ -61,7 +61,7 @@ func millionSample(round, g, metric int, timeMS int64) schemas.Sample {
 			{Name: "env", Value: "prod"}, {Name: "host", Value: fmt.Sprint("web", g)}, {Name: "region", Value: "eu-west-1"}, {Name: "service", Value: "shop"}}}}
 }
 
-// round sends a sample of now of each series.
+// round sends a current sample of each series.
 func (m *million) round(t testing.TB) {
 	t.Helper()
 	times := make([]int64, millionGroups)
@@ -74,13 +74,13 @@ func (m *million) round(t testing.TB) {
 	})
 }
 
-// close closes the windows of each group that end before atMS.
+// close closes the windows of each group that end before atMS, by sending it a sample of atMS.
 func (m *million) close(t testing.TB, atMS int64) {
 	t.Helper()
 	m.send(t, func(g int, add func(schemas.Sample)) { add(millionSample(len(m.rounds), g, 0, atMS)) })
 }
 
-// send sends a record of each group and returns when Kafka has them.
+// send sends a record for each group and returns when Kafka has acknowledged them all.
 func (m *million) send(t testing.TB, each func(g int, add func(schemas.Sample))) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -102,8 +102,8 @@ func (m *million) send(t testing.TB, each func(g int, add func(schemas.Sample)))
 	}
 }
 
-// check compares the windows that were emitted before endMS: what they count, of every
-// series, and all of them, of some groups.
+// check checks the windows that start before endMS: for all series, how many samples they count; for
+// some groups, everything, against the oracle.
 func (m *million) check(t testing.TB, endMS int64) {
 	t.Helper()
 	var samples []schemas.Sample
@@ -128,7 +128,7 @@ func (m *million) check(t testing.TB, endMS int64) {
 			return
 		}
 		if w.Revision != 0 || w.Part != 0 {
-			t.Fatalf("a late window: %+v", w)
+			t.Fatalf("a late or revised window: %+v", w)
 		}
 		metric, err := strconv.Atoi(strings.TrimPrefix(w.Series.Metric, "system.metric_"))
 		if err != nil {
@@ -148,18 +148,18 @@ func (m *million) check(t testing.TB, endMS int64) {
 	})
 	for _, tier := range tiers {
 		if want := int64(len(m.rounds) * millionGroups * millionMetrics); count[tier] != want {
-			t.Errorf("the windows of %s count %d samples, want %d", schemas.TierName(tier), count[tier], want)
+			t.Errorf("the windows of tier %s count %d samples, want %d", schemas.TierName(tier), count[tier], want)
 		}
 	}
 	want := windowtest.Oracle(samples, tiers...)
 	if err := windowtest.Compare(got, want); err != nil {
 		t.Error(err)
 	}
-	t.Logf("%d windows count each of %d samples once per tier, %d of %d groups as the oracle has them; %d came again",
+	t.Logf("%d windows count each of %d samples once per tier; %d windows of %d groups match the oracle; %d were emitted again",
 		emitted, len(m.rounds)*millionGroups*millionMetrics, len(want), millionGroups/compareOneIn, repeated)
 }
 
-// emitted calls do for each window in the topic windows, in order of its group.
+// emitted calls do for each window in the topic windows; those of a group come in order.
 func (m *million) emitted(t testing.TB, do func(g int, w *schemas.Window)) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(enginetest.Kafka(t).Addr), kgo.ConsumeTopics(topics.Windows),
@@ -204,7 +204,7 @@ func (m *million) emitted(t testing.TB, do func(g int, w *schemas.Window)) {
 	}
 }
 
-// tableBytes is how large the changelog is on the broker's disk.
+// tableBytes returns the size of the changelog on the broker's disk.
 func (m *million) tableBytes(t testing.TB) int64 {
 	t.Helper()
 	dirs, err := kadm.NewClient(m.client).DescribeAllLogDirs(t.Context(), nil)
@@ -220,7 +220,7 @@ func (m *million) tableBytes(t testing.TB) int64 {
 	return size
 }
 
-// awaitCounted waits until processes have counted n samples in this life of theirs.
+// awaitCounted waits until processes have counted n samples together since they were started.
 func awaitCounted(t testing.TB, n int, weirs ...*enginetest.Weir) {
 	t.Helper()
 	enginetest.Eventually(t, time.Minute, "samples counted", func() error {
@@ -239,7 +239,7 @@ func awaitCounted(t testing.TB, n int, weirs ...*enginetest.Weir) {
 	})
 }
 
-// awaitCheckpoint waits until a process has written all that it has counted so far.
+// awaitCheckpoint waits until a process has written back everything that it has counted so far.
 func awaitCheckpoint(t testing.TB, w *enginetest.Weir) {
 	t.Helper()
 	first := -1.0
@@ -248,15 +248,15 @@ func awaitCheckpoint(t testing.TB, w *enginetest.Weir) {
 		if first < 0 {
 			first = n
 		}
-		if err == nil && n < first+2 { // one may have been under way
-			err = fmt.Errorf("%.0f of them, %.0f before", n, first)
+		if err == nil && n < first+2 { // the first may have begun before
+			err = fmt.Errorf("%.0f checkpoints, there were %.0f before", n, first)
 		}
 		return err
 	})
 }
 
-// restart starts the process and returns how long it takes to be ready and what it says
-// meanwhile at /readyz.
+// restart starts the process and returns how long it takes to be ready, and what /readyz reports about the
+// recovery meanwhile.
 func restart(t testing.TB, w *enginetest.Weir, within time.Duration) (took time.Duration, said []string) {
 	t.Helper()
 	began := time.Now()
@@ -278,9 +278,9 @@ func restart(t testing.TB, w *enginetest.Weir, within time.Duration) (took time.
 	}
 }
 
-// TestRecovery stops and starts a process that has the state of a million series: with
-// its local store, without it, and killed with another one to take over. It is ready
-// soon, does not need more memory on the way than it had, and every window is exact.
+// TestRecovery restarts a process that has the state of a million series, with its local store and
+// without it; and it kills the process when a second one can take over. Recovery is fast and needs no more
+// memory than the process had used before, and every window is exact.
 func TestRecovery(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	config := fmt.Sprintf("shards: %d\nwindow: {flush: 5s}\nwindows: {max_future: 4h, max_lead: 4h}\n", millionShards)
@@ -302,11 +302,11 @@ func TestRecovery(t *testing.T) {
 	m.round(t)
 	awaitCounted(t, 2*per, weir)
 	awaitCheckpoint(t, weir)
-	// At most, as below: what it has at a moment depends on when its garbage was collected.
+	// The peak, here as below: RSS at any one moment depends on garbage collection.
 	_, loaded := weir.Memory(t)
 	tell("2 samples of a million series are counted and flushed", time.Since(began))
-	// The best of three, as a machine that is shared may be slow at the moment, and collect
-	// garbage late.
+	// The best of three, because a shared machine may be slow for a moment, and garbage may be
+	// collected late.
 	recovers := func(from string, within time.Duration, prepare func()) (said []string) {
 		t.Helper()
 		fastest, least := time.Hour, int64(math.MaxInt64)
@@ -323,7 +323,7 @@ func TestRecovery(t *testing.T) {
 			t.Errorf("recovery from %s took %v, want at most %v", from, fastest, within)
 		}
 		if least > loaded {
-			t.Errorf("recovery from %s took %d bytes at most; the process that had made the state had %d at most", from, least, loaded)
+			t.Errorf("recovery from %s used at least %d bytes in each try; the process that built the state had used %d", from, least, loaded)
 		}
 		return said
 	}
@@ -342,9 +342,9 @@ func TestRecovery(t *testing.T) {
 		}
 	})
 	if len(said) < 3 {
-		t.Errorf("/readyz did not say how far it is: %q", said)
+		t.Errorf("/readyz did not report progress: %q", said)
 	} else {
-		t.Logf("/readyz said %d things, such as %s", len(said), said[len(said)/2])
+		t.Logf("/readyz reported progress %d times, such as %s", len(said), said[len(said)/2])
 	}
 	m.round(t)
 	awaitCounted(t, per, weir)
@@ -368,16 +368,16 @@ func TestRecovery(t *testing.T) {
 	m.check(t, endMS)
 }
 
-// recovered is nil when the process has said that it has recovered as many partitions.
+// recovered returns nil once the process has logged that it has recovered that many partitions.
 func recovered(t testing.TB, w *enginetest.Weir, partitions int) error {
 	log := w.Log(t)
 	if !strings.Contains(log, fmt.Sprintf("msg=recovered group=%s partitions=%d ", topics.WindowConsumerGroup, partitions)) {
-		return fmt.Errorf("its log says nothing of %d partitions", partitions)
+		return fmt.Errorf("its log does not report %d recovered partitions", partitions)
 	}
 	return nil
 }
 
-// awaitCommitted waits until all that is in samples now is processed and committed.
+// awaitCommitted waits until every record that samples holds now is processed and committed.
 func (m *million) awaitCommitted(t testing.TB) {
 	t.Helper()
 	adm := kadm.NewClient(m.client)

@@ -28,7 +28,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// kfakeACL is a right as kfake takes it.
+// kfakeACL converts a right to an ACL of kfake.
 func kfakeACL(t testing.TB, r right) kfake.ACL {
 	t.Helper()
 	op, err := kmsg.ParseACLOperation(r.Operation)
@@ -45,8 +45,8 @@ func kfakeACL(t testing.TB, r right) kfake.ACL {
 	return acl
 }
 
-// TestDocumentedRightsSuffice: with the rights of docs/security.md each role becomes ready, and the commands do
-// what they are for. TestSecuredEngines goes into all of it.
+// TestDocumentedRightsSuffice: with the rights of docs/security.md each role becomes ready, and the commands work.
+// TestSecuredEngines tests them in depth.
 func TestDocumentedRightsSuffice(t *testing.T) {
 	table := documented(t)
 	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "p")}
@@ -138,7 +138,7 @@ func TestDocumentedRightsSuffice(t *testing.T) {
 	})
 }
 
-// lockedBuffer is a buffer that is read while it is written.
+// lockedBuffer is a buffer that can be read while it is written.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

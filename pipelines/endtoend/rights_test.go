@@ -27,13 +27,13 @@ func (r right) String() string {
 	return fmt.Sprintf("%s on %s %s", r.Operation, r.Kind, r.Name)
 }
 
-// commands are the rows that are no roles.
+// commands lists the rows that are commands, not roles.
 var commands = []string{"weir reshard", "weir shards"}
 
-// everybody is the row of docs/security.md that holds for every process.
+// everybody is the row of docs/security.md that applies to every process.
 const everybody = "every process"
 
-// userOf is the user of a row.
+// userOf returns the user of a row.
 func userOf(row string) string { return strings.ReplaceAll(row, " ", "-") }
 
 var (
@@ -42,7 +42,7 @@ var (
 	upper = regexp.MustCompile("([a-z])([A-Z])")
 )
 
-// documented reads the table of ACLs in docs/security.md, by role.
+// documented reads the table of ACLs in docs/security.md. The keys are its rows.
 func documented(t testing.TB) map[string][]right {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/security.md")
@@ -61,12 +61,12 @@ func documented(t testing.TB) map[string][]right {
 			t.Fatalf("%q: %d cells", line, len(cells))
 		}
 		role := strings.Trim(cells[0], " `")
-		all[role] = nil // some need nothing of their own
+		all[role] = nil // some rows have no rights of their own
 		add := func(operations, kind, names string) {
 			for name := range strings.SplitSeq(names, ", ") {
 				m := named.FindStringSubmatch(name)
 				if m == nil {
-					t.Fatalf("%s: %q is no name", role, name)
+					t.Fatalf("%s: %q is not a name in backquotes", role, name)
 				}
 				for op := range strings.SplitSeq(operations, ", ") {
 					all[role] = append(all[role], right{strings.ToUpper(upper.ReplaceAllString(op, "${1}_$2")), kind, m[1], m[2] != ""})
@@ -82,7 +82,7 @@ func documented(t testing.TB) map[string][]right {
 			for part := range strings.SplitSeq(text, "; ") {
 				m := more.FindStringSubmatch(part)
 				if m == nil {
-					t.Fatalf("%s: %q is not such as: Describe on topics `metrics`, `samples*`", role, part)
+					t.Fatalf("%s: %q is not of the form: Describe on topics `metrics`, `samples*`", role, part)
 				}
 				add(m[1], m[2], m[3])
 			}
@@ -91,13 +91,13 @@ func documented(t testing.TB) map[string][]right {
 	return all
 }
 
-// TestDocumentedRights: the table knows every role and every topic, and none else.
+// TestDocumentedRights: the table has every role and every topic, and no others.
 func TestDocumentedRights(t *testing.T) {
 	all := documented(t)
 	roles := append([]string{everybody}, pipelines.Roles...)
 	for _, role := range roles {
 		if _, ok := all[role]; !ok {
-			t.Errorf("no row of %s", role)
+			t.Errorf("no row for %s", role)
 		}
 	}
 	known := []string{topics.SamplesOf(1), topics.WindowTableOf(1)}
@@ -106,7 +106,7 @@ func TestDocumentedRights(t *testing.T) {
 	}
 	for role, rights := range all {
 		if !slices.Contains(append(roles, commands...), role) {
-			t.Errorf("%s is no role", role)
+			t.Errorf("%s is neither a role nor a command", role)
 		}
 		for _, r := range rights {
 			covers := func(name string) bool { return name == r.Name || r.Prefixed && strings.HasPrefix(name, r.Name) }
@@ -119,7 +119,7 @@ func TestDocumentedRights(t *testing.T) {
 		if !slices.ContainsFunc(all[everybody], func(r right) bool {
 			return r.Operation == "DESCRIBE" && r.Kind == "topic" && (name == r.Name || r.Prefixed && strings.HasPrefix(name, r.Name))
 		}) {
-			t.Errorf("nobody may Describe %s", name)
+			t.Errorf("the row %q lacks Describe on %s", everybody, name)
 		}
 	}
 }

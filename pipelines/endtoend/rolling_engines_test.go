@@ -13,9 +13,8 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// TestRollingRestart stops and starts three processes, one after the other, under
-// live samples that are in order: no window is late, no alert is told twice, and none
-// is resolved that fires on.
+// TestRollingRestart restarts three processes, one after the other, while samples arrive live and in
+// order: no window is late, no alert is told twice, and no alert that still fires is resolved.
 func TestRollingRestart(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
@@ -77,7 +76,7 @@ func TestRollingRestart(t *testing.T) {
 		return err
 	})
 	if twice > 0 {
-		t.Errorf("PagerDuty was told %d times of what it had been told", twice)
+		t.Errorf("PagerDuty received %d repeated events", twice)
 	}
 	checkRows(t, load.samples, endMS, time.Minute)
 	for _, w := range weirs {
@@ -87,7 +86,7 @@ func TestRollingRestart(t *testing.T) {
 	if late["closed"] == 0 || late["revised"]+late["late_partial"] > 0 {
 		t.Errorf("windows counted: %v, want none revised and no late partial", late)
 	}
-	// What a process did between a look and its end shows in the rows.
+	// The rows show what a process did between the last look at its metrics and its end.
 	type row struct {
 		Metric, Series, TS string
 		Part, Revision     int64

@@ -15,8 +15,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestFloodOfRubbish: 42 MB of bad lines, through the gateway and through Kafka, leave
-// letters of no more than their senders may write, and the letter of another sender; the rest is counted.
+// TestFloodOfRubbish: 42 MB of bad lines, through the gateway and through Kafka, leave only as many bytes of letters
+// as their senders may have; the rest is counted. The letter of another sender is not lost.
 func TestFloodOfRubbish(t *testing.T) {
 	cluster := kafkatest.Cluster(t)
 	var config pipelines.Config
@@ -44,7 +44,7 @@ func TestFloodOfRubbish(t *testing.T) {
 	for !heard {
 		fetches := kafka.PollFetches(ctx)
 		if ctx.Err() != nil {
-			t.Fatal("the letter of the quiet sender is not there")
+			t.Fatal("the letter of the quiet sender is missing")
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			written += len(r.Value)
@@ -57,6 +57,6 @@ func TestFloodOfRubbish(t *testing.T) {
 	}
 	if got := counterOf(t, p.url, `weir_deadletter_dropped_total{reason="undecodable",stage="gateway"}`) +
 		counterOf(t, p.url, `weir_deadletter_dropped_total{reason="undecodable",stage="route"}`); got < 40 {
-		t.Errorf("%d dropped letters counted, want some 50", got)
+		t.Errorf("%d dropped letters counted, want at least 40", got)
 	}
 }

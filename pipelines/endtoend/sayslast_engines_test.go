@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestSaysLast: what TestTakeover allows, and what it does not.
+// TestSaysLast: what TestTakeover tolerates, and what it does not.
 func TestSaysLast(t *testing.T) {
 	events := func(text string) (all []change) {
 		for _, c := range text {
@@ -27,13 +27,13 @@ func TestSaysLast(t *testing.T) {
 	}{
 		{"0123", "0123", 0},
 		{"00112333", "0123", 0},
-		{"0101", "01", 1},         // told late, and the end again
-		{"0123023", "0123023", 0}, // the end is not told again at once
-		{"010", "010", 0},         // nor here: an incident that nobody ends
-		{"01023", "01023", 0},     // nor here
-		{"01232", "01232", 0},     // nor here
+		{"0101", "01", 1},         // a late change, then the newest again
+		{"0123023", "0123023", 0}, // the newest does not follow at once
+		{"010", "010", 0},         // nor at all: an incident that nobody ends
+		{"01023", "01023", 0},     // nor at all
+		{"01232", "01232", 0},     // nor at all
 		{"012323", "0123", 1},
-		{"012123", "0123", 1}, // told to be over, and then that it fires
+		{"012123", "0123", 1}, // resolved comes late, then firing again
 	} {
 		once, late := saysLast(events(c.got))
 		want := slices.Compact(events(c.once))

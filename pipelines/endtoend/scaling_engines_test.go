@@ -25,14 +25,14 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// The load of TestScaling: two metrics of each host, four times a second.
+// The load of TestScaling: two metrics per host, four times a second.
 const (
 	scaleHosts   = 130
 	scaleEveryMS = 250
-	scaleSamples = 100_000 // at least
+	scaleSamples = 100_000 // the load has at least so many samples
 )
 
-// The tiers of TestScaling, ms, are small so that a cut comes soon.
+// scaleTiers are the tiers of TestScaling, ms: small, so that a cut comes soon.
 var scaleTiers = []int64{2_000, 4_000, 8_000}
 
 const scaleRules = `
@@ -55,8 +55,8 @@ groups:
     annotations: {summary: "{{ .Labels.host }} is busy"}
 `
 
-// scaleLoad makes hosts hot and busy in turn, over whole windows: some are hot all the
-// time, some busy for too short a time to be told.
+// scaleLoad makes hosts hot and busy in turn, over whole windows. Some are hot all the time, and some
+// are busy too briefly for an alert.
 func scaleLoad(fromMS, toMS int64) (all []schemas.Sample) {
 	for at := (fromMS + scaleEveryMS - 1) / scaleEveryMS * scaleEveryMS; at < toMS; at += scaleEveryMS {
 		for h := range scaleHosts {
@@ -93,7 +93,7 @@ func (c *command) Write(b []byte) (int, error) {
 	return c.out.Write(b)
 }
 
-// said is what it has printed to its standard output.
+// said returns what the command has printed to its standard output.
 func (c *command) said() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,16 +119,16 @@ func launch(t testing.TB, args ...string) *command {
 		close(ended)
 	}()
 	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill() // an error says that it has ended
+		_ = c.cmd.Process.Kill() // an error means that it has ended
 		<-ended
 	})
 	return c
 }
 
-// until returns when the command has printed text.
+// until waits until the command has printed text.
 func (c *command) until(t testing.TB, within time.Duration, text string) {
 	t.Helper()
-	enginetest.Eventually(t, within, fmt.Sprintf("%q of weir", text), func() error {
+	enginetest.Eventually(t, within, fmt.Sprintf("output %q of weir", text), func() error {
 		if said := c.said(); !strings.Contains(said, text) {
 			return fmt.Errorf("it said %q", said)
 		}
@@ -147,7 +147,7 @@ func (c *command) kill(t testing.TB) {
 	}
 }
 
-// ends returns when the command has ended well.
+// ends waits until the command has ended with exit code 0.
 func (c *command) ends(t testing.TB, within time.Duration) {
 	t.Helper()
 	select {
@@ -160,7 +160,7 @@ func (c *command) ends(t testing.TB, within time.Duration) {
 	}
 }
 
-// partitions is how many each topic has.
+// partitions returns the number of partitions of each topic.
 func partitions(t testing.TB, adm *kadm.Client) map[string]int {
 	t.Helper()
 	list, err := adm.ListTopics(t.Context())
@@ -186,15 +186,15 @@ func grow(t testing.TB, adm *kadm.Client, topic string, to int) {
 	}
 }
 
-// cutOf is the cut that weir reshard has printed.
+// cutOf returns the cut that weir reshard has printed.
 func cutOf(said string) (time.Time, error) {
 	_, at, _ := strings.Cut(said, "takes the samples from ")
 	at, _, _ = strings.Cut(at, "Z")
 	return time.Parse(time.DateTime, at)
 }
 
-// splitWindows is the rows of the largest tier of windows that are kept in two generations,
-// by the start of the window, ms.
+// splitWindows counts the windows of the largest tier that have rows of two generations, by their
+// start.
 func splitWindows(t testing.TB) map[string]int {
 	t.Helper()
 	type row struct {
@@ -220,11 +220,10 @@ func splitWindows(t testing.TB) map[string]int {
 	return split
 }
 
-// TestScaling adds partitions in every way under load, to three processes: metrics
-// is altered; samples is altered by hand, which it should not be; shards are added with
-// weir reshard, killed twice and run again, and taken away with weir reshard --now. Nothing is
-// stopped. Every row, every transition and everything that PagerDuty was told is
-// what a recompute of the samples gives, each told once.
+// TestScaling changes the number of partitions in every way, under load, with three processes: metrics is
+// altered; samples is altered by hand, which nobody should do; weir reshard, killed twice and run again,
+// adds shards; and weir reshard --now removes some. No process is stopped. Every row, every transition and
+// every event for PagerDuty is what a recompute of the samples gives, and each event comes once.
 func TestScaling(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
@@ -277,10 +276,10 @@ notify:
 		t.Errorf("the dry run said %s", said)
 	}
 	if after := partitions(t, adm); fmt.Sprint(after) != fmt.Sprint(before) {
-		t.Errorf("the dry run made of %v %v", before, after)
+		t.Errorf("the dry run changed the partitions from %v to %v", before, after)
 	}
 	if written := readTopic(t, topics.Generations); len(written) > 0 {
-		t.Errorf("the dry run planned: %s", written[0].Value)
+		t.Errorf("the dry run wrote a plan: %s", written[0].Value)
 	}
 
 	grow(t, adm, topics.Metrics, 6)
@@ -291,7 +290,7 @@ notify:
 	t.Logf("reshard killed after its plan, at %v", since())
 	up = launch(t, reshard(6)...)
 	for _, w := range weirs {
-		enginetest.Eventually(t, 30*time.Second, "word of weir "+w.Name+" that samples was altered", func() error {
+		enginetest.Eventually(t, 30*time.Second, "warning of weir "+w.Name+" that samples was altered", func() error {
 			status, body, err := w.Get("/readyz")
 			if err != nil {
 				return err
@@ -308,13 +307,13 @@ notify:
 			t.Errorf("weir %s has not logged that samples was altered", w.Name)
 		}
 		if n, err := metric(w, "weir_pipelines_role_restarts_total"); err != nil || n > 0 {
-			t.Errorf("weir %s: %v roles were built anew as samples was altered, %v", w.Name, n, err)
+			t.Errorf("weir %s: %v roles were restarted when samples was altered, %v", w.Name, n, err)
 		}
 	}
 	if table := enginetest.Command(t, append([]string{"shards"}, on...)...); !strings.Contains(table, "samples has 3 partitions more than on record") {
-		t.Errorf("weir shards does not tell that samples was altered:\n%s", table)
+		t.Errorf("weir shards does not report that samples was altered:\n%s", table)
 	}
-	t.Logf("every process tells that samples was altered, at %v", since())
+	t.Logf("every process reports that samples was altered, at %v", since())
 
 	up.until(t, 2*time.Minute, "generation 0 is draining")
 	up.kill(t)
@@ -331,9 +330,9 @@ notify:
 		})
 	}
 
-	// The cut is to come in the middle of a largest window: it is the end of the first one
-	// of the tier below, 4 s, that is at least leadMS from the plan. Where it takes more than 3 s to
-	// plan, the cut is the end of a largest window, and none is split.
+	// The cut should come in the middle of a window of the largest tier: it is the first end of a window of the
+	// tier below, 4 s, that is at least leadMS after the plan. If planning takes more than 3 s, the cut is the
+	// end of a window of the largest tier, and no window is split.
 	const leadMS, largest = 26_000, 8_000
 	for at := int64(0); at < 100 || at > 1_000; at = (time.Now().UnixMilli() + leadMS) % largest {
 		pass(t, 50*time.Millisecond)
@@ -345,7 +344,7 @@ notify:
 	stopped := time.Now()
 	want := transitionsOf(load.samples, scaleTiers[0], scaleTiers[1], 16*time.Second)
 	if len(load.samples) < scaleSamples || len(want) != 2*scaleHosts {
-		t.Fatalf("%d samples with %d alerts: too few to say anything", len(load.samples), len(want))
+		t.Fatalf("%d samples with %d alerts: too few to prove anything", len(load.samples), len(want))
 	}
 	twice := 0
 	enginetest.Eventually(t, 40*time.Second, "right notifications", func() (err error) {
@@ -353,13 +352,13 @@ notify:
 		return err
 	})
 	if twice > 0 {
-		t.Errorf("PagerDuty was told %d times of what it had been told", twice)
+		t.Errorf("PagerDuty received %d repeated events", twice)
 	}
 	if err := checkAlerts(t, want); err != nil {
 		t.Error(err)
 	}
 	events := len(pager.Events())
-	t.Logf("%d samples; PagerDuty was told %d times of %d alerts, all of it right %v after the last sample",
+	t.Logf("%d samples; PagerDuty received %d events about %d alerts, all of them right %v after the last sample",
 		len(load.samples), events, len(pager.Alerts()), time.Since(stopped).Round(time.Second))
 	checkTiers(t, scaleTiers, "", load.samples, math.MaxInt64, time.Minute)
 	down.ends(t, 2*time.Minute)
@@ -375,8 +374,8 @@ notify:
 		wantSplit[start.Format("2006-01-02 15:04:05.000Z")] = 2 * scaleHosts
 	}
 	split := splitWindows(t)
-	t.Logf("cut at %v; windows that are in two generations, by their start: %v", cut, split)
+	t.Logf("cut at %v; windows with rows of two generations, by their start: %v", cut, split)
 	if !maps.Equal(split, wantSplit) {
-		t.Errorf("windows that are in two generations: %v, want %v", split, wantSplit)
+		t.Errorf("windows with rows of two generations: %v, want %v", split, wantSplit)
 	}
 }

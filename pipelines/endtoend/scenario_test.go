@@ -20,7 +20,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// What the mocks of receivers are told to expect.
+// The credentials that the mock receivers expect.
 const (
 	pagerKey    = "0123456789abcdef0123456789abcdef"
 	twilioSID   = "ACfedcba9876543210fedcba9876543210"
@@ -29,21 +29,20 @@ const (
 	twilioTo    = "+15005550009"
 )
 
-// scenario is what the end-to-end tests have in common, whatever weir runs on: NAB
-// files that end a while before now, rules on them, strict mocks of the receivers,
-// and what must come out.
+// scenario is what the end-to-end tests share, whatever weir runs on: NAB files that end shortly
+// before now, rules on them, strict mocks of the receivers, and the wanted results.
 type scenario struct {
 	files  []nabFile
 	shift  map[string]int64 // by file, ms
 	wanted map[string][]schemas.Window
 	endMS  int64 // no window of the files ends later, ms
-	probed int64 // end of the window that probe's alert fired at, ms; 0: it was not sent
+	probed int64 // end of the window at which the probe's alert fires, ms; 0: no probe was sent
 	pager  *sinktest.PagerDuty
 	phone  *sinktest.Twilio
 }
 
-// newScenario shifts the files so that their last hour has ended by two minutes
-// ago: the largest grace is one.
+// newScenario shifts the files so that their last hour ended at least two minutes ago; the largest
+// grace is one minute.
 func newScenario(t testing.TB) *scenario {
 	t.Helper()
 	s := &scenario{
@@ -65,9 +64,9 @@ func (s *scenario) samples(t testing.TB, f nabFile) []schemas.Sample {
 	return readNAB(t, f.name, s.shift[f.name])
 }
 
-// config writes the rules into dir and returns a config, as YAML, that keeps and
-// tells things as old as the files. Only with one partition of the metrics topic
-// are samples applied in the order that they are sent in.
+// config writes the rules into dir and returns a config, as YAML, that stores windows and sends
+// notifications as old as the files. Only with one partition of metrics are samples applied in the
+// order in which they are sent.
 func (s *scenario) config(t testing.TB, dir string, partitions int) string {
 	t.Helper()
 	rules := filepath.Join(dir, "rules.yaml")
@@ -93,8 +92,8 @@ notify:
 `, partitions, rules, pagerKey, s.pager.URL, twilioSID, twilioToken, twilioFrom, twilioTo, s.phone.URL)
 }
 
-// post sends samples to the gateway at base, in bodies of about size samples; those of
-// one time stay together.
+// post sends samples to the gateway at base, in bodies of about size samples. Samples with the same
+// time stay together.
 func post(t testing.TB, base string, samples []schemas.Sample, size int) {
 	t.Helper()
 	for len(samples) > 0 {
@@ -119,7 +118,7 @@ func postOne(t testing.TB, base string, samples []schemas.Sample) {
 	}
 }
 
-// encode is samples as a JSON array of the seed API's objects.
+// encode returns samples as JSON, an array of the seed API's objects.
 func encode(samples []schemas.Sample) []byte {
 	type sample struct {
 		Metric string            `json:"metricName"`
@@ -133,13 +132,13 @@ func encode(samples []schemas.Sample) []byte {
 	}
 	b, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // a NaN in the test's own data
+		panic(err) // the test's own data has a NaN
 	}
 	return b
 }
 
-// closeAll sends each file's series a sample of now: it brings the series groups'
-// watermarks past the end of every window of the files, without waiting for clocks.
+// closeAll sends a current sample of each file's series. That moves the watermarks past the end of
+// every window of the files, without waiting for ticks.
 func (s *scenario) closeAll(t testing.TB, base string) {
 	t.Helper()
 	now := time.Now().UnixMilli()
@@ -148,8 +147,8 @@ func (s *scenario) closeAll(t testing.TB, base string) {
 	}
 }
 
-// probe sends a sample that a rule fires at, behind all others: when its alert is
-// told, weir has done again whatever it did again after a start.
+// probe sends a sample on which a rule fires, after all others: once the receivers are told of its alert,
+// weir has finished whatever it repeated after a restart.
 func (s *scenario) probe(t testing.TB, base string) {
 	t.Helper()
 	now := time.Now().UnixMilli()
@@ -159,7 +158,7 @@ func (s *scenario) probe(t testing.TB, base string) {
 	s.probed = start + 10_000
 }
 
-// apiWindows reads what GET /api/v1/windows has of a series and tier.
+// apiWindows reads the windows of a series and tier from GET /api/v1/windows.
 func apiWindows(base string, series schemas.Series, tierMS, fromMS, toMS int64) ([]schemas.Window, error) {
 	q := url.Values{
 		"series": {series.String()}, "tier": {schemas.TierName(tierMS)}, "limit": {"10000"},
@@ -183,7 +182,7 @@ func apiWindows(base string, series schemas.Series, tierMS, fromMS, toMS int64) 
 	return ws, nil
 }
 
-// fileWindows reads what the API has of a file, all tiers.
+// fileWindows reads the windows of a file, of all tiers, from the API.
 func (s *scenario) fileWindows(base string, f nabFile) ([]schemas.Window, error) {
 	var all []schemas.Window
 	for _, w := range slices.CompactFunc(slices.Clone(s.wanted[f.name]), func(a, b schemas.Window) bool { return a.TierMS == b.TierMS }) {
@@ -196,8 +195,8 @@ func (s *scenario) fileWindows(base string, f nabFile) ([]schemas.Window, error)
 	return all, nil
 }
 
-// checkAPI compares what the API has of all files with the oracle. The API does
-// not tell the times of first and last.
+// checkAPI compares the API's windows of all files with the oracle, except for the times of first and
+// last, which the API does not return.
 func (s *scenario) checkAPI(base string) error {
 	for _, f := range s.files {
 		got, err := s.fileWindows(base, f)
@@ -215,7 +214,7 @@ func (s *scenario) checkAPI(base string) error {
 	return nil
 }
 
-// changes are all that the receivers must be told, in order, by the alert's name.
+// changes returns all changes that the receivers must be told, in order, by the alert's name.
 func (s *scenario) changes() map[string][]change {
 	all := map[string][]change{}
 	for _, f := range s.files {
@@ -227,14 +226,14 @@ func (s *scenario) changes() map[string][]change {
 	return all
 }
 
-// told is what the receivers were told, by the alert's name, in order.
+// told holds what the receivers were told, in order, by the alert's name.
 type told struct {
 	paged  map[string][]change
 	texted map[string][]string // "FIRING at 2026-11-21 10:00:00 UTC"
 }
 
-// told reads the mocks. It returns an error when they object to a request, or an
-// alert has two dedup_keys.
+// told reads the mocks. It returns an error if they object to a request, or if an alert has two
+// dedup_keys.
 func (s *scenario) told() (told, error) {
 	all := told{map[string][]change{}, map[string][]string{}}
 	if v := slices.Concat(s.pager.Violations(), s.phone.Violations()); len(v) > 0 {
@@ -268,8 +267,8 @@ func (s *scenario) told() (told, error) {
 	return all, nil
 }
 
-// checkTold compares what the mocks were told with the changes: each once, in
-// order, one dedup_key for one alert, and nothing that the mocks object to.
+// checkTold compares what the mocks were told with the changes: each change once, in order, with one
+// dedup_key per alert, and no request to which a mock objects.
 func (s *scenario) checkTold() error {
 	all, err := s.told()
 	if err != nil {
@@ -281,25 +280,25 @@ func (s *scenario) checkTold() error {
 func (s *scenario) compareTold(all told) error {
 	for name, changes := range s.changes() {
 		if !slices.Equal(all.paged[name], changes) {
-			return fmt.Errorf("PagerDuty was told of %s: %v, want %v", name, all.paged[name], changes)
+			return fmt.Errorf("PagerDuty was told about %s: %v, want %v", name, all.paged[name], changes)
 		}
 		var texts []string
 		for _, c := range changes {
 			texts = append(texts, strings.ToUpper(string(c.to))+" at "+time.UnixMilli(c.atMS).UTC().Format("2006-01-02 15:04:05 UTC"))
 		}
 		if !slices.Equal(all.texted[name], texts) {
-			return fmt.Errorf("Twilio was told of %s: %q, want %q", name, all.texted[name], texts)
+			return fmt.Errorf("Twilio was told about %s: %q, want %q", name, all.texted[name], texts)
 		}
 		delete(all.paged, name)
 		delete(all.texted, name)
 	}
 	if len(all.paged)+len(all.texted) > 0 {
-		return fmt.Errorf("told of more: %v", all)
+		return fmt.Errorf("told about unexpected alerts: %v", all)
 	}
 	return nil
 }
 
-// getJSON decodes the answer of an address of the API.
+// getJSON gets an address of the API and decodes the answer.
 func getJSON(address string, into any) error {
 	resp, err := http.Get(address)
 	if err != nil {

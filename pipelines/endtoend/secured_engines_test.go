@@ -25,16 +25,16 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// secured is engines that look at who asks, and what weir's processes are told of them.
+// secured is a pair of engines that require logins and check rights, with the processes of weir that use them.
 type secured struct {
 	*enginetest.Secured
-	dir    string // of the passwords
+	dir    string // holds the passwords
 	pager  *sinktest.PagerDuty
-	rights map[string][]right          // of the users
-	weirs  map[string]*enginetest.Weir // by role, with all rights that they need
+	rights map[string][]right          // by user
+	weirs  map[string]*enginetest.Weir // by role; each has the rights that it needs
 }
 
-// password is that of a user, which must be in no log.
+// password returns a user's password, which no log may contain.
 func password(user string) string { return "hush-of-" + user }
 
 func newSecured(t testing.TB) *secured {
@@ -56,21 +56,21 @@ func (s *secured) file(t testing.TB, user, password string) string {
 	return name
 }
 
-// kafka is the section kafka, and the brokers, of a user who logs in by SCRAM.
+// kafka returns the settings brokers and kafka for a user who logs in by SCRAM.
 func (s *secured) kafka(t testing.TB, user string) string {
 	t.Helper()
 	return fmt.Sprintf("brokers: [%q]\nkafka:\n  tls: {ca_file: %q}\n  sasl: {mechanism: SCRAM-SHA-512, username: %s, password: {file: %q}}\n",
 		s.Login, s.CA.Path("ca.pem"), user, s.file(t, user, password(user)))
 }
 
-// cql is the section cql of a user.
+// cql returns the section cql for a user.
 func (s *secured) cql(t testing.TB, user string) string {
 	t.Helper()
 	return fmt.Sprintf("cql:\n  hosts: [%q]\n  tls: {ca_file: %q, cert_file: %q, key_file: %q}\n  username: %s\n  password: {file: %q}\n",
 		s.CQLAddr, s.CA.Path("ca.pem"), s.CA.Path("client.pem"), s.CA.Path("client.key"), user, s.file(t, user, password(user)))
 }
 
-// users makes users with rights of Kafka.
+// users creates users of Kafka with their rights.
 func (s *secured) users(t testing.TB, rights map[string][]right) {
 	t.Helper()
 	passwords := map[string]string{}
@@ -81,7 +81,7 @@ func (s *secured) users(t testing.TB, rights map[string][]right) {
 	s.grant(t, rights)
 }
 
-// makeTopics makes all topics, as somebody who may.
+// makeTopics creates all topics, as the admin.
 func (s *secured) makeTopics(t testing.TB) {
 	t.Helper()
 	cfg := topics.Default()
@@ -93,7 +93,7 @@ func (s *secured) makeTopics(t testing.TB) {
 	}
 }
 
-// config is that of a user's process, who is the same for Kafka and Cassandra.
+// config returns the config of a process that logs in to Kafka and Cassandra as the same user.
 func (s *secured) config(t testing.TB, user string) string { return s.configOf(t, user, user) }
 
 func (s *secured) configOf(t testing.TB, user, cqlUser string) string {
@@ -101,7 +101,7 @@ func (s *secured) configOf(t testing.TB, user, cqlUser string) string {
 	return s.common(t) + s.kafka(t, user) + s.cql(t, cqlUser)
 }
 
-// common is what all processes have in common.
+// common returns the settings that all processes share.
 func (s *secured) common(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf(`
@@ -118,7 +118,7 @@ notify:
 `, filepath.Join(s.dir, "rules.yaml"), pagerKey, s.pager.URL)
 }
 
-// grant gives users rights of Kafka.
+// grant gives users rights in Kafka.
 func (s *secured) grant(t testing.TB, to map[string][]right) {
 	t.Helper()
 	req := kmsg.NewPtrCreateACLsRequest()
@@ -151,7 +151,7 @@ func (s *secured) grant(t testing.TB, to map[string][]right) {
 	}
 }
 
-// grantCQL makes a user of Cassandra with the grants that docs/security.md gives a row.
+// grantCQL creates a user of Cassandra with the grants of a row of docs/security.md.
 func (s *secured) grantCQL(t testing.TB, user, row string) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/security.md")
@@ -162,7 +162,7 @@ func (s *secured) grantCQL(t testing.TB, user, row string) {
 	_, cell, ok := strings.Cut(table, "\n| "+row+" | `")
 	cell, _, ends := strings.Cut(cell, "` |\n")
 	if !found || !ok || !ends {
-		t.Fatalf("docs/security.md has no grants of %s", row)
+		t.Fatalf("docs/security.md has no grants for %s", row)
 	}
 	statements := fmt.Sprintf("CREATE ROLE %s WITH PASSWORD = '%s' AND LOGIN = true;", user, password(user))
 	for grant := range strings.SplitSeq(cell, "`, `") {
@@ -172,7 +172,7 @@ func (s *secured) grantCQL(t testing.TB, user, row string) {
 }
 
 // TestSecuredEngines: on a Kafka with SASL_SSL and ACLs and a Cassandra with TLS and grants, each role runs in a
-// process of its own with the rights that docs/security.md gives it, and no others.
+// process of its own, with the rights in docs/security.md and no others.
 func TestSecuredEngines(t *testing.T) {
 	s := newSecured(t)
 	s.fleet(t)
@@ -185,7 +185,7 @@ func TestSecuredEngines(t *testing.T) {
 	s.quiet(t)
 }
 
-// commands plans a reshard, whose cut is hours away, and looks at the shards.
+// commands plans a reshard, whose cut is hours away, and lists the shards.
 func (s *secured) commands(t *testing.T) {
 	for command, args := range map[string][]string{"weir reshard": {"--shards", "4"}, "weir shards": nil} {
 		file := s.file(t, userOf(command)+".yaml", s.common(t)+s.kafka(t, userOf(command)))
@@ -193,7 +193,7 @@ func (s *secured) commands(t *testing.T) {
 		if command == "weir shards" {
 			enginetest.Eventually(t, 30*time.Second, "shards", func() error {
 				if said := enginetest.Command(t, name, "--config", file); !strings.Contains(said, "generation 0: 2 shards") {
-					return fmt.Errorf("it says %s", said)
+					return fmt.Errorf("it printed %s", said)
 				}
 				return nil
 			})
@@ -203,7 +203,7 @@ func (s *secured) commands(t *testing.T) {
 	}
 }
 
-// takeover: the rights that members have of each other's groups are enough to take out who was killed.
+// takeover checks that the members' rights on each other's groups suffice to remove a killed member.
 func (s *secured) takeover(t *testing.T) {
 	killed := s.weirs["store"]
 	killed.Kill(t)
@@ -213,13 +213,13 @@ func (s *secured) takeover(t *testing.T) {
 				return nil
 			}
 		}
-		return errors.New("nobody says that it took the killed store out")
+		return errors.New("no process has logged that it took out the killed store")
 	})
 	killed.Start(t)
 	killed.Ready(t, time.Minute)
 }
 
-// postBad sends a gateway a sample and a line that is none.
+// postBad sends a sample and a bad line to a gateway.
 func postBad(t *testing.T, w *enginetest.Weir) {
 	t.Helper()
 	for _, body := range []string{"load,host=a value=1\n", "rubbish\n"} {
@@ -227,11 +227,11 @@ func postBad(t *testing.T, w *enginetest.Weir) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = resp.Body.Close() // what it answers does not matter here
+		_ = resp.Body.Close() // the answer does not matter here
 	}
 }
 
-// used sees to it that docs/security.md lists no right that nobody needs.
+// used checks that docs/security.md lists no right that is never used.
 func (s *secured) used(t *testing.T) {
 	var all []string
 	for role := range s.rights {
@@ -242,20 +242,20 @@ func (s *secured) used(t *testing.T) {
 		for _, r := range rights {
 			kind, used := strings.ToUpper(r.Kind[:1])+r.Kind[1:], own
 			if r.Kind == "group" && r.Name == topics.ConsumerGroupPrefix {
-				used = all // who takes a dead process out of its groups is chance
+				used = all // it is chance which process removes a dead one from its groups
 			}
 			if !slices.ContainsFunc(used, func(u string) bool {
 				operation, resource, _ := strings.Cut(u, " ")
 				name, ok := strings.CutPrefix(resource, kind+":LITERAL:")
 				return operation == r.Operation && ok && (name == r.Name || r.Prefixed && strings.HasPrefix(name, r.Name))
 			}) {
-				t.Errorf("docs/security.md gives %s a right that it never used: %s", role, r)
+				t.Errorf("docs/security.md gives %s a right that it does not use: %s", role, r)
 			}
 		}
 	}
 }
 
-// quiet sees to it that no secret was logged.
+// quiet checks that no secret was logged.
 func (s *secured) quiet(t *testing.T) {
 	for _, w := range s.weirs {
 		if strings.Contains(w.Log(t), "hush-") {
@@ -313,11 +313,11 @@ func (s *secured) testLeastRights(t *testing.T) {
 	s.takeover(t)
 	postBad(t, s.weirs["gateway"])
 	for _, denied := range s.Denied(t) {
-		t.Errorf("a right is missing in docs/security.md, or not needed: %s", denied)
+		t.Errorf("a right is missing in docs/security.md, or weir asks for one that it does not need: %s", denied)
 	}
 }
 
-// without is rights but one, and those that include it.
+// without returns rights without one of them, and without those that include it.
 func without(all []right, one right) []right {
 	return slices.DeleteFunc(slices.Clone(all), func(r right) bool {
 		return r.Operation == one.Operation && r.Kind == one.Kind && (r == one || r.Prefixed && strings.HasPrefix(one.Name, r.Name))

@@ -20,10 +20,10 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// toldWithin is how soon a process says what is wrong.
+// toldWithin is how soon a process must log what is wrong.
 const toldWithin = 20 * time.Second
 
-// tells waits until a line of the process' log has all texts.
+// tells waits until a line of the process's log contains all texts.
 func tells(t *testing.T, w *enginetest.Weir, texts ...string) {
 	t.Helper()
 	began := time.Now()
@@ -41,7 +41,8 @@ func tells(t *testing.T, w *enginetest.Weir, texts ...string) {
 	}
 }
 
-// testRefused: who is not let in is told so, and which setting it is about, and a right of Cassandra's that is missing.
+// testRefused: a process that is not let in logs that, and the setting at fault; and a process that lacks a right of
+// Cassandra's names it.
 func (s *secured) testRefused(t *testing.T) {
 	other := enginetest.NewAuthority(t)
 	other.Sign(t, "stranger")
@@ -65,15 +66,15 @@ func (s *secured) testRefused(t *testing.T) {
 		config string
 		texts  []string
 	}{
-		"SCRAM, wrong password": {kafka(s.Login, trust, login("SCRAM-SHA-512", "store", "wrong")), []string{`login by SCRAM-SHA-512 as \"store\"`}},
-		"PLAIN, wrong password": {kafka(s.Login, trust, login("PLAIN", "by-plain", "wrong")), []string{`login by PLAIN as \"by-plain\"`}},
-		"no such user":          {kafka(s.Login, trust, login("SCRAM-SHA-256", "nobody", "wrong")), []string{`login by SCRAM-SHA-256 as \"nobody\"`}},
-		"no login":              {kafka(s.Login, trust, ""), []string{"kafka.sasl"}},
-		"no TLS":                {kafka(s.Login, "", login("PLAIN", "by-plain", "by-plain")), []string{"kafka.tls"}},
-		"another authority":     {kafka(s.Login, fmt.Sprintf("ca_file: %q", other.Path("ca.pem")), login("PLAIN", "by-plain", "by-plain")), []string{"not signed by any authority of ca_file"}},
-		"no certificate":        {kafka(s.Certificate, trust, ""), []string{s.Certificate, "requires a client certificate", "cert_file"}},
-		"a strange certificate": {kafka(s.Certificate, fmt.Sprintf("ca_file: %q, cert_file: %q, key_file: %q", ca, other.Path("stranger.pem"), other.Path("stranger.key")), ""), []string{s.Certificate, "refuses the connection", "stranger.pem"}},
-		"a token of nobody":     {kafka(s.Login, trust, "mechanism: OAUTHBEARER, token: hush-not-a-token"), []string{"login by OAUTHBEARER"}},
+		"SCRAM, wrong password":  {kafka(s.Login, trust, login("SCRAM-SHA-512", "store", "wrong")), []string{`login by SCRAM-SHA-512 as \"store\"`}},
+		"PLAIN, wrong password":  {kafka(s.Login, trust, login("PLAIN", "by-plain", "wrong")), []string{`login by PLAIN as \"by-plain\"`}},
+		"no such user":           {kafka(s.Login, trust, login("SCRAM-SHA-256", "nobody", "wrong")), []string{`login by SCRAM-SHA-256 as \"nobody\"`}},
+		"no login":               {kafka(s.Login, trust, ""), []string{"kafka.sasl"}},
+		"no TLS":                 {kafka(s.Login, "", login("PLAIN", "by-plain", "by-plain")), []string{"kafka.tls"}},
+		"another authority":      {kafka(s.Login, fmt.Sprintf("ca_file: %q", other.Path("ca.pem")), login("PLAIN", "by-plain", "by-plain")), []string{"not signed by any authority of ca_file"}},
+		"no certificate":         {kafka(s.Certificate, trust, ""), []string{s.Certificate, "requires a client certificate", "cert_file"}},
+		"an unknown certificate": {kafka(s.Certificate, fmt.Sprintf("ca_file: %q, cert_file: %q, key_file: %q", ca, other.Path("stranger.pem"), other.Path("stranger.key")), ""), []string{s.Certificate, "refuses the connection", "stranger.pem"}},
+		"an invalid token":       {kafka(s.Login, trust, "mechanism: OAUTHBEARER, token: hush-not-a-token"), []string{"login by OAUTHBEARER"}},
 
 		"CQL, wrong password":          {cql(mutual, "store", "wrong"), []string{s.CQLAddr, "store", "incorrect"}},
 		"CQL, no TLS":                  {cql("", "store", "store"), []string{s.CQLAddr, "cql.tls"}},
@@ -89,7 +90,7 @@ func (s *secured) testRefused(t *testing.T) {
 	}
 }
 
-// testMissingRights takes each right of Kafka's away, one at a time: within seconds the process says which.
+// testMissingRights takes away each right in Kafka, one at a time: within seconds the process logs which one is missing.
 func (s *secured) testMissingRights(t *testing.T) {
 	table := documented(t)
 	users := map[string][]right{}
@@ -101,15 +102,15 @@ func (s *secured) testMissingRights(t *testing.T) {
 	for _, role := range pipelines.Roles {
 		rights := table[role]
 		switch role {
-		case "window": // what every process needs it needs as any
+		case "window": // one role stands for all to test the rights of every process
 			rights = append(slices.Clone(rights), table[everybody]...)
 		}
 		once := map[string]bool{}
 		for i, r := range rights {
 			if r.Kind == "group" && r.Name == topics.ConsumerGroupPrefix {
-				continue // needed when another process dies only: processors/members
+				continue // needed only when another process dies (processors/members)
 			}
-			if strings.HasPrefix(r.Operation, "DESCRIBE") { // topics.Ensure treats all alike
+			if strings.HasPrefix(r.Operation, "DESCRIBE") { // topics.Ensure treats all topics alike, so one of them is enough
 				if once[r.Operation+r.Kind] {
 					continue
 				}
@@ -125,7 +126,7 @@ func (s *secured) testMissingRights(t *testing.T) {
 		s.weirs[role].Stop(t, 30*time.Second)
 		for _, c := range cases[role] {
 			t.Run(role+" without "+c.right.String(), func(t *testing.T) {
-				// The users of Cassandra are as before.
+				// For Cassandra, it logs in as before.
 				w := enginetest.RunOn(t, c.user, s.configOf(t, c.user, role), "--roles", role)
 				defer func() { w.Kill(t); s.leave(t, topics.ConsumerGroupPrefix+role) }()
 				if role == "gateway" {
@@ -140,7 +141,7 @@ func (s *secured) testMissingRights(t *testing.T) {
 	}
 }
 
-// leave takes all members out of a group, so that nobody waits until the session of one that was killed ends.
+// leave removes all members from a group, so that nobody waits for the session of a killed member to end.
 func (s *secured) leave(t testing.TB, group string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -159,7 +160,7 @@ func (s *secured) leave(t testing.TB, group string) {
 	}
 }
 
-// feed sends samples that make alerts come and go, and rubbish to every topic, until stop.
+// feed sends samples that make alerts fire and resolve, and rubbish to every topic, until stop.
 func (s *secured) feed(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -190,7 +191,7 @@ func (s *secured) feed(t *testing.T) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// testMechanisms: each way to log in serves both of weir's clients: the role alert has franz-go's and sarama's.
+// testMechanisms: each way to log in works for both of weir's Kafka clients. The role alert uses franz-go and sarama.
 func (s *secured) testMechanisms(t *testing.T) {
 	s.CA.Sign(t, "by-cert")
 	token := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." +

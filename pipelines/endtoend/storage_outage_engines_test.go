@@ -20,32 +20,31 @@ import (
 
 const (
 	storageOutage = 10 * time.Minute
-	// beforeOutage is how long the store is up before: long enough for the memory of the
-	// process to be what it stays.
+	// beforeOutage is how long the store is up first: long enough for the process's memory to settle.
 	beforeOutage = 40 * time.Second
-	// alertWithin is how long after a window's end its alert must have arrived: the
-	// grace of 2 s, a second until the next sample, and what a loaded machine takes.
+	// alertWithin is the longest time from a window's end to the arrival of its alert: the grace of 2 s, a
+	// second until the next sample, and an allowance for a loaded machine.
 	alertWithin = 8 * time.Second
-	// outageBytes is by how much a process may grow while it cannot write. In the same ten
-	// minutes without an outage RSS grew by 25 MB, measured, and the live heap by 1 MB.
+	// outageBytes is by how much a process's RSS may grow while it cannot write. In ten minutes without an
+	// outage, RSS was measured to grow by 25 MB, and the live heap by 1 MB.
 	outageBytes = 64 << 20
-	// outageLiveBytes is the same of what its heap holds, which is in_flight records.
+	// outageLiveBytes is the same for the live heap, which holds at most in_flight records more.
 	outageLiveBytes = 8 << 20
 
 	outageHosts, outageMetrics = 60, 8
 )
 
-// reading is what a process and Kafka say of the store at a time.
+// reading is what a process and Kafka report about the store at one time.
 type reading struct {
 	at      time.Time
-	rss     float64 // of the process, bytes
-	live    float64 // of its heap, as of the last collection, bytes; half of what the next one waits for
-	held    float64 // records that store has in hand
-	lag     float64 // records that store says it is behind
-	backlog float64 // records that Kafka says store is behind
+	rss     float64 // resident memory of the process, bytes
+	live    float64 // live heap after the last collection, bytes: half of next_gc
+	held    float64 // records in flight in store
+	lag     float64 // store's lag by its own gauge, records
+	backlog float64 // store's lag by Kafka, records
 }
 
-// watch reads every second for the time given.
+// watch takes a reading every second, for the duration d.
 func watch(t testing.TB, w *enginetest.Weir, admin *kadm.Client, d time.Duration) (all []reading) {
 	t.Helper()
 	value := func(name string) float64 {
@@ -71,7 +70,7 @@ func watch(t testing.TB, w *enginetest.Weir, admin *kadm.Client, d time.Duration
 	return all
 }
 
-// most is the largest value of the readings.
+// most returns the largest value in the readings.
 func most(all []reading, of func(reading) float64) (v float64) {
 	for _, r := range all {
 		v = max(v, of(r))
@@ -79,7 +78,8 @@ func most(all []reading, of func(reading) float64) (v float64) {
 	return v
 }
 
-// arrivals is when the pager was first told of each change of an alert, as hot host001.
+// arrivals returns when the pager was first told of each change, by the alert, such as "hot host001", and the
+// change's time.
 func arrivals(t testing.TB, pager *sinktest.PagerDuty) map[string]map[int64]time.Time {
 	t.Helper()
 	all := map[string]map[int64]time.Time{}
@@ -100,8 +100,8 @@ func arrivals(t testing.TB, pager *sinktest.PagerDuty) map[string]map[int64]time
 	return all
 }
 
-// delays is how long after the end of its window the pager was told of each change in
-// [from, to). What it was not told of is an error.
+// delays returns, for each change in [from, to), how long after the end of its window the pager was told. A change
+// that the pager was not told of is an error.
 func delays(t testing.TB, pager *sinktest.PagerDuty, want map[string][]schemas.Transition, from, to time.Time) (all []time.Duration, err error) {
 	t.Helper()
 	told := arrivals(t, pager)
@@ -122,9 +122,9 @@ func delays(t testing.TB, pager *sinktest.PagerDuty, want map[string][]schemas.T
 	return all, err
 }
 
-// TestStorageOutage stops Cassandra for ten minutes under load. Alerts come on time all
-// the while, weir does not grow, Kafka holds what cannot be written, and every row is
-// there afterwards. test.sh runs it beside the others, on engines of its own.
+// TestStorageOutage kills Cassandra and starts it ten minutes later, under load. All the while alerts come on time,
+// weir's memory does not grow, and Kafka holds the rows that cannot be written; afterwards every row is there. test.sh
+// runs it in parallel with the other tests, on engines of its own.
 func TestStorageOutage(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)
@@ -160,7 +160,7 @@ func TestStorageOutage(t *testing.T) {
 		t.Error(err)
 	}
 	windows := int(storageOutage / (10 * time.Second))
-	if len(slow) < windows*(outageHosts/12)*9/5 { // of 2 changes in each window
+	if len(slow) < windows*(outageHosts/12)*9/5 { // each host has 2 changes in its window; allow for 10 % less
 		t.Fatalf("%d alerts fired or resolved in %v without the store, want %d", len(slow), storageOutage, windows*outageHosts/6)
 	}
 	slices.Sort(slow)
@@ -173,7 +173,7 @@ func TestStorageOutage(t *testing.T) {
 	rss := func(r reading) float64 { return r.rss }
 	for i := 0; i < len(during); i += 60 {
 		r := during[i]
-		t.Logf("%4.0f s without the store: RSS %.0f MB, live heap %.1f MB, %v records in hand, lag %v, backlog in Kafka %v",
+		t.Logf("%4.0f s without the store: RSS %.0f MB, live heap %.1f MB, %v records in flight, lag %v, backlog in Kafka %v",
 			r.at.Sub(down).Seconds(), r.rss/1e6, r.live/1e6, r.held, r.lag, r.backlog)
 	}
 	was, is := most(before, rss), max(most(during, rss), most(after, rss))
@@ -187,17 +187,17 @@ func TestStorageOutage(t *testing.T) {
 		t.Errorf("the live heap grew from %.0f to %.0f bytes, more than %d", was, is, outageLiveBytes)
 	}
 	if held := most(during, func(r reading) float64 { return r.held }); held > float64(store.Default().InFlight) {
-		t.Errorf("store had %v records in hand, its in_flight is %d", held, store.Default().InFlight)
+		t.Errorf("store had %v records in flight, its in_flight is %d", held, store.Default().InFlight)
 	}
 	last := during[len(during)-1]
 	if least := float64(windows * outageHosts * 9 / 10); last.backlog < least {
-		t.Errorf("Kafka holds %v records at the end, want at least %v: what was held up?", last.backlog, least)
+		t.Errorf("Kafka holds %v records at the end, want at least %v: was store held up at all?", last.backlog, least)
 	}
-	for i, r := range during[10:] { // what was written before is committed by then
+	for i, r := range during[10:] { // by then, what was written before the outage is committed
 		// The gauge is 2 s old at most, and twice that on a machine that is busy.
 		before := during[10+i-8].backlog
 		if r.lag < before || r.lag > r.backlog {
-			t.Errorf("%.0f s without the store the gauge says that it is %v records behind, and it was %v to %v", r.at.Sub(down).Seconds(), r.lag, before, r.backlog)
+			t.Errorf("%.0f s without the store, its gauge shows a lag of %v records; the lag was between %v and %v", r.at.Sub(down).Seconds(), r.lag, before, r.backlog)
 		}
 	}
 	checkRows(t, load.samples, endMS, 2*time.Minute)

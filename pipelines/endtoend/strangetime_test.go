@@ -20,7 +20,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// startSmall runs weir with windows of seconds and a rule on temp.
+// startSmall runs weir with small windows, of 1 s and more, and a rule on temp.
 func startSmall(t *testing.T) *process {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,13 +44,20 @@ rules: [%q]
 
 var smallTiersMS = []int64{1000, 10_000, 60_000}
 
-// told is what a live stream tells of a series' windows of the smallest tier, and of
-// alerts, from the time fromMS on, in order.
+// Counters of windows that were revised, and of late partials, as /metrics has them.
+const (
+	revisedCounter     = `weir_window_windows_total{kind="revised"}`
+	latePartialCounter = `weir_window_windows_total{kind="late_partial"}`
+)
+
+// toldLive holds the events of a live stream, in order: the windows of a series, of the smallest tier, and
+// alerts.
 type toldLive struct {
 	t               *testing.T
 	windows, alerts chan string
 }
 
+// follow opens a live stream. In the events, times are relative to fromMS.
 func follow(t *testing.T, base string, series schemas.Series, fromMS int64) *toldLive {
 	t.Helper()
 	resp, err := http.Get(base + "/live?tier=1s&series=" + url.QueryEscape(series.String()))
@@ -108,7 +115,7 @@ func alertText(data string, fromMS int64) string {
 	return fmt.Sprintf("%s at %d: %s", a.State, last.At.UnixMilli()-fromMS, last.Reason)
 }
 
-// next waits for the events that come next; there may be none of a kind.
+// next waits for the next events, and fails the test if they are others. Either list may be empty.
 func (l *toldLive) next(windows, alerts []string) {
 	l.t.Helper()
 	for _, kind := range []struct {
@@ -122,13 +129,13 @@ func (l *toldLive) next(windows, alerts []string) {
 					l.t.Fatalf("live: %q, want %q", got, want)
 				}
 			case <-time.After(30 * time.Second):
-				l.t.Fatalf("live: never %q", want)
+				l.t.Fatalf("live: %q did not come", want)
 			}
 		}
 	}
 }
 
-// metricsWindows reads what GET /metrics/{id} has of a series and tier.
+// metricsWindows reads the windows of a series and tier from GET /metrics/{id}.
 func metricsWindows(base string, series schemas.Series, tierMS, fromMS, toMS int64) (ws []schemas.Window, err error) {
 	var answer struct {
 		Metrics []struct {
@@ -145,12 +152,12 @@ func metricsWindows(base string, series schemas.Series, tierMS, fromMS, toMS int
 	return ws, err
 }
 
-// checkReaders compares what both addresses that tell of windows have of some tiers with
-// the oracle, up to toMS.
+// checkReaders compares the windows of some tiers that both addresses of the API return with the oracle, up
+// to toMS.
 func checkReaders(base string, samples []schemas.Sample, fromMS, toMS int64, tiersMS ...int64) error {
 	want := slices.DeleteFunc(windowtest.Oracle(samples, tiersMS...), func(w schemas.Window) bool { return w.EndMS() > toMS })
 	for i := range want {
-		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not tell them
+		want[i].FirstOff, want[i].LastOff = 0, 0 // the API does not return them
 	}
 	for name, read := range map[string]func(string, schemas.Series, int64, int64, int64) ([]schemas.Window, error){
 		"/api/v1/windows": apiWindows, "/metrics/{id}": metricsWindows} {
@@ -169,9 +176,9 @@ func checkReaders(base string, samples []schemas.Sample, fromMS, toMS int64, tie
 	return nil
 }
 
-// TestRevisionsReachEveryReader: late samples revise a window: the live stream, the
-// alert and the readers of the table have each revision, in order. A sample later than
-// that makes a late partial, which the readers merge and the alert does not look at.
+// TestRevisionsReachEveryReader: late samples revise a window, and the live stream, the alert and the
+// readers of the table get each revision, in order. A still later sample makes a late partial, which
+// readers merge and the alert ignores.
 func TestRevisionsReachEveryReader(t *testing.T) {
 	p := startSmall(t)
 	fromMS := time.Now().Add(-5*time.Minute).UnixMilli() / 60_000 * 60_000
@@ -184,11 +191,11 @@ func TestRevisionsReachEveryReader(t *testing.T) {
 	}{
 		{map[int64]float64{100: 90, 1200: 95}, []string{"0: 1 samples, last 90, r0"}, []string{"firing at 1000: true"}},
 		{map[int64]float64{900: 20}, []string{"0: 2 samples, last 20, r1"}, []string{"resolved at 1000: retracted"}},
-		{map[int64]float64{950: 99}, []string{"0: 3 samples, last 99, r2"}, []string{"firing at 1001: confirmed"}}, // a transition has a time of its own
+		{map[int64]float64{950: 99}, []string{"0: 3 samples, last 99, r2"}, []string{"firing at 1001: confirmed"}}, // a transition needs a time of its own
 		{map[int64]float64{940: 98}, []string{"0: 4 samples, last 99, r3"}, nil},
 		{map[int64]float64{1500: 10, 2200: 50}, []string{"1000: 2 samples, last 10, r0"}, []string{"resolved at 2000: false"}},
 		{map[int64]float64{1900: 91}, []string{"1000: 3 samples, last 91, r1"}, []string{"firing at 2000: confirmed"}},
-		{map[int64]float64{500: 1, 960: 2}, []string{"0: 2 samples, last 2, r0 late"}, nil}, // nor is it retracted
+		{map[int64]float64{500: 1, 960: 2}, []string{"0: 2 samples, last 2, r0 late"}, nil}, // the alert does not change
 		{map[int64]float64{75_000: 1}, []string{"2000: 1 samples, last 50, r0"}, []string{"resolved at 3000: false"}},
 		{map[int64]float64{30_500: 100}, []string{"30000: 1 samples, last 100, r0 late"}, nil}, // its 1m window is revised
 		{map[int64]float64{150_000: 1}, []string{"75000: 1 samples, last 1, r0"}, nil},
@@ -203,6 +210,11 @@ func TestRevisionsReachEveryReader(t *testing.T) {
 		live.next(step.windows, step.alerts)
 	}
 	kafkatest.Until(t, 30*time.Second, func() error { return checkReaders(p.url, sent, fromMS, fromMS+140_000, smallTiersMS...) })
+	for _, counter := range []string{revisedCounter, latePartialCounter} {
+		if counterOf(t, p.url, counter) == 0 {
+			t.Errorf("%s is 0", counter)
+		}
+	}
 
 	var view struct {
 		Data struct {
@@ -223,7 +235,7 @@ func TestRevisionsReachEveryReader(t *testing.T) {
 	}
 }
 
-// counterOf reads a counter of /metrics.
+// counterOf reads a counter of /metrics, or returns 0 if the counter is not there (yet).
 func counterOf(t *testing.T, base, key string) int {
 	t.Helper()
 	resp, err := http.Get(base + "/metrics")
@@ -243,8 +255,8 @@ func counterOf(t *testing.T, base, key string) int {
 	return 0
 }
 
-// TestRepeatedBatchCountsOnce: a sender that saw no answer sends the same body again,
-// as remote write does: at once, and when its windows have long closed.
+// TestRepeatedBatchCountsOnce: a sender that got no answer sends the same body again, as remote write does:
+// at once, and again long after its windows have closed.
 func TestRepeatedBatchCountsOnce(t *testing.T) {
 	p := startSmall(t)
 	fromMS := time.Now().Add(-5*time.Minute).UnixMilli() / 60_000 * 60_000
@@ -264,22 +276,22 @@ func TestRepeatedBatchCountsOnce(t *testing.T) {
 		}
 		return nil
 	})
-	if n := counterOf(t, p.url, `weir_window_windows_total{kind="revised"}`) + counterOf(t, p.url, `weir_window_windows_total{kind="late_partial"}`); n != 0 {
-		t.Errorf("%d windows were revised or made again", n)
+	if n := counterOf(t, p.url, revisedCounter) + counterOf(t, p.url, latePartialCounter); n != 0 {
+		t.Errorf("%d windows were revised or have late partials", n)
 	}
 	if err := checkReaders(p.url, batch, fromMS, fromMS+60_000, smallTiersMS...); err != nil {
 		t.Errorf("after the second repeat: %v", err)
 	}
 }
 
-// TestIdleHostsLastWindowCloses: a host falls silent, and its last windows are closed by
-// the clock, without another sample of anyone.
+// TestIdleHostsLastWindowCloses: a host falls silent, and the clock closes its last windows, without a
+// sample from any other host.
 func TestIdleHostsLastWindowCloses(t *testing.T) {
 	p := startSmall(t)
 	nowMS := time.Now().UnixMilli()
 	load := schemas.Series{Metric: "load", Labels: schemas.NewLabels(map[string]string{"host": "idle"})}
 	samples := []schemas.Sample{{Series: load, TimeMS: nowMS - 1, Value: 2}, {Series: load, TimeMS: nowMS, Value: 3}}
 	postOne(t, p.url, samples)
-	// The 10s window ends within 10 s, and its second of grace.
+	// The 10s window ends within 10 s, and its grace is 1 s.
 	kafkatest.Until(t, 30*time.Second, func() error { return checkReaders(p.url, samples, nowMS-60_000, nowMS+11_000, smallTiersMS[:2]...) })
 }

@@ -12,19 +12,19 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// What a partition may stand still for, in the median of the rounds, when its process is killed or
-// stands still itself.
+// How long a partition may stand still, as the median of the rounds, when its process is killed or
+// stopped.
 const (
 	killPause  = 2500 * time.Millisecond
 	stopPause  = 6 * time.Second
-	takeovers  = 3                // kills, and stops
+	takeovers  = 3                // kills, and as many stops
 	standStill = 15 * time.Second // longer than Kafka's session
 )
 
-// TestTakeover: of three processes one is killed (kill -9), and comes back later, and one stands still (SIGSTOP)
-// for longer than Kafka's session and then goes on, each several times, under load. The others have its partitions
-// within the bounds, and all windows and notifications are right, whatever the one that woke up does: all changes are told in
-// their order, and what one told late is followed by the last word.
+// TestTakeover: under load, one of three processes is killed (SIGKILL) and restarted later, and another is stopped
+// (SIGSTOP) for longer than Kafka's session and then continued, several times each. The other processes take over the
+// partitions within the bounds. All windows and notifications are right, whatever the continued process does: all changes
+// are told in order, and if that process tells one late, the newest is told again after it.
 func TestTakeover(t *testing.T) {
 	enginetest.Reset(t, keyspace)
 	pager := sinktest.NewPagerDuty(t, pagerKey)

@@ -14,13 +14,13 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// CQL runs statements with cqlsh and returns what it printed. An error of cqlsh fails the test.
+// CQL runs statements with cqlsh and returns what it printed. If cqlsh fails, so does the test.
 func CQL(t testing.TB, statements string) string {
 	t.Helper()
 	return cqlsh(t, Cassandra(t).Addr, statements)
 }
 
-// cqlsh runs statements on a node, with more arguments.
+// cqlsh runs statements on a node, with additional arguments.
 func cqlsh(t testing.TB, addr, statements string, args ...string) string {
 	t.Helper()
 	host, port, err := net.SplitHostPort(addr)
@@ -71,8 +71,8 @@ func (ts *timestamp) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// Windows reads all rows of a tier's table with cqlsh and returns their windows, with the parts of
-// each merged.
+// Windows reads all rows of a tier's table with cqlsh and returns the windows, each merged from its
+// parts.
 func Windows(t testing.TB, keyspace string, tierMS int64) []schemas.Window {
 	t.Helper()
 	type row struct {

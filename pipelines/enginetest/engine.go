@@ -17,12 +17,12 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// Engine is a Kafka or a Cassandra that a test may kill, stop and start.
+// Engine is a Kafka or a Cassandra that a test can kill, stop and start.
 type Engine struct {
 	Name string   // kafka or cassandra
-	Addr string   // host:port of its clients
-	run  string   // its folder, if it is a test's own
-	env  []string // of its scripts; nil: this process's
+	Addr string   // host:port for clients
+	run  string   // its folder, if it belongs to one test
+	env  []string // added to the environment of its scripts
 }
 
 // Kafka returns the broker of the environment.
@@ -48,8 +48,8 @@ func (e *Engine) Kill(t testing.TB) { t.Helper(); e.script(t, "stop.sh", "KILL")
 // Stop ends the engine cleanly, and returns when it is gone.
 func (e *Engine) Stop(t testing.TB) { t.Helper(); e.script(t, "stop.sh") }
 
-// Start starts the engine with the data that it had, and returns when it is ready (4 to 10 s). It
-// does nothing if the engine runs.
+// Start starts the engine with the data that it had, and returns when it is ready (4 to 10 s). If the
+// engine is running, it does nothing.
 func (e *Engine) Start(t testing.TB) { t.Helper(); e.script(t, "start.sh") }
 
 func (e *Engine) script(t testing.TB, name string, args ...string) {
@@ -112,7 +112,7 @@ func Reset(t testing.TB, keyspace string) {
 	CQL(t, "DROP KEYSPACE IF EXISTS "+keyspace)
 }
 
-// Eventually is kafkatest.Until, with what was waited for in the error.
+// Eventually is kafkatest.Until, with an error that names what the test waits for.
 func Eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
 	kafkatest.Until(t, within, func() error {

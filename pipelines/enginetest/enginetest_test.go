@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestEnginesKafkaKeepsItsData: what a broker has acknowledged is there after kill -9.
+// TestEnginesKafkaKeepsItsData: a record that the broker has acknowledged survives kill -9.
 func TestEnginesKafkaKeepsItsData(t *testing.T) {
 	Reset(t, "weir")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -39,7 +39,7 @@ func TestEnginesKafkaKeepsItsData(t *testing.T) {
 			t.Fatal("the record is gone")
 		}
 		if len(records) == 0 {
-			continue // an error of the time without a broker
+			continue // an error from while the broker was down
 		}
 		if got := string(records[0].Value); got != "v" {
 			t.Errorf("got %q", got)
@@ -48,8 +48,8 @@ func TestEnginesKafkaKeepsItsData(t *testing.T) {
 	}
 }
 
-// TestEnginesCassandraKeepsItsData: what the store has acknowledged is there after
-// kill -9, and cqlsh's text comes back as it was written.
+// TestEnginesCassandraKeepsItsData: a row that the store has acknowledged survives kill -9, and text
+// that cqlsh prints is read as it was written.
 func TestEnginesCassandraKeepsItsData(t *testing.T) {
 	Reset(t, "kept")
 	CQL(t, `CREATE KEYSPACE kept WITH replication = {'class': 'NetworkTopologyStrategy', 'replication_factor': 1};

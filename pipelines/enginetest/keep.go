@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Keep writes what explains a failed test to a file of its own below the folder WEIR_TEST_LOGS, where it outlives the
-// test. If WEIR_TEST_LOGS is not set, as when a test is run alone by hand, it does nothing.
+// Keep writes something that explains a failed test to a file below the folder WEIR_TEST_LOGS, where it outlives the
+// test. If WEIR_TEST_LOGS is not set, as when a test is run by hand, Keep does nothing.
 func Keep(t testing.TB, name string, content []byte) {
 	t.Helper()
 	dir := os.Getenv("WEIR_TEST_LOGS")

@@ -27,7 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
-// Authority signs certificates and keeps them in a folder, as NAME.pem and NAME.key. Its own is ca.pem.
+// Authority signs certificates and keeps them in a folder, as NAME.pem and NAME.key. Its own certificate is ca.pem.
 type Authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -42,7 +42,7 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Path is the path of a file of the authority.
+// Path returns the path of a file in the authority's folder.
 func (a *Authority) Path(name string) string { return filepath.Join(a.dir, name) }
 
 // Sign makes a certificate for a name and 127.0.0.1, for both ends of a connection.
@@ -84,22 +84,22 @@ func (a *Authority) write(t testing.TB, name string, text []byte) {
 	}
 }
 
-// Secured is a Kafka and a Cassandra of a test's own, which require TLS and a login, and check ACLs and grants.
+// Secured is a Kafka and a Cassandra of one test, which require TLS and a login, and check ACLs and grants.
 type Secured struct {
 	CA *Authority
-	// Login and Certificate are Kafka's listeners: for SASL, and for clients with certificates, which it
-	// knows by their common names.
+	// Login is Kafka's listener for SASL. Certificate is the one for clients with certificates, which Kafka
+	// identifies by their common names.
 	Login, Certificate string
 	CQLAddr            string
-	AdminClient        *kgo.Client // of the user who may do everything
+	AdminClient        *kgo.Client // logged in as the superuser
 
 	kafka, cassandra *Engine
 }
 
 const adminName, adminPassword = "admin", "admin-of-the-test"
 
-// Secure starts the engines, which end with the test. plainUsers are the names and passwords of those who may log in by
-// PLAIN.
+// Secure starts the engines, which end with the test. plainUsers maps the users who may log in by PLAIN to their
+// passwords.
 func Secure(t testing.TB, plainUsers map[string]string) *Secured {
 	t.Helper()
 	ca := NewAuthority(t)
@@ -134,7 +134,7 @@ func Secure(t testing.TB, plainUsers map[string]string) *Secured {
 	return s
 }
 
-// client returns a client of the listener for SASL.
+// client returns a client of the SASL listener.
 func (s *Secured) client(t testing.TB, who plain.Auth) *kgo.Client {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -147,7 +147,7 @@ func (s *Secured) client(t testing.TB, who plain.Auth) *kgo.Client {
 	return cl
 }
 
-// Users makes users of Kafka, by name, who log in with their passwords by SCRAM.
+// Users creates users of Kafka who log in by SCRAM; passwords maps their names to their passwords.
 func (s *Secured) Users(t testing.TB, passwords map[string]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -175,7 +175,7 @@ func (s *Secured) CQL(t testing.TB, statements string) string {
 	return cqlsh(t, s.CQLAddr, statements, "--cqlshrc", s.CA.Path("cqlshrc"), "--ssl", "-u", "cassandra", "-p", "cassandra")
 }
 
-// Denied returns what Kafka denied to whom, once each: Principal = User:a is Denied operation = READ …
+// Denied returns what Kafka denied, each once, as it logs it: Principal = User:a is Denied operation = READ …
 func (s *Secured) Denied(t testing.TB) (all []string) {
 	t.Helper()
 	for line := range strings.Lines(string(read(t, s.kafka.run+"/out.log"))) {
@@ -190,8 +190,8 @@ func (s *Secured) Denied(t testing.TB) (all []string) {
 
 var allowed = regexp.MustCompile(`Principal = User:(\S+) is Allowed operation = (\S+) from host = \S+ on resource = (\S+) `)
 
-// Used is what Kafka allowed a user, or those of a case about it (user-1), once each: the operation, and the resource as Kafka writes it, such as
-// READ Topic:LITERAL:metrics.
+// Used returns what Kafka allowed a user, or the user's variants (user-1), each once: the operation and the resource as
+// Kafka writes it, such as READ Topic:LITERAL:metrics.
 func (s *Secured) Used(t testing.TB, user string) (all []string) {
 	t.Helper()
 	seen := map[string]bool{}

@@ -49,8 +49,8 @@ func Command(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// Interrupted runs weir with args, interrupts it (SIGINT) when its output contains a text, which must
-// be within a minute, and returns what it printed.
+// Interrupted runs weir with args, interrupts it (SIGINT) once its output contains a text, and returns
+// what it printed. It fails the test if the text does not come within a minute.
 func Interrupted(t testing.TB, until string, args ...string) string {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), "output")
@@ -64,7 +64,7 @@ func Interrupted(t testing.TB, until string, args ...string) string {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }() // the exit code says only that it was interrupted
+	go func() { defer close(ended); _ = cmd.Wait() }() // the exit code tells only that it was interrupted
 	defer func() { _ = cmd.Process.Kill(); <-ended }()
 	Eventually(t, time.Minute, "output of weir "+strings.Join(args, " "), func() error {
 		if said := string(read(t, out.Name())); !strings.Contains(said, until) {
@@ -72,13 +72,13 @@ func Interrupted(t testing.TB, until string, args ...string) string {
 		}
 		return nil
 	})
-	_ = cmd.Process.Signal(syscall.SIGINT) // an error says that it has ended
+	_ = cmd.Process.Signal(syscall.SIGINT) // an error means that it has ended
 	<-ended
 	return string(read(t, out.Name()))
 }
 
-// Weir is a `weir run` process that can be killed and started again: it keeps its config, its data
-// folder and its address.
+// Weir is a `weir run` process that can be killed and restarted. It keeps its config, data folder and
+// address.
 type Weir struct {
 	Name string
 	URL  string // http://127.0.0.1:port
@@ -89,15 +89,15 @@ type Weir struct {
 	done chan struct{} // closed when the process has ended and cmd.ProcessState is set
 }
 
-// Run starts `weir run` on the engines of the environment with a config (YAML text) and further
-// arguments, and does not wait until it is ready: see Ready. The process is killed at the end of the
-// test; if the test failed, the end of its log is shown.
+// Run starts `weir run` on the engines of the environment, with a config (YAML text) and further
+// arguments. It does not wait until the process is ready: see Ready. The process is killed at the end of
+// the test; if the test failed, the end of the process's log is shown.
 func Run(t testing.TB, name, config string, args ...string) *Weir {
 	t.Helper()
 	return RunOn(t, name, config, append([]string{"--brokers", Kafka(t).Addr, "--cql", Cassandra(t).Addr}, args...)...)
 }
 
-// RunOn is Run on the engines that the config or the arguments name.
+// RunOn is Run, on the engines that the config or the arguments name.
 func RunOn(t testing.TB, name, config string, args ...string) *Weir {
 	t.Helper()
 	dir := t.TempDir()
@@ -151,17 +151,17 @@ func (w *Weir) Start(t testing.TB) {
 	}()
 }
 
-// Kill ends the process with SIGKILL, if it runs, and returns when it is gone.
+// Kill ends the process with SIGKILL, if it is running, and returns when it is gone.
 func (w *Weir) Kill(t testing.TB) {
 	t.Helper()
 	if w.done == nil {
 		return
 	}
-	_ = w.cmd.Process.Kill() // an error says that it has ended
+	_ = w.cmd.Process.Kill() // an error means that it has ended
 	<-w.done
 }
 
-// Pause stops the process (SIGSTOP) until Resume: its ports accept connections, and nobody answers.
+// Pause stops the process (SIGSTOP) until Resume. Its ports still accept connections, but nobody answers.
 func (w *Weir) Pause(t testing.TB) { t.Helper(); w.signal(t, syscall.SIGSTOP) }
 
 // Resume continues a paused process (SIGCONT).
@@ -174,7 +174,7 @@ func (w *Weir) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Stop asks the process to end (SIGTERM), and fails the test unless it ends within the time with exit
+// Stop asks the process to end (SIGTERM). It fails the test unless the process ends in time, with exit
 // code 0.
 func (w *Weir) Stop(t testing.TB, within time.Duration) {
 	t.Helper()
@@ -189,7 +189,7 @@ func (w *Weir) Stop(t testing.TB, within time.Duration) {
 	}
 }
 
-// Running reports whether the process runs.
+// Running reports whether the process is running.
 func (w *Weir) Running() bool {
 	select {
 	case <-w.done:
@@ -199,7 +199,7 @@ func (w *Weir) Running() bool {
 	}
 }
 
-// Ready waits until /readyz answers 200, and fails the test if that takes longer than within or the
+// Ready waits until /readyz answers 200. It fails the test if that takes longer than within, or if the
 // process ends.
 func (w *Weir) Ready(t testing.TB, within time.Duration) {
 	t.Helper()
@@ -228,7 +228,7 @@ func (w *Weir) Get(path string) (status int, body string, err error) {
 	return resp.StatusCode, string(b), err
 }
 
-// Memory is the resident memory of the running process, now and at most so far, bytes.
+// Memory returns the resident memory of the running process and its peak so far, bytes.
 func (w *Weir) Memory(t testing.TB) (rss, peak int64) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
@@ -250,7 +250,7 @@ func (w *Weir) Memory(t testing.TB) (rss, peak int64) {
 	return rss, peak
 }
 
-// Log returns all that the process has logged since its first start.
+// Log returns everything that the process has logged since its first start.
 func (w *Weir) Log(t testing.TB) string {
 	t.Helper()
 	b, err := os.ReadFile(w.log)

@@ -1,2 +1,2 @@
-// Package pipelinetest starts processes of weir in tests of other packages. Only tests import it.
+// Package pipelinetest starts weir inside the tests of other packages. Only tests import it.
 package pipelinetest

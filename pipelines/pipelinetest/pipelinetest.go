@@ -17,14 +17,15 @@ import (
 	"github.com/weir-metrics/weir/pipelines"
 )
 
-// Readiness is what /readyz answers.
+// Readiness is the answer of /readyz.
 type Readiness struct {
 	Ready    bool              `json:"ready"`
 	NotReady map[string]string `json:"not_ready"` // role: reason
 	Warnings map[string]string `json:"warnings"`  // by role
 }
 
-// Process returns a weir with the defaults, on an address and in a folder of its own; without brokers, on the embedded one.
+// Process returns a weir with the default config, on an address and in a folder of its own. Without brokers it uses the
+// embedded one.
 func Process(t testing.TB, brokers ...string) *pipelines.Process {
 	t.Helper()
 	c := pipelines.Default()
@@ -32,7 +33,7 @@ func Process(t testing.TB, brokers ...string) *pipelines.Process {
 	return &pipelines.Process{Config: &c, Rules: &alerts.RuleSet{}, Roles: []string{"route", "query"}, Out: io.Discard, Log: slog.New(slog.DiscardHandler)}
 }
 
-// FreeAddress is a host:port of this machine on which nothing listens.
+// FreeAddress returns a host:port of this machine on which nothing listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +47,7 @@ func FreeAddress(t testing.TB) string {
 // Ready is the most common condition for Await.
 func Ready(r Readiness) bool { return r.Ready }
 
-// Await asks the process's /readyz until the answer fits; it fails the test after 20 s.
+// Await polls the process's /readyz until the answer fits. It fails the test after 20 s.
 func Await(t testing.TB, p *pipelines.Process, fits func(Readiness) bool) {
 	t.Helper()
 	var last string
@@ -64,7 +65,7 @@ func Await(t testing.TB, p *pipelines.Process, fits func(Readiness) bool) {
 		}
 		last = fmt.Sprint(resp.Status, r, err)
 	}
-	t.Fatalf("/readyz has not answered what the test waits for; its last answer: %s", last)
+	t.Fatalf("/readyz did not give the answer that the test waits for; its last answer: %s", last)
 }
 
 // Post writes a line of line protocol to the process's gateway.
