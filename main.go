@@ -62,6 +62,7 @@ type cli struct {
 	Test     testCommand     `cmd:"" help:"Run unit tests of rules: given samples, expected alerts and windows."`
 	Backtest backtestCommand `cmd:"" help:"Report what rules would have done with recorded data, and compare them with other rules."`
 	Import   importCommand   `cmd:"" help:"Translate rules of other systems."`
+	Promote  promoteCommand  `cmd:"" help:"Make a shadow rule page: removes its shadow: true from its file."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 

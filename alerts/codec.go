@@ -8,21 +8,23 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// The encoded state has version 3, or 2 if nothing was ever lost. Integers are varints (u) or
+// The encoded state has version 2, or a later one if it has what only that can say. Integers are varints (u) or
 // zigzag varints (z); text is u length+1 and bytes, or 0 for "the same as at that place of the
 // previous set", since the series of a group share most of their labels.
 //
-//	3  due:z  lost:z  sets:u  set…
+//	5  due:z  lost:z  sets:u  set…
 //	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
 //	series:  metric:text tier:u columns:byte span:u windows:u window…
 //	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
-//	outcome: rule:text hash:8 bytes flags:byte end:z revision:u
+//	outcome: rule:text hash:8 bytes flags:u end:z revision:u
 //
 // A window's end is that of the previous one (0 for the first) plus steps tiers.
 //
-// Version 2 is the same without lost and its flags. Version 1 is like 2, except that everything was
+// Version 4 has a byte for the flags, and none for shadows. Version 3 is like 4, but its lost is not
+// 0 and nothing is missing. Version 2 is the same without lost and its flags. Version 1 is like 2, except that everything was
 // said under the old fingerprints.
 const (
+	shadowVersion    = 5
 	missingVersion   = 4 // as 3, whose lost may be 0
 	lostStateVersion = 3
 	stateVersion     = 2
@@ -46,6 +48,7 @@ const (
 	flagSettled // from version 3 on
 	flagNothing // from version 3 on, too: nothing is said
 	flagMissing // from version 4 on
+	flagShadow  // from version 5 on
 	flagKnown   = 1<<iota - 1
 )
 
@@ -57,15 +60,10 @@ const (
 
 // Append appends the encoded state to dst.
 func (st *State) Append(dst []byte) []byte {
-	switch {
-	case st.misses():
-		dst = binary.AppendVarint(append(dst, missingVersion), st.due)
+	version := st.version()
+	dst = binary.AppendVarint(append(dst, version), st.due)
+	if version >= lostStateVersion {
 		dst = binary.AppendVarint(dst, st.lostMS)
-	case st.lostMS != 0:
-		dst = binary.AppendVarint(append(dst, lostStateVersion), st.due)
-		dst = binary.AppendVarint(dst, st.lostMS)
-	default:
-		dst = binary.AppendVarint(append(dst, stateVersion), st.due)
 	}
 	n := 0
 	for _, s := range st.sets {
@@ -77,11 +75,24 @@ func (st *State) Append(dst []byte) []byte {
 	before := &labelSet{}
 	for _, s := range st.sets {
 		if s.worthKeeping() {
-			dst = s.append(dst, before)
+			dst = s.append(dst, before, version)
 			before = s
 		}
 	}
 	return dst
+}
+
+// version is the smallest that can say what the state is: an older weir reads what it can.
+func (st *State) version() byte {
+	switch {
+	case st.any(func(o *outcome) bool { return o.shadow }):
+		return shadowVersion
+	case st.any(func(o *outcome) bool { return o.missing }):
+		return missingVersion
+	case st.lostMS != 0:
+		return lostStateVersion
+	}
+	return stateVersion
 }
 
 // worthKeeping is false for a set that no rule selects: it will be found again.
@@ -102,7 +113,7 @@ func appendText(dst []byte, text, before string) []byte {
 	return append(dst, text...)
 }
 
-func (s *labelSet) append(dst []byte, before *labelSet) []byte {
+func (s *labelSet) append(dst []byte, before *labelSet, version byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s.labels)))
 	for i, l := range s.labels {
 		var b schemas.Label
@@ -128,12 +139,12 @@ func (s *labelSet) append(dst []byte, before *labelSet) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(said))
 	for i := range s.saved {
-		dst = s.saved[i].append(dst)
+		dst = s.saved[i].append(dst, version)
 	}
 	for i := range s.bound {
 		if b := &s.bound[i]; b.last.kept() {
 			v := saved{b.rule.name, b.rule.hash, b.last}
-			dst = v.append(dst)
+			dst = v.append(dst, version)
 		}
 	}
 	return dst
@@ -196,33 +207,30 @@ func (r *ring) oneValue(vals []float64) int {
 	return one
 }
 
-func (v *saved) append(dst []byte) []byte {
+func (v *saved) append(dst []byte, version byte) []byte {
 	dst = appendText(dst, v.rule, "")
 	dst = binary.LittleEndian.AppendUint64(dst, v.hash)
-	var flags byte
-	if v.last.truth == yes {
-		flags |= flagTrue
-	}
-	if v.last.wasTrue {
-		flags |= flagHeld
-	}
-	if v.last.other {
-		flags |= flagOther
-	}
-	if v.last.old {
-		flags |= flagOld
-	}
-	if v.last.settled {
-		flags |= flagSettled
-	}
-	if v.last.truth == unknown {
-		flags |= flagNothing
-	}
-	if v.last.missing {
-		flags |= flagMissing
-	}
-	dst = binary.AppendVarint(append(dst, flags), v.last.endMS)
+	dst = v.last.appendFlags(dst, version)
+	dst = binary.AppendVarint(dst, v.last.endMS)
 	return binary.AppendUvarint(dst, uint64(v.last.revision))
+}
+
+// flags lists the flags of an outcome, in the order of their bits.
+func (o *outcome) flags() [8]bool {
+	return [...]bool{o.truth == yes, o.wasTrue, o.other, o.old, o.settled, o.truth == unknown, o.missing, o.shadow}
+}
+
+func (o *outcome) appendFlags(dst []byte, version byte) []byte {
+	flags := uint64(0)
+	for bit, set := range o.flags() {
+		if set {
+			flags |= 1 << bit
+		}
+	}
+	if version < shadowVersion {
+		return append(dst, byte(flags))
+	}
+	return binary.AppendUvarint(dst, flags)
 }
 
 // DecodeState reads what Append wrote. It returns schemas.ErrVersion or
@@ -231,7 +239,7 @@ func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
 	}
-	if b[0] < oldStateVersion || b[0] > missingVersion {
+	if b[0] < oldStateVersion || b[0] > shadowVersion {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
 	d := &stateReader{rest: b[1:], version: b[0]}
@@ -425,19 +433,38 @@ func (d *stateReader) float() float64 {
 func (d *stateReader) outcome() saved {
 	v := saved{rule: d.text("rule", "")}
 	v.hash = binary.LittleEndian.Uint64(d.bytes("hash", 8))
-	flags := d.bytes("flags", 1)[0]
-	old := d.version == oldStateVersion
-	if flags > flagKnown || old && flags&flagOld != 0 || d.version < lostStateVersion && flags&(flagSettled|flagNothing) != 0 ||
-		flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) ||
-		flags&flagMissing != 0 && (d.version < missingVersion || flags&flagTrue == 0) {
-		d.fail("outcome's flags %08b", flags)
-	}
+	flags, old := d.flags(), d.version == oldStateVersion
 	v.last = outcome{truth: truthOf(flags&flagTrue != 0), wasTrue: flags&flagHeld != 0, other: flags&flagOther != 0,
-		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0, missing: flags&flagMissing != 0}
+		old: old || flags&flagOld != 0, settled: flags&flagSettled != 0, missing: flags&flagMissing != 0, shadow: flags&flagShadow != 0}
 	if flags&flagNothing != 0 {
 		v.last.truth = unknown
 	}
 	v.last.endMS = d.bounded("outcome's end", -maxEndMS, maxEndMS)
 	v.last.revision = uint32(min(d.uvarint("outcome's revision"), math.MaxUint32))
 	return v
+}
+
+// flags reads the flags of an outcome, and refuses those that its version, or other flags, do not
+// allow.
+func (d *stateReader) flags() uint64 {
+	var flags uint64
+	if d.version >= shadowVersion {
+		flags = d.uvarint("flags")
+	} else {
+		flags = uint64(d.bytes("flags", 1)[0])
+	}
+	refused := flags &^ flagKnown
+	for _, f := range []struct {
+		since byte
+		flags uint64
+	}{{stateVersion, flagOld}, {lostStateVersion, flagSettled | flagNothing}, {missingVersion, flagMissing}, {shadowVersion, flagShadow}} {
+		if d.version < f.since {
+			refused |= flags & f.flags
+		}
+	}
+	if refused != 0 || flags&flagNothing != 0 && (flags&flagTrue != 0 || flags&flagSettled == 0) ||
+		flags&(flagMissing|flagShadow) != 0 && flags&flagTrue == 0 {
+		d.fail("outcome's flags %08b", flags)
+	}
+	return flags
 }

@@ -123,6 +123,7 @@ func TestDecodeStateErrors(t *testing.T) {
 func FuzzDecodeState(f *testing.F) {
 	f.Add((&State{}).Append(nil))
 	f.Add(sampleState(f).Append(nil))
+	f.Add(missState(f, ", shadow: true").Append(nil))
 	rs := load(f, `{alert: a, expr: 'avg(x, "1m") > 5', recover: 'max(x, "1m") < 3'}`, `{alert: b, expr: y > 1}`)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		st, err := DecodeState(data)

@@ -18,6 +18,9 @@ func (rs *RuleSet) Describe() []string {
 		case r.forMS > 0:
 			line += ", and fires if expr stays true for " + msText(r.forMS)
 		}
+		if r.shadow {
+			line += "; a shadow: nobody is told"
+		}
 		lines = append(lines, line)
 		for i := range r.inputs {
 			if in := &r.inputs[i]; in.windows() {

@@ -127,13 +127,35 @@ func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas
 			st.dueBy(newest + set.keepMS)
 		}
 		for i := range set.bound {
-			if b := &set.bound[i]; b.last.truth == yes {
+			b := &set.bound[i]
+			if b.last.truth == yes {
 				st.dueBy(b.deadlineMS())
+			}
+			if b.last.truth == yes && b.last.shadow != b.rule.shadow {
+				out = e.sayAgain(set, b, group, out)
 			}
 		}
 		st.dueByMissing(set, set.oldestEnd())
 	}
 	return out
+}
+
+// sayAgain repeats a true condition whose rule became a shadow, or no longer is one: a series that
+// is silent would not say it before data is back.
+func (e *Evaluator) sayAgain(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
+	b.last.shadow = b.rule.shadow
+	b.last.revision++
+	value, reason := math.NaN(), reasonNoData
+	if !b.last.missing {
+		_, value = e.judge(set, b, b.last.endMS)
+		reason = ""
+	}
+	c := e.condition(set, b, group, value)
+	c.EndMS, c.Revision, c.Reason = b.last.endMS, b.last.revision, reason
+	if b.last.missing {
+		c.ForMS = 0
+	}
+	return append(out, c)
 }
 
 // check evaluates one rule on one label set, if one of its inputs was touched.
@@ -178,7 +200,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		revision = max(revision, b.last.revision+1)
 	}
 	old := b.last.old && (again || b.last.truth == yes)
-	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, endMS: end, revision: revision}
+	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, shadow: t == yes && b.rule.shadow, endMS: end, revision: revision}
 	if t == yes || b.rule.onNoData == fireOnNoData {
 		st.dueBy(b.deadlineMS())
 	}
@@ -320,7 +342,7 @@ func (e *Evaluator) condition(set *labelSet, b *binding, group string, value flo
 	isTrue := last.truth == yes
 	c := schemas.Condition{
 		Rule: r.name, Fingerprint: last.fingerprint(r.name, group, set.labels), Group: group, True: isTrue,
-		Value: value, ForMS: r.forMS, KeepMS: r.keepMS, TierMS: r.tierMS,
+		Value: value, ForMS: r.forMS, KeepMS: r.keepMS, TierMS: r.tierMS, Shadow: r.shadow,
 	}
 	if !finite(value) {
 		c.Value = 0
@@ -351,7 +373,7 @@ func (e *Evaluator) condition(set *labelSet, b *binding, group string, value flo
 func removed(set *labelSet, s *saved, group string, nowMS int64) schemas.Condition {
 	c := schemas.Condition{
 		Rule: s.rule, Fingerprint: s.last.fingerprint(s.rule, group, set.labels), Group: group,
-		Labels: set.labels.Map(), EndMS: nowMS, Reason: reasonRemoved,
+		Labels: set.labels.Map(), EndMS: nowMS, Reason: reasonRemoved, Shadow: s.last.shadow,
 	}
 	c.Labels["alertname"] = s.rule[strings.LastIndexByte(s.rule, '/')+1:]
 	if nowMS <= s.last.endMS {

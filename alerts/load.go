@@ -64,6 +64,7 @@ type ruleYAML struct {
 	NoData        conf.Duration     `yaml:"no_data"`
 	Coverage      share             `yaml:"coverage"`
 	OnNoData      string            `yaml:"on_no_data"`
+	Shadow        bool              `yaml:"shadow"`
 	Labels        map[string]string `yaml:"labels"`
 	Annotations   map[string]string `yaml:"annotations"`
 }
@@ -106,7 +107,7 @@ func (rs *RuleSet) Cut(before *RuleSet) error {
 		if i < 0 {
 			continue
 		}
-		if why := conf.Cut(before.files[i].Data, now.Data); why != "" {
+		if why := conf.Cut(before.files[i].Data, now.Data); why != "" && !promotedLast(before.files[i].Data, now.Data) {
 			faults = append(faults, conf.Fault{File: now.Name, Bound: "looks cut: it " + why})
 		}
 	}
@@ -210,6 +211,7 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 	r := &rule{
 		name: group + "/" + y.Alert, alert: y.Alert,
 		forMS: y.For.duration.MS(), most: y.For.most, of: y.For.of, keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(), coverage: y.Coverage.coverage(),
+		shadow: y.Shadow,
 	}
 	l.name(at, r)
 	r.place = conf.Fault{File: l.file, Line: l.doc.Line(at + ".alert"), Field: at + ".alert", Value: r.alert}

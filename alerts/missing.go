@@ -2,7 +2,6 @@ package alerts
 
 import (
 	"math"
-	"slices"
 
 	"github.com/weir-metrics/weir/schemas"
 )
@@ -60,7 +59,7 @@ func (e *Evaluator) miss(st *State, set *labelSet, b *binding, group string, now
 	if b.last.truth == yes && b.last.missing || b.last.endMS >= end && b.last.truth != unknown {
 		return out
 	}
-	b.last = outcome{truth: yes, missing: true, old: b.last.old && b.last.truth == yes, settled: st.lostMS > 0, endMS: end}
+	b.last = outcome{truth: yes, missing: true, old: b.last.old && b.last.truth == yes, settled: st.lostMS > 0, shadow: b.rule.shadow, endMS: end}
 	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason, c.ForMS = end, reasonNoData, 0
 	return append(out, c)
@@ -82,15 +81,4 @@ func (e *Evaluator) retire(st *State, set *labelSet, b *binding, group string, n
 	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason = end, reasonRetired
 	return append(out, c)
-}
-
-// misses reports whether something is true because no window came.
-func (st *State) misses() bool {
-	for _, s := range st.sets {
-		if slices.ContainsFunc(s.bound, func(b binding) bool { return b.last.missing }) ||
-			slices.ContainsFunc(s.saved, func(v saved) bool { return v.last.missing }) {
-			return true
-		}
-	}
-	return false
 }

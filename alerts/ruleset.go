@@ -49,6 +49,7 @@ type rule struct {
 	noDataMS int64
 	coverage float64 // see covers; 0: ranges are judged on what there is
 	onNoData noDataPolicy
+	shadow   bool // its alerts page nobody
 
 	labels      []labelTemplate
 	annotations []labelTemplate

@@ -68,7 +68,9 @@ type outcome struct {
 	// unknown then: nothing is said any more.
 	settled bool
 	// missing: the condition is true because no window came.
-	missing  bool
+	missing bool
+	// shadow: it was said as that of a shadow rule; only of a true condition.
+	shadow   bool
 	endMS    int64
 	revision uint32
 }
@@ -104,10 +106,21 @@ func (st *State) DueMS() int64 { return st.due }
 
 // Active reports whether a condition is true.
 func (st *State) Active() bool {
+	return st.any(func(o *outcome) bool { return o.truth == yes })
+}
+
+// any reports whether an outcome is such a one.
+func (st *State) any(such func(o *outcome) bool) bool {
 	for _, s := range st.sets {
-		if slices.ContainsFunc(s.bound, func(b binding) bool { return b.last.truth == yes }) ||
-			slices.ContainsFunc(s.saved, func(v saved) bool { return v.last.truth == yes }) {
-			return true
+		for i := range s.bound {
+			if such(&s.bound[i].last) {
+				return true
+			}
+		}
+		for i := range s.saved {
+			if such(&s.saved[i].last) {
+				return true
+			}
 		}
 	}
 	return false

@@ -17,6 +17,8 @@ const (
 	reasonRetracted = "retracted"            // a late sample showed that it was not true at that end
 	reasonConfirmed = "confirmed"            // a late sample showed that it was true at that end after all
 	reasonKept      = "keep_firing_for passed"
+	reasonShadow    = "its rule is a shadow now"
+	reasonPromoted  = "its rule is a shadow no longer"
 )
 
 // Step returns the alert's next state after a condition, and whether that differs from prev, which
@@ -34,6 +36,8 @@ const (
 //   - A condition at or below (LastMS, LastRev) is a replay and changes nothing. A higher revision
 //     of the same end undoes what the lower one did: false retracts an alert that became firing
 //     with it, whatever KeepMS is, and true restores the alert that false ended, with its ActiveMS.
+//   - A firing alert whose rule became a shadow ends for those who were told of it, and continues as
+//     a shadow; one whose rule is a shadow no longer begins for them.
 //   - After resolved or inactive, a true condition begins a new life: a new ActiveMS.
 //
 // Labels, annotations and value are those of the last true condition.
@@ -53,6 +57,10 @@ func Step(prev *schemas.Alert, c *schemas.Condition) (next *schemas.Alert, chang
 
 func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 	revised := c.EndMS == a.LastMS
+	if a.State == schemas.Firing && a.Shadow != c.Shadow {
+		flip(&a, c.EndMS)
+	}
+	a.Shadow = c.Shadow
 	a.Rule, a.Group, a.Labels, a.Annotations = c.Rule, c.Group, c.Labels, c.Annotations
 	a.ForMS, a.KeepMS, a.TierMS = c.ForMS, c.KeepMS, c.TierMS
 	a.LastMS, a.LastRev, a.LastTrueMS, a.Reason = c.EndMS, c.Revision, c.EndMS, c.Reason
@@ -81,6 +89,19 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 		move(&a, schemas.Firing, c.EndMS, reasonFor)
 	}
 	return &a
+}
+
+// flip makes a firing alert one of a shadow rule, or no longer one. Receivers know it as firing only
+// while it is not.
+func flip(a *schemas.Alert, endMS int64) {
+	reason := reasonPromoted
+	if !a.Shadow {
+		reason = reasonShadow
+		move(a, schemas.Resolved, endMS, reason)
+	}
+	a.Shadow = !a.Shadow
+	move(a, schemas.Firing, endMS, reason)
+	a.FiredMS = a.Last.AtMS
 }
 
 func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool) {
@@ -112,7 +133,7 @@ func move(a *schemas.Alert, to schemas.AlertState, atMS int64, reason string) {
 	for slices.ContainsFunc(a.History, func(t schemas.Transition) bool { return t.To == to && t.AtMS == atMS }) {
 		atMS++
 	}
-	a.Last = schemas.Transition{From: a.State, To: to, AtMS: atMS, Reason: reason}
+	a.Last = schemas.Transition{From: a.State, To: to, AtMS: atMS, Reason: reason, Shadow: a.Shadow}
 	a.State = to
 	a.History = append(slices.Clip(slices.Clone(a.History[max(0, len(a.History)-maxHistory+1):])), a.Last)
 }

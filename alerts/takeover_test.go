@@ -74,6 +74,8 @@ func allRules(rng *rand.Rand) []string {
 				rule += fmt.Sprintf(`, recover: y < 2, no_data: %s`, map[string]string{"10s": "30s", "1m": "3m", "1h": "3h"}[tier])
 			case 2:
 				rule += `, where: labels.cpu != "1"`
+			case 3:
+				rule += `, shadow: true`
 			}
 			rules = append(rules, rule+"}")
 		}

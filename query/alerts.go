@@ -28,6 +28,7 @@ type alertBody struct {
 	Reason      string           `json:"reason,omitempty"`      // why its condition is false: "no data", …
 	NoDataSince *time.Time       `json:"noDataSince,omitempty"` // end of the last window before its series fell silent
 	LastAt      time.Time        `json:"lastAt"`                // end of the last window that was checked
+	Shadow      bool             `json:"shadow,omitempty"`      // its rule is a shadow: nobody is told
 	ForMS       int64            `json:"for"`
 	Tier        string           `json:"tier,omitempty"`
 	History     []transitionBody `json:"history"` // the last 16 transitions, oldest first
@@ -38,13 +39,14 @@ type transitionBody struct {
 	To     schemas.AlertState `json:"to"`
 	At     time.Time          `json:"at"`
 	Reason string             `json:"reason"`
+	Shadow bool               `json:"shadow,omitempty"`
 }
 
 func newAlertBody(a *schemas.Alert) alertBody {
 	b := alertBody{
 		Labels: nonNil(a.Labels), Annotations: nonNil(a.Annotations), State: a.State,
 		ActiveAt: utc(a.ActiveMS), Value: strconv.FormatFloat(a.Value, 'e', -1, 64),
-		Fingerprint: a.Fingerprint, Rule: a.Rule, Group: a.Group, Reason: a.Reason, LastAt: utc(a.LastMS), ForMS: a.ForMS,
+		Fingerprint: a.Fingerprint, Rule: a.Rule, Group: a.Group, Reason: a.Reason, LastAt: utc(a.LastMS), ForMS: a.ForMS, Shadow: a.Shadow,
 		History: make([]transitionBody, len(a.History)),
 	}
 	if a.TierMS > 0 {
@@ -63,7 +65,7 @@ func newAlertBody(a *schemas.Alert) alertBody {
 		b.NoDataSince = &t
 	}
 	for i, h := range a.History {
-		b.History[i] = transitionBody{h.From, h.To, utc(h.AtMS), h.Reason}
+		b.History[i] = transitionBody{h.From, h.To, utc(h.AtMS), h.Reason, h.Shadow}
 	}
 	return b
 }

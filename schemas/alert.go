@@ -26,6 +26,7 @@ type Condition struct {
 	ForMS       int64             `json:"for_ms,omitempty"`
 	KeepMS      int64             `json:"keep_ms,omitempty"` // keep_firing_for
 	TierMS      int64             `json:"tier_ms"`
+	Shadow      bool              `json:"shadow,omitempty"` // of a shadow rule, which pages nobody
 }
 
 // TemplateFault begins a label or annotation whose template failed; the failed template follows,
@@ -55,6 +56,7 @@ type Transition struct {
 	To     AlertState `json:"to"`
 	AtMS   int64      `json:"at_ms"` // the window end that decided it
 	Reason string     `json:"reason"`
+	Shadow bool       `json:"shadow,omitempty"` // of a shadow rule: nobody is told
 }
 
 // Alert is the value of a record of the alerts topic: the whole state of one
@@ -79,6 +81,7 @@ type Alert struct {
 	Reason      string            `json:"reason,omitempty"`  // why its condition is false; "" while it is true, or ReasonNoData if that is why
 	Last        Transition        `json:"last"`              // the newest transition
 	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
+	Shadow      bool              `json:"shadow,omitempty"`  // its rule is a shadow: nobody is told
 }
 
 // NoDataSinceMS is, for an alert that ended because its series fell silent, the end of the last

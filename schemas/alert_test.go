@@ -15,8 +15,8 @@ func goldenCondition() *Condition {
 }
 
 func goldenAlert() *Alert {
-	fired := Transition{Pending, Firing, 1_700_000_310_000, "for 5m"}
-	resolved := Transition{Firing, Resolved, 1_700_000_410_000, "recovered"}
+	fired := Transition{From: Pending, To: Firing, AtMS: 1_700_000_310_000, Reason: "for 5m"}
+	resolved := Transition{From: Firing, To: Resolved, AtMS: 1_700_000_410_000, Reason: "recovered"}
 	return &Alert{Fingerprint: "00c0ffee00c0ffee", Rule: "hosts/high_cpu", Group: "web01", Labels: map[string]string{"alertname": "high_cpu", "host": "web01"},
 		Annotations: map[string]string{"summary": "é"}, State: Resolved, ActiveMS: 1_700_000_010_000, FiredMS: fired.AtMS, ResolvedMS: resolved.AtMS,
 		LastMS: resolved.AtMS, LastTrueMS: fired.AtMS, LastRev: 1, Value: -0.5, ForMS: 300_000, KeepMS: 1, TierMS: 10_000, Last: resolved, History: []Transition{fired, resolved}}

@@ -61,7 +61,7 @@ func (p *play) differences(want []expectedAlert, got, other []*schemas.Alert) []
 		told = append(told, "is expected and does not fire:\n"+diffOf(linesOfExpected(w), nil))
 	}
 	for _, a := range got {
-		told = append(told, fmt.Sprintf("fires and is not expected, with the value %v since %s:\n", a.Value, p.since(a.FiredMS))+diffOf(nil, linesOf(a)))
+		told = append(told, fmt.Sprintf("fires%s and is not expected, with the value %v since %s:\n", shadowed(a.Shadow), a.Value, p.since(a.FiredMS))+diffOf(nil, linesOf(a)))
 	}
 	for _, a := range other {
 		told = append(told, p.stateOf(a))
@@ -147,7 +147,7 @@ func keyOf(line string) string {
 
 // stateOf describes the state of an alert that does not fire.
 func (p *play) stateOf(a *schemas.Alert) string {
-	name := nameOf(a.Labels["alertname"], a.Labels)
+	name := nameOf(a.Labels["alertname"], a.Labels).String() + shadowed(a.Shadow)
 	switch a.State {
 	case schemas.Pending:
 		return fmt.Sprintf("%s is pending since %s, and fires if it is still true in the window that ends at %s\n", name, p.since(a.ActiveMS), p.since(a.ActiveMS+a.ForMS))

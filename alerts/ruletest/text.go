@@ -263,7 +263,7 @@ func (r *run) printAlerts() {
 		if ms := a.NoDataSinceMS(); ms != 0 {
 			line += ", no data since " + at(ms)
 		}
-		line += "\n"
+		line += shadowed(a.Shadow) + "\n"
 		for _, l := range schemas.NewLabels(a.Annotations) {
 			line += fmt.Sprintf("  %s: %s\n", l.Name, l.Value)
 		}

@@ -74,7 +74,15 @@ func (r *run) printCondition(c *schemas.Condition) {
 
 func (r *run) printTransition(a *schemas.Alert) {
 	t := a.Last
-	fmt.Fprintf(&r.out, "%s %s %s -> %s: %s\n", at(t.AtMS), nameOf(a.Rule, a.Labels), t.From, t.To, t.Reason)
+	fmt.Fprintf(&r.out, "%s %s %s -> %s: %s%s\n", at(t.AtMS), nameOf(a.Rule, a.Labels), t.From, t.To, t.Reason, shadowed(t.Shadow))
+}
+
+// shadowed marks what is said of the alert of a shadow rule.
+func shadowed(shadow bool) string {
+	if shadow {
+		return " (shadow)"
+	}
+	return ""
 }
 
 // revise replaces windows that end at endMS, and closes them and those of the larger tiers again.

@@ -42,12 +42,15 @@ func New(cfg Config, d Deps) *Processor {
 			Help: "Conditions by their effect: transition, update, or none (a replay)."}, []string{"result"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_transitions_total",
 			Help: "Transitions of alerts by their new state."}, []string{"to"}),
+		shadows: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_shadow_transitions_total",
+			Help: "Transitions of alerts of shadow rules, which nobody is told, by their new state."}, []string{"to"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_alert_refused_records_total",
 			Help: "Records of conditions sent to deadletter, by reason."}, []string{"reason"}),
 		forgotten: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_alert_forgotten_total",
 			Help: "Alerts deleted from the alert store some time after their end."}),
 	}
 	l.conditions, l.transitions = writeback.Register(d.Registry, l.conditions), writeback.Register(d.Registry, l.transitions)
+	l.shadows = writeback.Register(d.Registry, l.shadows)
 	l.refused, l.forgotten = writeback.Register(d.Registry, l.refused), writeback.Register(d.Registry, l.forgotten)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	p.Processor = writeback.NewProcessor(p.options, l)

@@ -99,13 +99,18 @@ func (s *stage) start(dir string) (stop func(error)) {
 
 // counted is weir_alert_conditions_total of the processor that was started last.
 func (s *stage) counted(result string) float64 {
+	return s.metric("weir_alert_conditions_total", result)
+}
+
+// metric is a counter of the processor that was started last.
+func (s *stage) metric(name, label string) float64 {
 	families, err := s.metrics.Gather()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			if f.GetName() == "weir_alert_conditions_total" && m.GetLabel()[0].GetValue() == result {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
 				return m.GetCounter().GetValue()
 			}
 		}
@@ -197,6 +202,47 @@ func TestLife(t *testing.T) {
 		if got := s.counted(result); got != want {
 			t.Errorf("%v conditions counted as %s, want %v", got, result, want)
 		}
+	}
+	stop(nil)
+}
+
+// TestShadow: the alert of a shadow rule lives, is marked, and is counted apart; what its rule becomes in the middle is
+// known after a crash.
+func TestShadow(t *testing.T) {
+	s := newStage(t)
+	dir := t.TempDir()
+	stop := s.start(dir)
+	shadow := func(c *schemas.Condition) { c.Shadow = true }
+	s.condition("a", 10_000, true, shadow)
+	s.until("a shadow fires", func() bool { return s.state("a") == schemas.Firing && s.alerts["a"].Shadow })
+	s.condition("b", 10_000, true, func(c *schemas.Condition) { c.Shadow, c.ForMS = true, 20_000 })
+	s.until("a shadow is pending", func() bool { return s.state("b") == schemas.Pending && s.alerts["b"].Shadow })
+	s.condition("b", 20_000, true, func(c *schemas.Condition) { c.ForMS = 20_000 })
+	s.until("it is promoted", func() bool { return !s.alerts["b"].Shadow })
+	if shadows, others := s.metric("weir_alert_shadow_transitions_total", "firing"), s.metric("weir_alert_transitions_total", "firing"); shadows != 1 || others != 0 {
+		t.Errorf("%v shadows and %v others fired, want one and none", shadows, others)
+	}
+	stop(errCrash)
+	stop = s.start(dir)
+	s.condition("a", 10_000, true, func(c *schemas.Condition) { c.Revision = 1 })
+	s.until("it is promoted", func() bool { return !s.alerts["a"].Shadow })
+	s.condition("a", 20_000, true, shadow)
+	s.until("it is a shadow", func() bool { return s.alerts["a"].Shadow })
+	for name, want := range map[string]float64{"resolved": 1, "firing": 1} {
+		if got := s.metric("weir_alert_transitions_total", name); got != want {
+			t.Errorf("%v are %s, want %v", got, name, want)
+		}
+	}
+	s.condition("a", 30_000, false, shadow)
+	s.until("it is over", func() bool { return s.state("a") == schemas.Resolved })
+	var told []schemas.AlertState
+	for _, tr := range s.alerts["a"].History {
+		if !tr.Shadow {
+			told = append(told, tr.To)
+		}
+	}
+	if want := []schemas.AlertState{schemas.Firing, schemas.Resolved}; !slices.Equal(told, want) {
+		t.Errorf("%v are no shadow's, want %v", told, want)
 	}
 	stop(nil)
 }

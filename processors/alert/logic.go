@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,6 +44,7 @@ type logic struct {
 
 	conditions  *prometheus.CounterVec // by result
 	transitions *prometheus.CounterVec // by state
+	shadows     *prometheus.CounterVec // by state, of shadow rules
 	refused     *prometheus.CounterVec // by reason
 	forgotten   prometheus.Counter
 }
@@ -63,10 +65,11 @@ const reasonLost = "its state was lost, and its condition is false"
 // afterLoss returns the alert after a false condition if everything known about it was lost: it may
 // have been firing, and receivers that were told so must be told the end.
 func afterLoss(c *schemas.Condition) *schemas.Alert {
-	last := schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: c.EndMS, Reason: reasonLost}
+	last := schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: c.EndMS, Reason: reasonLost, Shadow: c.Shadow}
 	return &schemas.Alert{Fingerprint: c.Fingerprint, Rule: c.Rule, Group: c.Group, Labels: c.Labels, Annotations: c.Annotations,
 		State: schemas.Resolved, ActiveMS: c.EndMS, FiredMS: c.EndMS, ResolvedMS: c.EndMS, LastMS: c.EndMS, LastRev: c.Revision,
-		LastTrueMS: c.EndMS - 1, ForMS: c.ForMS, KeepMS: c.KeepMS, TierMS: c.TierMS, Last: last, History: []schemas.Transition{last}}
+		LastTrueMS: c.EndMS - 1, ForMS: c.ForMS, KeepMS: c.KeepMS, TierMS: c.TierMS, Last: last, History: []schemas.Transition{last},
+		Shadow: c.Shadow}
 }
 
 // lifeVersion is the first byte of a value: its times follow as varints, then the alert, if there
@@ -142,18 +145,33 @@ func (l *logic) become(p *partition, e *entry, next *schemas.Alert, wallMS int64
 		e.V.forgetMS = wallMS + l.forgetMS
 	}
 	if moved(before, next) {
-		l.transitions.WithLabelValues(string(next.State)).Inc()
+		l.count(before, next)
 	} else if sameText(before, next) {
 		return
 	}
 	e.Emit(p, topics.Alerts, []byte(e.Key), schemas.EncodeDoc(next))
 }
 
+// count counts the transitions that lead from one state of an alert to the next.
+func (l *logic) count(before, next *schemas.Alert) {
+	news := next.History
+	if before != nil {
+		news = news[slices.Index(news, before.Last)+1:]
+	}
+	for _, t := range news {
+		if t.Shadow {
+			l.shadows.WithLabelValues(string(t.To)).Inc()
+		} else {
+			l.transitions.WithLabelValues(string(t.To)).Inc()
+		}
+	}
+}
+
 func moved(before, next *schemas.Alert) bool { return before == nil || before.Last != next.Last }
 
 // sameText reports whether two alerts show the same.
 func sameText(a, b *schemas.Alert) bool {
-	return a.Value == b.Value && a.Reason == b.Reason && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
+	return a.Value == b.Value && a.Reason == b.Reason && a.Shadow == b.Shadow && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations)
 }
 
 // Due returns when keep_firing_for resolves the alert, or when it is forgotten.

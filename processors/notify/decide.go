@@ -13,6 +13,8 @@ const (
 	unsent = "not sent: "
 	// reasonUnseen is the reason of a resolve whose transition was compacted away.
 	reasonUnseen = "ended unseen"
+	// reasonShadow is the reason of a resolve of which only the shadow's record is left.
+	reasonShadow = "its rule is a shadow"
 	// maxAttempts is how many attempts an entry keeps.
 	maxAttempts = 16
 )
@@ -41,7 +43,7 @@ type observation struct {
 //   - Transitions in the alert's history after the newest one in the ledger are told in their
 //     order, as if each had come in a record of its own.
 //   - A receiver with an open trigger is told the end when the alert no longer fires, or no longer
-//     exists, whatever its labels are by now.
+//     exists, whatever its labels are by now; or when it is a shadow, of which nobody is told.
 //   - A receiver with an open trigger of an earlier firing is told the end of that first.
 //
 // A state older than the ledger, as a replay brings it, makes nothing due.
@@ -60,14 +62,18 @@ func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS
 	}
 	for _, t := range news(all, part.alerts[key]) {
 		switch {
+		case !told(t):
 		case t.To == schemas.Firing:
 			o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: t.AtMS, Reason: reasonUnseen}, &t)
 			o.fire(t)
-		case told(t):
+		default:
 			o.end(t, nil)
 		}
 	}
-	if a.State != schemas.Firing {
+	switch {
+	case a.Shadow:
+		o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: a.LastMS, Reason: reasonShadow}, nil)
+	case a.State != schemas.Firing:
 		at := max(a.ResolvedMS, 0)
 		if at == 0 {
 			at = a.LastMS
@@ -79,7 +85,7 @@ func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS
 
 // told reports whether receivers are told the transition at all.
 func told(t schemas.Transition) bool {
-	return t.To == schemas.Firing || t.To == schemas.Resolved && t.From == schemas.Firing
+	return !t.Shadow && (t.To == schemas.Firing || t.To == schemas.Resolved && t.From == schemas.Firing)
 }
 
 // transitions returns what the alert's record tells about its life, oldest first.
@@ -195,7 +201,9 @@ func (o *observation) fire(t schemas.Transition) {
 			seen = max(seen, o.a.LastTrueMS)
 		}
 		reason := ""
-		if age := o.nowMS - seen; age > o.p.cfg.MaxAge.MS() {
+		// A rule that is a shadow no longer begins to fire when somebody says so, not when its
+		// series, which may be silent, was last seen.
+		if age := o.nowMS - seen; age > o.p.cfg.MaxAge.MS() && t.From != schemas.Firing {
 			reason = fmt.Sprintf("too old: last true %v ago, max_age is %v", ms(age), o.p.cfg.MaxAge)
 		}
 		l.urgency = o.p.urgency(o.a.Labels)
@@ -240,7 +248,7 @@ func deliveryOf(a *schemas.Alert, t schemas.Transition, receiver string) *schema
 	if t != a.Last { // the newest is another: its reason does not concern this one
 		told.Reason, told.LastTrueMS = "", min(a.LastTrueMS, t.AtMS)
 	}
-	told.History, told.Last, told.State = nil, t, t.To
+	told.History, told.Last, told.State, told.Shadow = nil, t, t.To, t.Shadow
 	return &schemas.Delivery{
 		Receiver: receiver, Fingerprint: a.Fingerprint, To: t.To, AtMS: t.AtMS,
 		Status: schemas.DeliveryPending, Heard: schemas.HeardNo, Alert: &told,

@@ -10,7 +10,9 @@
 // ledger (who knows that it fires) and the alert's state (whether it does), not from the newest
 // record alone, whose predecessors may have been compacted away (observe). An instance that is
 // given a partition looks up the alerts that are firing according to the ledger by reading alerts
-// from its start (survey). An alert without a receiver is counted; so is the end that a receiver
+// from its start (survey). Alerts of shadow rules are told to nobody; one that
+// becomes a shadow while it fires ends for those who were told, and one that is a shadow no longer
+// begins. An alert without a receiver is counted; so is the end that a receiver
 // which is no longer in the config should have been told.
 //
 // A firing transition is not told, but entered as FAILED "too old", if neither it nor the last

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
@@ -310,4 +311,113 @@ func TestOldPendingTriggerIsToldIfItStillFires(t *testing.T) {
 	if got := b.actions(pd, over) + b.actions(pd, absent); strings.Contains(got, "trigger") {
 		t.Errorf("events %q of alerts that are over", got)
 	}
+}
+
+// shadowed is the alert after its rule became a shadow, or was promoted, as Step makes it.
+func shadowed(t *testing.T, a *schemas.Alert, shadow bool) *schemas.Alert {
+	t.Helper()
+	b, changed := alerts.Step(a, &schemas.Condition{Rule: a.Rule, Fingerprint: a.Fingerprint, Group: a.Group, Labels: a.Labels, Annotations: a.Annotations,
+		EndMS: a.LastMS, Revision: a.LastRev + 1, True: true, Value: a.Value, TierMS: a.TierMS, Shadow: shadow})
+	if !changed || b.Shadow != shadow || b.State != schemas.Firing {
+		t.Fatalf("shadow %v made %+v of %+v", shadow, b, a)
+	}
+	return b
+}
+
+// TestShadows: nobody is told of a shadow; a rule that becomes one leaves no page open, and one that is promoted while it
+// fires pages, however long its series have been silent; each also if notify is killed or away meanwhile, and if only the
+// newest record is left.
+func TestShadows(t *testing.T) {
+	end := func(a *schemas.Alert) *schemas.Alert {
+		b, _ := alerts.Step(a, &schemas.Condition{Rule: a.Rule, Fingerprint: a.Fingerprint, Labels: a.Labels, EndMS: a.LastMS + 10_000, Reason: "false", Shadow: a.Shadow})
+		return b
+	}
+	begin := func(age time.Duration, shadow bool) *schemas.Alert {
+		a := alertNow(1, age)
+		a.Shadow, a.Last.Shadow, a.History = shadow, shadow, nil
+		a.History = transitions(a)
+		return a
+	}
+	for name, c := range map[string]struct {
+		begins *schemas.Alert
+		then   []func(a *schemas.Alert) *schemas.Alert
+		want   string
+	}{
+		"a shadow fires and ends":          {begin(time.Minute, true), []func(a *schemas.Alert) *schemas.Alert{end}, ""},
+		"a page becomes a shadow":          {begin(time.Minute, false), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, true) }}, "trigger resolve"},
+		"a page becomes a shadow and ends": {begin(time.Minute, false), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, true) }, end}, "trigger resolve"},
+		"a shadow is promoted":             {begin(time.Minute, true), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, false) }}, "trigger"},
+		"one silent for long is promoted":  {begin(30*time.Hour, true), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, false) }}, "trigger"},
+		"a shadow is promoted and ends":    {begin(time.Minute, true), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, false) }, end}, "trigger resolve"},
+		"there and back":                   {begin(time.Minute, false), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, true) }, func(a *schemas.Alert) *schemas.Alert { return shadowed(t, a, false) }}, "trigger resolve trigger"},
+		"there, and only the shadow is left": {begin(time.Minute, false), []func(a *schemas.Alert) *schemas.Alert{func(a *schemas.Alert) *schemas.Alert {
+			b := shadowed(t, a, true)
+			b.History = b.History[len(b.History)-1:]
+			return b
+		}}, "trigger resolve"},
+	} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restarted %v", name, restarted), func(t *testing.T) {
+				b := newBroker(t)
+				pd := sinktest.NewPagerDuty(t, routingKey)
+				i := b.run(t, quick(), toPagerDuty(pd))
+				a := c.begins
+				b.publish(t, a)
+				if first, _, _ := strings.Cut(c.want, " "); first == "trigger" && !a.Shadow {
+					b.awaitStatus(t, a, "pd", schemas.DeliverySubmitted)
+				}
+				if restarted {
+					i.stop(t)
+				}
+				for _, then := range c.then {
+					a = then(a)
+					b.publish(t, a)
+				}
+				other := alertNow(1000, time.Minute)
+				other.Fingerprint = a.Fingerprint + "x" // of the same rule; comes after them if it is in their partition
+				if restarted {
+					i = b.run(t, quick(), toPagerDuty(pd))
+				}
+				b.publish(t, other, a)
+				b.awaitStatus(t, other, "pd", schemas.DeliverySubmitted)
+				kafkatest.Eventually(t, "told "+c.want, func() bool { return b.actions(pd, a) == c.want })
+				kafkatest.Eventually(t, "everything is read and told", func() bool { return i.surveyed() && b.read(t) && b.idle(t) })
+				if got := b.actions(pd, a); got != c.want {
+					t.Errorf("events %q, want %q", got, c.want)
+				}
+				checkViolations(t, pd)
+			})
+		}
+	}
+}
+
+// idle reports whether the ledger has nothing that waits.
+func (b *broker) idle(t *testing.T) bool {
+	t.Helper()
+	for _, ds := range b.ledger(t) {
+		if ds[len(ds)-1].Status == schemas.DeliveryPending {
+			return false
+		}
+	}
+	return true
+}
+
+// read reports whether the group has committed all of alerts.
+func (b *broker) read(t *testing.T) bool {
+	t.Helper()
+	adm := kadm.NewClient(b.client)
+	ends, err := adm.ListEndOffsets(t.Context(), topics.Alerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed, err := adm.FetchOffsets(t.Context(), ConsumerGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := true
+	ends.Each(func(e kadm.ListedOffset) {
+		at, ok := committed.Lookup(e.Topic, e.Partition)
+		all = all && (e.Offset == 0 || ok && at.At >= e.Offset)
+	})
+	return all
 }

@@ -167,9 +167,10 @@ function listAlerts() {
   const list = [...page.alerts.values()].sort((a, b) => urgency[a.state] - urgency[b.state] || since(b) - since(a));
   const open = new Set([...$('alerts').querySelectorAll('details[open]')].map((d) => d.dataset.fingerprint));
   $('alerts').replaceChildren(...list.map((a) => alertItem(a, open.has(a.fingerprint))));
-  const count = (state) => list.filter((a) => a.state === state).length;
+  const count = (state) => list.filter((a) => a.state === state && !a.shadow).length;
   const firing = count('firing'), pending = count('pending');
-  $('alerts-count').textContent = list.length ? `${firing} firing, ${pending} pending` : '';
+  const shadows = list.filter((a) => a.shadow && a.state !== 'resolved').length;
+  $('alerts-count').textContent = list.length ? `${firing} firing, ${pending} pending${shadows ? `, ${shadows} shadow` : ''}` : '';
   $('alerts-note').textContent = page.alertsProblem || (list.length ? '' : 'Nothing is pending or firing, and nothing was resolved in the last hour.');
   $('summary').textContent = firing ? `${firing} firing` : '';
   $('summary').hidden = firing === 0;
@@ -180,6 +181,11 @@ function alertItem(a, open) {
   const li = element('li', `alert ${a.state in urgency ? a.state : ''}`);
   const head = element('div', 'alert-head');
   head.append(element('span', 'state', a.state), element('b', '', a.labels.alertname || a.rule));
+  if (a.shadow) {
+    const shadow = element('span', 'shadow', 'shadow');
+    shadow.title = 'its rule is a shadow: nobody is told';
+    head.append(shadow);
+  }
   const value = element('span', 'value', a.noDataSince ? 'no data' : number(parseFloat(a.value)));
   value.title = a.noDataSince ? 'its series fell silent' : 'value in the last window that was checked';
   head.append(value);
@@ -203,7 +209,7 @@ function alertItem(a, open) {
     for (const h of [...a.history].reverse()) {
       const step = element('li');
       step.append(element('span', '', time(Date.parse(h.at))), document.createTextNode(` ${h.from} → ${h.to}`));
-      if (h.reason) step.append(element('small', '', ` ${h.reason}`));
+      if (h.reason || h.shadow) step.append(element('small', '', ` ${h.reason}${h.shadow ? ' (shadow)' : ''}`));
       steps.append(step);
     }
     details.append(element('summary', '', 'History'), steps);
@@ -272,7 +278,7 @@ function sourceItem(s) {
 }
 
 function titlePage() {
-  const firing = [...page.alerts.values()].filter((a) => a.state === 'firing').length;
+  const firing = [...page.alerts.values()].filter((a) => a.state === 'firing' && !a.shadow).length;
   const {metric} = splitSeries(page.selected);
   document.title = `${firing ? `(${firing}) ` : ''}${metric ? `${shown(metric, 80)} · ` : ''}weir`;
 }
