@@ -6,6 +6,31 @@ import (
 	"strings"
 )
 
+// RuleInfo is a rule as its file has it. Nobody changes it.
+type RuleInfo struct {
+	File                 string
+	Line                 int
+	Group, Alert         string
+	Expr, Recover, Where string
+	ForMS                int64
+	Most, Of             int // for: M of N windows; Of is 0 for a duration
+	KeepMS               int64
+	TierMS               int64             // of the windows that it is evaluated on
+	Labels, Annotations  map[string]string // templates
+}
+
+// Name is the rule's name in conditions and alerts.
+func (r *RuleInfo) Name() string { return r.Group + "/" + r.Alert }
+
+// Info returns the rules in the order of the files.
+func (rs *RuleSet) Info() []*RuleInfo {
+	all := make([]*RuleInfo, len(rs.rules))
+	for i, r := range rs.rules {
+		all[i] = &r.written
+	}
+	return all
+}
+
 // Describe tells of each rule, in the order of the files, on what windows it is judged, and what it
 // waits for: a line for the rule and an indented one for each metric and range that it reads.
 func (rs *RuleSet) Describe() []string {

@@ -16,6 +16,8 @@
 //     [State.DueMS] tells when it has something to do.
 //   - Both are deterministic: the same windows given again (a replay after a crash) give the same
 //     conditions again, including revisions.
+//   - [Evaluator.Uses] tells what was seen of each rule, after [Evaluator.CountFrom] and a [Evaluator.Count]
+//     of each state. Evaluations are timed by the clock that the caller gives, if any.
 //   - [Step] turns a condition into the alert's next state, and is idempotent:
 //     a condition at or below (LastMS, LastRev) changes nothing.
 //

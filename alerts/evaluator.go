@@ -20,6 +20,12 @@ type Evaluator struct {
 	uncovered bool        // one of them is unknown as its range is not covered
 	touched   []*labelSet // by the current Closed
 
+	uses      uses
+	nanos     func() int64 // see SetNanos; nil: nothing is timed
+	nanosTake int64        // what reading it takes, ns
+	untimed   int          // checks until one is timed; not above 0: none is
+	random    uint32
+
 	// WhereErrors counts label sets to which a rule was not applied because its where failed while
 	// it ran; LastWhereError is the last failure.
 	WhereErrors    uint64
@@ -28,7 +34,7 @@ type Evaluator struct {
 
 // NewEvaluator returns an evaluator of the rules.
 func (rs *RuleSet) NewEvaluator() *Evaluator {
-	return &Evaluator{rules: rs, in: make([]float64, maxInputs)}
+	return &Evaluator{rules: rs, in: make([]float64, maxInputs), uses: newUses(len(rs.rules))}
 }
 
 // Closed takes windows of one tier that closed together in the series group, or that late samples
@@ -76,9 +82,17 @@ func (e *Evaluator) Closed(st *State, group string, tierMS, endMS int64, ws []sc
 	}
 	for _, set := range e.touched {
 		for i := range set.bound {
-			if b := &set.bound[i]; b.rule.tierMS == tierMS {
-				out = e.check(st, set, b, group, out)
+			b := &set.bound[i]
+			if b.rule.tierMS != tierMS {
+				continue
 			}
+			if e.untimed--; e.untimed != 0 {
+				out = e.check(st, set, b, group, out)
+				continue
+			}
+			before, began := b.evaluations, e.nanos()
+			out = e.check(st, set, b, group, out)
+			e.timed(b, e.nanos()-began, b.evaluations != before)
 		}
 	}
 	return out
@@ -86,6 +100,7 @@ func (e *Evaluator) Closed(st *State, group string, tierMS, endMS int64, ws []sc
 
 func (e *Evaluator) newSeries(st *State, set *labelSet, metric string, tierMS, endMS int64) *series {
 	set.series = append(set.series, series{metric: metric, tierMS: tierMS})
+	e.collect(set)
 	e.bind(set)
 	st.dueBy(endMS + set.keepMS)
 	st.dueByMissing(set, endMS) // its window has come now
@@ -102,6 +117,9 @@ func (e *Evaluator) bind(set *labelSet) {
 		if err != nil {
 			e.WhereErrors++
 			e.LastWhereError = err
+			u := e.uses.of(r)
+			u.WhereErrors++
+			u.LastError = err.Error()
 		}
 		return applies
 	})
@@ -174,6 +192,7 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 	if did == ignored || b.last.truth != unknown && end < b.last.endMS {
 		return out
 	}
+	b.evaluations++
 	if b.last.truth == yes && !b.last.missing && b.rule.onNoData == endOnNoData && b.silentMS() < end {
 		out = e.endSilent(set, b, group, out)
 	}
@@ -329,6 +348,7 @@ func (e *Evaluator) Advance(st *State, group string, nowMS int64, out []schemas.
 		if active {
 			return false
 		}
+		e.collect(set)
 		st.unlink(set)
 		return true
 	})

@@ -53,6 +53,8 @@ type rule struct {
 
 	labels      []labelTemplate
 	annotations []labelTemplate
+
+	written RuleInfo // what the file says of it
 }
 
 // noDataPolicy is what a rule does about series from which nothing came for no_data.

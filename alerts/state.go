@@ -52,6 +52,8 @@ type binding struct {
 	last outcome
 
 	limits []float64 // for each input that is one, its limit; nil if none is
+
+	evaluations uint32 // since they were collected last
 }
 
 // outcome is the last thing that was said about a rule and label set. The zero value means nothing

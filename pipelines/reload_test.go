@@ -109,6 +109,10 @@ func TestReload(t *testing.T) {
 	first := states(map[string]string{"stays": "firing", "goes": "firing"})
 	metrics(`weir_rules_loaded\{hash="`+set.Hash()+`"\} 2`, `weir_rules_reloads_total\{result="ok"\} 0`)
 
+	if body := get("/api/v1/rules?rule_name[]=stays"); !regexp.MustCompile(`"state":"firing","name":"stays","query":"load.v \\u003e 80",.*"alerts":\[\{"labels":\{"alertname":"stays",`).MatchString(body) {
+		t.Errorf("of the rules: %s", body)
+	}
+
 	write("a.yaml", "groups:\n- name: a\n  rules:\n  - {alert: stays, expr: 'load.v >'}\n")
 	write("b.yaml", "groups:\n- name: b\n  rules:\n  - {alert: goes, expr: 'load.v > 80', for: long}\n")
 	code, body := reload()

@@ -57,7 +57,12 @@ func (p *Process) query(reg prometheus.Registerer) (role, error) {
 		Config: p.Config.Query, Store: tiers, Live: live, Tiers: p.Config.Windows.Tiers, GroupLabels: p.Config.Route.GroupLabels,
 		Host: p.host(), Registry: reg, Log: p.Log,
 	})
-	return role{served(live.Run, p.server.pages, page), live.Waiting}, nil
+	run := func(ctx context.Context) error {
+		p.live.Store(live)
+		defer p.live.Store(nil)
+		return live.Run(ctx)
+	}
+	return role{served(run, p.server.pages, page), live.Waiting}, nil
 }
 
 func (p *Process) gateway(reg prometheus.Registerer) (role, error) {
@@ -113,7 +118,13 @@ func (p *Process) window(reg prometheus.Registerer) (role, error) {
 		defer lag.Follow(ctx)()
 		return w.Run(ctx)
 	}
-	return role{served(run, p.server.top, query.Top(w, lag.Standing, time.Now)), w.Waiting}, nil
+	rules := query.Rules(p.Config.Query, w, func() query.AlertSource {
+		if live := p.live.Load(); live != nil {
+			return live
+		}
+		return nil
+	}, time.Now)
+	return role{served(served(run, p.server.top, query.Top(w, lag.Standing, time.Now)), p.server.rules, rules), w.Waiting}, nil
 }
 
 func (p *Process) alert(reg prometheus.Registerer) (role, error) {

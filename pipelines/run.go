@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 	"github.com/weir-metrics/weir/processors/connect"
 	"github.com/weir-metrics/weir/processors/deadletter"
 	"github.com/weir-metrics/weir/processors/writeback"
+	"github.com/weir-metrics/weir/query"
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
@@ -52,6 +54,7 @@ type Process struct {
 	tiers    *tiers
 	server   *server
 	rules    *rules
+	live     atomic.Pointer[query.Live] // of the query role, while it runs
 	recovery recoveries
 	letters  *deadletter.Limiter
 }

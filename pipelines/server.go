@@ -19,6 +19,7 @@ type server struct {
 	writes *slot // the gateway's
 	pages  *slot // the query role's
 	top    *slot // the window role's
+	rules  *slot // the window role's, too
 	reload *slot // of the rules, where the window role is
 }
 
@@ -62,7 +63,7 @@ func newRegistry() *prometheus.Registry {
 // listen serves on the config's address, to whom the listener lets in. It returns an error if the
 // address is taken or invalid, or if a setting of web cannot be used.
 func listen(c *Config, host string, reg *prometheus.Registry, health *Health, log *slog.Logger) (*server, error) {
-	s := &server{writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, reload: &slot{role: "window"}}
+	s := &server{writes: &slot{role: "gateway"}, pages: &slot{role: "query"}, top: &slot{role: "window"}, rules: &slot{role: "window"}, reload: &slot{role: "window"}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", serveHealthz)
 	mux.HandleFunc("GET /-/healthy", serveHealthz)
@@ -72,6 +73,7 @@ func listen(c *Config, host string, reg *prometheus.Registry, health *Health, lo
 	mux.Handle("POST /", s.writes)
 	mux.Handle("POST /-/reload", http.MaxBytesHandler(s.reload, maxReloadBytes))
 	mux.Handle("GET /api/v1/top", s.top)
+	mux.Handle("GET /api/v1/rules", s.rules)
 	mux.Handle("/", s.pages)
 	deps := listener.Deps{Addr: c.HTTP, ExternalURL: c.Notify.Delivery.ExternalURL, Hostname: host, Registerer: reg, Log: log}
 	var err error

@@ -40,6 +40,7 @@ type local struct {
 	count atomic.Int64 // samples so far
 	open  atomic.Int64 // groups with windows, or with rules that wait
 	watch watch
+	use   ruleUse
 }
 
 type (
@@ -68,7 +69,7 @@ type logic struct {
 
 func (l *logic) Open(*partition) *local {
 	rules := l.rules.Load()
-	loc := &local{rules: rules, eval: rules.NewEvaluator(), watch: watch{named: map[string]*named{}}}
+	loc := &local{rules: rules, eval: newEvaluator(rules), watch: watch{named: map[string]*named{}}}
 	loc.core = windows.NewShard(&l.windows, l.gen, func(metric string) bool { return loc.rules.Wants(metric) })
 	return loc
 }
@@ -163,6 +164,7 @@ func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
 		loc.watch.refused(e, loc.res.Refused, r.TimeMS)
 	}
 	loc.watch.look(p, r.TimeMS)
+	loc.use.look(p, r.TimeMS)
 }
 
 // collapsed counts samples that were counted in overflow series.
@@ -191,6 +193,7 @@ func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {
 	}
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
+	loc.use.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
 		loc.core.Drop(e.V.windows)
 		e.V.windows, e.V.rules, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, 0

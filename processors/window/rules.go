@@ -24,8 +24,11 @@ func (l *logic) Renew(p *partition) {
 	if loc.rules == rules {
 		return
 	}
-	loc.rules, loc.eval = rules, rules.NewEvaluator()
+	before := loc.eval
+	loc.rules, loc.eval = rules, newEvaluator(rules)
+	before.CountFrom()
 	p.Values(func(e *entry) {
+		before.Count(&e.V.rules)
 		e.V.windows.MarkRead(loc.core)
 		if !e.V.rules.Active() {
 			return
@@ -34,4 +37,6 @@ func (l *logic) Renew(p *partition) {
 		l.emitConditions(p, e)
 		loc.note(e.V)
 	})
+	loc.eval.ContinueUses(before)
+	loc.use.publish(loc)
 }

@@ -117,6 +117,16 @@ func TestSetRules(t *testing.T) {
 	for _, host := range []string{"web00", "web01", "silent"} {
 		s.until("the rule that is gone ends on "+host, func() bool { return s.last("goes", host) == "window 1 false rule removed" })
 	}
+	uses := make([]alerts.RuleUse, s.rules.Len())
+	s.running.addUses(s.rules, uses)
+	if u := uses[2]; u.Sets != 3 || u.Evaluations != 6 || u.EndMS != s.fromMS+20_000 || u.Value != 90 || u.Bytes <= 0 || u.Timed == 0 || u.Shards == 0 {
+		t.Errorf("of a rule that stays: %+v", u)
+	}
+	for i, u := range uses[:2] {
+		if u != (alerts.RuleUse{}) {
+			t.Errorf("of rule %d, which is new or changed: %+v", i, u)
+		}
+	}
 	if got := s.last("stays", "web00"); got != "window 1 true " {
 		t.Errorf("a rule that stays, when the rules change: %s", got)
 	}

@@ -35,7 +35,7 @@ func post(target, host, body string, headers ...string) string {
 }
 
 // api are the addresses available to a reader.
-var api = []string{"/", "/app.js", "/api/v1/status", "/api/v1/alerts", "/api/v1/series", "/api/v1/windows?series=m", "/metrics/m", "/live", "/api/v1/top", "/metrics"}
+var api = []string{"/", "/app.js", "/api/v1/status", "/api/v1/alerts", "/api/v1/series", "/api/v1/windows?series=m", "/metrics/m", "/live", "/api/v1/top", "/api/v1/rules", "/metrics"}
 
 // foreignHosts are sent by a page whose name was made to resolve to the listener.
 func foreignHosts() (all []Attack) {
