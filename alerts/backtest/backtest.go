@@ -12,46 +12,46 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Config is what a backtest is about.
+// Config configures a backtest.
 type Config struct {
-	Windows windows.Config // valid
+	Windows windows.Config // must be valid
 	Rules   *alerts.RuleSet
 	Against *alerts.RuleSet // the rules to compare with; nil: none
-	// FromMS and ToMS are the time of the report, ms, half-open.
+	// The report covers the time [FromMS, ToMS).
 	FromMS, ToMS int64
 	Incidents    []Incident
 }
 
-// Backtest is a run. Play samples or windows in order of time, and then ask for the Report. It is not safe for
-// concurrent use.
+// Backtest plays recorded data through rules. Pass samples or windows in order of time, and then call Report. It is not
+// safe for concurrent use.
 type Backtest struct {
 	*ruletest.Stream
 	config Config
 	lives  [2]map[life]*Alert
-	seen   map[string]bool // metrics of which a window closed
+	seen   map[string]bool // metrics that had windows
 	traces map[string]*trace
-	points int
-	about  []bool // for each incident: a series with its labels was seen
+	points int    // parts of the time in a trace; 0: keep no traces
+	about  []bool // for each incident: whether there was a series with its labels
 }
 
-// life identifies an alert from pending to resolved.
+// life identifies one life of an alert, from pending to resolved.
 type life struct {
 	fingerprint string
 	activeMS    int64
 }
 
-// Alert is an alert that fired, with the times of windows' ends, ms.
+// Alert is an alert that fired. Its times are the ends of windows, ms.
 type Alert struct {
 	Rule        string            `json:"rule"` // group/alert
 	Fingerprint string            `json:"fingerprint"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	ActiveMS    int64             `json:"active_ms"`             // its expression became true
-	FiredMS     int64             `json:"fired_ms"`              // it had been true for the rule's for
-	KnownMS     int64             `json:"known_ms"`              // when weir would have known that: the window had closed
-	ResolvedMS  int64             `json:"resolved_ms,omitempty"` // 0: it fired until the end
+	ActiveMS    int64             `json:"active_ms"`             // when its expression became true
+	FiredMS     int64             `json:"fired_ms"`              // when it had been true for the rule's for
+	KnownMS     int64             `json:"known_ms"`              // when the window that decided it had closed, and weir would have known
+	ResolvedMS  int64             `json:"resolved_ms,omitempty"` // 0: it was still firing at the end
 	Reason      string            `json:"reason,omitempty"`      // why it ended
-	Value       float64           `json:"value"`                 // when it began to fire
+	Value       float64           `json:"value"`                 // when it fired
 
 	state schemas.AlertState
 }
@@ -91,7 +91,7 @@ func (b *Backtest) moved(rules int, after *schemas.Alert, nowMS int64) {
 	}
 }
 
-// closed notes of which metrics there are windows, and what to draw.
+// closed notes which metrics and incidents have data, and what to draw.
 func (b *Backtest) closed(ws []schemas.Window) {
 	for i := range ws {
 		b.seen[ws[i].Series.Metric] = true
@@ -104,14 +104,14 @@ func (b *Backtest) closed(ws []schemas.Window) {
 	}
 }
 
-// Report is what came of a backtest.
+// Report is the result of a backtest.
 type Report struct {
 	FromMS int64 `json:"from_ms"`
 	ToMS   int64 `json:"to_ms"`
-	// Rules are counts, in the order of the file.
+	// Rules has a count per rule, in the order of the file.
 	Rules  []RuleCount `json:"rules"`
-	Alerts []Alert     `json:"alerts"` // by the time at which they fired
-	// Refused are samples that weir would have refused, by reason.
+	Alerts []Alert     `json:"alerts"` // in the order in which they fired
+	// Refused counts the samples that weir would have refused, by reason.
 	Refused   map[windows.Reason]int `json:"refused,omitempty"`
 	Against   *Diff                  `json:"against,omitempty"`
 	Incidents *Judgement             `json:"incidents,omitempty"`
@@ -120,15 +120,15 @@ type Report struct {
 // RuleCount is what one rule did.
 type RuleCount struct {
 	Rule     string   `json:"rule"`
-	Alerts   int      `json:"alerts"`            // that fired
-	Pending  int      `json:"pending_only"`      // that were pending and never fired
-	FiringMS int64    `json:"firing_ms"`         // of all together, within the report's time
-	Longest  int64    `json:"longest_ms"`        // of one
+	Alerts   int      `json:"alerts"`            // alerts that fired
+	Pending  int      `json:"pending_only"`      // alerts that were pending, but did not fire
+	FiringMS int64    `json:"firing_ms"`         // how long they fired within the report's time, all together
+	Longest  int64    `json:"longest_ms"`        // how long the longest one fired
 	Series   int      `json:"series"`            // label sets that fired
-	Missing  []string `json:"missing,omitempty"` // metrics that the rule reads and of which the recording has nothing
+	Missing  []string `json:"missing,omitempty"` // metrics that the rule reads and that the recording lacks
 }
 
-// Report plays up to the end of the time, and says what came of it.
+// Report plays up to the end of the report's time, and returns the report.
 func (b *Backtest) Report() *Report {
 	b.AdvanceTo(b.config.ToMS)
 	r := &Report{FromMS: b.config.FromMS, ToMS: b.config.ToMS, Alerts: b.fired(0), Refused: b.Refused}
@@ -142,7 +142,7 @@ func (b *Backtest) Report() *Report {
 	return r
 }
 
-// fired are the alerts that fired within the report's time.
+// fired returns the alerts of a set of rules that fired within the report's time.
 func (b *Backtest) fired(rules int) []Alert {
 	all := []Alert{}
 	for _, a := range b.lives[rules] {
@@ -188,7 +188,7 @@ func (b *Backtest) count(fired []Alert) []RuleCount {
 	return counts
 }
 
-// end is when an alert ended, or the end of the report's time.
+// end returns when an alert ended, at most the end of the report's time.
 func (b *Backtest) end(a *Alert) int64 {
 	if a.ResolvedMS == 0 {
 		return b.config.ToMS
@@ -196,7 +196,7 @@ func (b *Backtest) end(a *Alert) int64 {
 	return min(a.ResolvedMS, b.config.ToMS)
 }
 
-// labelText is an alert's labels but for its name, in braces as in a series; "" without any.
+// labelText returns an alert's labels without its name, in braces as in a series, or "" if there are none.
 func labelText(labels map[string]string) string {
 	rest := maps.Clone(labels)
 	delete(rest, "alertname")

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// Diff is how the alerts of two sets of rules differ.
+// Diff tells how the alerts of the rules differ from those of the rules that they are compared with.
 type Diff struct {
-	More    []Alert  `json:"fired_more"` // that only the rules fire
-	Less    []Alert  `json:"fired_less"` // that only the rules compared with fire
-	Earlier []Change `json:"earlier"`    // that the rules fire earlier
-	Later   []Change `json:"later"`      // … or later
-	Ended   []Change `json:"ended"`      // that fire at the same time, but end earlier or later
-	Same    int      `json:"same"`       // alerts with the same times
-	// Added and Removed are names of rules that only one of the sets has.
+	More    []Alert  `json:"fired_more"` // only the rules fire these
+	Less    []Alert  `json:"fired_less"` // only the other rules fire these
+	Earlier []Change `json:"earlier"`    // the rules fire these earlier than the others
+	Later   []Change `json:"later"`      // the rules fire these later
+	Ended   []Change `json:"ended"`      // these fire at the same time, but end earlier or later
+	Same    int      `json:"same"`       // number of alerts with the same times
+	// Added and Removed name the rules that only one of the sets has.
 	Added   []string `json:"rules_added,omitempty"`
 	Removed []string `json:"rules_removed,omitempty"`
 }
@@ -25,8 +25,8 @@ type Change struct {
 	Before Alert `json:"before"`
 }
 
-// compare finds, for each alert of the rules, the alert of the others of the same rule and series that was active at
-// the same time.
+// compare matches each alert of the rules with an alert of the others that has the same rule and series and was active
+// at the same time.
 func (b *Backtest) compare(now, before []Alert) *Diff {
 	d := &Diff{More: []Alert{}, Less: []Alert{}, Earlier: []Change{}, Later: []Change{}, Ended: []Change{}}
 	names, old := b.config.Rules.Names(), b.config.Against.Names()

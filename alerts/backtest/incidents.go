@@ -8,10 +8,10 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Incident is a time in which something is known to have been wrong.
+// Incident is a time during which something is known to have been wrong.
 type Incident struct {
 	Name   string            `json:"name,omitempty"`
-	Labels map[string]string `json:"labels,omitempty"` // that an alert must have; none: any alert is about it
+	Labels map[string]string `json:"labels,omitempty"` // an alert must have these to catch it; none: any alert may
 	FromMS int64             `json:"from_ms"`
 	ToMS   int64             `json:"to_ms"`
 }
@@ -27,7 +27,7 @@ type incidentYAML struct {
 	To     string            `yaml:"to"`
 }
 
-// ParseIncidents reads a YAML file of incidents: a list with labels, from and to, and, if it is given, a name. The
+// ParseIncidents reads a YAML file with a list of incidents: each has labels, from and to, and optionally a name. The
 // error is conf.Faults.
 func ParseIncidents(name string, data []byte) ([]Incident, error) {
 	var y incidentsYAML
@@ -39,6 +39,7 @@ func ParseIncidents(name string, data []byte) ([]Incident, error) {
 	for i, in := range y.Incidents {
 		at := fmt.Sprintf("incidents[%d]", i)
 		x := Incident{Name: in.Name, Labels: in.Labels}
+		timed := true
 		for _, f := range []struct {
 			field, text string
 			ms          *int64
@@ -46,11 +47,12 @@ func ParseIncidents(name string, data []byte) ([]Incident, error) {
 			t, err := ParseTime(f.text)
 			if err != nil {
 				doc.Fail(f.field, f.text, err.Error())
+				timed = false
 				continue
 			}
 			*f.ms = t
 		}
-		if x.FromMS != 0 && x.ToMS != 0 && x.ToMS <= x.FromMS {
+		if timed && x.ToMS <= x.FromMS {
 			doc.Fail(at+".to", in.To, "must be after from")
 		}
 		all = append(all, x)
@@ -58,8 +60,8 @@ func ParseIncidents(name string, data []byte) ([]Incident, error) {
 	return all, doc.Err()
 }
 
-// ParseTime reads a time, in UTC unless it names a zone: 2026-01-31, 2026-01-31 08:00, 2026-01-31 08:00:00, or as RFC
-// 3339 writes it. It returns ms since 1970.
+// ParseTime reads a time and returns it in ms since 1970. The time may be written as 2026-01-31, 2026-01-31 08:00,
+// 2026-01-31 08:00:00 or in RFC 3339, and is UTC unless it names a zone.
 func ParseTime(text string) (int64, error) {
 	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
@@ -69,20 +71,20 @@ func ParseTime(text string) (int64, error) {
 	return 0, fmt.Errorf("must be a time such as 2026-01-31, 2026-01-31 08:00 or 2026-01-31T08:00:00Z")
 }
 
-// Judgement is how well rules found the incidents.
+// Judgement tells how well the rules caught the incidents.
 type Judgement struct {
 	Incidents []IncidentReport `json:"incidents"`
-	Known     int              `json:"known"` // incidents of the recording's series within the report's time
+	Known     int              `json:"known"` // incidents within the report's time, of series that the recording has
 	Caught    int              `json:"caught"`
 	Alerts    int              `json:"alerts"`
-	False     []int            `json:"false_alerts"` // indices in Report.Alerts
+	False     []int            `json:"false_alerts"` // indices into Report.Alerts
 }
 
-// IncidentReport is one incident and the first alert of each rule that caught it.
+// IncidentReport is an incident, with the first alert of each rule that caught it.
 type IncidentReport struct {
 	Incident
 	Caught []Catch `json:"caught_by"`
-	// Unseen tells that it is outside the report's time, or that the recording has nothing of the series.
+	// Unseen is set if the incident is outside the report's time, or if the recording lacks its series.
 	Unseen bool `json:"unseen,omitempty"`
 }
 
@@ -90,8 +92,8 @@ type IncidentReport struct {
 type Catch struct {
 	Rule    string `json:"rule"`
 	FiredMS int64  `json:"fired_ms"`
-	AfterMS int64  `json:"after_ms"` // since the incident's beginning
-	LeftMS  int64  `json:"left_ms"`  // until its end
+	AfterMS int64  `json:"after_ms"` // after the incident's beginning
+	LeftMS  int64  `json:"left_ms"`  // before its end
 }
 
 // concerns reports whether an alert's labels include those of the incident.

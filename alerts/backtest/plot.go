@@ -13,28 +13,28 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// Measures of the plot, in pixels.
+// Sizes in the plot, in pixels.
 const (
-	plotLeft   = 170 // names of rules
+	plotLeft   = 170 // for the names of rules
 	plotWidth  = 780
 	plotRight  = 20
-	lineHeight = 80 // of a series' line
-	barHeight  = 14 // of a rule's row
-	gap        = 34 // between panels, with a title
+	lineHeight = 80 // of the line of a series
+	barHeight  = 14 // of the row of a rule
+	gap        = 34 // between panels, for the title
 	axisHeight = 30
 )
 
-// MaxPanels bounds how many series are drawn: those that had alerts or incidents, by name.
+// MaxPanels is the largest number of series that are drawn, of those with alerts or incidents, in the order of their names.
 const MaxPanels = 24
 
-// trace is the smallest and largest value of a series in each of plotWidth parts of the report's time.
+// trace holds the smallest and the largest value of a series in each part of the report's time.
 type trace struct {
 	series schemas.Series
-	tierMS int64 // of the windows that were drawn: the smallest seen
+	tierMS int64 // tier of the windows that are drawn: the smallest that was seen
 	lo, hi []float64
 }
 
-// Draw has the backtest keep what Plot needs. Call it before anything is played.
+// Draw makes the backtest keep what Plot needs. Call it before you pass any data.
 func (b *Backtest) Draw() { b.points = plotWidth / 2 }
 
 func (b *Backtest) draw(w *schemas.Window) {
@@ -56,15 +56,15 @@ func (b *Backtest) draw(w *schemas.Window) {
 	}
 }
 
-// panel is a series with what is drawn below its line.
+// panel is a series, with the rules and alerts that are drawn below its line.
 type panel struct {
 	*trace
 	rules  []string
-	alerts [2]map[string][]*Alert // by rule; [1]: those of the rules compared with
+	alerts [2]map[string][]*Alert // by rule; [1]: alerts of the other rules
 }
 
-// Plot writes the report as SVG: for each series that had alerts or incidents its line, the incidents as bands, and for each
-// rule a row with its alerts, above those of the rules that were compared with, in grey.
+// Plot writes the report as SVG. For each series with alerts or incidents, it draws a line, the incidents as bands, and a row
+// per rule with its alerts; below these, in grey, are the alerts of the rules compared with.
 func (b *Backtest) Plot(r *Report, w io.Writer) error {
 	panels := b.panels(r)
 	more := 0
@@ -103,7 +103,7 @@ func (b *Backtest) Plot(r *Report, w io.Writer) error {
 	return err
 }
 
-// panels are the series that a rule read which fired for their labels, and those of incidents.
+// panels returns the series of which a rule fired that reads them, and the series of incidents.
 func (b *Backtest) panels(r *Report) []panel {
 	var before []Alert
 	reads := map[string][]string{}
@@ -138,7 +138,7 @@ func (b *Backtest) panels(r *Report) []panel {
 	return all
 }
 
-// has reports whether an alert is of the series: it has all its labels.
+// has reports whether an alert belongs to the series: it has all of its labels.
 func (p *panel) has(a *Alert) bool {
 	for _, l := range p.series.Labels {
 		if a.Labels[l.Name] != l.Value {
@@ -148,7 +148,7 @@ func (p *panel) has(a *Alert) bool {
 	return true
 }
 
-// about reports whether an incident is one of the series.
+// about reports whether an incident concerns the series.
 func (p *panel) about(in Incident) bool { return in.isOf(p.series) }
 
 func (b *Backtest) drawPanel(s *strings.Builder, p panel, y int) {
@@ -181,7 +181,7 @@ func (b *Backtest) drawPanel(s *strings.Builder, p panel, y int) {
 	fmt.Fprintf(s, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#bbb"/>`+"\n", plotLeft, y, plotWidth, height)
 }
 
-// drawLine draws the values, from the smallest at the bottom to the largest at the top.
+// drawLine draws the values, with the smallest at the bottom and the largest at the top.
 func (p *panel) drawLine(s *strings.Builder, y int) {
 	lo, hi := slices.Min(p.lo), slices.Max(p.hi)
 	if lo > hi {
@@ -211,20 +211,20 @@ func (p *panel) drawLine(s *strings.Builder, y int) {
 	s.WriteString(`"/>` + "\n")
 }
 
-// x is where a time is drawn.
+// x returns the x coordinate of a time.
 func (b *Backtest) x(ms int64) float64 {
 	part := float64(ms-b.config.FromMS) / float64(b.config.ToMS-b.config.FromMS)
 	return plotLeft + plotWidth*max(0, min(1, part))
 }
 
-// ticks are distances of the axis' marks.
+// ticks lists the possible distances between the axis's marks.
 var ticks = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
 	24 * time.Hour, 2 * 24 * time.Hour, 7 * 24 * time.Hour, 28 * 24 * time.Hour, 364 * 24 * time.Hour}
 
 func (b *Backtest) drawAxis(s *strings.Builder, y int) {
 	const most = 10 // marks
 	spanMS := b.config.ToMS - b.config.FromMS
-	step := spanMS / most // of a time that is too long for any of the ticks
+	step := spanMS / most // for a time that is too long for any of the ticks
 	for _, t := range slices.Backward(ticks) {
 		if spanMS/t.Milliseconds() > most {
 			break
@@ -243,7 +243,7 @@ func (b *Backtest) drawAxis(s *strings.Builder, y int) {
 	}
 }
 
-// cutName fits a rule's name beside its row.
+// cutName shortens a rule's name so that it fits next to its row.
 func cutName(name string) string {
 	const most = 26
 	if r := []rune(name); len(r) > most {
@@ -256,13 +256,13 @@ func text(s *strings.Builder, x, y int, anchor, color, t string) {
 	fmt.Fprintf(s, `<text x="%d" y="%d" text-anchor="%s" fill="%s">%s</text>`+"\n", x, y, anchor, color, html.EscapeString(printable(t)))
 }
 
-// rect draws a bar, of at least 2 pixels, so that it is seen, with a tooltip.
+// rect draws a bar with a tooltip. It is at least 2 pixels wide, so that it is visible.
 func rect(s *strings.Builder, x, y, width, height float64, color, tip string) {
 	fmt.Fprintf(s, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"><title>%s</title></rect>`+"\n",
 		x, y, max(2, width), height, color, html.EscapeString(printable(tip)))
 }
 
-// printable leaves out what XML cannot hold.
+// printable removes the characters that XML cannot contain.
 func printable(t string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0xFFFE || r == 0xFFFF {

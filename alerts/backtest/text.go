@@ -13,8 +13,8 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// WriteText writes the report for people: tables of the rules, of the alerts, and, if they were asked for, of what
-// differs and of the incidents. Times are in UTC.
+// WriteText writes the report for people: tables of the rules and the alerts, and, if asked for, of the differences and
+// the incidents. Times are in UTC.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s to %s (%s)\n\n", clock(r.FromMS), clock(r.ToMS), length(r.ToMS-r.FromMS))
@@ -61,13 +61,13 @@ func (r *Report) writeRules(b *strings.Builder) {
 func (r *Report) writeDiff(b *strings.Builder) {
 	d := r.Against
 	if n := len(d.More) + len(d.Less) + len(d.Earlier) + len(d.Later) + len(d.Ended); n == 0 {
-		fmt.Fprintf(b, "compared with the other rules: no difference, %d alerts\n", d.Same)
+		fmt.Fprintf(b, "compared with the other rules: no difference (alerts: %d)\n", d.Same)
 	} else {
 		table(b, "compared with the other rules\tat\talert", func(row func(...any)) {
 			for _, l := range []struct {
 				what   string
 				alerts []Alert
-			}{{"+ fired more", d.More}, {"- fired less", d.Less}} {
+			}{{"+ new", d.More}, {"- gone", d.Less}} {
 				for _, g := range grouped(l.alerts) {
 					row(l.what+g.times(), clock(g.first.FiredMS), title(g.first))
 				}
@@ -85,7 +85,7 @@ func (r *Report) writeDiff(b *strings.Builder) {
 				row("~ "+endedDifferently(c), clock(c.Now.FiredMS), title(&c.Now))
 			}
 		})
-		fmt.Fprintf(b, "fired more: %d, less: %d, earlier: %d, later: %d, ended at another time: %d, the same: %d\n",
+		fmt.Fprintf(b, "new: %d, gone: %d, earlier: %d, later: %d, ended at another time: %d, the same: %d\n",
 			len(d.More), len(d.Less), len(d.Earlier), len(d.Later), len(d.Ended), d.Same)
 	}
 	for _, l := range []struct {
@@ -99,10 +99,10 @@ func (r *Report) writeDiff(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// manyTimes is from how many on alerts of one rule and series are told together.
+// manyTimes is the number of alerts of one rule and series from which on they share a line.
 const manyTimes = 4
 
-// repeated are alerts that are told in one line.
+// repeated is a line for one or several alerts of the same rule and series.
 type repeated struct {
 	first *Alert
 	n     int
@@ -115,7 +115,7 @@ func (g repeated) times() string {
 	return fmt.Sprintf(", %d times, first", g.n)
 }
 
-// grouped are the alerts, those of one title together if they are many.
+// grouped returns a line for each alert, or one for all alerts of a title that has many.
 func grouped(all []Alert) []repeated {
 	count := map[string]int{}
 	for i := range all {
@@ -159,7 +159,7 @@ func (r *Report) writeIncidents(b *strings.Builder) {
 	})
 	fmt.Fprintf(b, "incidents caught: %d of %d; alerts: %d, of which false: %d\n", j.Caught, j.Known, j.Alerts, len(j.False))
 	if n := len(j.Incidents) - j.Known; n > 0 {
-		fmt.Fprintf(b, "other incidents, of series that the recording lacks or of other times: %d\n", n)
+		fmt.Fprintf(b, "incidents outside the report's time or of series that the recording lacks: %d\n", n)
 	}
 	b.WriteString("\n")
 	table(b, "false alert\tfor\talert", func(row func(...any)) {
@@ -169,7 +169,7 @@ func (r *Report) writeIncidents(b *strings.Builder) {
 	})
 }
 
-// name is the incident's, or its labels.
+// name returns the incident's name, or its labels if it has none.
 func (in *Incident) name() string {
 	if in.Name != "" {
 		return in.Name
@@ -188,7 +188,7 @@ func (in *IncidentReport) caught() string {
 	return strings.Join(by, "; ")
 }
 
-// title is an alert's rule and labels.
+// title returns an alert's rule and labels.
 func title(a *Alert) string { return a.Rule + labelText(a.Labels) }
 
 func ended(a *Alert) string {
@@ -198,7 +198,7 @@ func ended(a *Alert) string {
 	return a.Reason
 }
 
-// lasted is how long an alert fired.
+// lasted returns how long an alert fired.
 func (r *Report) lasted(a *Alert) string {
 	if a.ResolvedMS == 0 {
 		return length(r.ToMS-a.FiredMS) + "+"
@@ -206,7 +206,7 @@ func (r *Report) lasted(a *Alert) string {
 	return length(a.ResolvedMS - a.FiredMS)
 }
 
-// table writes rows of cells in columns below a header, and a blank line; nothing if there are no rows.
+// table writes rows of cells in columns below a header, and then a blank line. Without rows, it writes nothing.
 func table(b *strings.Builder, header string, rows func(row func(...any))) {
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	n := 0
@@ -222,7 +222,7 @@ func table(b *strings.Builder, header string, rows func(row func(...any))) {
 		}
 		fmt.Fprintln(t)
 	})
-	_ = t.Flush() // a Builder takes everything
+	_ = t.Flush() // writes to a Builder do not fail
 	if n > 0 {
 		b.WriteString("\n")
 	}

@@ -19,15 +19,15 @@ import (
 
 // Backtest plays recorded data through rules (package backtest).
 type Backtest struct {
-	Rules     string // a rules file
-	Against   string // another, to compare with; "": none
-	Config    string // the config file whose windows and group labels the rules are judged with; "": the defaults
+	Rules     string // a rule file
+	Against   string // another rule file, to compare with; "": none
+	Config    string // the config file with the windows and group labels to use; "": the default config
 	Incidents string // a file of known incidents; "": none
-	From, To  string // the time that is reported, see when; "": all there is
-	JSON      bool   // the report is JSON, not text
-	Plot      string // the file that a plot is written to as SVG; "": none
-	// Source is where the data comes from: file, of Recorded; tables, which is the tier store of the config; or topic,
-	// which is windows in the config's Kafka. Stored is set over the config.
+	From, To  string // the report's time, as when reads it; "": as far as there is data
+	JSON      bool   // write the report as JSON, not as text
+	Plot      string // the file to write a plot to, as SVG; "": none
+	// Source is where the data comes from: "file", the files in Recorded; "tables", the tier store of the config; or
+	// "topic", the topic windows in the config's Kafka. Stored overrides settings of the config.
 	Source   string
 	Recorded RecordedFiles
 	Stored   pipelines.Overrides
@@ -35,15 +35,15 @@ type Backtest struct {
 
 // recorded is where a backtest's data comes from.
 type recorded interface {
-	// span returns the time of which there is data, ms.
+	// span returns the time that the data covers, ms.
 	span(ctx context.Context, say *progress) (fromMS, toMS int64, err error)
-	// play plays the data before the end of the config's time, and what the rules need from before its beginning.
+	// play plays the data up to the end of the config's time, including what the rules need from before its beginning.
 	play(ctx context.Context, to *backtest.Backtest, c *backtest.Config, say *progress) error
-	// hints are what looks odd about the data.
+	// hints describes what looks odd about the data.
 	hints() []string
 }
 
-// Run writes the report to out and shows on shown how far it is. It returns conf.Faults if a file or a flag is wrong.
+// Run writes the report to out and shows its progress on shown. It returns conf.Faults if a file or a flag is wrong.
 func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 	c, source, err := t.load()
 	if err != nil {
@@ -81,7 +81,7 @@ func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 	return e.Encode(r)
 }
 
-// load reads the config, the rules and the incidents. The error is conf.Faults, with what is wrong with any of them.
+// load reads the config, the rules and the incidents. The error is conf.Faults, with the faults of all of them.
 func (t Backtest) load() (*backtest.Config, recorded, error) {
 	config, err := RuleTests{Config: t.Config}.config()
 	if err == nil {
@@ -131,7 +131,7 @@ func readRuleFile(name string, config *pipelines.Config) (*alerts.RuleSet, error
 	return alerts.Load(config.RuleConfig(), alerts.File{Name: name, Data: text})
 }
 
-// bound narrows the time to what was asked for.
+// bound sets the time to what was asked for.
 func (t Backtest) bound(c *backtest.Config) error {
 	now := time.Now()
 	var faults conf.Faults
@@ -158,7 +158,7 @@ func (t Backtest) bound(c *backtest.Config) error {
 	return faults
 }
 
-// when reads a time, or how long ago it was: 7d.
+// when reads a time, or how long ago it was, such as 7d.
 func when(text string, now time.Time) (int64, error) {
 	if ago, err := conf.ParseDuration(strings.TrimPrefix(text, "-")); err == nil && ago >= 0 {
 		return now.Add(-ago.Std()).UnixMilli(), nil
@@ -187,18 +187,18 @@ func (t Backtest) plot(b *backtest.Backtest, r *backtest.Report) error {
 	return nil
 }
 
-// progress shows how far a backtest is.
+// progress shows the progress of a backtest.
 type progress struct {
 	out     *terminal.Progress
 	began   time.Time
 	drawn   time.Time
 	played  time.Time // when playing began
-	fromMS  int64     // of the first sample that was played
+	fromMS  int64     // time of the first sample that was played
 	samples int64
-	what    string // that samples counts
+	what    string // what samples counts: samples or windows
 }
 
-// reading shows how much of the data was looked at.
+// reading shows which part of the data has been read.
 func (p *progress) reading(part float64) {
 	if now := time.Now(); now.Sub(p.drawn) >= barEvery {
 		p.drawn = now
@@ -206,7 +206,7 @@ func (p *progress) reading(part float64) {
 	}
 }
 
-// playing shows up to when it was played.
+// playing shows up to which time the data has been played.
 func (p *progress) playing(n int, fromMS, atMS, toMS int64) {
 	now := time.Now()
 	if p.samples += int64(n); p.played.IsZero() {
@@ -220,7 +220,7 @@ func (p *progress) playing(n int, fromMS, atMS, toMS int64) {
 	p.out.Draw(fmt.Sprintf("%s %3.0f %%  up to %s  %d %s  %s x real time", terminal.Bar(part), 100*part, utc(atMS), p.samples, p.what, p.speed(atMS-fromMS, now)))
 }
 
-// speed is how much faster than it happened the time was played.
+// speed returns how many times faster than real time the data is played.
 func (p *progress) speed(ms int64, now time.Time) string {
 	took := now.Sub(p.played)
 	if p.played.IsZero() || took <= 0 {

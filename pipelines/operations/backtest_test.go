@@ -18,9 +18,9 @@ import (
 	"github.com/weir-metrics/weir/pipelines/pipelinetest"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what was got into the files of testdata and docs")
+var rewrite = flag.Bool("rewrite", false, "rewrite the expected results in testdata and docs")
 
-// nab is a backtest of CPU usage that was recorded in Amazon's cloud; see testdata/backtest/nab.
+// nab returns a backtest of CPU usage that was recorded in Amazon's cloud; see testdata/backtest/nab.
 func nab(hosts ...string) Backtest {
 	const dir = "testdata/backtest/"
 	t := Backtest{Rules: dir + "rules.yaml", Against: dir + "old.yaml", Incidents: dir + "incidents.yaml"}
@@ -40,7 +40,7 @@ func runBacktest(t *testing.T, b Backtest) (out, shown string) {
 	return o.String(), s.String()
 }
 
-// sameAs compares a text with a file, or writes it.
+// sameAs compares a text with a file or, with -rewrite, writes the file.
 func sameAs(t *testing.T, file, got string) {
 	t.Helper()
 	if *rewrite {
@@ -57,8 +57,8 @@ func sameAs(t *testing.T, file, got string) {
 	}
 }
 
-// TestBacktestOfNAB: the report and the plot that docs/rules.md shows are those of the recordings, and so are its numbers of
-// other machines, which the rules were not written for.
+// TestBacktestOfNAB: the report and the plot in docs/rules.md come from the recordings, and so do the numbers there about
+// other machines, for which the rules were not written.
 func TestBacktestOfNAB(t *testing.T) {
 	b := nab("77c1ca", "825cc2", "ac20cd")
 	b.Plot = filepath.Join(t.TempDir(), "plot.svg")
@@ -101,7 +101,7 @@ func TestBacktestOfNAB(t *testing.T) {
 	}
 }
 
-// TestBacktestJSON: the report as JSON has what the text says, and it does not depend on the order of a file's rows.
+// TestBacktestJSON: the JSON report agrees with the text, and does not depend on the order of a file's rows.
 func TestBacktestJSON(t *testing.T) {
 	b := nab("77c1ca", "ac20cd")
 	b.JSON = true
@@ -139,7 +139,7 @@ func TestBacktestJSON(t *testing.T) {
 	}
 }
 
-// TestBacktestOfPart: what happened before the time that is reported counts for ranges and alerts, and is not told.
+// TestBacktestOfPart: data from before the report's time counts for ranges and alerts, but is not reported.
 func TestBacktestOfPart(t *testing.T) {
 	b := nab("825cc2")
 	b.Against, b.From, b.To = "", "2014-04-15 20:00", "2014-04-16T05:00:00Z"
@@ -158,7 +158,7 @@ func TestBacktestOfPart(t *testing.T) {
 	}
 }
 
-// TestBacktestFaults: what is wrong is told, all at once where it can be, and nothing is reported.
+// TestBacktestFaults: faults are returned, all at once where possible, and no report is written.
 func TestBacktestFaults(t *testing.T) {
 	dir := t.TempDir()
 	bad := pipelinetest.Write(t, dir, "bad.csv", "a,1000,1\na,x,1\n")

@@ -16,23 +16,23 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// outOfOrderMS is how much older than one before it a sample of a file may be, ms, for the file to be taken for a
-// recording in order of arrival. Other files, such as those with one series after the other, are sorted by time.
+// outOfOrderMS is how much older a sample may be than one before it in its file, ms, if the file is to count as a recording
+// in order of arrival. Other files, such as those with one series after the other, are sorted by time.
 const outOfOrderMS = 3600_000
 
-// fileSource plays files of samples. It reads them twice, as it must know their times and whether they are in order;
-// those that are not are held in memory.
+// fileSource plays files of samples. It reads them twice, because it must first know their time and whether they are in
+// order. Files that are not in order are held in memory.
 type fileSource struct {
 	RecordedFiles
-	tier   windows.Tier // the smallest
-	sorted bool         // they must be sorted
+	tier   windows.Tier // the smallest tier
+	sorted bool         // whether the samples must be sorted
 	odd    []string
 }
 
 func (f *fileSource) hints() []string { return f.odd }
 
-// span reads the files. Rows that are no samples are an error, which tells the first and how many there are: what is
-// missing could be what would have fired.
+// span reads the files. Bad rows are an error, which lists the first few and counts the rest: an alert might have fired on
+// the samples that they should have held.
 func (f *fileSource) span(ctx context.Context, say *progress) (fromMS, toMS int64, err error) {
 	recordings, closeAll, err := f.open()
 	if err != nil {
@@ -81,7 +81,7 @@ func (f *fileSource) span(ctx context.Context, say *progress) (fromMS, toMS int6
 	if refused == nil && fromMS > toMS {
 		refused = append(refused, collect.ErrNoSamples)
 	}
-	// The window of the last sample closes; that nothing came later means nothing.
+	// Let the window of the last sample close, but go no further: the end of a recording is no silence.
 	return fromMS, toMS + f.tier.Size.MS() + f.tier.Grace.MS(), errors.Join(refused...)
 }
 
@@ -111,10 +111,10 @@ func (f *fileSource) play(ctx context.Context, to *backtest.Backtest, c *backtes
 	return err
 }
 
-// sortedBatch is how many sorted samples are played at once.
+// sortedBatch is the number of sorted samples that are played at once.
 const sortedBatch = 10_000
 
-// playSorted reads everything into memory first.
+// playSorted reads all samples into memory, sorts them, and plays them.
 func playSorted(ctx context.Context, recordings []*collect.Recording, play func([]schemas.Sample) error) error {
 	var all []schemas.Sample
 	for _, r := range recordings {

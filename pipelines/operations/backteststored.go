@@ -15,7 +15,7 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// storedSpanMS is the time that is reported of windows that weir kept, unless another is asked for: the last day.
+// storedSpanMS is the length of a report on windows that weir kept, unless another is asked for: the last day.
 const storedSpanMS = 24 * 3600_000
 
 func lastDay() (fromMS, toMS int64) {
@@ -23,7 +23,7 @@ func lastDay() (fromMS, toMS int64) {
 	return now - storedSpanMS, now
 }
 
-// reads are the metrics that the rules of a backtest read, by tier, and how far back they look, ms.
+// reads returns the metrics that the rules of a backtest read, by tier, and how far back the rules look, ms.
 func reads(c *backtest.Config) (byTier map[int64][]string, historyMS int64) {
 	byTier = map[int64][]string{}
 	for _, rules := range []*alerts.RuleSet{c.Rules, c.Against} {
@@ -42,20 +42,20 @@ func reads(c *backtest.Config) (byTier map[int64][]string, historyMS int64) {
 	return byTier, historyMS
 }
 
-// closing is windows of a series group with one tier and end, which closed at a time.
+// closing holds windows of one series group, tier and end, which closed at the same time.
 type closing struct {
 	atMS, tierMS, endMS int64
 	group               string
 	windows             []schemas.Window
 }
 
-// closingQueue gives windows to a backtest in the order in which they closed, once everything that closed before is there.
+// closingQueue passes windows to a backtest in the order in which they closed. It holds them until no earlier ones can come.
 type closingQueue struct {
 	to      *backtest.Backtest
 	waiting []closing
 }
 
-// playBefore plays what closed before a time, and returns how many windows that were.
+// playBefore plays the windows that closed before a time, and returns their number.
 func (q *closingQueue) playBefore(ms int64) (n int) {
 	slices.SortStableFunc(q.waiting, func(a, b closing) int {
 		return cmp.Or(cmp.Compare(a.atMS, b.atMS), cmp.Compare(a.tierMS, b.tierMS), cmp.Compare(a.endMS, b.endMS), strings.Compare(a.group, b.group))
@@ -86,7 +86,7 @@ func (s *tablesSource) span(context.Context, *progress) (fromMS, toMS int64, err
 	return fromMS, toMS, nil
 }
 
-// stored is a series of the store, with a tier of it that rules read.
+// stored is a series in the store, and a tier in which rules read it.
 type stored struct {
 	series  schemas.Series
 	source  string
@@ -94,7 +94,7 @@ type stored struct {
 	graceMS int64
 }
 
-// chunkWindows is roughly how many windows are held at once.
+// chunkWindows is roughly the number of windows that are held at once.
 const chunkWindows = 200_000
 
 func (s *tablesSource) play(ctx context.Context, to *backtest.Backtest, c *backtest.Config, say *progress) error {

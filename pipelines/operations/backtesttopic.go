@@ -16,12 +16,12 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// topicSource plays the topic windows: what closed, and was revised, when it did.
+// topicSource plays the topic windows: each window when it closed, and again when it was revised.
 type topicSource struct {
 	kafka   *connect.Kafka
-	skipped int // batches and records that cannot be read
-	lost    int64
-	silent  int64 // offsets at the ends of partitions of which nothing came
+	skipped int   // batches and records that cannot be read
+	lost    int64 // records that were deleted before they were read
+	silent  int64 // offsets at the ends of partitions for which no record came
 }
 
 func (s *topicSource) span(context.Context, *progress) (fromMS, toMS int64, err error) {
@@ -31,25 +31,26 @@ func (s *topicSource) span(context.Context, *progress) (fromMS, toMS int64, err 
 
 func (s *topicSource) hints() (all []string) {
 	if s.skipped > 0 {
-		all = append(all, fmt.Sprintf("%d batches or records of the topic %s cannot be read", s.skipped, topics.Windows))
+		all = append(all, fmt.Sprintf("batches or records of the topic %s that cannot be read: %d", topics.Windows, s.skipped))
 	}
 	if s.lost > 0 {
-		all = append(all, fmt.Sprintf("%d records of the topic %s were deleted while it was read", s.lost, topics.Windows))
+		all = append(all, fmt.Sprintf("records of the topic %s that were deleted while it was read: %d", topics.Windows, s.lost))
 	}
 	if s.silent > 0 {
-		all = append(all, fmt.Sprintf("%d offsets at the ends of partitions of the topic %s hold no records, or none that came within %s", s.silent, topics.Windows, silentFor))
+		all = append(all, fmt.Sprintf("offsets at the ends of partitions of the topic %s without records, or with none that arrived within %s: %d", topics.Windows, silentFor, s.silent))
 	}
 	return all
 }
 
 const (
-	// Partitions are read at their own pace; one that has manyHeld records ahead of the others waits until it has fewHeld.
+	// Partitions are read at their own pace. One that holds more than manyHeld records, because others lag, is paused until it
+	// holds fewer than fewHeld.
 	manyHeld, fewHeld = 2000, 500
-	// silentFor is how long nothing must come for the rest of a partition to hold no record: an end may be a marker.
+	// silentFor is how long to wait for the last records of a partition. There may be none, as its last offsets may be markers.
 	silentFor = 10 * time.Second
 )
 
-// reader is a partition that is read up to its end.
+// reader reads a partition up to its end.
 type reader struct {
 	next, end int64
 	held      []*schemas.WindowBatch
@@ -94,7 +95,7 @@ func (s *topicSource) play(ctx context.Context, to *backtest.Backtest, c *backte
 	return nil
 }
 
-// open begins to read each partition at the first record from a time on.
+// open starts to read each partition at its first record from fromMS on.
 func (s *topicSource) open(ctx context.Context, fromMS int64) (map[int32]*reader, *consume.Client, error) {
 	admin, err := consume.New(consume.Watch{}, s.kafka.Options()...)
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *topicSource) open(ctx context.Context, fromMS int64) (map[int32]*reader
 	return readers, cl, err
 }
 
-// take holds a record's windows, or ends the partition with the first record after the time.
+// take holds a record's windows. The first record after the report's time ends the partition.
 func (s *topicSource) take(p *reader, r *kgo.Record, c *backtest.Config) {
 	if p == nil || p.done() {
 		return
@@ -164,7 +165,7 @@ func unread(readers map[int32]*reader) bool {
 	return false
 }
 
-// finish ends the partitions that are read and of which nothing is left.
+// finish ends the partitions for which no more records come, unless they are paused.
 func (s *topicSource) finish(readers map[int32]*reader) {
 	for _, p := range readers {
 		if !p.paused && !p.done() {
@@ -174,7 +175,7 @@ func (s *topicSource) finish(readers map[int32]*reader) {
 	}
 }
 
-// oldest takes out the batch that was emitted first; nil as long as it is not known.
+// oldest removes and returns the batch that was emitted first, or nil while a partition may still hold an earlier one.
 func oldest(readers map[int32]*reader) *schemas.WindowBatch {
 	var first *reader
 	least, which := int64(math.MaxInt64), int32(0)
@@ -195,7 +196,7 @@ func oldest(readers map[int32]*reader) *schemas.WindowBatch {
 	return b
 }
 
-// playBatch plays a batch: windows of one tier and end together, as they closed.
+// playBatch plays a batch. Windows of one tier and end are played together, as they closed together.
 func playBatch(to *backtest.Backtest, b *schemas.WindowBatch) int {
 	for rest := b.Windows; len(rest) > 0; {
 		n := 1
@@ -208,7 +209,7 @@ func playBatch(to *backtest.Backtest, b *schemas.WindowBatch) int {
 	return len(b.Windows)
 }
 
-// pace keeps partitions from being read far ahead of the others.
+// pace keeps a partition from being read far ahead of the others.
 func pace(cl *consume.Client, readers map[int32]*reader) {
 	for i, p := range readers {
 		one := map[string][]int32{topics.Windows: {i}}
