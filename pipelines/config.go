@@ -12,6 +12,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/broker"
 	"github.com/weir-metrics/weir/pipelines/listener"
 	"github.com/weir-metrics/weir/processors/alert"
+	"github.com/weir-metrics/weir/processors/canary"
 	"github.com/weir-metrics/weir/processors/connect"
 	"github.com/weir-metrics/weir/processors/deadletter"
 	"github.com/weir-metrics/weir/processors/members"
@@ -59,6 +60,8 @@ type Config struct {
 	// DeadLetter bounds what this process writes to the topic deadletter.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
 	Notify     Notify            `yaml:"notify"`
+	// Canary is what weir sends to itself, to know that alerts come through.
+	Canary canary.Config `yaml:"canary"`
 	// Rules are the files with the alert rules, or patterns of them, relative to this file. A list
 	// that is given and empty is a config without rules.
 	Rules []string `yaml:"rules"`
@@ -112,6 +115,7 @@ func Default() Config {
 		Alert:      alert.Default(),
 		DeadLetter: deadletter.Default(),
 		Notify:     Notify{Delivery: notify.Default(), Receivers: receivers.Default()},
+		Canary:     canary.Default(),
 		Web:        listener.Default(),
 
 		RulesReloadInterval: conf.Duration(5 * time.Second),
@@ -151,6 +155,16 @@ func (c *Config) validate(d *conf.Doc) {
 	c.DeadLetter.Validate("deadletter", d)
 	c.Notify.Delivery.Validate("notify", d)
 	c.Notify.Receivers.Validate("notify.receivers", d)
+	tierMS, graceMS := c.smallestTier()
+	c.Canary.Validate("canary", d, tierMS, graceMS)
+}
+
+// smallestTier is the length and the grace of the smallest tier, ms; both are 0 if there is none.
+func (c *Config) smallestTier() (tierMS, graceMS int64) {
+	if len(c.Windows.Tiers) == 0 {
+		return 0, 0
+	}
+	return c.Windows.TiersMS()[0], c.Windows.Tiers[0].Grace.MS()
 }
 
 // validateOwn reports the faults of the fields that flags can also set.
@@ -248,7 +262,7 @@ func (c *Config) Override(o Overrides) error {
 
 // Roles are the parts of weir that a process can run, in the order in which data passes through
 // them; those that make samples come last.
-var Roles = []string{"route", "window", "store", "alert", "notify", "query", "gateway", "agent"}
+var Roles = []string{"route", "window", "store", "alert", "notify", "query", "gateway", "agent", "canary"}
 
 // ParseRoles reads a list such as route,window; "" is all roles. The error for an unknown role names
 // those that exist.

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines/listener"
 	"github.com/weir-metrics/weir/pipelines/routelag"
 	"github.com/weir-metrics/weir/processors/alert"
+	"github.com/weir-metrics/weir/processors/canary"
 	"github.com/weir-metrics/weir/processors/notify"
 	"github.com/weir-metrics/weir/processors/route"
 	"github.com/weir-metrics/weir/processors/store"
@@ -96,6 +97,28 @@ func (p *Process) agent(reg prometheus.Registerer) (role, error) {
 	run := func(ctx context.Context) error {
 		defer publisher.Close()
 		return a.Run(ctx)
+	}
+	return role{run, none}, nil
+}
+
+func (p *Process) canary(reg prometheus.Registerer) (role, error) {
+	publisher, err := collect.NewPublisher(p.Config.Collect, p.client...)
+	if err != nil {
+		return role{}, err
+	}
+	tierMS, _ := p.Config.smallestTier()
+	c, err := canary.New(p.Config.Canary, canary.Deps{
+		Options: p.client, Send: publisher.Publish, Shards: p.Config.Topics.Shards, GroupLabels: p.Config.Route.GroupLabels, TierMS: tierMS,
+		Instance: p.instance, ConsumerGroup: notify.ConsumerGroup, Registry: reg, Log: p.Log,
+	})
+	if err != nil {
+		publisher.Close()
+		return role{}, err
+	}
+	p.health.warn("canary", c.Warning)
+	run := func(ctx context.Context) error {
+		defer publisher.Close()
+		return c.Run(ctx)
 	}
 	return role{run, none}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-metrics/weir/alerts"
 	"github.com/weir-metrics/weir/deploy/conf"
+	"github.com/weir-metrics/weir/processors/canary"
 )
 
 // maxRuleFiles bounds how many files one entry of rules may match.
@@ -180,6 +181,9 @@ func (c *Config) compile(running *Config, all []alerts.File) (*alerts.RuleSet, e
 	cfg := running.RuleConfig()
 	if c.source.files != nil {
 		cfg.Table = tableReader(c.source.files.read)
+	}
+	if running.Canary.On() {
+		all = append(slices.Clip(all), alerts.File{Name: canary.RuleFile, Data: canary.Rule(running.Canary)})
 	}
 	return alerts.Load(cfg, all...)
 }

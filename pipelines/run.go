@@ -187,8 +187,14 @@ func (p *Process) roles(health *Health) []started {
 		{name: "route", build: p.route},
 		{name: "gateway", build: p.gateway},
 		{name: "agent", build: p.agent},
+		{name: "canary", build: p.canary},
 	}
-	all = slices.DeleteFunc(all, func(s started) bool { return !slices.Contains(p.Roles, s.name) })
+	all = slices.DeleteFunc(all, func(s started) bool {
+		return !slices.Contains(p.Roles, s.name) || s.name == "canary" && !p.Config.Canary.On()
+	})
+	if slices.Contains(p.Roles, "canary") && !p.Config.Canary.On() && len(p.Roles) < len(Roles) { // it was asked for by name
+		p.Log.Warn("the role canary has nothing to do", "canary.every", p.Config.Canary.Every)
+	}
 	for i := range all {
 		all[i].health = health.add(all[i].name, "starting")
 	}

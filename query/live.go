@@ -251,6 +251,9 @@ func (l *Live) applyRecord(r *kgo.Record) {
 		l.refuse(r, err)
 		return
 	}
+	if a.Rule == schemas.CanaryRule {
+		return // an alert of each shard that comes and goes all the time, and is nobody's concern
+	}
 	l.apply(a, r.Timestamp.UnixMilli())
 }
 

@@ -259,7 +259,8 @@ func TestLiveKeepsTheAlertsView(t *testing.T) {
 	}
 	gone := alert("gone", schemas.Pending, 1)
 	tombstone := &kgo.Record{Topic: topics.Alerts, Key: []byte("gone")}
-	produce(t, c, alert("a", schemas.Pending, 1), alert("a", schemas.Firing, 2), alert("b", schemas.Firing, 1), gone, tombstone,
+	canary := alertRecord(&schemas.Alert{Fingerprint: "canary", Rule: schemas.CanaryRule, State: schemas.Firing, Last: schemas.Transition{To: schemas.Firing}})
+	produce(t, c, alert("a", schemas.Pending, 1), alert("a", schemas.Firing, 2), alert("b", schemas.Firing, 1), gone, tombstone, canary,
 		&kgo.Record{Topic: topics.Alerts, Key: []byte("bad"), Value: []byte("\x01{")})
 	server, live, reg := serve(t, c)
 	states := func() map[string]schemas.AlertState {

@@ -38,6 +38,10 @@ const TemplateFault = "<error expanding template: "
 // windows of its series stopped coming.
 const ReasonNoData = "no data"
 
+// CanaryRule is the built-in rule by which weir watches itself (processors/canary). Views of alerts
+// leave it out.
+const CanaryRule = "weir/weir_canary"
+
 // AlertState is where an alert is in its life.
 type AlertState string
 

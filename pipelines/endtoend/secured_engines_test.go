@@ -110,6 +110,7 @@ shards: 2
 alert_shards: 2
 window: {flush: 1s}
 alert: {flush: 1s}
+canary: {every: 20s}
 windows: {max_future: 4h, max_lead: 4h}
 rules: [%q]
 notify:
