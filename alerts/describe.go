@@ -15,7 +15,8 @@ type RuleInfo struct {
 	ForMS                int64
 	Most, Of             int // for: M of N windows; Of is 0 for a duration
 	KeepMS               int64
-	TierMS               int64             // of the windows that it is evaluated on
+	TierMS               int64 // of the windows that it is evaluated on
+	Shadow               bool
 	Labels, Annotations  map[string]string // templates
 }
 

@@ -24,6 +24,7 @@ type Evaluator struct {
 	nanos     func() int64 // see SetNanos; nil: nothing is timed
 	nanosTake int64        // what reading it takes, ns
 	untimed   int          // checks until one is timed; not above 0: none is
+	everTimed uint32       // how many were
 	random    uint32
 
 	// WhereErrors counts label sets to which a rule was not applied because its where failed while

@@ -245,7 +245,7 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 	r.annotations = l.texts(at+".annotations", y.Annotations, maxTextBytes)
 	r.written = RuleInfo{
 		File: l.file, Line: r.place.Line, Group: group, Alert: y.Alert, Expr: y.Expr.Value, Recover: y.Recover.Value, Where: y.Where.Value,
-		ForMS: r.forMS, Most: r.most, Of: r.of, KeepMS: r.keepMS, TierMS: r.tierMS, Labels: y.Labels, Annotations: y.Annotations,
+		ForMS: r.forMS, Most: r.most, Of: r.of, KeepMS: r.keepMS, TierMS: r.tierMS, Shadow: r.shadow, Labels: y.Labels, Annotations: y.Annotations,
 	}
 	l.rules = append(l.rules, r)
 }

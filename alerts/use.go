@@ -8,7 +8,7 @@ type RuleUse struct {
 	Evaluations uint64
 	EndMS       int64   // the newest window's end at which it was evaluated; 0: it never was
 	Value       float64 // at that end, of one of the label sets; NaN: it had none
-	// TimedNS is how long the Timed evaluations took, ns: those that were timed, a sample of all.
+	// TimedNS is how long the Timed evaluations took, ns: a sample of the latest.
 	TimedNS int64
 	Timed   uint64
 	// Sets is how many label sets the rule applies to, and Bytes what the windows and outcomes take
@@ -148,11 +148,14 @@ const bindingBytes = 88
 // bytes is what the ring's windows take in memory.
 func (r *ring) bytes() int64 { return int64(16*cap(r.at) + 8*cap(r.vals)) }
 
-// timeEvery is of about how many evaluations one is timed, and mostTimedNS the most that it counts:
-// one that took longer was interrupted.
+// timeEvery is of about how many evaluations one is timed, once some thousand have been: the first
+// ones are timed more often, so that something is soon known of each rule. mostTimedNS is the most
+// that one counts: one that took longer was interrupted. A rule's mean is of the latest: after
+// mostTimed, those before count half.
 const (
 	timeEvery   = 256
 	mostTimedNS = 1_000_000
+	mostTimed   = 64
 )
 
 // SetNanos has a sample of the evaluations timed by a clock: ns since any time.
@@ -170,9 +173,14 @@ func (e *Evaluator) timed(b *binding, tookNS int64, evaluated bool) {
 	if e.untimed = 1; !evaluated {
 		return
 	}
+	e.everTimed++
+	every := min(timeEvery, 1+e.everTimed/8)
 	e.random = e.random*1664525 + 1013904223
-	e.untimed = timeEvery/2 + int(e.random>>16%timeEvery)
+	e.untimed = max(1, int(every/2+e.random>>16%every))
 	u := e.uses.of(b.rule)
+	if u.Timed == mostTimed {
+		u.TimedNS, u.Timed = u.TimedNS/2, u.Timed/2
+	}
 	u.TimedNS += min(max(tookNS-e.nanosTake, 0), mostTimedNS)
 	u.Timed++
 }

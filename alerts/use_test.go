@@ -106,18 +106,29 @@ func TestTimedEvaluations(t *testing.T) {
 		closeWindows(t, e, st, 20_000+10_000*i, 1, `x{host="h"}`)
 	}
 	u := usesOf(e, st)["g/fast"]
-	if checks := uint64(2 * n); u.Evaluations != n+1 || u.Timed < checks/timeEvery*9/10 || u.Timed > checks/timeEvery*11/10 { // untouched is checked, too
-		t.Errorf("of %d evaluations, %d were timed", u.Evaluations, u.Timed)
+	if u.Evaluations != n+1 || u.Timed < mostTimed/2 || u.Timed > mostTimed {
+		t.Errorf("of %d evaluations, %d count for the mean", u.Evaluations, u.Timed)
+	}
+	if timed := e.everTimed; timed < 1500 || timed > 2100 { // more at first, up to a distance of 256 checks
+		t.Errorf("%d of %d evaluations were timed", timed, n)
+	}
+	e.everTimed = 1 << 20
+	for i := range int64(n) {
+		closeWindows(t, e, st, 20_000+10_000*(n+i), 1, `x{host="h"}`)
+	}
+	if timed, checks := e.everTimed-(1<<20), uint32(2*n); timed < checks/timeEvery*9/10 || timed > checks/timeEvery*11/10 { // untouched is checked, too
+		t.Errorf("later, %d of %d checks were timed", timed, checks)
 	}
 	if mean := u.Mean(); math.Abs(mean-500e-9) > 2e-9 {
 		t.Errorf("an evaluation takes %v s, want 500 ns", mean)
 	}
-	if want := u.Mean() * float64(n+1); u.Seconds() != want {
-		t.Errorf("all took %v s, want %v", u.Seconds(), want)
+	if u = usesOf(e, st)["g/fast"]; u.Seconds() != u.Mean()*float64(2*n+1) {
+		t.Errorf("all took %v s", u.Seconds())
 	}
 	e.untimed, take = 1, 1e9
+	e.uses.of(rules.rules[0]).Timed = 1
 	before := u.TimedNS
-	closeWindows(t, e, st, 20_000+10_000*n, 1, `x{host="h"}`)
+	closeWindows(t, e, st, 20_000+20_000*n, 1, `x{host="h"}`)
 	if u := usesOf(e, st)["g/fast"]; u.TimedNS != before+mostTimedNS {
 		t.Errorf("an interruption counts %d ns", u.TimedNS-before)
 	}

@@ -52,7 +52,7 @@ type api struct {
 
 // New returns the handler of the page, the API and the live stream. It answers
 //
-//	GET /                    the page, and its files
+//	GET /, GET /rules        the pages, and their files
 //	GET /metrics/{id}        the seed API, paged
 //	GET /api/v1/windows      the windows of one series
 //	GET /api/v1/series       the series, sorted

@@ -422,7 +422,7 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 	server := httptest.NewServer(f.mux)
 	defer server.Close()
 	for path, contentType := range map[string]string{
-		"/": "text/html", "/app.js": "text/javascript", "/chart.js": "text/javascript", "/format.js": "text/javascript", "/stream.js": "text/javascript", "/feed.js": "text/javascript",
+		"/": "text/html", "/rules": "text/html", "/rules.js": "text/javascript", "/ask.js": "text/javascript", "/app.js": "text/javascript", "/chart.js": "text/javascript", "/format.js": "text/javascript", "/stream.js": "text/javascript", "/feed.js": "text/javascript",
 		"/style.css": "text/css", "/uplot/uPlot.iife.min.js": "text/javascript", "/uplot/uPlot.min.css": "text/css", "/uplot/LICENSE": "text/plain",
 	} {
 		resp, err := http.Get(server.URL + path)

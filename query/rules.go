@@ -72,6 +72,7 @@ type ruleBody struct {
 	LastEvaluation time.Time          `json:"lastEvaluation"` // the newest window's end
 	Type           string             `json:"type"`
 
+	Shadow      bool    `json:"shadow,omitempty"` // nobody is told of its alerts
 	Line        int     `json:"line"`
 	For         string  `json:"for,omitempty"` // "3 of 5 windows"
 	Recover     string  `json:"recover,omitempty"`
@@ -314,7 +315,7 @@ func newRuleBody(info *alerts.RuleInfo, u *alerts.RuleUse) *ruleBody {
 	b := &ruleBody{
 		State: schemas.Inactive, Name: info.Alert, Query: info.Expr, Duration: float64(info.ForMS) / 1000, KeepFiringFor: float64(info.KeepMS) / 1000,
 		Labels: nonNil(info.Labels), Annotations: nonNil(info.Annotations), Alerts: []json.RawMessage{}, Health: healthUnknown, LastError: u.LastError,
-		EvaluationTime: u.Mean(), Type: alerting, Line: info.Line, Recover: info.Recover, Where: info.Where, Tier: schemas.TierName(info.TierMS),
+		EvaluationTime: u.Mean(), Type: alerting, Shadow: info.Shadow, Line: info.Line, Recover: info.Recover, Where: info.Where, Tier: schemas.TierName(info.TierMS),
 		Shards: u.Shards, Series: u.Sets, StateBytes: u.Bytes, Evaluations: u.Evaluations, CPUSeconds: u.Seconds(),
 	}
 	if info.Of > 0 {

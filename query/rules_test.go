@@ -37,7 +37,7 @@ const ruleFileA = `groups:
     keep_firing_for: 1m
     labels: {severity: page}
     annotations: {summary: '{{ .Value }} %'}
-  - {alert: down, expr: up == 0, for: 3 of 5 windows, recover: up == 1, where: labels.host == "a"}
+  - {alert: down, expr: up == 0, for: 3 of 5 windows, recover: up == 1, where: labels.host == "a", shadow: true}
 - name: disks
   rules:
   - {alert: full, expr: disk > 90, tier: 1m}
@@ -227,7 +227,7 @@ func TestRulesTellCosts(t *testing.T) {
 	down := *body.Data.Groups[0].Rules[1]
 	want := ruleBody{
 		State: schemas.Inactive, Name: "down", Query: "up == 0", Labels: map[string]string{}, Annotations: map[string]string{}, Alerts: []json.RawMessage{}, Health: "ok",
-		EvaluationTime: 9e-6, LastEvaluation: time.UnixMilli(nowMS - 20_000).UTC(), Type: "alerting",
+		EvaluationTime: 9e-6, LastEvaluation: time.UnixMilli(nowMS - 20_000).UTC(), Type: "alerting", Shadow: true,
 		Line: 10, For: "3 of 5 windows", Recover: "up == 1", Where: `labels.host == "a"`, Tier: "10s", Shards: 1, Series: 1, StateBytes: 100, Evaluations: 10, CPUSeconds: 9e-5, LastValue: "NaN",
 	}
 	if !reflect.DeepEqual(down, want) {

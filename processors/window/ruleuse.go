@@ -10,6 +10,7 @@ import (
 const (
 	countAfter = int64(2000)   // ms of records' time between two counts of rules that somebody asked for
 	countEvery = int64(60_000) // and of others
+	countFirst = int64(15_000) // and before the first one, when the first windows have closed
 )
 
 // ruleUse is what a partition's evaluator has seen of its rules, as last counted. Counting looks at
@@ -43,6 +44,9 @@ func newEvaluator(rules *alerts.RuleSet) *alerts.Evaluator {
 
 // look is called after each record and tick, with its time, and counts when it is time to.
 func (u *ruleUse) look(p *partition, nowMS int64) {
+	if u.countedMS == 0 {
+		u.countedMS = nowMS + countFirst - countEvery
+	}
 	if since := nowMS - u.countedMS; since < countAfter || since < countEvery && !u.asked.Load() {
 		return
 	}

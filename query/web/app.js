@@ -1,6 +1,7 @@
 // weir's page: the windows of a series in each tier, as they close, and the alerts. It asks the HTTP
 // API (docs/api.md) and follows /live; the address has the selected series.
 
+import {ask} from './ask.js';
 import {chips, duration, element, number, shown, splitSeries, time, write} from './format.js';
 import {TierChart} from './chart.js';
 import {follow} from './stream.js';
@@ -23,20 +24,6 @@ const page = {
 };
 
 const now = () => Date.now() + page.skew;
-
-async function ask(path, params) {
-  const query = new URLSearchParams(params).toString();
-  let answer;
-  try {
-    answer = await fetch(query ? `${path}?${query}` : path);
-  } catch {
-    throw new Error('weir does not answer');
-  }
-  const body = await answer.json().catch(() => null);
-  if (!answer.ok) throw Object.assign(new Error(body && body.error ? body.error : `weir answered ${answer.status}`), {status: answer.status});
-  if (body === null) throw new Error('weir gave an answer that is not JSON');
-  return body;
-}
 
 function problem(text) {
   $('problem').textContent = shown(text, 600);

@@ -1,4 +1,4 @@
-// Package web is weir's page: one HTML file, one script, one style sheet and uPlot 1.6.32 (uplot/,
+// Package web is weir's pages, of the series and alerts and of the rules: two HTML files, scripts, a style sheet and uPlot 1.6.32 (uplot/,
 // with its licence; from the npm package of that name), embedded, so that it works on a machine
 // without internet.
 //

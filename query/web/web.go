@@ -8,7 +8,7 @@ import (
 	"path"
 )
 
-//go:embed index.html app.js chart.js feed.js format.js stream.js style.css uplot
+//go:embed index.html rules.html app.js ask.js chart.js feed.js format.js rules.js stream.js style.css uplot
 var files embed.FS
 
 // policy allows what the page is made of and nothing else. uPlot sets styles through the object
@@ -23,19 +23,22 @@ var contentTypes = map[string]string{
 	"":      "text/plain; charset=utf-8", // the licence
 }
 
-// Handler serves the page at / and its files beside it, and 404 for other paths. Browsers ask again
+// Handler serves the pages at / and /rules and their files beside them, and 404 for other paths. Browsers ask again
 // each time and get 304 as long as the files are the same.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
-	for _, name := range []string{"index.html", "app.js", "chart.js", "feed.js", "format.js", "stream.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
+	for _, name := range []string{"index.html", "rules.html", "app.js", "ask.js", "chart.js", "feed.js", "format.js", "rules.js", "stream.js", "style.css", "uplot/uPlot.iife.min.js", "uplot/uPlot.min.css", "uplot/LICENSE"} {
 		body, err := files.ReadFile(name)
 		if err != nil {
 			panic(err) // not in the binary: the embed line above lacks it
 		}
 		sum := sha256.Sum256(body)
 		pattern := "GET /" + name
-		if name == "index.html" {
+		switch name {
+		case "index.html":
 			pattern = "GET /{$}"
+		case "rules.html":
+			pattern = "GET /rules"
 		}
 		mux.Handle(pattern, file(contentTypes[path.Ext(name)], `"`+hex.EncodeToString(sum[:8])+`"`, body))
 	}
