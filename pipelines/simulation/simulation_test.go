@@ -77,7 +77,14 @@ func TestTraces(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no traces:", err)
 	}
+	page, err := os.ReadFile("../../docs/exactness.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range files {
+		if !strings.Contains(string(page), "\n| "+filepath.Base(file)) {
+			t.Errorf("docs/exactness.md does not list %s", file)
+		}
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".trace"), func(t *testing.T) {
 			b, err := os.ReadFile(file)
 			if err != nil {
