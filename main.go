@@ -61,6 +61,7 @@ type cli struct {
 	Check    checkCommand    `cmd:"" help:"Print every fault of config and rule files."`
 	Test     testCommand     `cmd:"" help:"Run unit tests of rules: given samples, expected alerts and windows."`
 	Backtest backtestCommand `cmd:"" help:"Report what rules would have done with recorded data, and compare them with other rules."`
+	Explain  explainCommand  `cmd:"" help:"Show why a rule fired, or did not, at a time: the windows that it read, and what it made of them."`
 	Import   importCommand   `cmd:"" help:"Translate rules of other systems."`
 	Promote  promoteCommand  `cmd:"" help:"Make a shadow rule page: removes its shadow: true from its file."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

@@ -282,3 +282,21 @@ func (h *dueHeap) Pop() any {
 	*h = old[:len(old)-1]
 	return top
 }
+
+// Explain tells how a rule (group/alert) of a set of rules was judged on each label set, as of now, in the order of the
+// groups' names.
+func (s *Stream) Explain(rules int, rule string) (all []alerts.Explanation) {
+	p := s.players[rules]
+	for _, group := range p.groupNames() {
+		all = append(all, p.evaluator.Explain(p.groups[group], group, rule)...)
+	}
+	return all
+}
+
+// Alert is the alert with the fingerprint, as of now, or nil.
+func (s *Stream) Alert(rules int, fingerprint string) *schemas.Alert {
+	if l := s.players[rules].alerts[fingerprint]; l != nil {
+		return l.alert
+	}
+	return nil
+}

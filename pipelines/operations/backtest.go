@@ -1,6 +1,7 @@
 package operations
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/weir-metrics/weir/pipelines"
 	"github.com/weir-metrics/weir/pipelines/terminal"
 	"github.com/weir-metrics/weir/processors/connect"
+	"github.com/weir-metrics/weir/schemas"
 )
 
 // Backtest plays recorded data through rules (package backtest).
@@ -31,6 +33,9 @@ type Backtest struct {
 	Source   string
 	Recorded RecordedFiles
 	Stored   pipelines.Overrides
+
+	only func(schemas.Series) bool // which series of the tables to play; nil: all
+	toIs string                    // the flag that To is from; "": --to
 }
 
 // recorded is where a backtest's data comes from.
@@ -49,13 +54,36 @@ func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 	if err != nil {
 		return err
 	}
-	say := &progress{out: terminal.NewProgress(shown), began: time.Now()}
-	if c.FromMS, c.ToMS, err = source.span(ctx, say); err != nil {
-		say.out.Clear()
+	b, err := t.play(ctx, c, source, shown)
+	if err != nil {
 		return err
 	}
-	if err := t.bound(c); err != nil {
+	r := b.Report()
+	if err := t.plot(b, r); err != nil {
 		return err
+	}
+	if !t.JSON {
+		return r.WriteText(out)
+	}
+	return writeJSON(out, r)
+}
+
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// play plays the data of the source up to the end of the report's time, which it sets in c.
+func (t Backtest) play(ctx context.Context, c *backtest.Config, source recorded, shown io.Writer) (*backtest.Backtest, error) {
+	say := &progress{out: terminal.NewProgress(shown), began: time.Now()}
+	var err error
+	if c.FromMS, c.ToMS, err = source.span(ctx, say); err != nil {
+		say.out.Clear()
+		return nil, err
+	}
+	if err := t.bound(c); err != nil {
+		return nil, err
 	}
 	b := backtest.New(*c)
 	if t.Plot != "" {
@@ -63,22 +91,14 @@ func (t Backtest) Run(ctx context.Context, out, shown io.Writer) error {
 	}
 	if err := source.play(ctx, b, c, say); err != nil {
 		say.out.Clear()
-		return err
+		return nil, err
 	}
-	r := b.Report()
+	b.AdvanceTo(c.ToMS)
 	say.end(c)
 	for _, hint := range source.hints() {
 		fmt.Fprintln(shown, hint)
 	}
-	if err := t.plot(b, r); err != nil {
-		return err
-	}
-	if !t.JSON {
-		return r.WriteText(out)
-	}
-	e := json.NewEncoder(out)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	return b, nil
 }
 
 // load reads the config, the rules and the incidents. The error is conf.Faults, with the faults of all of them.
@@ -113,7 +133,7 @@ func (t Backtest) load() (*backtest.Config, recorded, error) {
 func (t Backtest) source(config *pipelines.Config) (recorded, error) {
 	switch t.Source {
 	case "tables":
-		return &tablesSource{config}, nil
+		return &tablesSource{config: config, only: t.only}, nil
 	case "topic":
 		if len(config.Brokers) == 0 {
 			return nil, conf.Faults{{Field: "--brokers", Bound: "must be given, or a --config that names brokers"}}
@@ -135,10 +155,11 @@ func readRuleFile(name string, config *pipelines.Config) (*alerts.RuleSet, error
 func (t Backtest) bound(c *backtest.Config) error {
 	now := time.Now()
 	var faults conf.Faults
+	toIs := cmp.Or(t.toIs, "--to")
 	for _, f := range []struct {
 		flag, text string
 		to         *int64
-	}{{"--from", t.From, &c.FromMS}, {"--to", t.To, &c.ToMS}} {
+	}{{"--from", t.From, &c.FromMS}, {toIs, t.To, &c.ToMS}} {
 		if f.text == "" {
 			continue
 		}
@@ -150,7 +171,7 @@ func (t Backtest) bound(c *backtest.Config) error {
 		*f.to = ms
 	}
 	if faults == nil && c.ToMS <= c.FromMS {
-		faults = append(faults, conf.Fault{Field: "--to", Value: t.To, Bound: fmt.Sprintf("must be after the beginning, %s", utc(c.FromMS))})
+		faults = append(faults, conf.Fault{Field: toIs, Value: t.To, Bound: fmt.Sprintf("must be after the beginning, %s", utc(c.FromMS))})
 	}
 	if faults == nil {
 		return nil

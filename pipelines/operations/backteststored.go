@@ -77,7 +77,10 @@ func (q *closingQueue) playBefore(ms int64) (n int) {
 }
 
 // tablesSource plays windows of the tier store.
-type tablesSource struct{ config *pipelines.Config }
+type tablesSource struct {
+	config *pipelines.Config
+	only   func(schemas.Series) bool // which series to play; nil: all
+}
 
 func (s *tablesSource) hints() []string { return nil }
 
@@ -107,6 +110,9 @@ func (s *tablesSource) play(ctx context.Context, to *backtest.Backtest, c *backt
 	all, historyMS, err := list(ctx, store, c)
 	if err != nil {
 		return err
+	}
+	if s.only != nil {
+		all = slices.DeleteFunc(all, func(x stored) bool { return !s.only(x.series) })
 	}
 	from := c.FromMS - historyMS
 	smallest := c.Windows.Tiers[0].Size.MS()
