@@ -29,7 +29,10 @@ func (c *lowering) call(n *ast.CallNode) (*node, error) {
 	}
 	name := callee.Value
 	if name == "metric" {
-		return c.read(n, input{fn: fnLast})
+		return c.read(n, c.bare())
+	}
+	if c.eventsMS > 0 {
+		return c.events(n, name)
 	}
 	if name == "limit" {
 		return c.limit(n)

@@ -39,6 +39,8 @@ func (rs *RuleSet) Describe() []string {
 	for _, r := range rs.rules {
 		line := fmt.Sprintf("%s:%d: %s is judged when windows of %s close", r.place.File, r.place.Line, r.name, msText(r.tierMS))
 		switch {
+		case r.burn != nil:
+			line += fmt.Sprintf(", and fires if %v times the error budget was spent over both %s and %s", r.burn.rate, msText(r.burn.longMS), msText(r.burn.shortMS))
 		case r.of > 0:
 			line += fmt.Sprintf(", and fires if expr was true at %d of the newest %d ends", r.most, r.of)
 		case r.forMS > 0:

@@ -63,6 +63,20 @@ const fusedDot = 'ꓸ' // U+A4F8
 
 // compileExpr lowers text to a node and adds what it reads to inputs, each once.
 func compileExpr(text string, inputs *[]input) (*node, error) {
+	n, err := compile(text, &lowering{inputs: inputs, names: map[string]*node{}})
+	switch {
+	case err != nil:
+		return nil, err
+	case !n.bool:
+		return nil, &exprError{n.at, "is a number, must be true or false: compare it, as in … > 80"}
+	case !n.reads:
+		return nil, &exprError{0, "reads no metric"}
+	}
+	return n, nil
+}
+
+// compile lowers text to a node, whatever it is.
+func compile(text string, c *lowering) (*node, error) {
 	if len(text) > maxExprBytes {
 		return nil, &exprError{0, fmt.Sprintf("is %d bytes, must be at most %d", len(text), maxExprBytes)}
 	}
@@ -73,16 +87,9 @@ func compileExpr(text string, inputs *[]input) (*node, error) {
 	if err != nil {
 		return nil, parseError(err, text)
 	}
-	c := &lowering{inputs: inputs, names: map[string]*node{}}
 	n, err := c.lower(tree.Node)
 	if err != nil {
 		return nil, err
-	}
-	if !n.bool {
-		return nil, &exprError{tree.Node.Location().From, "is a number, must be true or false: compare it, as in … > 80"}
-	}
-	if !n.reads {
-		return nil, &exprError{0, "reads no metric"}
 	}
 	if n.steps(map[*node]int{}) > maxSteps {
 		return nil, errTooManySteps
@@ -192,8 +199,10 @@ func fuseNames(text string) string {
 // lowering turns expr-lang's tree into nodes, resolving names and types.
 type lowering struct {
 	inputs *[]input
-	names  map[string]*node // declared by let
-	steps  int
+	// eventsMS is, in an slo, the range over which metrics count events, ms; otherwise 0.
+	eventsMS int64
+	names    map[string]*node // declared by let
+	steps    int
 }
 
 func fault(n ast.Node, format string, args ...any) error {
@@ -224,7 +233,7 @@ func (c *lowering) lowerNode(n ast.Node) (*node, error) {
 		if named, ok := c.names[n.Value]; ok {
 			return named, nil
 		}
-		return c.read(n, input{fn: fnLast})
+		return c.read(n, c.bare())
 	case *ast.UnaryNode:
 		return c.unary(n)
 	case *ast.BinaryNode:

@@ -58,6 +58,7 @@ type ruleYAML struct {
 	For           waits             `yaml:"for"`
 	KeepFiringFor conf.Duration     `yaml:"keep_firing_for"`
 	Recover       yaml.Node         `yaml:"recover"`
+	SLO           *sloYAML          `yaml:"slo"`
 	Where         yaml.Node         `yaml:"where"`
 	By            yaml.Node         `yaml:"by"`
 	Tier          conf.Duration     `yaml:"tier"`
@@ -213,8 +214,28 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 		forMS: y.For.duration.MS(), most: y.For.most, of: y.For.of, keepMS: y.KeepFiringFor.MS(), noDataMS: y.NoData.MS(), coverage: y.Coverage.coverage(),
 		shadow: y.Shadow,
 	}
-	l.name(at, r)
 	r.place = conf.Fault{File: l.file, Line: l.doc.Line(at + ".alert"), Field: at + ".alert", Value: r.alert}
+	if y.SLO != nil {
+		l.slo(at, group, r, y)
+		return
+	}
+	l.name(at, r)
+	l.settings(at, r, y)
+	l.expressions(at, r, y)
+	l.add(r, group, y)
+}
+
+// add takes a rule, and what the file says of it.
+func (l *loader) add(r *rule, group string, y *ruleYAML) {
+	r.written = RuleInfo{
+		File: l.file, Line: r.place.Line, Group: group, Alert: r.alert, Expr: y.Expr.Value, Recover: y.Recover.Value, Where: y.Where.Value,
+		ForMS: r.forMS, Most: r.most, Of: r.of, KeepMS: r.keepMS, TierMS: r.tierMS, Shadow: r.shadow, Labels: y.Labels, Annotations: y.Annotations,
+	}
+	l.rules = append(l.rules, r)
+}
+
+// settings checks and takes what a rule has besides its name and its expressions.
+func (l *loader) settings(at string, r *rule, y *ruleYAML) {
 	for _, d := range []struct {
 		field string
 		value conf.Duration
@@ -235,7 +256,6 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 	if y.By.Kind != 0 {
 		l.doc.Fail(at+".by", nil, "aggregating over several hosts (rollup) is not built yet; a rule sees the series of one label set")
 	}
-	l.expressions(at, r, y)
 	r.labels = l.texts(at+".labels", y.Labels, maxLabelBytes)
 	for name := range y.Labels {
 		if name == "alertname" || name == "" {
@@ -243,11 +263,6 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 		}
 	}
 	r.annotations = l.texts(at+".annotations", y.Annotations, maxTextBytes)
-	r.written = RuleInfo{
-		File: l.file, Line: r.place.Line, Group: group, Alert: y.Alert, Expr: y.Expr.Value, Recover: y.Recover.Value, Where: y.Where.Value,
-		ForMS: r.forMS, Most: r.most, Of: r.of, KeepMS: r.keepMS, TierMS: r.tierMS, Shadow: r.shadow, Labels: y.Labels, Annotations: y.Annotations,
-	}
-	l.rules = append(l.rules, r)
 }
 
 // texts compiles the labels or annotations of a rule, each of at most most bytes.
@@ -309,11 +324,7 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 			l.failExpr(at+".recover", &y.Recover, err)
 		}
 	}
-	if text, ok := l.text(at+".where", &y.Where); ok && text != "" {
-		if r.where, err = compileWhere(text); err != nil {
-			l.failExpr(at+".where", &y.Where, err)
-		}
-	}
+	l.selection(at, r, y)
 	l.findLimits(at+".expr", &y.Expr, r.inputs[:ofExpr])
 	l.findLimits(at+".recover", &y.Recover, r.inputs[ofExpr:])
 	r.tierMS = chooseTier(l.tiersMS, r.inputs)
@@ -335,6 +346,31 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 			l.failExpr(at+".recover", &y.Recover, &exprError{in.at, err.Error()})
 		}
 	}
+	l.silence(at, r, y)
+	l.checkWaits(at, r, y)
+	l.places(at, r, y)
+	if l.doc.Faults() == before {
+		l.refuse(at, r, y)
+		l.look(at, r, y)
+	}
+	r.hash = hashOf(append([]string{y.Expr.Value, y.Recover.Value, msText(r.tierMS)}, limitHashes(r.inputs)...)...)
+}
+
+// selection compiles where.
+func (l *loader) selection(at string, r *rule, y *ruleYAML) {
+	text, ok := l.text(at+".where", &y.Where)
+	if !ok || text == "" {
+		return
+	}
+	var err error
+	if r.where, err = compileWhere(text); err != nil {
+		l.failExpr(at+".where", &y.Where, err)
+	}
+}
+
+// silence sets after how long the rule takes its series for silent, and how late windows of its tier
+// close.
+func (l *loader) silence(at string, r *rule, y *ruleYAML) {
 	switch least := minNoDataMS(r.tierMS); {
 	case y.NoData == 0:
 		r.noDataMS = defaultNoDataMS(r.tierMS)
@@ -344,13 +380,6 @@ func (l *loader) expressions(at string, r *rule, y *ruleYAML) {
 	if i := slices.Index(l.tiersMS, r.tierMS); i >= 0 && i < len(l.gracesMS) {
 		r.graceMS = l.gracesMS[i]
 	}
-	l.checkWaits(at, r, y)
-	l.places(at, r, y)
-	if l.doc.Faults() == before {
-		l.refuse(at, r, y)
-		l.look(at, r, y)
-	}
-	r.hash = hashOf(append([]string{y.Expr.Value, y.Recover.Value, msText(r.tierMS)}, limitHashes(r.inputs)...)...)
 }
 
 // places records where each input of the rule is.

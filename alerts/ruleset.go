@@ -39,6 +39,7 @@ type rule struct {
 	places   []conf.Fault // of the inputs
 	place    conf.Fault   // of the rule's name
 	expr     *node
+	burn     *burn       // of an slo; otherwise nil
 	recover  *node       // nil: the alert ends when expr is false
 	where    *vm.Program // nil: all series
 	tierMS   int64
