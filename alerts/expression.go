@@ -83,7 +83,7 @@ func compile(text string, c *lowering) (*node, error) {
 	if at := strings.IndexRune(text, fusedDot); at >= 0 {
 		return nil, &exprError{len([]rune(text[:at])), fmt.Sprintf("unrecognized character: %#U", fusedDot)}
 	}
-	tree, err := parser.ParseWithConfig(fuseNames(text), ruleSyntax())
+	tree, err := parser.ParseWithConfig(fuseNames(text), ruleSyntax)
 	if err != nil {
 		return nil, parseError(err, text)
 	}
@@ -114,7 +114,7 @@ func (n *node) steps(known map[*node]int) int {
 
 // ruleSyntax keeps expr-lang's parser from taking weir's functions for its own builtins, some of
 // which have a syntax of their own (count, sum).
-func ruleSyntax() *exprconf.Config {
+var ruleSyntax = func() *exprconf.Config {
 	c := exprconf.CreateNew()
 	c.MaxNodes = maxExprNodes
 	for name := range c.Builtins {
@@ -122,7 +122,7 @@ func ruleSyntax() *exprconf.Config {
 		c.Functions[name] = &builtin.Function{Name: name}
 	}
 	return c
-}
+}()
 
 func parseError(err error, text string) error {
 	var fe *file.Error

@@ -180,7 +180,7 @@ func (l *loader) limitFile(at string, y *limitsYAML, t *limits) {
 		l.doc.Fail(at+".file", y.File, "must be readable: "+err.Error())
 		return
 	}
-	l.tables = append(l.tables, f)
+	l.reads = append(l.reads, readTable{y.File, f})
 	var rows []map[string]string
 	var lines []int
 	d := conf.Parse(f.Name, nil, &rows)

@@ -39,6 +39,8 @@ type LoadConfig struct {
 	Table func(rulesFile, path string) (File, error)
 	// TTLsMS is, for each tier, how long its rows are kept, ms; 0 or missing: unknown.
 	TTLsMS []int64
+	// Before, unless nil, was loaded earlier: files that are the same are not compiled again.
+	Before *RuleSet
 }
 
 // fileYAML is a rules file, in Prometheus's shape.
@@ -75,9 +77,13 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	if len(cfg.TiersMS) == 0 {
 		return nil, conf.Faults{{Bound: "rules need at least one tier of windows"}}
 	}
-	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, ttlsMS: cfg.TTLsMS, table: cfg.Table, seen: map[string]string{}}
+	l := &loader{tiersMS: cfg.TiersMS, gracesMS: cfg.GracesMS, ttlsMS: cfg.TTLsMS, table: cfg.Table, before: cfg.reusable()}
+	l.seen = make(map[string]*rule, l.before.Len())
 	var faults conf.Faults
 	for _, f := range files {
+		if l.reuse(f) {
+			continue
+		}
 		var fs conf.Faults
 		if err := l.load(f); errors.As(err, &fs) {
 			faults = append(faults, fs...)
@@ -90,6 +96,8 @@ func Load(cfg LoadConfig, files ...File) (*RuleSet, error) {
 	}
 	rs := newRuleSet(l.rules)
 	rs.files, rs.warnings = slices.Concat(files, l.tables), l.warnings
+	cfg.Before, cfg.Table = nil, nil // or no rules would ever be forgotten
+	rs.cfg, rs.loaded = cfg, l.loaded
 	text := xxhash.New()
 	for _, f := range rs.files {
 		_, _ = text.Write(f.Data) // a Digest's writes do not fail
@@ -123,11 +131,15 @@ type loader struct {
 	gracesMS []int64
 	ttlsMS   []int64
 	rules    []*rule
-	seen     map[string]string // where each rule was defined, by name
-	tooMany  bool              // the fault of too many rules was recorded
+	seen     map[string]*rule // by name
+	tooMany  bool             // the fault of too many rules was recorded
 	warnings conf.Faults
 	table    func(rulesFile, path string) (File, error)
 	tables   []File // that were read
+	before   *RuleSet
+	loaded   []loadedFile
+	reads    []readTable // for the current file
+	from     int         // its first rule
 
 	limits map[string]*limits // of the current file, by name
 	others conf.Faults        // of its tables
@@ -141,6 +153,8 @@ func (l *loader) load(f File) error {
 	if len(f.Data) > conf.MaxRulesBytes {
 		return conf.Faults{{File: f.Name, Bound: fmt.Sprintf("is %d bytes long, must be at most %d", len(f.Data), conf.MaxRulesBytes)}}
 	}
+	l.began(f)
+	defer l.ended()
 	var file fileYAML
 	at := "groups"
 	if IsList(f.Data) {
@@ -298,12 +312,11 @@ func (l *loader) name(at string, r *rule) {
 		l.doc.Fail(at+".alert", r.alert, "must be UTF-8 text without /")
 		return
 	}
-	here := fmt.Sprintf("%s:%d", l.file, l.doc.Line(at+".alert"))
 	if first, twice := l.seen[r.name]; twice {
-		l.doc.Fail(at+".alert", r.alert, "names a rule twice in its group, first at "+first+": rules need names of their own, also where they differ in severity")
+		l.doc.Fail(at+".alert", r.alert, "names a rule twice in its group, first at "+fmt.Sprintf("%s:%d", first.place.File, first.place.Line)+": rules need names of their own, also where they differ in severity")
 		return
 	}
-	l.seen[r.name] = here
+	l.seen[r.name] = r
 }
 
 // expressions compiles expr, recover and where, and chooses the tier that they read.

@@ -2,7 +2,6 @@ package alerts
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -21,6 +20,8 @@ type RuleSet struct {
 	tiers   map[int64]tierReads // by length in ms
 	hash    string
 	files   []File // from which they were loaded, tables of limits last
+	cfg     LoadConfig
+	loaded  []loadedFile
 
 	warnings conf.Faults
 }
@@ -78,8 +79,13 @@ type labelTemplate struct {
 	tmpl *template.Template // nil for plain text
 }
 
-// Len returns the number of rules.
-func (rs *RuleSet) Len() int { return len(rs.rules) }
+// Len returns the number of rules; of nil, 0.
+func (rs *RuleSet) Len() int {
+	if rs == nil {
+		return 0
+	}
+	return len(rs.rules)
+}
 
 // Hash identifies the contents of the files, without their names: 16 hex digits.
 func (rs *RuleSet) Hash() string { return rs.hash }
@@ -105,7 +111,8 @@ func (rs *RuleSet) Names() []string {
 
 // newRuleSet indexes the rules.
 func newRuleSet(rules []*rule) *RuleSet {
-	rs := &RuleSet{rules: rules, byName: map[string]*rule{}, readers: map[string][]*rule{}, tiers: map[int64]tierReads{}}
+	n := len(rules)
+	rs := &RuleSet{rules: rules, byName: make(map[string]*rule, n), readers: make(map[string][]*rule, n), tiers: map[int64]tierReads{}}
 	for i, r := range rules {
 		r.index = i
 		rs.byName[r.name] = r
@@ -113,7 +120,7 @@ func newRuleSet(rules []*rule) *RuleSet {
 			if !in.windows() {
 				continue
 			}
-			if rd := rs.readers[in.metric]; !slices.Contains(rd, r) {
+			if rd := rs.readers[in.metric]; len(rd) == 0 || rd[len(rd)-1] != r {
 				rs.readers[in.metric] = append(rd, r)
 			}
 			if rs.tiers[r.tierMS] == nil {

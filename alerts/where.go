@@ -33,7 +33,7 @@ func compileWhere(text string) (*vm.Program, error) {
 	if len(text) > maxExprBytes {
 		return nil, &exprError{0, fmt.Sprintf("is %d bytes, must be at most %d", len(text), maxExprBytes)}
 	}
-	tree, err := parser.ParseWithConfig(text, whereSyntax())
+	tree, err := parser.ParseWithConfig(text, whereSyntax)
 	if err != nil {
 		return nil, whereError(err, text)
 	}
@@ -51,7 +51,7 @@ func compileWhere(text string) (*vm.Program, error) {
 
 // whereSyntax is the syntax by which expr.Compile parses: with another one, what was checked would
 // not be what runs.
-func whereSyntax() *exprconf.Config {
+var whereSyntax = func() *exprconf.Config {
 	c := exprconf.CreateNew()
 	c.MaxNodes = maxExprNodes
 	for name := range c.Builtins {
@@ -60,7 +60,7 @@ func whereSyntax() *exprconf.Config {
 		}
 	}
 	return c
-}
+}()
 
 func whereError(err error, text string) error {
 	var fe *file.Error

@@ -27,7 +27,7 @@ type whereGoal struct {
 // whereNever reports whether a where that compiles matches no labels. It returns false if that is
 // unknown.
 func whereNever(text string) bool {
-	tree, err := parser.ParseWithConfig(text, whereSyntax())
+	tree, err := parser.ParseWithConfig(text, whereSyntax)
 	if err != nil {
 		return false
 	}

@@ -190,7 +190,7 @@ func Load(file string) (*Config, *alerts.RuleSet, error) {
 		return &c, rules, err
 	}
 	c, files, err := read(file)
-	rules, ruleErr := c.compile(c, files)
+	rules, ruleErr := c.compile(c, nil, files)
 	if err := conf.Join(err, ruleErr); err != nil {
 		return nil, nil, err
 	}

@@ -201,7 +201,7 @@ func (c *Config) LoadRules(file string, before *alerts.RuleSet, cut cutFiles) (*
 		return nil, errNoFile
 	}
 	next, files, err := read(file)
-	set, ruleErr := next.compile(c, files)
+	set, ruleErr := next.compile(c, before, files)
 	err = conf.Join(err, ruleErr)
 	if err == nil && cut == refuseCut {
 		err = next.cut(c, file, set, before)

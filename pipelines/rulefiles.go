@@ -176,9 +176,11 @@ func (c *Config) readRules() (all []alerts.File) {
 	return all
 }
 
-// compile compiles rule files and the tables of limits that they name.
-func (c *Config) compile(running *Config, all []alerts.File) (*alerts.RuleSet, error) {
+// compile compiles rule files and the tables of limits that they name, unless they are as they were in
+// the rules before, which may be nil.
+func (c *Config) compile(running *Config, before *alerts.RuleSet, all []alerts.File) (*alerts.RuleSet, error) {
 	cfg := running.RuleConfig()
+	cfg.Before = before
 	if c.source.files != nil {
 		cfg.Table = tableReader(c.source.files.read)
 	}

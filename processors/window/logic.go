@@ -65,6 +65,7 @@ type logic struct {
 	conditions prometheus.Counter
 	corrupt    prometheus.Counter
 	ruleFaults prometheus.Counter
+	switched   prometheus.Histogram
 }
 
 func (l *logic) Open(*partition) *local {

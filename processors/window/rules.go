@@ -1,6 +1,8 @@
 package window
 
 import (
+	"time"
+
 	"github.com/weir-metrics/weir/alerts"
 )
 
@@ -24,6 +26,8 @@ func (l *logic) Renew(p *partition) {
 	if loc.rules == rules {
 		return
 	}
+	began := time.Now()
+	defer func() { l.switched.Observe(time.Since(began).Seconds()) }()
 	before := loc.eval
 	loc.rules, loc.eval = rules, newEvaluator(rules)
 	before.CountFrom()

@@ -69,10 +69,13 @@ func New(cfg Config, d Deps) *Processor {
 		conditions: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_conditions_total", Help: "Rule conditions emitted." + again}),
 		corrupt:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_undecodable_records_total", Help: "Records of samples that did not decode."}),
 		ruleFaults: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_window_rule_faults_total", Help: "Rules that failed while they ran."}),
+		switched: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_window_rules_switch_seconds",
+			Help: "How long a partition took to switch to other rules, s: its records wait so long.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 7)}),
 	}
 	l.samples, l.closed, l.overflow = writeback.Register(d.Registry, l.samples), writeback.Register(d.Registry, l.closed), writeback.Register(d.Registry, l.overflow)
 	l.applied, l.onTime = l.samples.WithLabelValues("applied"), l.closed.WithLabelValues("closed")
 	l.conditions, l.corrupt, l.ruleFaults = writeback.Register(d.Registry, l.conditions), writeback.Register(d.Registry, l.corrupt), writeback.Register(d.Registry, l.ruleFaults)
+	l.switched = writeback.Register(d.Registry, l.switched)
 	l.rules.Store(d.Rules)
 	p := &Processor{cfg: cfg, deps: d, logic: l}
 	p.Processor = writeback.NewProcessor(p.options, l)

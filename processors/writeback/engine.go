@@ -100,6 +100,7 @@ type Engine[T, L any] struct {
 
 	checkpointID int64 // of the last one; used only by loop
 	renewals     atomic.Int64
+	renewing     chan struct{} // wakes loop
 
 	guarding sync.Mutex // serializes looks at the topics
 	altered  *prometheus.GaugeVec
@@ -131,7 +132,7 @@ func New[T, L any](opts Options, logic Logic[T, L]) *Engine[T, L] {
 			func() float64 { return float64(s.rebuilt.Load()) })) // perhaps the other processor has registered it
 	}
 	run, fail := context.WithCancelCause(context.Background())
-	return &Engine[T, L]{newWriter: newWriter, saveEvery: saveEvery, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.ConsumerGroup), partitions: map[int32]*Partition[T, L]{}, aside: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
+	return &Engine[T, L]{newWriter: newWriter, renewing: make(chan struct{}, 1), saveEvery: saveEvery, gate: newGate(), nowMS: func() int64 { return time.Now().UnixMilli() }, altered: newAltered(opts.Registry), told: map[string]int32{}, run: run, fail: fail, opts: opts, logic: logic, log: opts.Log.With("group", opts.ConsumerGroup), partitions: map[int32]*Partition[T, L]{}, aside: map[int32]*Partition[T, L]{}, opened: map[int32]*Partition[T, L]{},
 		replays:     counter("replayed_records_total", "Records skipped because their value had already applied them."),
 		badTicks:    counter("bad_ticks_total", "Records without a key that are not ticks."),
 		fastTicks:   counter("fast_ticks_total", "Ticks more than a second ahead of their records, whose time was used instead."),
@@ -307,6 +308,7 @@ func (e *Engine[T, L]) loop(ctx, run context.Context) {
 			}
 			return
 		case <-t.C:
+		case <-e.renewing:
 		}
 		e.appendTicks(time.Now().UnixMilli())
 		renewals := e.renewals.Load()

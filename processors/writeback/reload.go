@@ -11,7 +11,13 @@ type Renewer[T, L any] interface {
 
 // Renew makes Logic, if it is a Renewer, renew every partition, including those that are
 // recovering. It does not wait for that.
-func (e *Engine[T, L]) Renew() { e.renewals.Add(1) }
+func (e *Engine[T, L]) Renew() {
+	e.renewals.Add(1)
+	select {
+	case e.renewing <- struct{}{}:
+	default: // it is about to wake
+	}
+}
 
 // renew is called when the partition's values have been flushed.
 func (p *Partition[T, L]) renew() {
