@@ -11,14 +11,14 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// badFiles are rule files with one fault each; beside each, the text of that fault.
+// badFiles matches rule files with one fault each. Next to each is the text of the fault.
 const badFiles = "testdata/bad/*.yaml"
 
 // badConfig has weir's default tiers, and keeps their windows for 2, 15 and 15 days.
 var badConfig = LoadConfig{TiersMS: []int64{10_000, 60_000, 3_600_000}, GracesMS: []int64{2000, 5000, 30_000},
 	TTLsMS: []int64{2 * 86_400_000, 15 * 86_400_000, 15 * 86_400_000}}
 
-// TestBadFiles: each file of the corpus has one fault, which says what is wrong and where, and which no other file has.
+// TestBadFiles: each file of the corpus has exactly one fault, whose text tells what is wrong and where. No two files have the same.
 func TestBadFiles(t *testing.T) {
 	files, err := filepath.Glob(badFiles)
 	if err != nil || len(files) < 60 {
@@ -66,7 +66,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// TestGoodFilesBesideABadOne: a bad file is the only one that has faults, whatever stands before and after it.
+// TestGoodFilesBesideABadOne: only the bad file has faults, whatever files come before and after it.
 func TestGoodFilesBesideABadOne(t *testing.T) {
 	good := func(group string) File {
 		return File{group + ".yaml", []byte("groups:\n- name: " + group + "\n  rules:\n  - {alert: a, expr: up == 0}\n")}

@@ -36,7 +36,7 @@ func sampleState(t testing.TB) *State {
 	return st
 }
 
-// TestGolden: bytes that were valid once decode for ever, to what they meant.
+// TestGolden: bytes that were once valid decode for ever, with the same meaning.
 func TestGolden(t *testing.T) {
 	const file = "testdata/state.v2.hex"
 	now := sampleState(t).Append(nil)
@@ -63,7 +63,7 @@ func TestGolden(t *testing.T) {
 	for _, set := range old.sets {
 		for i := range set.saved {
 			if !set.saved[i].last.old {
-				t.Errorf("%s was said under the old fingerprint", set.saved[i].rule)
+				t.Errorf("%s was told under the old fingerprint", set.saved[i].rule)
 			}
 			set.saved[i].last.old = false
 		}
@@ -82,7 +82,7 @@ func TestGolden(t *testing.T) {
 		t.Errorf("%+v", y)
 	}
 	if v := st.sets[1].series[0].ring.value(0, colFirst); v == v {
-		t.Errorf("what was not kept is %v, not NaN", v)
+		t.Errorf("a column that was not kept is %v, want NaN", v)
 	}
 	if st.DueMS() == 0 {
 		t.Error("due is lost")

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// endsOf has a window of 10s for each *, the newest ending at 1,700,000,000 s; other characters leave one out.
+// endsOf returns the ends of windows of 10s: one for each *, the newest at 1,700,000,000 s. Any other character leaves a window out.
 func endsOf(pattern string) (ends []int64) {
 	for i, c := range pattern {
 		if c == '*' {
@@ -69,7 +69,7 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
-// coverageOracle is covers over all windows that there ever were, by their ends.
+// coverageOracle does what covers does, but over the ends of all windows that ever were.
 func coverageOracle(all []int64, rangeMS, end int64, coverage float64) bool {
 	const tier = 10_000
 	var in, older []int64
@@ -105,8 +105,8 @@ func coverageOracle(all []int64, rangeMS, end int64, coverage float64) bool {
 	return float64(int64(len(in))*each) >= coverage*float64(rangeMS)
 }
 
-// TestCoverageAgainstOracle: rules that are true whenever they are judged are so when a search through all windows that there ever
-// were says so, whatever is late, silent, forgotten or restarted.
+// TestCoverageAgainstOracle: rules that are true whenever they are judged are judged exactly when a search through all windows finds
+// their range covered, whatever is late, silent, forgotten or restarted.
 func TestCoverageAgainstOracle(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -146,7 +146,7 @@ func TestCoverageAgainstOracle(t *testing.T) {
 				back = end
 			case 1:
 				end += tier
-			case 2, 3: // late, and not into a silence after which the series may have been forgotten
+			case 2, 3: // late, but not within a silence after which the series may have been forgotten
 				if newest-back < 10*tier {
 					break
 				}
@@ -177,11 +177,11 @@ func TestCoverageAgainstOracle(t *testing.T) {
 		}
 	}
 	if judged < 1000 || not < 1000 {
-		t.Errorf("judged %d times, and not %d times", judged, not)
+		t.Errorf("judged %d times, and not judged %d times", judged, not)
 	}
 }
 
-// TestCoverageIsRead: its bounds.
+// TestCoverageIsRead: the bounds of coverage.
 func TestCoverageIsRead(t *testing.T) {
 	for text, want := range map[string]bool{"0": true, "1": true, "0.5": true, "1.01": false, "-0.1": false, "half": false, "NaN": false, "50%": false, "[0.5]": false} {
 		refused, _ := faultsAndWarnings(LoadConfig{TiersMS: tiersMS}, "- name: g\n  rules:\n  - {alert: a, expr: x > 1, coverage: "+text+"}\n")
@@ -191,8 +191,8 @@ func TestCoverageIsRead(t *testing.T) {
 	}
 }
 
-// TestSilenceThatEnds: an alert that fired as its series fell silent, or that silence keeps, goes on until there is enough data to
-// judge it again.
+// TestSilenceThatEnds: an alert that fires because its series fell silent, or that keeps firing through the silence, continues until
+// there is enough data to judge it again.
 func TestSilenceThatEnds(t *testing.T) {
 	for policy, wantReason := range map[string]string{"firing": reasonFalse, "keep": reasonFalse} {
 		e := load(t, `{alert: a, no_data: 1m, on_no_data: `+policy+`, expr: 'avg(x, "1m") > 50'}`).NewEvaluator()

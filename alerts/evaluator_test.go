@@ -86,7 +86,7 @@ func TestCondition(t *testing.T) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 	if st.DueMS() != 320_000 {
-		t.Errorf("due at %d, want the end and 5 minutes", st.DueMS())
+		t.Errorf("due at %d, want 5 minutes after the end", st.DueMS())
 	}
 }
 
@@ -99,7 +99,7 @@ func TestLatePartialsAreSkipped(t *testing.T) {
 	}
 }
 
-// TestAdvanceForgets: series that fall silent leave nothing behind.
+// TestAdvanceForgets: series that fall silent leave no state behind.
 func TestAdvanceForgets(t *testing.T) {
 	e := load(t, `{alert: a, coverage: 0, expr: 'avg(x, "10m") > 1'}`).NewEvaluator()
 	var st State
@@ -123,8 +123,8 @@ func TestAdvanceForgets(t *testing.T) {
 	}
 }
 
-// TestWhereErrorsAreCounted plants a where that fails while it runs, of a kind
-// that compileWhere refuses.
+// TestWhereErrorsAreCounted plants a where that fails while it runs, which compileWhere would
+// refuse.
 func TestWhereErrorsAreCounted(t *testing.T) {
 	rs := load(t, `{alert: a, expr: x > 1, where: labels.host == "a"}`)
 	var err error
@@ -157,7 +157,7 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// TestHealthyAllocatesNothing: the price of a rule on series that are well.
+// TestHealthyAllocatesNothing: a rule on healthy series costs no allocations.
 func TestHealthyAllocatesNothing(t *testing.T) {
 	for _, rule := range []string{
 		`{alert: a, expr: up == 0}`,
@@ -199,8 +199,8 @@ func healthy(t testing.TB) []schemas.Window {
 	return ws
 }
 
-// TestRingAgainstOracle: windows in any order, revised and repeated, give what a
-// search through all of them gives.
+// TestRingAgainstOracle: with windows in any order, revised and repeated, a ring gives what a search
+// through all of them gives.
 func TestRingAgainstOracle(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -266,7 +266,7 @@ func TestRingAgainstOracle(t *testing.T) {
 	}
 }
 
-// olderOracle has the ends of all windows, of which it keeps those that a ring must have from before its span.
+// olderOracle has the ends of all windows, and works out which of them a ring must keep from before its span.
 type olderOracle struct{ all, ends []int64 }
 
 func (o *olderOracle) add(end int64) {
@@ -290,7 +290,7 @@ func (o *olderOracle) keep(until int64) {
 	o.ends = o.ends[max(0, len(o.ends)-olderWindows):]
 }
 
-// within are the ends of the known windows after one.
+// within returns the ends of the known windows after an end.
 func within(known map[int64]schemas.Window, after int64) (ends []int64) {
 	for end := range known {
 		if end > after {
@@ -322,7 +322,7 @@ func overOracle(known map[int64]schemas.Window, fn string, end, back int64) floa
 		"max": most, "sum": sum, "count": count, "delta": last - first}[fn]
 }
 
-// TestReshape: what was kept before stays, what was not is missing, not wrong.
+// TestReshape: columns that were kept stay, and those that were not are missing instead of wrong.
 func TestReshape(t *testing.T) {
 	r := ring{cols: colSum | colLast, span: 30_000}
 	put := func(end int64, v float64) {
@@ -381,8 +381,8 @@ func BenchmarkClosed(b *testing.B) {
 	}
 }
 
-// TestNothingIsAbsentBeforeItsWindowCloses: the window that ends when a condition's
-// no_data has passed may still come, until the tier's grace has passed, too.
+// TestNothingIsAbsentBeforeItsWindowCloses: the window that ends when a condition's no_data has passed
+// may still come until the tier's grace has passed as well.
 func TestNothingIsAbsentBeforeItsWindowCloses(t *testing.T) {
 	rs, err := Load(LoadConfig{TiersMS: tiersMS, GracesMS: []int64{2_000, 10_000, 60_000}},
 		File{"rules.yaml", []byte("- name: g\n  rules:\n  - {alert: a, expr: x > 1, no_data: 30s}\n")})
@@ -401,6 +401,6 @@ func TestNothingIsAbsentBeforeItsWindowCloses(t *testing.T) {
 	}
 	cs := e.Advance(st, "h", 42_000, nil)
 	if len(cs) != 1 || cs[0].True || cs[0].EndMS != 40_000 || cs[0].Reason != "no data" {
-		t.Errorf("%+v, want false for no data at 40000", cs)
+		t.Errorf("%+v, want false, for want of data, at 40000", cs)
 	}
 }

@@ -51,8 +51,8 @@ func randomExpr(rng *rand.Rand, truth bool, depth int) string {
 	return "(" + sub(false) + []string{" + ", " - ", " * ", " / ", " ** "}[rng.IntN(5)] + sub(false) + ")"
 }
 
-// TestAgreesWithExprVM: where every number on the way is finite, our nodes say
-// what expr-lang's own machine says.
+// TestAgreesWithExprVM: as long as all intermediate numbers are finite, our nodes give the result of
+// expr-lang's own VM.
 func TestAgreesWithExprVM(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -109,7 +109,7 @@ func allFinite(n *node, in []float64) bool {
 	return allFinite(n.cond, in) && allFinite(n.a, in) && allFinite(n.b, in)
 }
 
-// TestThreeTruths: unknown is what neither truth decides.
+// TestThreeTruths: a result is unknown if it depends on an unknown part.
 func TestThreeTruths(t *testing.T) {
 	const missing = "m > 1"
 	for text, want := range map[string]truth{
@@ -137,8 +137,8 @@ func TestThreeTruths(t *testing.T) {
 	}
 }
 
-// TestNothingButRules: what expr-lang knows beside rules is refused, with its place, and
-// costs next to nothing.
+// TestNothingButRules: features of expr-lang that rules do not need are refused, with their place, at
+// next to no cost.
 func TestNothingButRules(t *testing.T) {
 	lets := "let v0 = labels.a; "
 	for i := range 60 {
@@ -196,8 +196,8 @@ func TestNothingButRules(t *testing.T) {
 	}
 }
 
-// FuzzCompile: no text makes the compiler or what it made panic, and a fault
-// always has a place inside the text.
+// FuzzCompile: no text makes the compiler, or a compiled expression, panic, and each fault has a place inside
+// the text.
 func FuzzCompile(f *testing.F) {
 	for _, text := range []string{"up == 0", `avg(cpu.usage, "5m") > 80`, "mem.used / mem.total > 0.9", "let x = a; x > 1 and x < 3",
 		"a ? b : c", "not (a in [1])", `metric("a b") > .5e3 // c`, "/* a.b */ x.1 > 0x1F", "'a.b' matches `c.d`", "a ?? b.c?.d > 1",
@@ -246,7 +246,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// TestNestedWorkIsBounded: chained comparisons and let double what they hold.
+// TestNestedWorkIsBounded: chained comparisons and let, which double their operands, are bounded.
 func TestNestedWorkIsBounded(t *testing.T) {
 	chain, array, lets := "a", "1", "let v0 = a; "
 	for i := range 60 {
@@ -291,7 +291,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestPositions: a fault points at its rune whatever the YAML around it.
+// TestPositions: a fault points at its rune, however the YAML around it is written.
 func TestPositions(t *testing.T) {
 	for i, c := range []struct{ yaml, want string }{
 		{"    expr: up = 0", "4:14"},

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestFingerprint: no two alerts write the same bytes, wherever a name or value ends.
+// TestFingerprint: different alerts have different fingerprints, wherever their names and values end.
 func TestFingerprint(t *testing.T) {
 	ls := schemas.NewLabels(map[string]string{"a": "b", "c": "d"})
 	fp := fingerprint("g/a", "web01", ls)
@@ -31,8 +31,8 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-// TestSameHashOtherLabels: a label set is found by a hash of 64 bits, of which others are
-// made in minutes; it is told from those by its labels, also once it is forgotten or was
+// TestSameHashOtherLabels: a label set is looked up by a 64-bit hash, for which collisions can be made in
+// minutes. Its labels distinguish it from others with the same hash, even after some were forgotten or
 // stored.
 func TestSameHashOtherLabels(t *testing.T) {
 	one, two, three := schemas.NewLabels(map[string]string{"host": "one"}), schemas.NewLabels(map[string]string{"host": "two"}), schemas.NewLabels(map[string]string{"host": "three"})
@@ -66,13 +66,13 @@ func TestSameHashOtherLabels(t *testing.T) {
 			}
 		}
 		if len(st.byHash) != 0 {
-			t.Error("something stays")
+			t.Error("a label set is left")
 		}
 	}
 }
 
-// TestFiringAcrossNewFingerprints: what fired when states were of version 1 is ended under
-// the fingerprint that it was told under, whatever ends it; what begins later has a new one.
+// TestFiringAcrossNewFingerprints: an alert that fired under a state of version 1 ends under the fingerprint under
+// which it was told, whatever ends it; an alert that begins later has a new fingerprint.
 func TestFiringAcrossNewFingerprints(t *testing.T) {
 	rs := load(t, `{alert: a, expr: x > 1}`)
 	labels := schemas.NewLabels(map[string]string{"host": "h"})
@@ -82,7 +82,7 @@ func TestFiringAcrossNewFingerprints(t *testing.T) {
 		w.Revision = revision
 		return rs.NewEvaluator().Closed(st, "h", 10_000, endMS, []schemas.Window{w}, nil)
 	}
-	// stored is the state of an older weir in which the rule is true at 20s.
+	// stored returns a state of an older weir, in which the rule is true at 20s.
 	stored := func() *State {
 		st := &State{}
 		at(st, 20_000, 5, 0)
@@ -128,7 +128,7 @@ func TestFiringAcrossNewFingerprints(t *testing.T) {
 	want("never true before", at(&State{}, 30_000, 6, 0), true, next)
 }
 
-// BenchmarkFingerprint is what each condition costs for its identity.
+// BenchmarkFingerprint measures what the fingerprint of a condition costs.
 func BenchmarkFingerprint(b *testing.B) {
 	ls := schemas.NewLabels(map[string]string{"host": "web01", "region": "eu-north-1", "cpu": "total", "env": "prod"})
 	for b.Loop() {

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// ringOf has a window of 10s for each value, the newest ending at end; NaN leaves one out.
+// ringOf returns a ring with a window of 10s for each value, the newest ending at end. NaN leaves a window out.
 func ringOf(end int64, values ...float64) *ring {
 	r := &ring{cols: allColumns, span: int64(len(values)) * 10_000}
 	for i, v := range values {
@@ -24,7 +24,7 @@ func ringOf(end int64, values ...float64) *ring {
 	return r
 }
 
-// evaluated is what a call gives of a metric x.
+// evaluated returns the result of a call on a metric x.
 func evaluated(t *testing.T, call string, end int64, r *ring) float64 {
 	t.Helper()
 	var inputs []input
@@ -47,7 +47,7 @@ func evaluated(t *testing.T, call string, end int64, r *ring) float64 {
 	return n.b.a.number(in)
 }
 
-// TestExamples: each function gives what its example says.
+// TestExamples: each function gives the result of its example.
 func TestExamples(t *testing.T) {
 	end := time.Date(2023, 11, 14, 22, 13, 0, 0, time.UTC).UnixMilli()
 	for _, f := range functions {
@@ -58,12 +58,12 @@ func TestExamples(t *testing.T) {
 			t.Errorf("%s: the example is %s", f.name, f.example.call)
 		}
 		if got := evaluated(t, f.example.call, end, ringOf(end, f.example.x...)); math.Abs(got-f.example.gives) > 1e-9 {
-			t.Errorf("%s of %v is %v, not %v", f.example.call, f.example.x, got, f.example.gives)
+			t.Errorf("%s of %v is %v, want %v", f.example.call, f.example.x, got, f.example.gives)
 		}
 	}
 }
 
-// TestCounters: increase and rate over counters that begin anew, also inside of windows, are those of the samples, whatever the windows.
+// TestCounters: increase and rate over counters that reset, even within a window, are those of the samples, whatever the windows.
 func TestCounters(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -78,7 +78,7 @@ func TestCounters(t *testing.T) {
 			at := rng.IntN(3)
 			for k := range 3 {
 				if anew && k == at && before >= 1 {
-					value = float64(rng.IntN(int(before))) // and does not overtake its old value within the window
+					value = float64(rng.IntN(int(before))) // and stays below its old value within the window
 				} else if !anew {
 					value += float64(rng.IntN(9))
 				}

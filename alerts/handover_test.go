@@ -28,8 +28,8 @@ func handoverSet(t *testing.T) *RuleSet {
 	return rs
 }
 
-// TestHandOverSplitsNothing: rules whose state moves to another evaluator in the middle,
-// through bytes and tier by tier, say what they say when it does not.
+// TestHandOverSplitsNothing: rules give the same conditions whether or not their state moves to another
+// evaluator in the middle, encoded and tier by tier.
 func TestHandOverSplitsNothing(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -39,7 +39,7 @@ func TestHandOverSplitsNothing(t *testing.T) {
 		whole, first, second := rs.NewEvaluator(), rs.NewEvaluator(), rs.NewEvaluator()
 		var one, before, after State
 		cut := int64(60_000 * (1 + rnd.IntN(8)))
-		last := cut + int64(60_000*rnd.IntN(6)) // after which everything is silent
+		last := cut + int64(60_000*rnd.IntN(6)) // after that, all series are silent
 		var want, got []schemas.Condition
 		for end := int64(10_000); end <= 1200_000; end += 10_000 {
 			for _, tier := range []int64{10_000, 60_000} {
@@ -80,7 +80,7 @@ func TestHandOverSplitsNothing(t *testing.T) {
 			}
 		}
 		if len(want) == 0 {
-			t.Fatal("nothing was said")
+			t.Fatal("there were no conditions")
 		}
 		text := func(cs []schemas.Condition) []string {
 			var lines []string
@@ -101,8 +101,8 @@ func TestHandOverSplitsNothing(t *testing.T) {
 	}
 }
 
-// TestInheritLate: what the new evaluator said by itself stands, what it could not
-// know is added, and nothing that goes on is ended.
+// TestInheritLate: conditions that the new evaluator gave by itself stay, those that it could not know are
+// added, and nothing that continues is ended.
 func TestInheritLate(t *testing.T) {
 	text := strings.ReplaceAll(handoverRules, "expr:", "coverage: 0, expr:")
 	rs, err := Load(LoadConfig{TiersMS: []int64{10_000, 60_000}}, File{Name: "r.yaml", Data: []byte(text)})
@@ -117,7 +117,7 @@ func TestInheritLate(t *testing.T) {
 	if cs := e.Closed(&before, "g", 10_000, 10_000, window(10_000, 90), nil); len(cs) != 2 {
 		t.Fatalf("%+v", cs)
 	}
-	if cs := e.Closed(&after, "g", 10_000, 20_000, window(20_000, 40), nil); len(cs) != 0 { // held, if it were known
+	if cs := e.Closed(&after, "g", 10_000, 20_000, window(20_000, 40), nil); len(cs) != 0 { // hysteresis would hold it, if the condition were known
 		t.Fatalf("%+v", cs)
 	}
 	b := e.HandOver(&before, 10_000, nil)

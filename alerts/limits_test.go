@@ -30,7 +30,7 @@ groups:
     expr: depth > 2 * limit("queue", labels["queue"]) and depth > 0
 `
 
-// tablesOf reads tables from memory.
+// tablesOf returns a reader of tables that are in memory.
 func tablesOf(files map[string]string) LoadConfig {
 	return LoadConfig{TiersMS: tiersMS, Table: func(_, path string) (File, error) {
 		text, ok := files[path]
@@ -41,7 +41,7 @@ func tablesOf(files map[string]string) LoadConfig {
 	}}
 }
 
-// TestLimits: each label set has the limit of its row, of the first row with * that fits, or the default; without one it has none.
+// TestLimits: each label set gets the limit of its row, or of the first matching row with *, or the default; if there is none, it has no limit.
 func TestLimits(t *testing.T) {
 	cfg := tablesOf(map[string]string{"queues.csv": "queue, limit\n# quiet ones\nmail, 5\n\"a,b\",7.5\n"})
 	rs, err := Load(cfg, File{"r.yaml", []byte(limitRules)})
@@ -70,7 +70,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLimitsReload: other limits are taken with the rules, also by a state that was decoded; the hash tells them apart, and a table
+// TestLimitsReload: changed limits apply with the rules, even to a decoded state; rules with other limits have another hash, and a table
 // that was cut is refused.
 func TestLimitsReload(t *testing.T) {
 	text := func(limit string) []byte {
@@ -108,7 +108,7 @@ func TestLimitsReload(t *testing.T) {
 	}
 }
 
-// TestLimitFaults: what is wrong with a table or with its use is told with its place.
+// TestLimitFaults: each fault of a table, or of its use, has its place.
 func TestLimitFaults(t *testing.T) {
 	const use = `depth > limit("q", labels.host, labels.queue)`
 	table := func(more string) string {

@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// TestFilesWithoutRules: a file has no rules only if it says so.
+// TestFilesWithoutRules: a file may have no rules only if it states that.
 func TestFilesWithoutRules(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "no groups", "\n\n": "no groups", "# only a comment\n": "no groups", "---\n": "no groups", "~\n": "no groups", "{}\n": "no groups",
@@ -28,7 +28,7 @@ func TestFilesWithoutRules(t *testing.T) {
 	}
 }
 
-// TestLoadIsBounded: each bound of rules has its own fault, and both sides of it.
+// TestLoadIsBounded: each bound of rules has a fault of its own; both sides of the bound are tested.
 func TestLoadIsBounded(t *testing.T) {
 	rule := func(more string) string { return "- name: g\n  rules:\n  - {alert: a, expr: x > 1" + more + "}\n" }
 	many := func(what string, n int) string {

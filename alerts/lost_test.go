@@ -9,13 +9,13 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestLost: rules whose memory was lost say once what is false, too, over stored forms and takeovers.
+// TestLost: after their state was lost, rules report once even what is false, also when the state is stored and taken over.
 func TestLost(t *testing.T) {
 	const from = int64(1_700_000_000_000)
 	for _, tc := range []struct {
 		name, rule string
 		values     []float64 // of windows of 10 s
-		want       string    // what is said, at which window
+		want       string    // the conditions, and their windows
 	}{
 		{"false", `{alert: a, expr: x > 5}`, []float64{1, 1, 1}, "0 false false"},
 		{"true first", `{alert: a, expr: x > 5}`, []float64{9, 1, 1}, "0 true , 1 false false"},
@@ -37,7 +37,7 @@ func TestLost(t *testing.T) {
 			}
 			first := closed()
 			if again := closed(); !slices.Equal(first, again) {
-				t.Errorf("%s: %q, and given again %q", tc.name, first, again)
+				t.Errorf("%s: %q, and for the same windows again %q", tc.name, first, again)
 			}
 			said = append(said, first...)
 			var err error
@@ -52,12 +52,12 @@ func TestLost(t *testing.T) {
 			st = next
 		}
 		if got := strings.Join(said, ", "); got != tc.want {
-			t.Errorf("%s: said %q, want %q", tc.name, got, tc.want)
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}
 }
 
-// bound has the state taken over, as HandOver needs it.
+// bound binds the state to the rules, as HandOver needs it.
 func (e *Evaluator) bound(st *State) *State {
 	e.takeOver(st, "a", 0, nil)
 	return st

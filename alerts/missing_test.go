@@ -6,8 +6,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestMissed: a rule with on_no_data: firing is true of a series at the end at which it is missed, over an encoding of its state; a late
-// window before that end changes nothing, one behind it ends it; after a week it is taken for retired, and forgotten.
+// TestMissed: a rule with on_no_data: firing becomes true for a series at the end at which the series is missed, also after its state was
+// encoded. A late window before that end changes nothing; a window after it ends the condition. After a week the series counts as retired
+// and is forgotten.
 func TestMissed(t *testing.T) {
 	const start = 1_700_000_000_000
 	rs, err := Load(LoadConfig{TiersMS: []int64{10_000}, GracesMS: []int64{2000}}, File{Name: "r.yaml", Data: []byte("- name: g\n  rules:\n" +

@@ -62,7 +62,7 @@ func TestMOfN(t *testing.T) {
 			}
 			end := newest + tier*int64(1+rng.IntN(12)/10*rng.IntN(4))
 			if step > 0 && rng.IntN(4) == 0 {
-				end = newest - tier*int64(rng.IntN(of+3)) // late, or a revision
+				end = newest - tier*int64(rng.IntN(of+3)) // a late window, or a revision
 			}
 			newest = max(newest, end)
 			var ws []schemas.Window
@@ -82,7 +82,7 @@ func TestMOfN(t *testing.T) {
 				said[strings.TrimPrefix(c.Rule, "g/")] = c.True
 				changes++
 			}
-			again := e.Closed(st, "a", tier, end, ws, nil) // a replay says the same, and may say of others what was said of this end
+			again := e.Closed(st, "a", tier, end, ws, nil) // a replay gives the same, and may repeat the conditions of other rules at this end
 			for _, c := range out {
 				if !slices.ContainsFunc(again, func(a schemas.Condition) bool {
 					return a.Rule == c.Rule && a.True == c.True && a.EndMS == c.EndMS && a.Revision == c.Revision
@@ -101,10 +101,10 @@ func TestMOfN(t *testing.T) {
 				}
 				last, _ := value("x", newest, tier)
 				if _, isNew := all["x"][newest]; !isNew && name != "joined" {
-					continue // y alone is nothing to them
+					continue // they do not read y alone
 				}
 				if (n >= most) != said[name] {
-					t.Fatalf("seed %d, run %d step %d: %s with %s is said to be %v, and is true at %d ends; x is %v", seed, run, step, name, hold, said[name], n, last)
+					t.Fatalf("seed %d, run %d step %d: %s with %s is reported as %v, but its expression is true at %d ends; x is %v", seed, run, step, name, hold, said[name], n, last)
 				}
 				if n >= most {
 					yes++
@@ -117,7 +117,7 @@ func TestMOfN(t *testing.T) {
 	}
 }
 
-// TestMOfNIsRead: what is written after for, and its bounds.
+// TestMOfNIsRead: the forms of for, and their bounds.
 func TestMOfNIsRead(t *testing.T) {
 	for text, want := range map[string]string{
 		"3 of 5 windows": "", "1 of 1 window": "", "60 of 60 windows": "", " 2  of 3 windows ": "", "5m": "", "0s": "",

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// TestPromote: only the line of the rule's shadow goes, whatever stands around it.
+// TestPromote: only the rule's line with shadow is removed, whatever surrounds it.
 func TestPromote(t *testing.T) {
 	const two = "groups:\n- name: g\n  rules:\n  # the first\n  - alert: a   # one\n    expr: >-\n      up\n      == 0\n    shadow: true # until March\n\n    for:   5m\n" +
 		"  - alert: b\n    shadow: true\n    expr: \"up == 0\"\n- {name: h, rules: [{alert: a, expr: up == 0, shadow: false}]}\n"
@@ -55,8 +55,8 @@ func TestPromoteRefuses(t *testing.T) {
 	}
 }
 
-// TestPromotedFileIsNotCut: a file whose last line made its last rule a shadow may lose it at a reload; a file that lost
-// more, or half of that line, looks cut.
+// TestPromotedFileIsNotCut: if the last line of a file made its last rule a shadow, a reload accepts the file without that line; a
+// file that lost more, or half of the line, looks cut.
 func TestPromotedFileIsNotCut(t *testing.T) {
 	const text = "- name: g\n  rules:\n  - alert: a\n    expr: up == 0\n    shadow: true # for now\n"
 	load := func(text string) *RuleSet {

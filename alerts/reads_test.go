@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestReads: how far back rules look, and at what.
+// TestReads: which metrics rules read, and how far back.
 func TestReads(t *testing.T) {
 	rules, err := Load(LoadConfig{TiersMS: []int64{10_000, 1800_000}}, File{Name: "r", Data: []byte(`
 groups:

@@ -9,8 +9,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// missState has what version 4 is for: something lost, something missing, and, with shadow, what
-// version 5 is for.
+// missState returns a state with what version 4 added, a loss and a missing series, and, with shadow, what
+// version 5 added.
 func missState(t testing.TB, more string) *State {
 	rs := load(t, `{alert: down, expr: up == 0, no_data: 1m, on_no_data: firing`+more+`}`, `{alert: hot, expr: x > 5, for: 1m, recover: x < 3}`)
 	e, st := rs.NewEvaluator(), &State{}
@@ -23,7 +23,7 @@ func missState(t testing.TB, more string) *State {
 	return st
 }
 
-// TestGoldenOfLaterVersions: states of version 4 decode for ever, and are still written where they say enough.
+// TestGoldenOfLaterVersions: states of version 4 decode for ever, and are still written where that version suffices.
 func TestGoldenOfLaterVersions(t *testing.T) {
 	for _, c := range []struct {
 		file, more string
@@ -52,20 +52,20 @@ func TestGoldenOfLaterVersions(t *testing.T) {
 		}
 		for i := range golden {
 			if bad := bytes.Clone(golden); c.shadow {
-				bad[0] = missingVersion // which has no such flag
+				bad[0] = missingVersion // a version without that flag
 				if _, err := DecodeState(bad); err == nil {
-					t.Fatalf("%s: a shadow in version 4 is taken", c.file)
+					t.Fatalf("%s: a shadow in version 4 is accepted", c.file)
 				}
 				break
 			} else if _, err := DecodeState(golden[:i]); err == nil {
-				t.Errorf("%s: %d of %d bytes are taken", c.file, i, len(golden))
+				t.Errorf("%s: %d of %d bytes are accepted", c.file, i, len(golden))
 			}
 		}
 	}
 }
 
-// TestShadowIsSaidAtOnce: when a rule becomes a shadow, or is promoted, what it holds true is said again, in its new role, as
-// soon as the rules are taken over, also if the process was restarted with them, and once; what is false is not.
+// TestShadowIsSaidAtOnce: when a rule becomes a shadow, or is promoted, its true conditions are given again, once, in its new
+// role, as soon as the rules are in use, even after a restart; its false conditions are not.
 func TestShadowIsSaidAtOnce(t *testing.T) {
 	const loud, quiet = `{alert: down, expr: up == 0, no_data: 1m, on_no_data: firing}`, `{alert: down, expr: up == 0, no_data: 1m, on_no_data: firing, shadow: true}`
 	for _, restarted := range []bool{false, true} {
@@ -111,10 +111,10 @@ func TestShadowIsSaidAtOnce(t *testing.T) {
 					t.Fatalf("%+v became %+v", a, next)
 				}
 				if again, changed := Step(next, &cs[0]); changed || again != next {
-					t.Errorf("said twice: %+v", again)
+					t.Errorf("given twice: %+v", again)
 				}
 				if cs := eval.Advance(st, "a", 0, nil); len(cs) != 0 {
-					t.Errorf("said again: %+v", cs)
+					t.Errorf("given again: %+v", cs)
 				}
 				a = next
 			}

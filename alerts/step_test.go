@@ -34,8 +34,8 @@ func cond(t testing.TB, text string, forMS, keepMS int64) *schemas.Condition {
 	return c
 }
 
-// TestStep is the table of transitions: the conditions, and after each that
-// changed something the alert's state, with the transition if there was one.
+// TestStep is the table of transitions: conditions, and after each one that changes anything, the alert's
+// state and the transition, if there is one.
 func TestStep(t *testing.T) {
 	const s = int64(1000)
 	for _, c := range []struct {
@@ -144,12 +144,12 @@ func TestStepFields(t *testing.T) {
 	c.Value, c.Labels, c.Annotations = 0, nil, nil
 	a, _ = Step(a, c)
 	if a.Value != 9 || a.Labels["severity"] != "page" || a.Annotations["summary"] != "second" {
-		t.Errorf("a false condition changed what the alert says: %+v", a)
+		t.Errorf("a false condition changed the texts of the alert: %+v", a)
 	}
 	if a.ResolvedMS != 30_000 || a.Last.Reason != "no data" || a.NoDataSinceMS() != 20_000 {
 		t.Errorf("%+v", a)
 	}
-	before := *a // as a weir stored it that did not keep Reason
+	before := *a // as stored by a weir that did not keep Reason
 	if before.Reason = ""; before.NoDataSinceMS() != 20_000 {
 		t.Errorf("stored before: no data since %d", before.NoDataSinceMS())
 	}
@@ -174,8 +174,8 @@ func TestHistoryKeepsTheLast16(t *testing.T) {
 	}
 }
 
-// TestStepReplays: however often a prefix of the conditions is given again, the
-// alert is that of each once.
+// TestStepReplays: however often a prefix of the conditions is repeated, the alert is the same as when each
+// comes once.
 func TestStepReplays(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -190,7 +190,7 @@ func TestStepReplays(t *testing.T) {
 			cs = append(cs, cond(t, fmt.Sprintf("%dr%d %v:false", end, rev, rng.IntN(2) == 0), forMS, keepMS))
 		}
 		var once, again *schemas.Alert
-		done := 0 // how many the replaying side has seen
+		done := 0 // number of conditions that the replaying side has seen
 		for i, c := range cs {
 			once, _ = Step(once, c)
 			again, _ = Step(again, c)

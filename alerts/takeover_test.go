@@ -13,8 +13,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// takeover feeds two evaluators the same windows: one keeps its state, the other is
-// encoded and decoded, and gets a new evaluator, at any point.
+// takeover feeds the same windows to two evaluators. One keeps its state; the other's state is encoded, decoded
+// and given to a new evaluator, at any point.
 type takeover struct {
 	t     *testing.T
 	rng   *rand.Rand
@@ -42,7 +42,7 @@ func (o *takeover) both(what string, do func(e *Evaluator, st *State) []schemas.
 	if len(kept) == 0 && len(taken) == 0 {
 		return
 	}
-	// Which label set is told of first is not part of it; what is told of each is.
+	// The order of label sets does not matter; the conditions of each do.
 	order := func(a, b schemas.Condition) int { return strings.Compare(a.Fingerprint, b.Fingerprint) }
 	slices.SortStableFunc(kept, order)
 	slices.SortStableFunc(taken, order)
@@ -52,11 +52,11 @@ func (o *takeover) both(what string, do func(e *Evaluator, st *State) []schemas.
 		}
 	}
 	if !reflect.DeepEqual(kept, taken) {
-		o.t.Fatalf("%s: said\n%+v\nafter a takeover\n%+v", what, kept, taken)
+		o.t.Fatalf("%s: conditions\n%+v\nafter a takeover\n%+v", what, kept, taken)
 	}
 }
 
-// allRules are rules of every function, on every tier, with all that a rule can have.
+// allRules returns rules with every function, on every tier, with every field that a rule can have.
 func allRules(rng *rand.Rand) []string {
 	var rules []string
 	for _, tier := range []string{"10s", "1m", "1h"} {
@@ -85,9 +85,9 @@ func allRules(rng *rand.Rand) []string {
 	return rules
 }
 
-// TestTakeoverSaysTheSame: rules of all functions on all tiers say the same, to the bit,
-// wherever a state is encoded, decoded and given to a new evaluator: with windows that come
-// late, are revised, given again or missing, NaN among them, and silences.
+// TestTakeoverSaysTheSame: rules with all functions, on all tiers, give the same conditions, to the bit, wherever a
+// state is encoded, decoded and given to a new evaluator. Windows come late, are revised, repeated, missing or NaN,
+// and there are silences.
 func TestTakeoverSaysTheSame(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -100,7 +100,7 @@ func TestTakeoverSaysTheSame(t *testing.T) {
 		revisions := map[string]uint32{}
 		for end := start; end < start+3_600_000*3; end += 10_000 {
 			if rng.IntN(200) == 0 {
-				end += rng.Int64N(3_000) * 10_000 / 10 / 10_000 * 10_000 // everybody is silent
+				end += rng.Int64N(3_000) * 10_000 / 10 / 10_000 * 10_000 // all series are silent
 				end = end / 10_000 * 10_000
 			}
 			for _, tierMS := range tiersMS {

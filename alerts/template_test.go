@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// cost runs f and returns what it allocated, bytes, and how long it took.
+// cost runs f and returns how many bytes it allocated and how long it took.
 func cost(f func()) (bytes uint64, took time.Duration) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -25,7 +25,7 @@ func cost(f func()) (bytes uint64, took time.Duration) {
 // maxTemplateCost is what compiling and filling in one text may allocate, bytes.
 const maxTemplateCost = 64 << 20
 
-// labelsOf is a series with as many labels as route lets through, of the longest values.
+// labelsOf returns as many labels as route accepts, with the longest values.
 func manyLabels() map[string]string {
 	labels := map[string]string{"host": "web01", "fmt": "%99999999d", "low": "\x00\xff"}
 	for i := len(labels); i < 64; i++ {
@@ -34,7 +34,7 @@ func manyLabels() map[string]string {
 	return labels
 }
 
-// bombs are templates that make much of little.
+// bombs lists short templates with huge results.
 func bombs() []string {
 	double := "{{ $x := printf `%99d` 1 }}" + strings.Repeat("{{ $x = print $x $x }}", 100)
 	return []string{
@@ -60,8 +60,8 @@ func bombs() []string {
 	}
 }
 
-// TestTemplateBombs: whatever a template says, loading it and filling it in costs
-// little, and the text has its bound.
+// TestTemplateBombs: whatever a template contains, it is cheap to load and to fill in, and the text is
+// bounded.
 func TestTemplateBombs(t *testing.T) {
 	data := manyLabels()
 	for _, text := range bombs() {
@@ -85,7 +85,7 @@ func TestTemplateBombs(t *testing.T) {
 	}
 }
 
-// TestTemplateFaultsAreTold: what is refused at load says why.
+// TestTemplateFaultsAreTold: a template that is refused at load has a fault that tells why.
 func TestTemplateFaultsAreTold(t *testing.T) {
 	for text, want := range map[string]string{
 		`{{ printf "%200000000d" 1 }}`:                             "at most 99",
@@ -122,8 +122,8 @@ func TestTemplateFaultsAreTold(t *testing.T) {
 	}
 }
 
-// TestAlertTextsAreBounded: the texts of one alert fit into a record together, also
-// where control characters take six bytes each as JSON.
+// TestAlertTextsAreBounded: the texts of one alert fit into a record together, even if they are control
+// characters, which take six bytes each in JSON.
 func TestAlertTextsAreBounded(t *testing.T) {
 	annotations := map[string]string{}
 	for i := range maxRuleLabels {
@@ -141,8 +141,8 @@ func TestAlertTextsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFailedTemplateStillPages: a label whose template fails goes to whoever would have
-// matched the right one, with the fault in its text.
+// TestFailedTemplateStillPages: an alert whose label's template fails goes to the receivers that would have matched the
+// right label, with the error in its text.
 func TestFailedTemplateStillPages(t *testing.T) {
 	rs := load(t, `{alert: a, expr: x > 1, labels: {severity: '{{ if .Labels.host }}{{ slice .Labels.host 0 99 }}{{ end }}'}, annotations: {s: '{{ if .Labels.host }}{{ print .Value | humanize }}{{ end }}', long: '{{ range .Labels }}{{ printf "%s%99d" . 1 }}{{ end }}'}}`)
 	labels := map[string]string{"host": "web01"}
@@ -159,7 +159,7 @@ func TestFailedTemplateStillPages(t *testing.T) {
 	}
 }
 
-// FuzzTemplate: no template makes loading or filling in cost more than its bounds.
+// FuzzTemplate: no template costs more than the bounds to load or to fill in.
 func FuzzTemplate(f *testing.F) {
 	for _, text := range bombs() {
 		if len(text) <= maxTextBytes {

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// usesOf are the uses of rules by name, after a count of the states.
+// usesOf counts the states and returns the uses of rules by name.
 func usesOf(e *Evaluator, states ...*State) map[string]RuleUse {
 	e.CountFrom()
 	for _, st := range states {
@@ -31,7 +31,7 @@ func closeWindows(t *testing.T, e *Evaluator, st *State, endMS int64, value floa
 	e.Closed(st, "h", 10_000, endMS, ws, nil)
 }
 
-// TestRuleUse: what was seen of rules is exact, also of series that go, join others or are decoded.
+// TestRuleUse: the use of each rule is counted exactly, even if series go, join others or are decoded.
 func TestRuleUse(t *testing.T) {
 	rules := load(t, `{alert: high, expr: x > 1}`, `{alert: long, expr: 'avg(x, "1m") > 1', coverage: 0}`, `{alert: other, expr: z > 1}`,
 		`{alert: odd, expr: x > 1, where: 'labels.host == "a"'}`)
@@ -65,7 +65,7 @@ func TestRuleUse(t *testing.T) {
 	if again := usesOf(e, st, more); fmt.Sprint(again) != fmt.Sprint(got) {
 		t.Errorf("counted again: %v, was %v", again, got)
 	}
-	// A series that joins binds the set anew; one that is forgotten is gone. What they counted stays.
+	// When a series joins, its set is bound again; a forgotten series is gone. Their counts stay.
 	closeWindows(t, e, st, 40_000, 9, `x{cpu="0",host="a"}`, `z{cpu="0",host="a"}`)
 	got = usesOf(e, st, more)
 	if got["g/high"].Evaluations != 10 || got["g/other"].Evaluations != 1 || got["g/other"].Sets != 1 {
@@ -76,13 +76,13 @@ func TestRuleUse(t *testing.T) {
 	if u := usesOf(e, st, more)["g/high"]; u.Evaluations != 11 || u.Sets != 2 {
 		t.Errorf("after a series was forgotten: %+v", u)
 	}
-	// Other rules: what decides as before goes on.
+	// Other rules: those that decide as before keep their counts.
 	next := load(t, `{alert: first, expr: x > 5}`, `{alert: long, expr: 'avg(x, "1m") > 2', coverage: 0}`, `{alert: high, expr: x > 1}`).NewEvaluator()
 	next.ContinueUses(e)
 	if got := usesOf(next); got["g/high"].Evaluations != 11 || got["g/long"].Evaluations != 0 || got["g/high"].Sets != 0 {
 		t.Errorf("after a reload: %+v", got)
 	}
-	next.Count(st) // it is still bound to the old rules
+	next.Count(st) // the state is still bound to the old rules
 	if got := usesOf(next, st); got["g/high"].Sets != 0 {
 		t.Errorf("of other rules: %+v", got)
 	}
@@ -92,8 +92,8 @@ func TestRuleUse(t *testing.T) {
 	}
 }
 
-// TestTimedEvaluations: a sample of them is timed, without what the clock itself takes, and none
-// counts as much as an interruption does.
+// TestTimedEvaluations: a sample of the evaluations is timed, less the time that the clock itself takes, and an
+// interruption does not count in full.
 func TestTimedEvaluations(t *testing.T) {
 	rules := load(t, `{alert: fast, expr: x > 100}`, `{alert: untouched, expr: z > 1}`)
 	e, st := rules.NewEvaluator(), &State{}
@@ -109,7 +109,7 @@ func TestTimedEvaluations(t *testing.T) {
 	if u.Evaluations != n+1 || u.Timed < mostTimed/2 || u.Timed > mostTimed {
 		t.Errorf("of %d evaluations, %d count for the mean", u.Evaluations, u.Timed)
 	}
-	if timed := e.everTimed; timed < 1500 || timed > 2100 { // more at first, up to a distance of 256 checks
+	if timed := e.everTimed; timed < 1500 || timed > 2100 { // more often at first, then once in 256 checks
 		t.Errorf("%d of %d evaluations were timed", timed, n)
 	}
 	e.everTimed = 1 << 20

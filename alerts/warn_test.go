@@ -13,12 +13,12 @@ import (
 )
 
 // TestImpossibleRules: rules that can never fire, or always do, are refused, with their place; those that may not do what they
-// say (! in the table) are warned of.
+// seem to do (! in the table) get a warning.
 func TestImpossibleRules(t *testing.T) {
 	for _, c := range []struct {
 		rule string // the fields of a rule, in YAML
-		at   string // the text that the caret stands under the start of, or ""
-		want string // part of the fault, or after ! of the warning; "" for none
+		at   string // the text under whose start the caret stands, or ""
+		want string // part of the fault, or, after !, of the warning; "" for neither
 	}{
 		{"expr: http-requests > 5", "http-requests", `!metric("http-requests")`}, {"expr: a.b-c.d-e > 5", "a.b-c.d-e", `!metric("a.b-c.d-e")`},
 		{"expr: (http-requests) / 2 > 5", "http-requests", `!http - requests`},
@@ -80,13 +80,13 @@ func faultsAndWarnings(cfg LoadConfig, text string) (refused, warned conf.Faults
 	return nil, rs.Warnings()
 }
 
-// TestRangesBeyondTheTTL: what reaches back further than the rows of its tier are kept is
-// told, at its place; what reaches as far is not.
+// TestRangesBeyondTheTTL: a range that is longer than its tier's rows are kept gets a warning, with its place; a range that is
+// just as long does not.
 func TestRangesBeyondTheTTL(t *testing.T) {
 	for _, c := range []struct{ rule, want string }{
 		{"tier: 10s\n    expr: 'avg(x, \"20m\") > 5'", `r.yaml:5:16: [0].rules[0].expr: "avg(x, \"20m\") > 5": a range of 20m reaches back further than windows of 10s are kept, 10m (windows.tiers ttl): name a tier that is kept for long enough, tier: 1m`},
 		{"tier: 10s\n    expr: 'avg(x, \"10m\") > 5'", ""},
-		{"tier: 1m\n    expr: 'avg(x, \"20m\") > 5'", ""}, // its tier keeps them
+		{"tier: 1m\n    expr: 'avg(x, \"20m\") > 5'", ""}, // its tier keeps rows for that long
 		{"tier: 10s\n    expr: 'x > 5'\n    recover: 'max(x, \"11m\") < 3'", `rules[0].recover: "max(x, \"11m\") < 3": a range of 11m`},
 		{"tier: 10s\n    expr: 'avg(x, \"5m\", \"10m\") > 5'", "a range of 5m that ended 10m earlier reaches back further"}, {"tier: 1m\n    expr: 'avg(x, \"5h\", \"1d\") > 5'", "must be at most 400"},
 		{"expr: x > 5\n    for: 11m", `for: "11m": is longer than windows of 10s are kept, 10m`},
@@ -102,7 +102,7 @@ func TestRangesBeyondTheTTL(t *testing.T) {
 	}
 }
 
-// TestVerdictsAreRight: what is said never to be true, or false, is not, on any values.
+// TestVerdictsAreRight: an expression that is said never to be true, or never to be false, never is, on any values.
 func TestVerdictsAreRight(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -135,7 +135,7 @@ func TestVerdictsAreRight(t *testing.T) {
 	}
 }
 
-// TestVerdictsEnd: expressions that could be decided in very many ways are not.
+// TestVerdictsEnd: the search for a verdict ends in time, however many combinations an expression has.
 func TestVerdictsEnd(t *testing.T) {
 	var b strings.Builder
 	for i := range 24 {

@@ -19,9 +19,9 @@ func cpu() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-const perGroup = 100 // series of one host
+const perGroup = 100 // series per host
 
-// fleet is groups of perGroup series and the batch that each host sends.
+// fleet holds groups of perGroup series, and the batch that each host sends.
 type fleet struct {
 	sh     *Shard
 	groups []*Group
@@ -29,7 +29,7 @@ type fleet struct {
 	r      Result
 	ts     int64
 	offset int64
-	spread int64 // ms between the times of neighbours in a batch
+	spread int64 // time between neighbours in a batch, ms
 }
 
 func newFleet(b *testing.B, series int) *fleet {
@@ -48,7 +48,7 @@ func newFleet(b *testing.B, series int) *fleet {
 		if err := f.hosts[h].Decode(v); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := f.hosts[h].Series(0); err != nil { // decodes the batch's dictionary, which is no group's memory
+		if _, err := f.hosts[h].Series(0); err != nil { // decodes the batch's dictionary, which must not count as memory of a group
 			b.Fatal(err)
 		}
 		f.groups = append(f.groups, NewGroup(f.sh))
@@ -56,7 +56,7 @@ func newFleet(b *testing.B, series int) *fleet {
 	return f
 }
 
-// round lets every host send one batch, all its series stepMS after the last time.
+// round makes every host send a batch: one sample of each series, stepMS after the last one.
 func (f *fleet) round(stepMS int64) (windows int) {
 	f.ts += stepMS
 	f.offset++
@@ -64,7 +64,7 @@ func (f *fleet) round(stepMS int64) (windows int) {
 		sb := &f.hosts[h]
 		sb.Sections[0].Origin.Offset = f.offset
 		sb.Sections[0].Digest = schemas.ID{Lo: uint64(f.offset)}
-		at := f.ts + int64(h)*7919%stepMS%10_000 // each host at its own second, as in life
+		at := f.ts + int64(h)*7919%stepMS%10_000 // each host has its own second, as in practice
 		for i := range sb.Points {
 			sb.Points[i].TimeMS = at + int64(i)*f.spread
 			sb.Points[i].Value = float64(int64(i)*f.offset%977) * 1.1
@@ -110,12 +110,11 @@ func BenchmarkWindows(b *testing.B) {
 	}
 }
 
-// BenchmarkState measures the memory of a series with all three tiers, open and
-// kept, and its labels: the live heap after a GC, less that without the groups. It is
-// measured after three hours of event time (ten minutes a round, so that min, max, first and last
-// of an hour differ) and eighty seconds of the load, after each of ten rounds: B/series is the
-// mean, max-B/series the highest (when windows in grace stand beside their successors).
-// spread is as dense, but each series of a host has times of its own.
+// BenchmarkState measures the memory of a series with its labels and its windows of all three tiers, open and
+// kept: the live heap after a GC, less the heap without the groups. First it plays three hours of event time
+// (ten minutes a round, so that min, max, first and last of an hour differ) and eighty seconds of the load; then
+// it measures after each of ten rounds. B/series is the mean; max-B/series is the maximum, which comes when
+// windows in grace exist next to their successors. spread is like dense, but each series of a host has its own times.
 func BenchmarkState(b *testing.B) {
 	for _, series := range []int{10_000, 1_000_000} {
 		for _, load := range []struct {
@@ -159,8 +158,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// BenchmarkOverflow measures a source that sends a new path with each sample when its
-// metric is full: every sample of it is looked up, named and counted in the overflow series.
+// BenchmarkOverflow measures a source whose metric is full and that sends a new path with each sample: every
+// sample is looked up, named and counted in the overflow series.
 func BenchmarkOverflow(b *testing.B) {
 	cfg := Default()
 	sh := NewShard(&cfg, 0, nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// attack is a sender that wants the state of its group to be large, in one of many ways.
+// attack is a sender that tries to make the state of its group large, in one of many ways.
 type attack struct {
 	rnd   *rand.Rand
 	kind  int
@@ -37,7 +37,7 @@ func (a *attack) batch(nowMS int64) []schemas.Sample {
 		case "long labels":
 			labels["x"] = strconv.Itoa(a.n) + strings.Repeat("q", a.rnd.IntN(4000))
 			metric = "l" + strconv.Itoa(a.n%40)
-		case "many labels": // shared pairs, so that names are long and the dictionary is short
+		case "many labels": // label pairs are shared, so that names are long and the dictionary is short
 			for k := range 30 {
 				labels["k"+strconv.Itoa(k)] = strings.Repeat("v", 40) + strconv.Itoa(a.rnd.IntN(4))
 			}
@@ -68,15 +68,15 @@ func (a *attack) batch(nowMS int64) []schemas.Sample {
 	return out
 }
 
-// TestStateIsBounded: whatever a sender sends, the encoded state is never larger than
-// max_group_bytes: after each batch, when windows close and when all have closed; and a group that
-// is encoded and decoded decides the same as one that lives on.
+// TestStateIsBounded: whatever a sender sends, the encoded state never exceeds max_group_bytes: after each batch,
+// when windows close, and when all have closed. A group that was encoded and decoded decides the same as one that
+// lives on.
 func TestStateIsBounded(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 14))
 	for kind, name := range attackNames {
 		cfg := Default()
 		cfg.MaxGroupBytes = minBytes
-		cfg.MaxFuture = cfg.MaxAge // windows far ahead are open at once
+		cfg.MaxFuture = cfg.MaxAge // windows far ahead may be open at the same time
 		cfg.MaxSeriesPerMetric = []int{2000, 50}[rnd.IntN(2)]
 		f, twin := newFeeder(t, cfg), newFeeder(t, cfg)
 		a := &attack{rnd: rnd, kind: kind}
@@ -131,7 +131,7 @@ func TestStateIsBounded(t *testing.T) {
 	}
 }
 
-// TestHostAtItsLimits: a host that sends as many series as it may, once a second, has room for them.
+// TestHostAtItsLimits: max_group_bytes has room for a host that sends as many series as it may, once a second.
 func TestHostAtItsLimits(t *testing.T) {
 	f := newFeeder(t, Default())
 	var all []schemas.Sample

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// send applies one record of a sender that arrives at nowMS.
+// send applies a record of a sender that arrives at nowMS.
 func (f *feeder) send(nowMS int64, sender uint64, samples ...schemas.Sample) *Result {
 	f.t.Helper()
 	var b schemas.BatchBuilder
@@ -41,7 +41,7 @@ func (f *feeder) deliver(nowMS int64, value []byte) *Result {
 	return r
 }
 
-// advance has the wall clock say nowMS.
+// advance sets the wall clock to nowMS.
 func (f *feeder) advance(nowMS int64) *Result {
 	f.last.Reset()
 	f.g.Advance(f.sh, nowMS, &f.last)
@@ -49,10 +49,10 @@ func (f *feeder) advance(nowMS int64) *Result {
 	return &f.last
 }
 
-const testStart = int64(1_700_006_400_000) // an hour's start
+const testStart = int64(1_700_006_400_000) // start of an hour
 
-// TestFastSenderMutesNobody: a sender whose clock is 45 s fast says that its samples are of
-// a host. Those that the host itself sends, always 5 s late, are on time all the same.
+// TestFastSenderMutesNobody: a sender whose clock is 45 s fast claims that its samples belong to a host. The samples
+// of the host itself, which always come 5 s late, still count as on time.
 func TestFastSenderMutesNobody(t *testing.T) {
 	series := testSeries(3)
 	rnd := rand.New(rand.NewPCG(seed(t), 11))
@@ -71,7 +71,7 @@ func TestFastSenderMutesNobody(t *testing.T) {
 				s := schemas.Sample{Series: series[1+rnd.IntN(2)], TimeMS: now - 4_000 - rnd.Int64N(1000), Value: float64(i)}
 				all = append(all, s)
 				f.send(now, 2, s)
-				if i > 200 { // what joins late is learnt
+				if i > 200 { // by then, the delay of a host that joins late is known
 					late += f.last.Late
 				}
 			}
@@ -92,8 +92,8 @@ func TestFastSenderMutesNobody(t *testing.T) {
 	}
 }
 
-// TestFastClockClosesByWallClock: the windows of a host whose clock is fast close when the wall
-// clock gets there, and it is known as fast.
+// TestFastClockClosesByWallClock: the windows of a host whose clock is fast close when the wall clock reaches their
+// end, and the host is known to be fast.
 func TestFastClockClosesByWallClock(t *testing.T) {
 	f := newFeeder(t, Default())
 	s := testSeries(1)[0]
@@ -120,8 +120,8 @@ func TestFastClockClosesByWallClock(t *testing.T) {
 	}
 }
 
-// TestClockThatBecomesFast: a host whose clock jumps ahead is known as fast in the end, and what
-// it used to be late by is forgotten only then.
+// TestClockThatBecomesFast: a host whose clock jumps ahead is eventually known to be fast, and its usual delay is
+// forgotten only then.
 func TestClockThatBecomesFast(t *testing.T) {
 	f := newFeeder(t, Default())
 	s := testSeries(1)[0]
@@ -141,12 +141,12 @@ func TestClockThatBecomesFast(t *testing.T) {
 	}
 }
 
-// TestZeroAndMinusZero: they are one value: a repeat is known, in rows, beside them and late, and
-// what comes out is 0.
+// TestZeroAndMinusZero: 0 and -0 are one value: a repeat is recognized in rows, next to them, and late, and windows
+// hold 0.
 func TestZeroAndMinusZero(t *testing.T) {
 	minus := func() float64 { z := 0.0; return -z }()
 	s := testSeries(2)
-	for _, spread := range []int64{0, 300} { // in rows, and beside them
+	for _, spread := range []int64{0, 300} { // in rows, and next to them
 		f := newFeeder(t, Default())
 		var all []schemas.Sample
 		for i := range int64(8) {

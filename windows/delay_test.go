@@ -2,8 +2,8 @@ package windows
 
 import "testing"
 
-// TestDelay: the usual delay is the largest of the last batches; what had waited counts only while there is
-// nothing else, and then the least of it.
+// TestDelay: the usual delay is the largest of the last batches. Batches that had queued count only while there are no
+// others, and then the smallest of them counts.
 func TestDelay(t *testing.T) {
 	var d delay
 	check := func(when string, want int64) {
@@ -32,7 +32,7 @@ func TestDelay(t *testing.T) {
 		d.learn(-3_000)
 	}
 	if check("all are ahead", 0); d.largest() != -3_000 {
-		t.Errorf("all are 3 s ahead: %d ms", d.largest())
+		t.Errorf("all batches are 3 s ahead: %d ms", d.largest())
 	}
 	d.learn(7_000_000)
 	d.forget(-60_000, 1_000_000)

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// Fold keeps the windows of samples that are there already, as weir would have kept them: late ones revise.
+// Fold computes the windows of recorded samples as weir would have: late samples revise them.
 func ExampleFold() {
 	load := schemas.Series{Metric: "load", Labels: schemas.Labels{{Name: "host", Value: "web01"}}}
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC).UnixMilli()

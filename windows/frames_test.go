@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestFramesInOrder: frames of a tier are in order of their starts, each once, and nextClose is the earliest clock at
-// which one of them closes or is let go of.
+// TestFramesInOrder: the frames of a tier are ordered by start, without duplicates, and nextClose is the earliest clock at
+// which one of them closes or is dropped.
 func TestFramesInOrder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 0))
 	cfg := Default()

@@ -10,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// FuzzDecodeGroup feeds DecodeGroup arbitrary bytes: it must refuse them or return a
-// group that goes on working and encodes to what decodes to the same.
+// FuzzDecodeGroup feeds DecodeGroup arbitrary bytes. It must refuse them, or return a group that works and that
+// survives encoding and decoding.
 func FuzzDecodeGroup(f *testing.F) {
 	cfg := Default()
 	rnd := rand.New(rand.NewPCG(1, 1))
@@ -46,7 +46,7 @@ func FuzzDecodeGroup(f *testing.F) {
 		again := g.AppendTo(sh, nil)
 		g2, err := DecodeGroup(sh, again)
 		if err != nil {
-			t.Fatalf("what was encoded does not decode: %v", err)
+			t.Fatalf("an encoded group does not decode: %v", err)
 		}
 		if string(g2.AppendTo(sh, nil)) != string(again) {
 			t.Fatal("encoding is not stable")

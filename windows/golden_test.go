@@ -12,15 +12,15 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// goldenConfig makes a small group meet its limits.
+// goldenConfig has limits that even a small group meets.
 func goldenConfig() Config {
 	cfg := Default()
 	cfg.MaxSeries, cfg.MaxSeriesPerMetric, cfg.MaxRate = 30, 8, 40
 	return cfg
 }
 
-// goldenGroup is a group with something of all that a state can hold. It uses what is as old as
-// version 2 of a state, by which group_v2.golden was written.
+// goldenGroup returns a group with some of everything that a state can hold. It uses only what existed in version 2 of
+// the state, which wrote group_v2.golden.
 func goldenGroup(t *testing.T, sh *Shard) *Group {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	series, g, now := testSeries(60), NewGroup(sh), int64(1_700_000_000_000)
@@ -54,8 +54,8 @@ func goldenGroup(t *testing.T, sh *Shard) *Group {
 	return g
 }
 
-// TestStateGolden: the states in testdata, which were written once, decode; what they emit when all closes
-// is written beside them; and today's bytes are those of the newest. A change of them needs a new version.
+// TestStateGolden: the states in testdata, written by earlier versions, decode and, when everything closes, emit what the
+// file next to each says. Today's bytes equal those of the newest; if they change, the state needs a new version.
 func TestStateGolden(t *testing.T) {
 	for _, version := range []int{2, 3} {
 		cfg := goldenConfig()
@@ -72,7 +72,7 @@ func TestStateGolden(t *testing.T) {
 		}
 		if version == stateVersion {
 			if now := goldenGroup(t, sh).AppendTo(sh, nil); !bytes.Equal(now, state) {
-				t.Errorf("%s: today's bytes differ, %d instead of %d", file, len(now), len(state))
+				t.Errorf("%s: today's bytes differ: %d bytes, want %d", file, len(now), len(state))
 			}
 		}
 		g, err := DecodeGroup(sh, state)

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// seed is WEIR_SEED if set, else new each run.
+// seed returns WEIR_SEED if it is set, and otherwise a new seed for each run.
 func seed(t testing.TB) uint64 {
 	s := uint64(time.Now().UnixNano())
 	if v := os.Getenv("WEIR_SEED"); v != "" {
@@ -31,8 +31,8 @@ func testSeries(n int) []schemas.Series {
 	return out
 }
 
-// trace is a random life of one group: samples mostly in order, some late by up to
-// an hour, some repeated, ties in time, gaps.
+// trace returns the samples of a random life of one group: most in order, some up to an hour late, some repeated,
+// with gaps, and with several at the same time.
 func trace(rnd *rand.Rand, series []schemas.Series, n int) []schemas.Sample {
 	now := int64(1_700_000_000_000) + rnd.Int64N(7200_000)
 	var out []schemas.Sample
@@ -60,9 +60,8 @@ func trace(rnd *rand.Rand, series []schemas.Series, n int) []schemas.Sample {
 	return out
 }
 
-// TestExact applies a random trace in random batches, with replays, repeats, wall
-// clock ticks and restarts from the encoded state in between. What comes out,
-// merged as a reader does, is what a batch recompute gives.
+// TestExact applies a random trace in random batches, with replays, repeats, ticks of the wall clock and restarts from
+// the encoded state in between. The emitted windows, merged as by a reader, are those of a batch recompute.
 func TestExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 1))
 	for round := range 150 {
@@ -103,7 +102,7 @@ func TestExact(t *testing.T) {
 				if !g.clock.started {
 					now = samples[0].TimeMS + 7_200_000
 				}
-				// the wall clock is never behind a sample in this test
+				// in this test, the wall clock is never behind a sample
 				for _, s := range sb.Points {
 					now = max(now, s.TimeMS)
 				}
@@ -133,7 +132,7 @@ func TestExact(t *testing.T) {
 				if again := g2.AppendTo(fresh, nil); string(again) != string(st) {
 					t.Fatalf("round %d: state does not survive a round trip", round)
 				}
-				if g2.DueMS() != g.DueMS() { // or a replay closes windows at other times
+				if g2.DueMS() != g.DueMS() { // otherwise a replay would close windows at other times
 					t.Fatalf("round %d: due at %d, and at %d after a round trip", round, g.DueMS(), g2.DueMS())
 				}
 				sh, g = fresh, g2
@@ -142,7 +141,7 @@ func TestExact(t *testing.T) {
 		r.Reset()
 		g.CloseAll(sh, farFuture, &r)
 		values = append(values, r.Values...)
-		// every result delivered twice, in any order: readers see the same
+		// deliver every result twice, in random order: readers must see the same
 		if err := m.AddValues(values); err != nil {
 			t.Fatal(err)
 		}
@@ -159,8 +158,7 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// TestAnyOrder feeds the same samples in any order with repeats inside the kept
-// windows.
+// TestAnyOrder feeds samples in random order, with repeats, all within windows that are kept.
 func TestRepeatsCountOnce(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 2))
 	for round := range 200 {
@@ -196,8 +194,8 @@ func TestConfigBounds(t *testing.T) {
 	}
 }
 
-// TestForgotten: a group that is empty is remembered until no sample may come any more
-// that belongs into one of its windows, and the one that takes its place refuses them.
+// TestForgotten: an empty group is kept until no sample for one of its windows can come any more. The group that takes
+// its place refuses such samples.
 func TestForgotten(t *testing.T) {
 	cfg := Default()
 	sh := NewShard(&cfg, 0, nil)
@@ -221,15 +219,15 @@ func TestForgotten(t *testing.T) {
 	}
 	apply(g, 1, start, start)
 	if g.Fresh() || g.ForgetMS(cfg.KeepMS()) != 0 {
-		t.Error("a group with a window is to be forgotten")
+		t.Error("a group with a window may be forgotten")
 	}
 	var r Result
-	for range 3 { // closed, let go of tier by tier
+	for range 3 { // windows close and are dropped, tier by tier
 		g.Advance(sh, start+3*3600_000, &r)
 	}
 	forget := g.ForgetMS(cfg.KeepMS())
 	if least := g.ClockMS() + cfg.MaxAge.MS(); forget < least {
-		t.Fatalf("forgotten at %d, but until %d a sample may come for its windows", forget, least)
+		t.Fatalf("forgotten at %d, but samples for its windows may come until %d", forget, least)
 	}
 	if r := apply(g, 2, start+1000, start+4*3600_000); r.Applied != 1 || r.Partials == 0 {
 		t.Errorf("a late sample of a group without windows: %+v", r)
@@ -239,7 +237,7 @@ func TestForgotten(t *testing.T) {
 		t.Errorf("a sample older than the group that was forgotten: %+v", r)
 	}
 	if at := after.ForgetMS(cfg.KeepMS()); !after.Fresh() || at != 0 {
-		t.Errorf("a group that refused all is kept, until %d", at)
+		t.Errorf("a group that refused all samples is kept until %d", at)
 	}
 	heir := NewGroup(sh)
 	heir.InheritDelay(sh, 5000, start)
@@ -253,8 +251,8 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// TestManyOriginPartitions: a topic may have more partitions than a group remembers. The
-// one that it gets most from is not forgotten for those that it got something from once.
+// TestManyOriginPartitions: a topic may have more partitions than a group remembers. The group does not forget the
+// partition from which it gets most samples in favour of others from which it got samples once.
 func TestManyOriginPartitions(t *testing.T) {
 	cfg := Default()
 	sh := NewShard(&cfg, 0, nil)
@@ -276,7 +274,7 @@ func TestManyOriginPartitions(t *testing.T) {
 	for i := range int64(2 * maxOrigins) {
 		at += 60_000
 		apply(0, i, at)
-		for k := range int64(50) { // so that no digest tells the repeat
+		for k := range int64(50) { // so that no digest gives the repeat away
 			apply(int32(1+i), k, at+k)
 		}
 	}

@@ -10,10 +10,9 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// TestHeal: a group that a wrong clock led astray, by an hour or to the end of time, is set
-// right by the first samples that arrive: totals stay exact, no sample is refused, and each
-// tier's windows are whole again from the first that began afterwards. It is the same after
-// a restart at any point.
+// TestHeal: if a wrong clock moved a group's clock ahead, by an hour or to the end of time, the first samples that
+// arrive set it right: totals stay exact, no sample is refused, and each tier's windows are whole again from the first
+// one that begins afterwards. The same holds after a restart at any point.
 func TestHeal(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 3))
 	const from = int64(1_700_002_000_000)
@@ -35,7 +34,7 @@ func TestHeal(t *testing.T) {
 			f.restart()
 		},
 		"a route an hour ahead": func(f *feeder, now int64) {
-			f.last.Reset() // of which all samples are refused, but one of a sender that is as wrong
+			f.last.Reset() // all samples of such a record are refused, except one by a sender that is just as wrong
 			var sb schemas.SampleBatch
 			s := schemas.Sample{Series: testSeries(1)[0], TimeMS: now + time.Hour.Milliseconds(), Value: 1}
 			if err := sb.Decode(f.batch([]schemas.Sample{s})); err != nil {
@@ -84,22 +83,22 @@ func TestHeal(t *testing.T) {
 			}
 			got := f.windows()
 			if name == "a route an hour ahead" {
-				continue // its own sample stands in a window of its own
+				continue // the wrong sender's sample is in a window of its own
 			}
 			if err := windowtest.Compare(got, windowtest.Oracle(all, cfg.TiersMS()...)); err != nil {
 				t.Fatalf("%s, round %d: %v", name, round, err)
 			}
 			for k, parts := range f.merged {
 				if k.start > strayed && len(parts) != 1 || k.start > strayed && parts[0].Count == 0 {
-					t.Fatalf("%s: the %d ms window at %d, which began afterwards, is in %d parts", name, k.tierMS, k.start, len(parts))
+					t.Fatalf("%s: the %d ms window at %d, which began afterwards, has %d parts", name, k.tierMS, k.start, len(parts))
 				}
 			}
 		}
 	}
 }
 
-// TestOldSamplesHealNothing: samples of long ago that arrive by a clock that is slow are no
-// reason to take the group's clock for wrong.
+// TestOldSamplesHealNothing: old samples that arrive according to a slow clock are no reason to believe that the group's
+// clock is wrong.
 func TestOldSamplesHealNothing(t *testing.T) {
 	f := newFeeder(t, Default())
 	series := testSeries(1)

@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// forge returns a metric name without labels that has the hash: xxhash with a fixed seed can be undone.
+// forge returns a metric name, without labels, that has the hash. That is possible because xxhash with a fixed seed can be inverted.
 func forge(t *testing.T, want uint64) schemas.Series {
 	t.Helper()
 	const p1, p2, p3, p4, p5 = 11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261
@@ -39,7 +39,7 @@ func forge(t *testing.T, want uint64) schemas.Series {
 		name = binary.LittleEndian.AppendUint64(name, bits.RotateLeft64(k*inverse(p1), -31)*inverse(p2))
 		if utf8.Valid(name) {
 			if xxhash.Sum64(name) != want {
-				t.Fatal("the test is wrong")
+				t.Fatal("the forged name has another hash: the test is wrong")
 			}
 			return schemas.Series{Metric: string(name)}
 		}
@@ -48,8 +48,8 @@ func forge(t *testing.T, want uint64) schemas.Series {
 	return schemas.Series{}
 }
 
-// TestEqualHashesAreTwoSeries: two series of one group whose hashes are equal stay two: on
-// time, late, over a restart, collapsed, and in a fold.
+// TestEqualHashesAreTwoSeries: two series of one group with equal hashes stay two series: on time, late, after a
+// restart, collapsed, and in a fold.
 func TestEqualHashesAreTwoSeries(t *testing.T) {
 	victim := schemas.Series{Metric: "up", Labels: schemas.Labels{{Name: "host", Value: "a"}}}
 	forged := forge(t, victim.Hash())
@@ -92,15 +92,15 @@ func TestEqualHashesAreTwoSeries(t *testing.T) {
 		if f.g.Series() != 2 {
 			t.Errorf("%d series", f.g.Series())
 		}
-		// In a fold each is a group of its own, or one by the host; the windows are the same.
+		// In a fold, each may be a group of its own, or both one group by the host; the windows are the same.
 		if got, err := fold.Windows(); err != nil || windowtest.Compare(got, want) != nil {
 			t.Errorf("fold: %v, %v", err, windowtest.Compare(got, want))
 		}
 	}
 }
 
-// TestTimesAtTheEnds: 0, negative times and the ends of what an int64 holds are times like
-// any other where nothing says otherwise, and are refused as too old or too new where they are.
+// TestTimesAtTheEnds: 0, negative times and the ends of an int64 are treated like any other time, and are refused where
+// they are too old or too new.
 func TestTimesAtTheEnds(t *testing.T) {
 	s := testSeries(1)[0]
 	fold := NewFold(Default(), schemas.GroupLabels)
@@ -130,7 +130,7 @@ func TestTimesAtTheEnds(t *testing.T) {
 	if fold.Refused != 4 || fold.Reasons[TooOld] != 2 || fold.Reasons[TooNew] != 2 {
 		t.Errorf("%d refused: %v", fold.Refused, fold.Reasons)
 	}
-	// Any wall clock, and a series that is new before 1970.
+	// At any wall clock, and for a series that begins before 1970.
 	for _, nowMS := range []int64{math.MinInt64, -1, 0, 1, Default().MaxAge.MS(), math.MaxInt64} {
 		cfg := Default()
 		cfg.MaxSeriesTotal = 3

@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// many is n series of three metrics, with one or two labels beside the host.
+// many returns n series of three metrics, with one or two labels in addition to the host.
 func many(n int) []schemas.Series {
 	out := make([]schemas.Series, n)
 	for i := range out {
@@ -24,7 +24,7 @@ func many(n int) []schemas.Series {
 	return out
 }
 
-// distinct drops repeats of series, time and value.
+// distinct drops samples with the same series, time and value as an earlier one.
 func distinct(samples []schemas.Sample) []schemas.Sample {
 	type point struct {
 		series uint64
@@ -40,7 +40,7 @@ func distinct(samples []schemas.Sample) []schemas.Sample {
 	})
 }
 
-// feeder applies samples to a group as the log would, and keeps what comes out.
+// feeder applies samples to a group as the log would, and keeps what the group emits.
 type feeder struct {
 	t      testing.TB
 	cfg    Config
@@ -66,7 +66,7 @@ func (f *feeder) batch(samples []schemas.Sample) []byte {
 	return b.AppendTo(nil)
 }
 
-// apply delivers a batch; the wall clock is the newest sample's time.
+// apply delivers a batch, with the wall clock at the newest sample's time.
 func (f *feeder) apply(v []byte) {
 	f.t.Helper()
 	var sb schemas.SampleBatch
@@ -128,8 +128,8 @@ func (f *feeder) windows() []schemas.Window {
 	return f.merged.Windows()
 }
 
-// renamed merges windows whose series have the same name after rename. First and last
-// of what was merged are anyone's when series share a time: both are zeroed.
+// renamed merges windows whose series have the same name after rename. If series share a time, first and last are
+// ambiguous, so renamed sets both to 0.
 func renamed(ws []schemas.Window, rename func(schemas.Series) schemas.Series) []schemas.Window {
 	at := map[string]int{}
 	var out []schemas.Window
@@ -156,10 +156,10 @@ func metricOnly(s schemas.Series) schemas.Series { return schemas.Series{Metric:
 
 func same(s schemas.Series) schemas.Series { return s }
 
-// over is the label that the tests put on a sample that belongs into an overflow series.
+// over is the label that tests put on a sample that belongs in an overflow series.
 const over = "zz_over"
 
-// folded renames a series with the label over to its overflow series, by hand.
+// folded returns, by its own rules, the overflow series of a series with the label over.
 func folded(s schemas.Series) schemas.Series {
 	labels := s.Labels.Map()
 	if labels[over] == "" {
@@ -174,7 +174,7 @@ func folded(s schemas.Series) schemas.Series {
 	return schemas.Series{Metric: s.Metric, Labels: schemas.NewLabels(labels)}
 }
 
-// model says which series have a place of their own in the feeder's group.
+// model tells which series have a place of their own in the feeder's group.
 type model struct {
 	own    map[schemas.ID]bool
 	metric map[string]int
@@ -191,7 +191,7 @@ func (f *feeder) model(series []schemas.Series) *model {
 	return m
 }
 
-// tag labels the sample if its series has no place, which it gets if there is one.
+// tag gives the series of a sample a place if there is one, and labels the sample with over otherwise.
 func (m *model) tag(cfg *Config, s schemas.Sample) schemas.Sample {
 	fp := s.Series.ID()
 	if !m.own[fp] && len(m.own) < cfg.MaxSeries && m.metric[s.Series.Metric] < cfg.MaxSeriesPerMetric {
@@ -206,10 +206,9 @@ func (m *model) tag(cfg *Config, s schemas.Sample) schemas.Sample {
 	return s
 }
 
-// TestOverflowIsExact feeds more series than the limits allow, with late samples,
-// repeats in new records, restarts and series that are forgotten and give their place
-// to others. Every window of an own series is the oracle's, every window of an overflow
-// series the oracle's of all that it stands for, and so are the totals of each metric.
+// TestOverflowIsExact feeds more series than the limits allow, with late samples, repeats in new records, restarts, and
+// series that are forgotten and give their place to others. The windows of own series match the oracle, those of overflow
+// series match the oracle of all series that were collapsed, and the totals of each metric match, too.
 func TestOverflowIsExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 4))
 	forgot, repeated := 0, 0
@@ -218,7 +217,7 @@ func TestOverflowIsExact(t *testing.T) {
 		cfg.MaxSeries, cfg.MaxSeriesPerMetric = 1+rnd.IntN(40), 1+rnd.IntN(20)
 		series := many(20 + rnd.IntN(60))
 		samples := trace(rnd, series, 200+rnd.IntN(1200))
-		for i := range samples { // samples of different series look alike
+		for i := range samples { // make samples of different series look alike
 			samples[i].Value = float64(1 + rnd.IntN(3))
 			samples[i].TimeMS -= samples[i].TimeMS % 500
 		}
@@ -228,7 +227,7 @@ func TestOverflowIsExact(t *testing.T) {
 		beyond := 0
 		for at := 0; at < len(samples); {
 			n := min(1+rnd.IntN(40), len(samples)-at)
-			if rnd.IntN(50) == 0 { // one series goes on alone for hours
+			if rnd.IntN(50) == 0 { // one series continues alone for hours
 				for i := at; i < len(samples); i++ {
 					samples[i].TimeMS += 3 * 3600_000
 				}
@@ -280,12 +279,12 @@ func TestOverflowIsExact(t *testing.T) {
 	}
 	t.Logf("%d times series were forgotten, %d samples repeated", forgot, repeated)
 	if forgot == 0 || repeated == 0 {
-		t.Errorf("%d times series were forgotten, %d samples repeated: the test tests less than it says", forgot, repeated)
+		t.Errorf("%d times series were forgotten, %d samples repeated: too few to prove anything", forgot, repeated)
 	}
 }
 
-// TestRateIsExact: what is beyond the rate is refused and the rest is the oracle's,
-// with restarts; no window on time holds more than the limit, whatever the order.
+// TestRateIsExact: samples beyond the rate are refused and the others match the oracle, also with restarts. No window
+// on time holds more than the limit, whatever the order of samples.
 func TestRateIsExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 5))
 	refused := 0
@@ -348,8 +347,8 @@ func TestRateIsExact(t *testing.T) {
 	}
 }
 
-// TestSeriesTotal: a Shard that is full refuses new series, old ones go on, and it takes
-// new ones again only from the next window of the largest tier on, when there is room.
+// TestSeriesTotal: a full Shard refuses new series and continues the old ones. When it has room again, it takes new ones
+// only from the next window of the largest tier on.
 func TestSeriesTotal(t *testing.T) {
 	cfg := Default()
 	cfg.MaxSeriesTotal = 3
@@ -392,8 +391,8 @@ func TestSeriesTotal(t *testing.T) {
 	}{
 		{"a", "m", 0, ""}, {"b", "m", 0, ""}, {"c", "m", 0, ""},
 		{"d", "m", 1000, TotalLimit},    // full
-		{"a", "n", 1000, TotalLimit},    // in a group that is known too
-		{"a", "m", 2000, ""},            // what is known goes on
+		{"a", "n", 1000, TotalLimit},    // even in a known group
+		{"a", "m", 2000, ""},            // a known series continues
 		{"b", "m", 2*hour + 61_000, ""}, // forgets nothing: all of b is one series
 		{"d", "m", 2*hour + 1000, TotalLimit},
 		{"d", "m", 2*hour + hour/2, TotalLimit}, // though c is about to be forgotten
@@ -405,7 +404,7 @@ func TestSeriesTotal(t *testing.T) {
 	if n := sh.Series(); n != 3 {
 		t.Fatalf("%d series", n)
 	}
-	// c's series is forgotten when its last window is let go of.
+	// c's series is forgotten when its last window is dropped.
 	var r Result
 	if groups["c"].Advance(sh, epoch+3*hour, &r); groups["c"].Series() != 0 || sh.Series() != 2 {
 		t.Fatalf("c has %d series, the shard %d", groups["c"].Series(), sh.Series())
@@ -427,8 +426,8 @@ func TestSeriesTotal(t *testing.T) {
 	}
 }
 
-// TestOverflowIsBounded: a sender that makes up metrics and label names fills the
-// group and its overflow series, and then is refused.
+// TestOverflowIsBounded: a sender that makes up metrics and label names fills the group and its overflow series; then it
+// is refused.
 func TestOverflowIsBounded(t *testing.T) {
 	cfg := Default()
 	cfg.MaxSeries, cfg.MaxSeriesPerMetric = 10, 5
@@ -456,8 +455,8 @@ func TestOverflowIsBounded(t *testing.T) {
 	}
 }
 
-// TestNothingToCollapse: a series that names no group is its own, and one with no
-// other label has nothing to give up.
+// TestNothingToCollapse: a series without a group label is its own group, and one without any other label cannot be
+// collapsed.
 func TestNothingToCollapse(t *testing.T) {
 	sh := NewShard(&Config{Tiers: Default().Tiers, GroupLabels: []string{"instance", "host"}}, 0, nil)
 	for _, tc := range []struct{ series, want string }{

@@ -9,8 +9,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// waiting is samples of one host that a producer spread over partitions of metrics, and
-// that waited there.
+// waiting holds samples of one host that a producer spread over partitions of metrics, where they queued.
 type waiting struct {
 	t       *testing.T
 	f       *feeder
@@ -19,7 +18,7 @@ type waiting struct {
 	late    int
 }
 
-// next delivers some records of a partition, which route handed on at nowMS.
+// next delivers some records of a partition, as if route had handed them on at nowMS.
 func (w *waiting) next(p, n int, nowMS int64, waited bool) {
 	var b schemas.BatchBuilder
 	n = min(n, len(w.parts[p]))
@@ -47,9 +46,8 @@ func (w *waiting) next(p, n int, nowMS int64, waited bool) {
 	w.late += r.Late
 }
 
-// TestBacklogOfManyPartitions: each partition of a backlog is read at its own pace, up to
-// nine minutes apart. No window closes early, neither of a host that is known nor of one
-// that is new, and the usual delay of the one that is known stays what it was.
+// TestBacklogOfManyPartitions: the partitions of a backlog are read at different paces, up to nine minutes apart. No window
+// closes early, neither for a known host nor for a new one, and the usual delay of the known host does not change.
 func TestBacklogOfManyPartitions(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 7))
 	for round := range 40 {
@@ -66,7 +64,7 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 		}
 		at := 0
 		known := round%2 == 0
-		if known { // it was read as it was written until weir went away
+		if known { // until weir stopped, its records were read as they were written
 			for ; at < 60; at++ {
 				p := at % parts
 				w.parts[p] = append(w.parts[p], sample(at))
@@ -117,7 +115,7 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 		w.f.g.Advance(w.f.sh, now+5000, &w.f.last)
 		w.f.emitted()
 		if due := w.f.g.DueMS(); due < now {
-			t.Fatalf("round %d: a window is still due at %d when nothing waits any more, at %d", round, due, now)
+			t.Fatalf("round %d: a window is still due at %d, but nothing waits any more at %d", round, due, now)
 		}
 		if err := windowtest.Compare(w.f.windows(), windowtest.Oracle(all, cfg.TiersMS()...)); err != nil {
 			t.Fatalf("round %d: %v", round, err)
@@ -125,8 +123,7 @@ func TestBacklogOfManyPartitions(t *testing.T) {
 	}
 }
 
-// TestHoldIsBounded: a partition that gives nothing any more holds a group back for
-// maxBehind, and not for ever.
+// TestHoldIsBounded: a partition that no longer gives anything holds a group back for maxBehind, not for ever.
 func TestHoldIsBounded(t *testing.T) {
 	w := &waiting{t: t, f: newFeeder(t, Default()), parts: make([][]schemas.Sample, 2), offsets: make([]int64, 2)}
 	const from = int64(1_700_000_000_000)

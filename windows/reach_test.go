@@ -7,8 +7,8 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
-// TestLeadIsBounded: samples ahead of arrival move the clock not at all by default, and with
-// max_lead by that at most.
+// TestLeadIsBounded: by default, samples ahead of arrival do not move the clock; with max_lead, they move it at most
+// that far ahead.
 func TestLeadIsBounded(t *testing.T) {
 	const now = int64(1_700_000_000_000)
 	for _, c := range []struct{ lead, want int64 }{{0, now - 500}, {20_000, now + 20_000}, {90_000, now + 45_000}} {

@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestSortedIDs: in order, however many there are and whatever their first bits.
+// TestSortedIDs: IDs are sorted, however many there are and whatever their first bits.
 func TestSortedIDs(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{0, 1, 2, 3, 7, 8, 1000, 70_000} {

@@ -18,9 +18,9 @@ func section(partition int32, offset int64, samples ...schemas.Sample) []byte {
 	return b.AppendTo(nil)
 }
 
-// TestRefusedIsNoRepeat: what was refused was not counted, so sending it again when its time
-// has come counts; what was counted of the same section is a repeat, also when its window of the
-// smallest tier is long gone; and the record itself, read again, stays a replay.
+// TestRefusedIsNoRepeat: samples that were refused as too early were not counted, so they count when they are sent again
+// later. Samples of the same section that were counted are repeats, even if their window of the smallest tier is long
+// gone. The record itself, read again, stays a replay.
 func TestRefusedIsNoRepeat(t *testing.T) {
 	series := testSeries(4)
 	sample := func(i int, ms int64) schemas.Sample {
@@ -49,7 +49,7 @@ func TestRefusedIsNoRepeat(t *testing.T) {
 			if r = f.deliver(testStart, section(0, 1, tc.samples...)); r.Replayed != len(tc.samples) {
 				t.Errorf("%s: read again: %+v", tc.name, *r)
 			}
-			// Still too early: refused again, and what was counted is a repeat.
+			// Still too early: those are refused again, and the samples that were counted are repeats.
 			if r = f.deliver(testStart+1, section(1, 1, tc.samples...)); len(r.Refused) != tc.refused || r.Duplicates != counted {
 				t.Errorf("%s: sent again too early: %+v", tc.name, *r)
 			}
@@ -66,7 +66,7 @@ func TestRefusedIsNoRepeat(t *testing.T) {
 	}
 }
 
-// TestRefusedForALimitIsNoRepeat: as above, of what was beyond the rate and beyond the series in all.
+// TestRefusedForALimitIsNoRepeat: the same for samples beyond max_rate and beyond max_series_total.
 func TestRefusedForALimitIsNoRepeat(t *testing.T) {
 	cfg := Default()
 	cfg.MaxRate = 1
@@ -78,11 +78,11 @@ func TestRefusedForALimitIsNoRepeat(t *testing.T) {
 	if r := f.deliver(testStart+20, section(0, 1, batch...)); r.Applied != 10 || len(r.Refused) != 5 {
 		t.Fatalf("%+v", *r)
 	}
-	// The window is full, so what was counted must not come out as refused, nor what was refused as a repeat.
+	// The window is full, but counted samples must not be refused, nor refused samples be taken for repeats.
 	if r := f.deliver(testStart+21, section(1, 1, batch...)); r.Duplicates != 10 || len(r.Refused) != 5 {
 		t.Errorf("sent again: %d repeats, %d refused", r.Duplicates, len(r.Refused))
 	}
-	more := append(batch[:3:3], batch[12:]...) // another section with some of both
+	more := append(batch[:3:3], batch[12:]...) // another section, with some samples of each kind
 	if r := f.deliver(testStart+22, section(1, 2, more...)); r.Duplicates != 3 || len(r.Refused) != 3 {
 		t.Errorf("sent again in another section: %d repeats, %d refused", r.Duplicates, len(r.Refused))
 	}
@@ -98,8 +98,8 @@ func TestRefusedForALimitIsNoRepeat(t *testing.T) {
 	}
 }
 
-// TestRefusedSentAgainIsExact sends random sections, some of it too early, again and again until
-// all of it is counted: each sample once.
+// TestRefusedSentAgainIsExact sends random sections, in part too early, again and again until all samples are counted:
+// each exactly once.
 func TestRefusedSentAgainIsExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 12))
 	series := testSeries(5)
@@ -139,8 +139,8 @@ func TestRefusedSentAgainIsExact(t *testing.T) {
 	}
 }
 
-// TestTimesWithinAMillisecond: equal values of one ms, apart by ns, are as many samples, and
-// each is known when it comes again: on time, late, as a late partial, and collapsed.
+// TestTimesWithinAMillisecond: equal values within a ms, nanoseconds apart, are different samples, and a repeat of each is
+// recognized: on time, late, as a late partial, and collapsed.
 func TestTimesWithinAMillisecond(t *testing.T) {
 	for _, collapsed := range []bool{false, true} {
 		cfg := Default()
@@ -158,7 +158,7 @@ func TestTimesWithinAMillisecond(t *testing.T) {
 		for _, ns := range []uint32{0, 1, 1000, 999_999} {
 			same = append(same, schemas.Sample{Series: s, TimeMS: testStart + 500, SubNS: ns, Value: 7})
 		}
-		counted := []schemas.Sample{same[1], same[0]} // one by one, ns first
+		counted := []schemas.Sample{same[1], same[0]} // one by one, the one with ns first
 		for _, x := range counted {
 			if f.send(testStart+600, 0, x); f.last.Applied != 1 {
 				t.Fatalf("collapsed %v: %+v of %+v", collapsed, f.last, x)
@@ -181,7 +181,7 @@ func TestTimesWithinAMillisecond(t *testing.T) {
 		for i := range old {
 			old[i].Value = 8
 		}
-		check(testStart+40_000, 2, append(old, old...)...) // late partials: known within a batch
+		check(testStart+40_000, 2, append(old, old...)...) // late partials: repeats are recognized within a batch
 		want := 6
 		for _, w := range f.windows() {
 			if w.TierMS == 10_000 && w.StartMS == testStart && int(w.Count) != want {

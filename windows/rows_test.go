@@ -10,9 +10,8 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// scrapes is the life of a host whose collector reads all series at one time, every
-// stepMS: some series are missing now and then, some come with the next batch, some
-// have two values at one time, some have times of their own, some are sent again.
+// scrapes returns the batches of a host whose collector reads all series at the same time, every stepMS. Now and then
+// series are missing, come with the next batch, have two values at one time or times of their own, or are sent again.
 func scrapes(rnd *rand.Rand, stepMS int64) (samples []schemas.Sample, repeats int) {
 	series := testSeries(1 + rnd.IntN(40))
 	own := rnd.IntN(len(series)+1) * rnd.IntN(2) // series with times of their own
@@ -49,7 +48,7 @@ func scrapes(rnd *rand.Rand, stepMS int64) (samples []schemas.Sample, repeats in
 			}
 			samples = append(samples, s)
 		}
-		for range min(rnd.IntN(3), len(samples)) { // one whose window is still kept
+		for range min(rnd.IntN(3), len(samples)) { // a sample whose window is still kept
 			if s := samples[max(0, len(samples)-1-rnd.IntN(200))]; s.TimeMS > now-8_000 {
 				samples = append(samples, s)
 				repeats++
@@ -59,9 +58,9 @@ func scrapes(rnd *rand.Rand, stepMS int64) (samples []schemas.Sample, repeats in
 	return append(samples, held...), repeats
 }
 
-// TestRowsAreExact: what is kept in rows gives the windows of a batch recompute, first
-// and last too, however it is mixed with what is not; repeats count once; and a group
-// that is encoded and decoded after each batch emits the same bytes as one that lives on.
+// TestRowsAreExact: samples that are kept in rows, however they are mixed with others, give the windows of a batch
+// recompute, first and last included. Repeats count once. A group that is encoded and decoded after each batch emits the
+// same bytes as one that lives on.
 func TestRowsAreExact(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 6))
 	inRows, beside, flat := 0, 0, 0
@@ -98,14 +97,14 @@ func TestRowsAreExact(t *testing.T) {
 			t.Fatalf("round %d: %v", round, err)
 		}
 	}
-	t.Logf("%d samples seen in rows, %d frames with others beside them, %d flat", inRows, beside, flat)
+	t.Logf("%d samples in rows, %d frames with other samples next to rows, %d flat", inRows, beside, flat)
 	if inRows == 0 || beside == 0 || flat == 0 {
-		t.Error("the test tests less than it says")
+		t.Error("too few cases to prove anything")
 	}
 }
 
-// TestAbsentIsNoValue: a sample whose bits are those of a gap in a row is counted as any
-// other, and its repeat dropped.
+// TestAbsentIsNoValue: a sample whose value has the bits that mark a gap in a row counts like any other, and its repeat is
+// dropped.
 func TestAbsentIsNoValue(t *testing.T) {
 	f := newFeeder(t, Default())
 	s := schemas.Sample{Series: testSeries(1)[0], TimeMS: 1_700_000_000_000, Value: math.Float64frombits(absent)}
@@ -117,8 +116,8 @@ func TestAbsentIsNoValue(t *testing.T) {
 	}
 }
 
-// TestLateRepeatsOfRows: a frame that was closed knows the samples that were in rows, and
-// those beside them, one by one.
+// TestLateRepeatsOfRows: a frame that has closed still recognizes each sample that was in rows, and each that was next to
+// them.
 func TestLateRepeatsOfRows(t *testing.T) {
 	f := newFeeder(t, Default())
 	series := testSeries(2)
@@ -127,7 +126,7 @@ func TestLateRepeatsOfRows(t *testing.T) {
 		{Series: series[0], TimeMS: at, Value: 2}, {Series: series[1], TimeMS: at + 1000, Value: 3}}
 	f.apply(f.batch(first))
 	if fr := f.g.frames.tiers[0][0]; len(fr.rows) != 2 || len(fr.aggs) == 0 {
-		t.Fatalf("%d rows, and %d aggregates beside them", len(fr.rows), len(fr.aggs))
+		t.Fatalf("%d rows, and %d aggregates next to them", len(fr.rows), len(fr.aggs))
 	}
 	next := schemas.Sample{Series: series[0], TimeMS: at + 12_000, Value: 1}
 	f.apply(f.batch([]schemas.Sample{next}))

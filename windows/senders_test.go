@@ -7,8 +7,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestSendersShareTheRate: one that sends more than max_rate leaves the others of its host their
-// share, however many it claims to be, and no window holds more than twice the rate.
+// TestSendersShareTheRate: a sender that sends more than max_rate leaves the other senders of its host their share, however
+// many senders it claims to be, and no window holds more than twice the rate.
 func TestSendersShareTheRate(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 13))
 	for round := range 30 {
@@ -16,9 +16,9 @@ func TestSendersShareTheRate(t *testing.T) {
 		cfg.MaxRate = 64 // 640 in a window of 10 s, a share is 40
 		series := testSeries(7)
 		f, twin := newFeeder(t, cfg), newFeeder(t, cfg)
-		hogs := 1 + rnd.IntN(maxSenders) // with the honest one no more than are told apart
+		hogs := 1 + rnd.IntN(maxSenders) // together with the honest one, no more than are distinguished
 		honest, refusedHonest, refusedHog, value := 0, 0, 0, 0.0
-		if round%3 == 2 { // more than are told apart, but the honest one is among the first
+		if round%3 == 2 { // more than are distinguished, but the honest one is among the first
 			hogs = 100
 		}
 		next := func(sender uint64, n int) {
@@ -69,7 +69,7 @@ func TestSendersShareTheRate(t *testing.T) {
 	}
 }
 
-// TestLateSamplesOfSenders: the share holds in a window that is kept, too, and for samples of several senders in one record.
+// TestLateSamplesOfSenders: the shares apply to windows that are kept, too, and to samples of several senders in one record.
 func TestLateSamplesOfSenders(t *testing.T) {
 	cfg := Default()
 	cfg.MaxRate = 2 // 20 in a window, a share is 1
@@ -87,7 +87,7 @@ func TestLateSamplesOfSenders(t *testing.T) {
 		b.Add(&s, s.Hash(), testStart+12_000+int64(i), float64(i))
 	}
 	f.deliver(testStart+26_000, b.AppendTo(nil))
-	// 20 are there for the first who come; of the later ones those that had none have one.
+	// The first senders take the 20 that the rate allows; of later senders, each that had none gets one.
 	if f.last.Applied != 22 || len(f.last.Refused) != 18 || f.last.Late != 22 {
 		t.Errorf("%d counted, %d refused, %d late", f.last.Applied, len(f.last.Refused), f.last.Late)
 	}

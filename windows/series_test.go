@@ -7,8 +7,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestSeriesIndex: a series is found at its place and under its name, whatever else is added, and as often as
-// series are forgotten.
+// TestSeriesIndex: a series is found by its place and by its name, whatever else is added, and however often series are
+// forgotten.
 func TestSeriesIndex(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 0))
 	all := testSeries(700)

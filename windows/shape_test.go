@@ -9,7 +9,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// shaped encodes samples in sections, as one that names its series and as one that has their shape.
+// shaped encodes samples in sections as two batches: one with the names of the series, one with their shape.
 func shaped(rnd *rand.Rand, offset int64, samples []schemas.Sample) (plain, withShape []byte) {
 	var b schemas.BatchBuilder
 	for i := range samples {
@@ -21,8 +21,8 @@ func shaped(rnd *rand.Rand, offset int64, samples []schemas.Sample) (plain, with
 	return b.AppendTo(nil), b.AppendShapedTo(nil, schemas.ShapeOf(b.IDs()))
 }
 
-// TestShapesChangeNothing: a group that knows the shapes of its batches does with them what one does that is told all IDs, with
-// late samples, limits, series that come and go, and restarts after which it knows no shape any more.
+// TestShapesChangeNothing: a group that gets batches with shapes that it knows does the same as one that gets all IDs, with late
+// samples, limits, series that come and go, and restarts, after which it knows no shapes.
 func TestShapesChangeNothing(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 1))
 	knew := 0
@@ -32,7 +32,7 @@ func TestShapesChangeNothing(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			cfg.MaxSeries = 1 + rnd.IntN(len(all))
 		}
-		sets := make([][]schemas.Series, 1+rnd.IntN(6)) // what a sender sends again and again
+		sets := make([][]schemas.Series, 1+rnd.IntN(6)) // the sets that a sender sends again and again
 		for i := range sets {
 			for range 1 + rnd.IntN(len(all)) {
 				sets[i] = append(sets[i], all[rnd.IntN(len(all))])
@@ -85,7 +85,7 @@ func TestShapesChangeNothing(t *testing.T) {
 	}
 }
 
-// TestShapesAreBounded: a group remembers few shapes, of few series, however many it is sent, and those that came last.
+// TestShapesAreBounded: however many shapes a group gets, it remembers only the last few, of few series.
 func TestShapesAreBounded(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(seed(t), 2))
 	for _, most := range []int{1, 100} { // series of a batch

@@ -19,15 +19,15 @@ var rewrite = flag.Bool("rewrite", false, "write what the traces print into thei
 
 // TestTraces runs the files of testdata/*.trace: lines of
 //
-//	limit NAME=N …                     config fields, before the first sample: the limits of series and rate
+//	limit NAME=N …                     before the first sample: config fields, for the limits of series and rate
 //	add [at=TIME] NAME TIME=VALUE …    one batch of samples of a series of web01, such as a or a{path="/"}; at is its arrival
 //	repeat                             the last batch again, same origin
 //	resend                             the last batch again, from another partition
 //	advance TIME                       the wall clock, read from the log
-//	crash                              encode the state and go on from it
+//	crash                              encode the state and continue from it
 //	close                              close everything
 //
-// each followed by "----" and what it emitted, one window a line:
+// each followed by "----" and the windows that it emitted, one per line:
 // NAME TIER START count sum min max first last rREVISION [late].
 func TestTraces(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.trace")

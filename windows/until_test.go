@@ -7,9 +7,9 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestUntil: a tick moves a group up to where route is with the partitions that the group
-// gets samples from, and not by others; one that gave something long ago is not waited
-// for, nor is one of a topic that was deleted.
+// TestUntil: a tick moves a group's clock only as far as route has read the partitions from which the group gets samples.
+// The group waits neither for other partitions, nor for one that gave it samples long ago, nor for those of a topic that
+// was deleted.
 func TestUntil(t *testing.T) {
 	const minute = int64(60_000)
 	mark := func(epoch uint64, partition int32, newest int64) originMark {

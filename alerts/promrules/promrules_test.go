@@ -12,7 +12,7 @@ import (
 
 var tiers = alerts.LoadConfig{TiersMS: []int64{10_000, 60_000, 3_600_000}}
 
-// TestExpressions: what PromQL becomes; where follows after //.
+// TestExpressions: what PromQL is translated to; where is written after //.
 func TestExpressions(t *testing.T) {
 	for promql, want := range map[string]string{
 		`up == 0`:          `up == 0`,
@@ -63,7 +63,7 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
-// TestNotes: what differs is told where it can differ.
+// TestNotes: there is a note wherever a translated rule can behave differently.
 func TestNotes(t *testing.T) {
 	for promql, want := range map[string][]string{
 		"x / 1024 + x / (2 * 3) > 1":   nil,
@@ -80,7 +80,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestNoEquivalent: each thing that weir cannot say has its reason, at its place.
+// TestNoEquivalent: each expression without an equivalent in weir is left out with a reason and its place.
 func TestNoEquivalent(t *testing.T) {
 	for promql, want := range map[string]struct {
 		at     int
@@ -164,7 +164,7 @@ groups:
   - alert: h
 `
 
-// TestRules: a file as it becomes, and everything that is told of it.
+// TestRules: the translation of a whole file, with all that is left out and all notes.
 func TestRules(t *testing.T) {
 	r, err := Rules("p.yml", []byte(someRules), tiers)
 	if err != nil {
@@ -235,7 +235,7 @@ p.yml:10: g/a: what is infinite, such as a division by 0 or the logarithm of 0, 
 	}
 }
 
-// TestTests: a file of tests as it becomes.
+// TestTests: the translation of a file of tests.
 func TestTests(t *testing.T) {
 	const text = `rule_files: [rules.yml]
 fuzzy_compare: true
@@ -289,11 +289,11 @@ t.yml:13: dropped, too: expects nothing any more`
 		}
 	}
 	if !IsTests([]byte(text)) || IsTests([]byte(someRules)) || IsTests([]byte("tests: [")) {
-		t.Error("files of tests are not told from files of rules")
+		t.Error("files of tests are taken for files of rules")
 	}
 }
 
-// FuzzExpr: no expression panics, and what is translated loads or is told to be beyond weir's bounds.
+// FuzzExpr: no expression causes a panic, and each translated rule either loads or is refused for exceeding weir's bounds.
 func FuzzExpr(f *testing.F) {
 	for _, seed := range []string{`up{a="b",c=~"d"} == 0 and on() hour() > 8`, `rate(x[5m] offset 1h) / y > bool 1 - 2`, `-x ^ 2 ^ -y < (4 - -1)`, `predict_linear(x[1h], 4*3600) > clamp(x, 1, 2)`} {
 		f.Add(seed)
@@ -320,7 +320,7 @@ func FuzzExpr(f *testing.F) {
 	})
 }
 
-// FuzzFiles: no file panics.
+// FuzzFiles: no file causes a panic.
 func FuzzFiles(f *testing.F) {
 	f.Add(someRules)
 	f.Add("tests: [{alert_rule_test: [{alertname: a, eval_time: 5m}], input_series: [{series: x, values: '{{'}]}]")

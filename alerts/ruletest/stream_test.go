@@ -40,8 +40,8 @@ func moveText(a *schemas.Alert, nowMS int64) string {
 	return fmt.Sprintf("%d known %d %s%v %+v %v %q", a.Last.AtMS, nowMS, a.Rule, a.Labels, a.Last, a.Value, a.Reason)
 }
 
-// TestStreamIsTheSame: a recording that is streamed gives every transition that a test with the same samples gives,
-// at the same time; also when two sets of rules are played at once, and however the samples are cut into batches.
+// TestStreamIsTheSame: streaming a recording gives the same transitions, at the same times, as a test with the same
+// samples, even if two sets of rules are played at once, and however the samples are cut into batches.
 func TestStreamIsTheSame(t *testing.T) {
 	rules, err := alerts.Load(alerts.LoadConfig{TiersMS: tiersMS(), GracesMS: []int64{2000, 10_000, 60_000}}, alerts.File{Name: "r", Data: []byte(streamRules)})
 	if err != nil {
@@ -94,7 +94,7 @@ func TestStreamIsTheSame(t *testing.T) {
 	}
 }
 
-// someValues wander between 0 and 100, with silences.
+// someValues returns values that wander between 0 and 100, with silences.
 func someValues(r *rand.Rand) []float64 {
 	values := make([]float64, 150)
 	v := 100 * r.Float64()
@@ -117,7 +117,7 @@ func someValues(r *rand.Rand) []float64 {
 	return values
 }
 
-// TestStreamOfLateSamples: a sample that is older than one before it arrives with that one, and revises.
+// TestStreamOfLateSamples: a sample that is older than one before it arrives when that one does, and revises its window.
 func TestStreamOfLateSamples(t *testing.T) {
 	rules, err := alerts.Load(alerts.LoadConfig{TiersMS: tiersMS()}, alerts.File{Name: "r", Data: []byte("groups: [{name: g, rules: [{alert: high, expr: x > 80}]}]")})
 	if err != nil {
@@ -142,12 +142,12 @@ func TestStreamOfLateSamples(t *testing.T) {
 		t.Errorf("%q, refused %v, at %d", got, s.Refused, s.NowMS())
 	}
 	if err := s.Samples([]schemas.Sample{{TimeMS: 61_000}}); err == nil {
-		t.Error("a series without a name is taken")
+		t.Error("a series without a name is accepted")
 	}
 }
 
-// BenchmarkStream: 1,000 series of 100 hosts, one sample each 10 s, and ten rules; realtime is how much faster than it
-// happened an hour is played.
+// BenchmarkStream plays an hour of 1,000 series of 100 hosts, with a sample every 10 s, through ten rules. realtime is how
+// many times faster than real time that is.
 func BenchmarkStream(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("groups:\n- name: g\n  rules:\n")

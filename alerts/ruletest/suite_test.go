@@ -16,13 +16,13 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// tiersMS are the default tiers' lengths.
+// tiersMS lists the sizes of the default tiers.
 func tiersMS() []int64 {
 	c := windows.Default()
 	return c.TiersMS()
 }
 
-// TestSuites runs the suites of testdata and that of the shipped rules, as they are and disturbed: all pass.
+// TestSuites runs the suites in testdata and that of the shipped rules, undisturbed and disturbed: all pass.
 func TestSuites(t *testing.T) {
 	ran := 0
 	for _, pattern := range []string{"testdata/suites/*.yaml", "testdata/promtool/*.yml", "../../deploy/rules/*-tests.yaml"} {
@@ -107,7 +107,7 @@ const someRules = `groups:
     expr: y > 5
 `
 
-// TestDiffs: what is told of an expectation that is not met.
+// TestDiffs: what a failure tells about an expectation that is not met.
 func TestDiffs(t *testing.T) {
 	for name, c := range map[string]struct{ checks, want string }{
 		"another label": {
@@ -158,7 +158,7 @@ func TestDiffs(t *testing.T) {
 	}
 }
 
-// TestDiffIsBounded: a storm of alerts does not fill the terminal.
+// TestDiffIsBounded: the diff stays short even in a storm of alerts.
 func TestDiffIsBounded(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("tests:\n- alert_rule_test: [{eval_time: 1m, alertname: high}]\n  input_series:\n")
@@ -196,7 +196,7 @@ func TestExampleOfTheDocs(t *testing.T) {
 	}
 }
 
-// TestRefusedSamplesFail: a test whose samples weir would not count does not pass as if it had.
+// TestRefusedSamplesFail: a test fails if weir would refuse some of its samples.
 func TestRefusedSamplesFail(t *testing.T) {
 	text := "tests:\n- interval: 1ms\n  input_series: [{series: x, values: 1x100000 1x100000 1x100000}]\n  window_test: [{series: x, tier: 10s, at: 0s, exp_window: {first: 1}}]\n"
 	s, err := ParseSuite("t.yaml", []byte(text), tiersMS())
@@ -223,7 +223,7 @@ func TestRefusedSamplesFail(t *testing.T) {
 	}
 }
 
-// TestSuiteFaults: each fault is told with its line.
+// TestSuiteFaults: each fault has its line.
 func TestSuiteFaults(t *testing.T) {
 	const input = "  input_series: [{series: x, values: 1}]\n"
 	const check = "  alert_rule_test: [{eval_time: 1m, alertname: high}]\n"
@@ -266,7 +266,7 @@ func TestSuiteFaults(t *testing.T) {
 	}
 }
 
-// TestUnknownAlert: an alert that no rule has would never fire, so that expecting none always passed.
+// TestUnknownAlert: an alert of no rule is refused; it would never fire, so a test that expects it not to fire would always pass.
 func TestUnknownAlert(t *testing.T) {
 	s, err := ParseSuite("t.yaml", []byte("tests:\n- alert_rule_test:\n  - {eval_time: 1m, alertname: hihg}\n  - {eval_time: 1m, alertname: slow}\n"), tiersMS())
 	if err != nil {
@@ -326,7 +326,7 @@ func TestSequence(t *testing.T) {
 	}
 }
 
-// FuzzSuite: no file panics, and what is right can be run.
+// FuzzSuite: no file causes a panic, and every valid file can be run.
 func FuzzSuite(f *testing.F) {
 	for _, file := range []string{"testdata/suites/hosts.yaml", "testdata/promtool/unittest.yml"} {
 		text, err := os.ReadFile(file)

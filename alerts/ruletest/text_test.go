@@ -9,8 +9,8 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write what was got into the files of testdata")
 
-// TestFiles runs the rule tests of testdata, as they are and disturbed. Run it with
-// -rewrite after a change that is meant, and read the diff.
+// TestFiles runs the rule tests in testdata, undisturbed and disturbed. After an intended change, run it
+// with -rewrite and read the diff.
 func TestFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 5 {

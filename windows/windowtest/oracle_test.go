@@ -11,14 +11,14 @@ var cpu = schemas.Series{Metric: "cpu", Labels: schemas.Labels{{Name: "host", Va
 
 func at(ms int64, v float64) schemas.Sample { return schemas.Sample{Series: cpu, TimeMS: ms, Value: v} }
 
-// TestOracle compares with windows that were worked out by hand.
+// TestOracle compares the oracle with windows that were worked out by hand.
 func TestOracle(t *testing.T) {
 	got := Oracle([]schemas.Sample{
 		at(12_000, 5),
 		at(12_000, 5), // a repeat
-		at(12_000, 7), // the same time, another value: counts, and is the last there
+		at(12_000, 7), // another value at the same time: it counts, and is the last there
 		at(11_000, 2), // out of order
-		at(11_000, 3), // the first there arrived before
+		at(11_000, 3), // the first value there arrived earlier
 		at(19_999, 1),
 		at(20_000, 9), // on the boundary: the next window
 		at(-1, 4),
