@@ -31,6 +31,9 @@ func (rs *RuleSet) Claims() []Claim {
 				c.Labels[l.name] = l.text
 			}
 		}
+		if len(r.levels) > 0 {
+			c.Filled[severityLabel] = true
+		}
 		claims[i] = c
 	}
 	return claims

@@ -12,18 +12,19 @@ import (
 // zigzag varints (z); text is u length+1 and bytes, or 0 for "the same as at that place of the
 // previous set", since the series of a group share most of their labels.
 //
-//	5  due:z  lost:z  sets:u  set…
+//	6  due:z  lost:z  sets:u  set…
 //	set:     labels:u (name:text value:text)…  series:u series…  outcomes:u outcome…
 //	series:  metric:text tier:u columns:byte span:u windows:u window…
 //	window:  head:byte [revision:u] [steps:z] value…   value: 8 bytes, little-endian
-//	outcome: rule:text hash:8 bytes flags:u end:z revision:u
+//	outcome: rule:text hash:8 bytes flags:u [level:byte before:byte] end:z revision:u
 //
 // A window's end is that of the previous one (0 for the first) plus steps tiers.
 //
-// Version 4 has a byte for the flags, and none for shadows. Version 3 is like 4, but its lost is not
+// Version 5 has no levels. Version 4 has a byte for the flags, and none for shadows. Version 3 is like 4, but its lost is not
 // 0 and nothing is missing. Version 2 is the same without lost and its flags. Version 1 is like 2, except that everything was
 // said under the old fingerprints.
 const (
+	levelVersion     = 6
 	shadowVersion    = 5
 	missingVersion   = 4 // as 3, whose lost may be 0
 	lostStateVersion = 3
@@ -49,6 +50,7 @@ const (
 	flagNothing // from version 3 on, too: nothing is said
 	flagMissing // from version 4 on
 	flagShadow  // from version 5 on
+	flagLevel   // from version 6 on: level and wasLevel follow
 	flagKnown   = 1<<iota - 1
 )
 
@@ -85,6 +87,8 @@ func (st *State) Append(dst []byte) []byte {
 // version is the smallest that can say what the state is: an older weir reads what it can.
 func (st *State) version() byte {
 	switch {
+	case st.any(func(o *outcome) bool { return o.level|o.wasLevel != 0 }):
+		return levelVersion
 	case st.any(func(o *outcome) bool { return o.shadow }):
 		return shadowVersion
 	case st.any(func(o *outcome) bool { return o.missing }):
@@ -216,8 +220,8 @@ func (v *saved) append(dst []byte, version byte) []byte {
 }
 
 // flags lists the flags of an outcome, in the order of their bits.
-func (o *outcome) flags() [8]bool {
-	return [...]bool{o.truth == yes, o.wasTrue, o.other, o.old, o.settled, o.truth == unknown, o.missing, o.shadow}
+func (o *outcome) flags() [9]bool {
+	return [...]bool{o.truth == yes, o.wasTrue, o.other, o.old, o.settled, o.truth == unknown, o.missing, o.shadow, o.level|o.wasLevel != 0}
 }
 
 func (o *outcome) appendFlags(dst []byte, version byte) []byte {
@@ -230,7 +234,11 @@ func (o *outcome) appendFlags(dst []byte, version byte) []byte {
 	if version < shadowVersion {
 		return append(dst, byte(flags))
 	}
-	return binary.AppendUvarint(dst, flags)
+	dst = binary.AppendUvarint(dst, flags)
+	if flags&flagLevel != 0 {
+		dst = append(dst, o.level, o.wasLevel)
+	}
+	return dst
 }
 
 // DecodeState reads what Append wrote. It returns schemas.ErrVersion or
@@ -239,7 +247,7 @@ func DecodeState(b []byte) (*State, error) {
 	if len(b) == 0 {
 		return nil, fmt.Errorf("alert state: empty: %w", schemas.ErrCorrupt)
 	}
-	if b[0] < oldStateVersion || b[0] > shadowVersion {
+	if b[0] < oldStateVersion || b[0] > levelVersion {
 		return nil, fmt.Errorf("alert state: version %d: %w", b[0], schemas.ErrVersion)
 	}
 	d := &stateReader{rest: b[1:], version: b[0]}
@@ -439,6 +447,13 @@ func (d *stateReader) outcome() saved {
 	if flags&flagNothing != 0 {
 		v.last.truth = unknown
 	}
+	if flags&flagLevel != 0 {
+		levels := d.bytes("levels", 2)
+		v.last.level, v.last.wasLevel = levels[0], levels[1]
+		if levels[0]|levels[1] == 0 || levels[0] > maxLevels || levels[1] > maxLevels || levels[0] > 0 && v.last.truth != yes {
+			d.fail("levels %d and %d", levels[0], levels[1])
+		}
+	}
 	v.last.endMS = d.bounded("outcome's end", -maxEndMS, maxEndMS)
 	v.last.revision = uint32(min(d.uvarint("outcome's revision"), math.MaxUint32))
 	return v
@@ -457,7 +472,7 @@ func (d *stateReader) flags() uint64 {
 	for _, f := range []struct {
 		since byte
 		flags uint64
-	}{{stateVersion, flagOld}, {lostStateVersion, flagSettled | flagNothing}, {missingVersion, flagMissing}, {shadowVersion, flagShadow}} {
+	}{{stateVersion, flagOld}, {lostStateVersion, flagSettled | flagNothing}, {missingVersion, flagMissing}, {shadowVersion, flagShadow}, {levelVersion, flagLevel}} {
 		if d.version < f.since {
 			refused |= flags & f.flags
 		}

@@ -43,8 +43,12 @@ func (rs *RuleSet) Describe() []string {
 			line += fmt.Sprintf(", and fires if %v times the error budget was spent over both %s and %s", r.burn.rate, msText(r.burn.longMS), msText(r.burn.shortMS))
 		case r.of > 0:
 			line += fmt.Sprintf(", and fires if expr was true at %d of the newest %d ends", r.most, r.of)
+		case len(r.levels) > 0:
 		case r.forMS > 0:
 			line += ", and fires if expr stays true for " + msText(r.forMS)
+		}
+		for _, v := range r.levels {
+			line += fmt.Sprintf("; %s after %s", v.Severity, msText(v.ForMS))
 		}
 		if r.shadow {
 			line += "; a shadow: nobody is told"

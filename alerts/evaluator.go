@@ -164,6 +164,7 @@ func (e *Evaluator) takeOver(st *State, group string, nowMS int64, out []schemas
 func (e *Evaluator) sayAgain(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
 	b.last.shadow = b.rule.shadow
 	b.last.revision++
+	b.last.level = min(b.last.level, uint8(len(b.rule.levels)))
 	value, reason := math.NaN(), reasonNoData
 	if !b.last.missing {
 		_, value = e.judge(set, b, b.last.endMS)
@@ -198,12 +199,14 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		out = e.endSilent(set, b, group, out)
 	}
 	again := b.last.truth != unknown && b.last.endMS == end
-	wasTrue := b.last.truth == yes
+	wasTrue, was := b.last.truth == yes, b.last.level
 	if again {
-		wasTrue = b.last.wasTrue
+		wasTrue, was = b.last.wasTrue, b.last.wasLevel
 	}
-	wasTrue = wasTrue && !b.last.other && !b.last.missing
-	t, value, why := e.evaluate(set, b, end, wasTrue)
+	if wasTrue = wasTrue && !b.last.other && !b.last.missing; !wasTrue {
+		was = 0
+	}
+	t, level, value, why := e.outcome(set, b, end, wasTrue, was)
 	switch {
 	case t == unknown: // it was true, and has neither recovered nor been seen to be true: no_data will end it
 		return out
@@ -220,7 +223,8 @@ func (e *Evaluator) check(st *State, set *labelSet, b *binding, group string, ou
 		revision = max(revision, b.last.revision+1)
 	}
 	old := b.last.old && (again || b.last.truth == yes)
-	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, shadow: t == yes && b.rule.shadow, endMS: end, revision: revision}
+	b.last = outcome{truth: t, wasTrue: wasTrue, old: old, settled: st.lostMS > 0, shadow: t == yes && b.rule.shadow,
+		level: level, wasLevel: was, endMS: end, revision: revision}
 	if t == yes || b.rule.onNoData == fireOnNoData {
 		st.dueBy(b.deadlineMS())
 	}
@@ -258,6 +262,22 @@ func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []sch
 	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason = b.last.endMS, reasonNoData
 	return append(out, c)
+}
+
+// outcome is evaluate, for rules with levels, too; level is the highest that is true, from 1.
+func (e *Evaluator) outcome(set *labelSet, b *binding, end int64, wasTrue bool, was uint8) (t truth, level uint8, value float64, why string) {
+	if len(b.rule.levels) == 0 {
+		t, value, why = e.evaluate(set, b, end, wasTrue)
+		return t, 0, value, why
+	}
+	k, value, why := e.rise(set, b, end, int(was))
+	switch {
+	case k > 0:
+		return yes, uint8(k), value, ""
+	case why == reasonNoData && e.uncovered && wasTrue && b.rule.onNoData == keepOnNoData:
+		return unknown, 0, value, ""
+	}
+	return no, 0, value, why
 }
 
 // evaluate returns the rule's outcome at a window's end: yes, or no and why. It is unknown only if
@@ -364,6 +384,9 @@ func (e *Evaluator) condition(set *labelSet, b *binding, group string, value flo
 	c := schemas.Condition{
 		Rule: r.name, Fingerprint: last.fingerprint(r.name, group, set.labels), Group: group, True: isTrue,
 		Value: value, ForMS: r.forMS, KeepMS: r.keepMS, TierMS: r.tierMS, Shadow: r.shadow,
+	}
+	if last.level > 0 && int(last.level) <= len(r.levels) {
+		c.Levels, c.Level = r.levelsOf(), int(last.level)-1
 	}
 	if !finite(value) {
 		c.Value = 0

@@ -19,6 +19,7 @@ type Explanation struct {
 	// Fingerprint is that of the rule's alert.
 	Fingerprint string `json:"fingerprint"`
 
+	// Expr and Recover are those of all levels, one after the other, if the rule has them.
 	Expr    []Term `json:"expr"`
 	Recover []Term `json:"recover,omitempty"`
 	// Most and Of are those of for: M of N windows, and Trues the ends of those N at which expr was
@@ -108,9 +109,9 @@ func (e *Evaluator) explain(set *labelSet, b *binding, group string) Explanation
 			x.Reads = append(x.Reads, e.reading(set, b, k, x.EndMS, x.EndMS-in.beforeMS))
 		}
 	}
-	x.Expr = e.terms(nil, r, r.expr, 0)
-	if r.recover != nil {
-		x.Recover = e.terms(nil, r, r.recover, 0)
+	x.Expr, x.Recover = e.terms(nil, r, r.expr, 0), e.terms(nil, r, r.recover, 0)
+	for i := 1; i < len(r.levels); i++ { // the first is expr and recover
+		x.Expr, x.Recover = e.terms(x.Expr, r, r.levels[i].expr, 0), e.terms(x.Recover, r, r.levels[i].recover, 0)
 	}
 	if last := &b.last; last.truth != unknown {
 		x.Said, x.SaidMissing, x.SaidEndMS = truthText(last.truth), last.missing, last.endMS

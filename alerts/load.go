@@ -61,6 +61,7 @@ type ruleYAML struct {
 	KeepFiringFor conf.Duration     `yaml:"keep_firing_for"`
 	Recover       yaml.Node         `yaml:"recover"`
 	SLO           *sloYAML          `yaml:"slo"`
+	Levels        []levelYAML       `yaml:"levels"`
 	Where         yaml.Node         `yaml:"where"`
 	By            yaml.Node         `yaml:"by"`
 	Tier          conf.Duration     `yaml:"tier"`
@@ -235,7 +236,12 @@ func (l *loader) rule(at, group string, y *ruleYAML) {
 	}
 	l.name(at, r)
 	l.settings(at, r, y)
-	l.expressions(at, r, y)
+	if y.Levels != nil {
+		l.levels(at, r, y)
+		y.Expr.Value = levelsText(y.Levels)
+	} else {
+		l.expressions(at, r, y)
+	}
 	l.add(r, group, y)
 }
 

@@ -41,6 +41,7 @@ type rule struct {
 	place    conf.Fault   // of the rule's name
 	expr     *node
 	burn     *burn       // of an slo; otherwise nil
+	levels   []level     // of a rule with several severities, the mildest first; expr and recover are the first one's
 	recover  *node       // nil: the alert ends when expr is false
 	where    *vm.Program // nil: all series
 	tierMS   int64

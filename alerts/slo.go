@@ -70,7 +70,7 @@ func (l *loader) slo(at, group string, common *rule, y *ruleYAML) {
 	for _, f := range []struct {
 		name  string
 		given bool
-	}{{"expr", y.Expr.Kind != 0}, {"recover", y.Recover.Kind != 0}, {"tier", y.Tier != 0}, {"for", y.For != waits{}}} {
+	}{{"expr", y.Expr.Kind != 0}, {"recover", y.Recover.Kind != 0}, {"levels", y.Levels != nil}, {"tier", y.Tier != 0}, {"for", y.For != waits{}}} {
 		if f.given {
 			l.doc.Fail(at+"."+f.name, nil, "must not be given with slo, whose windows decide it")
 		}

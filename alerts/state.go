@@ -72,9 +72,12 @@ type outcome struct {
 	// missing: the condition is true because no window came.
 	missing bool
 	// shadow: it was said as that of a shadow rule; only of a true condition.
-	shadow   bool
-	endMS    int64
-	revision uint32
+	shadow bool
+	// level is that of a true condition whose rule has levels, from 1, and wasLevel that of the end
+	// before endMS, if wasTrue.
+	level, wasLevel uint8
+	endMS           int64
+	revision        uint32
 }
 
 // kept reports whether the outcome must be kept.

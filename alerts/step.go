@@ -18,7 +18,7 @@ const (
 	reasonConfirmed = "confirmed"            // a late sample showed that it was true at that end after all
 	reasonKept      = "keep_firing_for passed"
 	reasonShadow    = "its rule is a shadow now"
-	reasonPromoted  = "its rule is a shadow no longer"
+	reasonPromoted  = schemas.ReasonPromoted
 )
 
 // Step returns the alert's next state after a condition, and whether that differs from prev, which
@@ -38,6 +38,9 @@ const (
 //     with it, whatever KeepMS is, and true restores the alert that false ended, with its ActiveMS.
 //   - A firing alert whose rule became a shadow ends for those who were told of it, and continues as
 //     a shadow; one whose rule is a shadow no longer begins for them.
+//   - If the rule has levels, the alert fires with the highest that was true, or a higher one was, for
+//     as long as it asks. A firing alert whose severity changes goes from firing to firing, up as
+//     before, and down at once, to the highest level that is true.
 //   - After resolved or inactive, a true condition begins a new life: a new ActiveMS.
 //
 // Labels, annotations and value are those of the last true condition.
@@ -71,12 +74,13 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 	if c.Reason != "" {
 		became = c.Reason
 	}
+	fires := climb(&a, c, revised)
 	if a.State == schemas.Inactive || a.State == schemas.Resolved {
 		switch undone := a.Last; {
 		case revised && undone.To == a.State && undone.AtMS >= c.EndMS:
 			a.ResolvedMS = 0
 			move(&a, undone.From, c.EndMS, reasonConfirmed)
-		case c.ForMS > 0:
+		case !fires(c.EndMS):
 			a.ActiveMS, a.FiredMS, a.ResolvedMS = c.EndMS, 0, 0
 			move(&a, schemas.Pending, c.EndMS, became)
 		default:
@@ -84,7 +88,7 @@ func stepTrue(a schemas.Alert, c *schemas.Condition) *schemas.Alert {
 			move(&a, schemas.Firing, c.EndMS, became)
 		}
 	}
-	if a.State == schemas.Pending && c.EndMS >= a.ActiveMS+c.ForMS {
+	if a.State == schemas.Pending && fires(a.ActiveMS) {
 		a.FiredMS = c.EndMS
 		move(&a, schemas.Firing, c.EndMS, reasonFor)
 	}
@@ -112,6 +116,10 @@ func stepFalse(prev *schemas.Alert, c *schemas.Condition) (*schemas.Alert, bool)
 	}
 	waits := Due(prev) > 0
 	a.LastMS, a.LastRev, a.KeepMS, a.Reason = c.EndMS, c.Revision, c.KeepMS, reason
+	if c.EndMS != prev.LastMS {
+		a.BeforeMS = a.SinceMS
+	}
+	a.SinceMS = nil
 	a.LastTrueMS = min(a.LastTrueMS, c.EndMS-1) // not true at this end, whatever was said before
 	switch {
 	case a.State == schemas.Pending:
@@ -133,7 +141,7 @@ func move(a *schemas.Alert, to schemas.AlertState, atMS int64, reason string) {
 	for slices.ContainsFunc(a.History, func(t schemas.Transition) bool { return t.To == to && t.AtMS == atMS }) {
 		atMS++
 	}
-	a.Last = schemas.Transition{From: a.State, To: to, AtMS: atMS, Reason: reason, Shadow: a.Shadow}
+	a.Last = schemas.Transition{From: a.State, To: to, AtMS: atMS, Reason: reason, Shadow: a.Shadow, Severity: a.Severity}
 	a.State = to
 	a.History = append(slices.Clip(slices.Clone(a.History[max(0, len(a.History)-maxHistory+1):])), a.Last)
 }

@@ -80,6 +80,8 @@ func allRules(rng *rand.Rand) []string {
 			rules = append(rules, rule+"}")
 		}
 		rules = append(rules, fmt.Sprintf(`{alert: join_%s, tier: %s, expr: 'x / y > 1.5 and abs(x - y) > 1', no_data: %s}`, tier, tier, map[string]string{"10s": "20s", "1m": "2m", "1h": "2h"}[tier]),
+			fmt.Sprintf(`{alert: levels_%s, tier: %s, levels: [{severity: low, expr: y > 1, for: 1m}, {severity: mid, expr: y > 3, recover: y < 2}, {severity: high, expr: 'y > 6 and z > 0'}], no_data: %s}`,
+				tier, tier, map[string]string{"10s": "20s", "1m": "2m", "1h": "2h"}[tier]),
 			fmt.Sprintf(`{alert: bare_%s, tier: %s, expr: y > 4 or z > 4, for: 1m, keep_firing_for: 2m}`, tier, tier))
 	}
 	return rules

@@ -40,6 +40,8 @@ type transitionBody struct {
 	At     time.Time          `json:"at"`
 	Reason string             `json:"reason"`
 	Shadow bool               `json:"shadow,omitempty"`
+	// Severity is the alert's from then on, if its rule has levels.
+	Severity string `json:"severity,omitempty"`
 }
 
 func newAlertBody(a *schemas.Alert) alertBody {
@@ -65,7 +67,7 @@ func newAlertBody(a *schemas.Alert) alertBody {
 		b.NoDataSince = &t
 	}
 	for i, h := range a.History {
-		b.History[i] = transitionBody{h.From, h.To, utc(h.AtMS), h.Reason, h.Shadow}
+		b.History[i] = transitionBody{h.From, h.To, utc(h.AtMS), h.Reason, h.Shadow, h.Severity}
 	}
 	return b
 }

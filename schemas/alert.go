@@ -27,6 +27,14 @@ type Condition struct {
 	KeepMS      int64             `json:"keep_ms,omitempty"` // keep_firing_for
 	TierMS      int64             `json:"tier_ms"`
 	Shadow      bool              `json:"shadow,omitempty"` // of a shadow rule, which pages nobody
+	Levels      []Level           `json:"levels,omitempty"` // of a rule with several severities, the mildest first
+	Level       int               `json:"level,omitempty"`  // the index of the highest of Levels that is true
+}
+
+// Level is a severity of a rule that has several, and for how long its condition must have been true.
+type Level struct {
+	Severity string `json:"severity"`
+	ForMS    int64  `json:"for_ms,omitempty"`
 }
 
 // TemplateFault begins a label or annotation whose template failed; the failed template follows,
@@ -41,6 +49,10 @@ const ReasonNoData = "no data"
 // CanaryRule is the built-in rule by which weir watches itself (processors/canary). Views of alerts
 // leave it out.
 const CanaryRule = "weir/weir_canary"
+
+// ReasonPromoted is the reason of a transition from firing to firing of an alert whose rule is a shadow
+// no longer.
+const ReasonPromoted = "its rule is a shadow no longer"
 
 // AlertState is where an alert is in its life.
 type AlertState string
@@ -61,6 +73,9 @@ type Transition struct {
 	AtMS   int64      `json:"at_ms"` // the window end that decided it
 	Reason string     `json:"reason"`
 	Shadow bool       `json:"shadow,omitempty"` // of a shadow rule: nobody is told
+	// Severity is the alert's from then on, if its rule has several; from firing to firing, it changed.
+	Severity string `json:"severity,omitempty"`
+	Falls    bool   `json:"falls,omitempty"` // the severity became a milder one
 }
 
 // Alert is the value of a record of the alerts topic: the whole state of one
@@ -82,10 +97,16 @@ type Alert struct {
 	ForMS       int64             `json:"for_ms,omitempty"`
 	KeepMS      int64             `json:"keep_ms,omitempty"`
 	TierMS      int64             `json:"tier_ms"`
-	Reason      string            `json:"reason,omitempty"`  // why its condition is false; "" while it is true, or ReasonNoData if that is why
-	Last        Transition        `json:"last"`              // the newest transition
-	History     []Transition      `json:"history,omitempty"` // the last 16, oldest first
-	Shadow      bool              `json:"shadow,omitempty"`  // its rule is a shadow: nobody is told
+	Reason      string            `json:"reason,omitempty"`   // why its condition is false; "" while it is true, or ReasonNoData if that is why
+	Last        Transition        `json:"last"`               // the newest transition
+	History     []Transition      `json:"history,omitempty"`  // the last 16, oldest first
+	Shadow      bool              `json:"shadow,omitempty"`   // its rule is a shadow: nobody is told
+	Severity    string            `json:"severity,omitempty"` // if its rule has several; also a label
+	// SinceMS has, for each level of the rule, the first window end from which on at least that level
+	// was true, ms, or 0; BeforeMS is the same as of the end before LastMS, from which a revision of
+	// LastMS starts again.
+	SinceMS  []int64 `json:"since_ms,omitempty"`
+	BeforeMS []int64 `json:"before_ms,omitempty"`
 }
 
 // NoDataSinceMS is, for an alert that ended because its series fell silent, the end of the last

@@ -321,6 +321,9 @@ func TestCrashes(t *testing.T) {
 		key := fmt.Sprintf("%016x", rng.IntN(6))
 		c := s.condition(key, int64(i+1)*10_000, rng.IntN(3) > 0, func(c *schemas.Condition) {
 			c.ForMS, c.Value = 20_000, float64(rng.IntN(3))
+			if key >= "0000000000000003" && c.True { // of a rule with severities
+				c.Levels, c.Level = []schemas.Level{{Severity: "low", ForMS: 20_000}, {Severity: "mid"}, {Severity: "high", ForMS: 10_000}}, rng.IntN(3)
+			}
 		})
 		sent[key] = append(sent[key], c)
 		next, changed := alerts.Step(want[key], c)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -63,6 +64,9 @@ func (p *Processor) observe(part *partition, key string, a *schemas.Alert, nowMS
 	for _, t := range news(all, part.alerts[key]) {
 		switch {
 		case !told(t):
+		case t.To == schemas.Firing && changes(t):
+			o.leave(t)
+			o.fire(t)
 		case t.To == schemas.Firing:
 			o.end(schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: t.AtMS, Reason: reasonUnseen}, &t)
 			o.fire(t)
@@ -144,28 +148,9 @@ func news(all []schemas.Transition, lanes []*lane) []schemas.Transition {
 func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
 	lanes := o.part.alerts[o.key]
 	for _, l := range lanes {
-		trigger := l.last()
-		if !l.open() || except != nil && trigger.atMS == except.AtMS {
-			continue
+		if from := l.began(len(l.entries)); l.open() && (except == nil || !slices.ContainsFunc(l.entries[from:], func(e entry) bool { return e.atMS == except.AtMS })) {
+			o.endOf(l, t)
 		}
-		t := t
-		t.AtMS = max(t.AtMS, trigger.atMS)
-		for l.find(false, t.AtMS) != nil {
-			t.AtMS++
-		}
-		d := o.delivery(l, t)
-		d.Alert.FiredMS, d.Alert.ResolvedMS = trigger.atMS, t.AtMS
-		reason := ""
-		switch {
-		case l.r == nil:
-			reason = goneReason
-		case trigger.status == failedOff && trigger.heard == nobody:
-			reason = "its trigger was not sent either"
-			if !trigger.unsent {
-				reason = "its trigger was not accepted"
-			}
-		}
-		o.enter(l, d, reason)
 	}
 	if len(lanes) > 0 || o.a == nil || t != o.a.Last || !told(t) {
 		return
@@ -182,13 +167,67 @@ func (o *observation) end(t schemas.Transition, except *schemas.Transition) {
 	}
 }
 
+// endOf enters the resolve of a lane's open trigger.
+func (o *observation) endOf(l *lane, t schemas.Transition) {
+	from, trigger := l.began(len(l.entries)), l.last()
+	t.AtMS = max(t.AtMS, trigger.atMS)
+	for l.find(false, t.AtMS) != nil {
+		t.AtMS++
+	}
+	d := o.delivery(l, t)
+	d.Alert.FiredMS, d.Alert.ResolvedMS = l.entries[from].atMS, t.AtMS
+	reason := ""
+	switch {
+	case l.r == nil:
+		reason = goneReason
+	case !l.heardOf(len(l.entries)):
+		reason = "its trigger was not sent either"
+		if !trigger.unsent {
+			reason = "its trigger was not accepted"
+		}
+	}
+	o.enter(l, d, reason)
+}
+
+// leave ends the alert, whose severity fell, for the receivers that were told of it and do not take
+// alerts of the milder one. Those that do not take the more severe ones stay: it is still at least as
+// bad as they were told.
+func (o *observation) leave(t schemas.Transition) {
+	if !t.Falls {
+		return
+	}
+	for _, l := range o.part.alerts[o.key] {
+		if l.open() && l.r != nil && !l.r.Matches(labelsAt(o.a, t)) && l.find(true, t.AtMS) == nil {
+			o.endOf(l, schemas.Transition{From: schemas.Firing, To: schemas.Resolved, AtMS: t.AtMS, Reason: t.Reason, Severity: t.Severity})
+		}
+	}
+}
+
+// changes reports whether a firing alert only has another severity since the transition.
+func changes(t schemas.Transition) bool {
+	return t.From == schemas.Firing && t.To == schemas.Firing && t.Severity != "" && t.Reason != schemas.ReasonPromoted
+}
+
+// labelsAt are the alert's labels as of a transition.
+func labelsAt(a *schemas.Alert, t schemas.Transition) map[string]string {
+	if t.Severity == "" || a.Labels["severity"] == t.Severity {
+		return a.Labels
+	}
+	labels := maps.Clone(a.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels["severity"] = t.Severity
+	return labels
+}
+
 const goneReason = "the receiver is no longer in the config"
 
 // fire enters the trigger for each receiver that matches the alert's labels now.
 func (o *observation) fire(t schemas.Transition) {
 	matched := false
 	for _, r := range o.p.order {
-		if !r.Matches(o.a.Labels) {
+		if !r.Matches(labelsAt(o.a, t)) {
 			continue
 		}
 		matched = true
@@ -203,11 +242,15 @@ func (o *observation) fire(t schemas.Transition) {
 		reason := ""
 		// A rule that is a shadow no longer begins to fire when somebody says so, not when its
 		// series, which may be silent, was last seen.
-		if age := o.nowMS - seen; age > o.p.cfg.MaxAge.MS() && t.From != schemas.Firing {
+		if age := o.nowMS - seen; age > o.p.cfg.MaxAge.MS() && t.Reason != schemas.ReasonPromoted {
 			reason = fmt.Sprintf("too old: last true %v ago, max_age is %v", ms(age), o.p.cfg.MaxAge)
 		}
-		l.urgency = o.p.urgency(o.a.Labels)
-		o.enter(l, o.delivery(l, t), reason)
+		d := o.delivery(l, t)
+		l.urgency = o.p.urgency(d.Alert.Labels)
+		if d.Alert.FiredMS = t.AtMS; l.open() {
+			d.Alert.FiredMS = l.entries[l.began(len(l.entries))].atMS
+		}
+		o.enter(l, d, reason)
 	}
 	if !matched && t == o.a.Last {
 		o.p.metrics.unmatched.Inc()
@@ -231,7 +274,7 @@ func (o *observation) enter(l *lane, d *schemas.Delivery, reason string) {
 	l.add(d)
 	o.due = append(o.due, planned{l, d})
 	for _, d := range l.collapse() {
-		addAttempt(d, o.nowMS, unsent+fmt.Sprintf("over, and %d newer transitions of the alert are waiting", maxWaiting))
+		addAttempt(d, o.nowMS, unsent+fmt.Sprintf("over, or of an earlier severity, and %d newer transitions of the alert are waiting", maxWaiting))
 		o.due = append(o.due, planned{l, d})
 	}
 }
@@ -248,6 +291,7 @@ func deliveryOf(a *schemas.Alert, t schemas.Transition, receiver string) *schema
 	if t != a.Last { // the newest is another: its reason does not concern this one
 		told.Reason, told.LastTrueMS = "", min(a.LastTrueMS, t.AtMS)
 	}
+	told.Labels = labelsAt(a, t)
 	told.History, told.Last, told.State, told.Shadow = nil, t, t.To, t.Shadow
 	return &schemas.Delivery{
 		Receiver: receiver, Fingerprint: a.Fingerprint, To: t.To, AtMS: t.AtMS,
@@ -275,12 +319,12 @@ func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 func (l *lane) unneeded(i int, nowMS, maxAgeMS int64) string {
 	e := &l.entries[i]
 	if !e.firing {
-		if t := l.triggerOf(i); t != nil && t.status == failedOff && t.heard == nobody {
+		if l.triggerOf(i) != nil && !l.heardOf(i) {
 			return "its trigger was not accepted"
 		}
 		return ""
 	}
-	end := l.after(i)
+	end := l.endAfter(i)
 	switch {
 	case end == nil:
 		return ""

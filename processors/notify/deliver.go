@@ -289,7 +289,7 @@ func (p *Processor) scheduleLocked(l *lane, due time.Time) {
 	if e == nil || l.calling || l.r == nil || e.offset == unwritten || l.part.stopped {
 		return
 	}
-	end := l.after(i)
+	end := l.endAfter(i)
 	if e.doubtful && end == nil {
 		return
 	}

@@ -12,7 +12,9 @@
 // given a partition looks up the alerts that are firing according to the ledger by reading alerts
 // from its start (survey). Alerts of shadow rules are told to nobody; one that
 // becomes a shadow while it fires ends for those who were told, and one that is a shadow no longer
-// begins. An alert without a receiver is counted; so is the end that a receiver
+// begins. An alert whose
+// severity changes while it fires is told again, under the same key, to those who take the new
+// severity, and ends for those who were told of a higher one and do not take the lower. An alert without a receiver is counted; so is the end that a receiver
 // which is no longer in the config should have been told.
 //
 // A firing transition is not told, but entered as FAILED "too old", if neither it nor the last

@@ -164,20 +164,45 @@ func (l *lane) head() (*entry, int) {
 	return nil, -1
 }
 
-// after returns the entry after the i-th, or nil.
-func (l *lane) after(i int) *entry {
-	if i+1 < len(l.entries) {
-		return &l.entries[i+1]
+// endAfter returns the resolve that ends the i-th entry, a trigger, or nil. Other triggers, by which
+// the severity changed, may come before it.
+func (l *lane) endAfter(i int) *entry {
+	for i++; i < len(l.entries); i++ {
+		if !l.entries[i].firing {
+			return &l.entries[i]
+		}
 	}
 	return nil
 }
 
-// triggerOf returns the trigger that the i-th entry, a resolve, ends, or nil.
-func (l *lane) triggerOf(i int) *entry {
-	if i > 0 && l.entries[i-1].firing {
-		return &l.entries[i-1]
+// began returns the index of the first of the triggers right before the i-th entry, or i if there is
+// none.
+func (l *lane) began(i int) int {
+	for i > 0 && l.entries[i-1].firing {
+		i--
 	}
-	return nil
+	return i
+}
+
+// heardOf reports whether the receiver may have heard of one of the triggers right before the i-th
+// entry, or may still.
+func (l *lane) heardOf(i int) bool {
+	return slices.ContainsFunc(l.entries[l.began(i):i], func(e entry) bool { return e.status != failedOff || e.heard != nobody })
+}
+
+// triggerOf returns the trigger that the i-th entry, a resolve, ends, or nil: the newest of which the
+// receiver may have heard, or the newest.
+func (l *lane) triggerOf(i int) *entry {
+	from := l.began(i)
+	if from == i {
+		return nil
+	}
+	for k := i - 1; k >= from; k-- {
+		if e := &l.entries[k]; e.status != failedOff || e.heard != nobody {
+			return e
+		}
+	}
+	return &l.entries[i-1]
 }
 
 // waiting returns the number of pending entries.
@@ -217,25 +242,33 @@ func (l *lane) order() {
 	}
 }
 
-// collapse ends firings that are over and were never called for, the oldest first, as long as more
-// than maxWaiting entries are pending. It returns what it ended.
+// collapse ends firings that are over, and triggers of which the severity has changed since, that
+// were never called for, the oldest first, as long as more than maxWaiting entries are pending. It
+// returns what it ended.
 func (l *lane) collapse() []*schemas.Delivery {
 	var ended []*schemas.Delivery
 	over := l.waiting() - maxWaiting
 	for i := 0; i+1 < len(l.entries) && over > 0; i++ {
-		trigger, resolve := &l.entries[i], &l.entries[i+1]
-		if trigger.status != pending || resolve.status != pending || !trigger.firing || trigger.heard != nobody {
+		trigger, next := &l.entries[i], &l.entries[i+1]
+		if trigger.status != pending || next.status != pending || !trigger.firing || trigger.heard != nobody {
 			continue
 		}
 		if _, h := l.head(); h == i && l.calling {
 			continue
 		}
-		for _, e := range []*entry{trigger, resolve} {
+		given := []*entry{trigger, next}
+		switch {
+		case next.firing:
+			given = given[:1]
+		case l.heardOf(i): // of an earlier severity, and must hear of the end
+			continue
+		}
+		for _, e := range given {
 			l.end(e, failedOff)
 			e.unsent = true
 			ended = append(ended, l.bare(e))
 		}
-		over -= 2
+		over -= len(given)
 	}
 	return ended
 }
@@ -246,17 +279,39 @@ func (l *lane) end(e *entry, s status) {
 	e.status = s
 }
 
+// needed returns the indices of the triggers that an end which has not been told needs: of those
+// right before it the first, the last, and the last of which the receiver may have heard.
+func (l *lane) needed() (indices []int) {
+	for i := range len(l.entries) + 1 {
+		if i < len(l.entries) && (l.entries[i].firing || l.entries[i].status != pending) {
+			continue
+		}
+		from := l.began(i)
+		if from == i {
+			continue
+		}
+		indices = append(indices, from, i-1)
+		for k := i - 1; k >= from; k-- {
+			if e := &l.entries[k]; e.status != failedOff || e.heard != nobody {
+				indices = append(indices, k)
+				break
+			}
+		}
+	}
+	return indices
+}
+
 // trim removes entries that are no longer needed, and returns their keys: the ledger forgets them
 // as well.
 func (l *lane) trim(nowMS, keepMS int64) (keys []string) {
 	ended := len(l.entries) - l.waiting()
+	needed := l.needed()
 	kept := l.entries[:0]
 	for i := range l.entries {
 		e := l.entries[i]
 		newest := i == len(l.entries)-1
-		ends := !newest && e.firing && l.entries[i+1].status == pending // its end has not been told yet
-		old := nowMS-e.atMS > keepMS && !(newest && e.firing) || ended > maxKnown && !newest
-		if e.status == pending || ends || !old {
+		old := nowMS-e.atMS > keepMS || ended > maxKnown && !newest
+		if e.status == pending || slices.Contains(needed, i) || !old {
 			kept = append(kept, e)
 			continue
 		}

@@ -124,7 +124,7 @@ func (p *Processor) doubtNoMore(part *partition) {
 			if e == nil || !e.doubtful {
 				continue
 			}
-			if l.after(i) == nil {
+			if l.endAfter(i) == nil {
 				e.doubtful = false // the alert fires
 			}
 			p.scheduleLocked(l, time.Now())

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/schemas/topics"
+	"github.com/weir-metrics/weir/sinks"
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
@@ -420,4 +421,92 @@ func (b *broker) read(t *testing.T) bool {
 		all = all && (e.Offset == 0 || ok && at.At >= e.Offset)
 	})
 	return all
+}
+
+// leveled is the alert after a window in which a level of its rule was true: 0 a warning, 1 critical; -1: none.
+func leveled(a *schemas.Alert, level int) *schemas.Alert {
+	c := &schemas.Condition{Rule: a.Rule, Fingerprint: a.Fingerprint, Group: a.Group, Labels: a.Labels, EndMS: a.LastMS + 1000, True: level >= 0, Value: 1, TierMS: a.TierMS}
+	if level < 0 {
+		c.Reason = "false"
+	} else {
+		c.Levels, c.Level = []schemas.Level{{Severity: "warning"}, {Severity: "critical"}}, level
+	}
+	b, _ := alerts.Step(a, c)
+	return b
+}
+
+// TestSeverities: one incident is told whose severity changes, to those who take the new one; who takes only the severe
+// ones is told the end when it is none any more. The end is told to whoever was told, also if notify was restarted in
+// between, or saw only the last record.
+func TestSeverities(t *testing.T) {
+	const warning, critical, over = 0, 1, -1
+	for name, c := range map[string]struct {
+		levels            []int
+		all, page, ticket string // what the receiver of all, of the critical ones and of the warnings is told
+	}{
+		"rises":             {[]int{warning, critical, over}, "trigger:warning trigger:critical resolve", "trigger:critical resolve", "trigger:warning resolve"},
+		"falls":             {[]int{critical, warning, over}, "trigger:critical trigger:warning resolve", "trigger:critical resolve", "trigger:warning resolve"},
+		"rises and falls":   {[]int{warning, critical, warning}, "trigger:warning trigger:critical trigger:warning", "trigger:critical resolve", "trigger:warning trigger:warning"},
+		"falls and rises":   {[]int{critical, warning, critical, over}, "trigger:critical trigger:warning trigger:critical resolve", "trigger:critical resolve trigger:critical resolve", "trigger:warning resolve"},
+		"critical and over": {[]int{critical, over}, "trigger:critical resolve", "trigger:critical resolve", ""},
+	} {
+		for how := range 3 { // each record as it comes; a restart after each; away until the last one
+			t.Run(fmt.Sprintf("%s, %d", name, how), func(t *testing.T) {
+				b := newBroker(t)
+				var to []sinks.Receiver
+				var mocks []*sinktest.PagerDuty
+				for i, match := range []string{"", "critical", "warning"} {
+					mocks = append(mocks, sinktest.NewPagerDuty(t, routingKey))
+					r := toPagerDuty(mocks[i])
+					if r.Name = "pd" + match; match != "" {
+						r.Match = map[string]string{"severity": match}
+					}
+					to = append(to, r)
+				}
+				told := func(pd *sinktest.PagerDuty, a *schemas.Alert) string {
+					var all []string
+					for _, e := range pd.Events() {
+						if e.DedupKey != a.DedupKey() {
+							t.Errorf("another incident, %s", e.DedupKey)
+						}
+						if e.Action == "trigger" {
+							all = append(all, e.Action+":"+e.Payload.Severity)
+						} else {
+							all = append(all, e.Action)
+						}
+					}
+					return strings.Join(all, " ")
+				}
+				i := b.run(t, quick(), to...)
+				a := &schemas.Alert{Fingerprint: fmt.Sprintf("%016x", 1), Rule: "g/a", Group: "web01", State: schemas.Inactive, LastMS: time.Now().Add(-time.Minute).UnixMilli(),
+					Labels: map[string]string{"alertname": "a", "host": "web01"}, TierMS: 10_000}
+				for k, level := range c.levels {
+					a = leveled(a, level)
+					if how == 2 && k > 0 && k < len(c.levels)-1 {
+						continue
+					}
+					b.publish(t, a)
+					if how == 2 && k > 0 {
+						break
+					}
+					kafkatest.Eventually(t, "it is read and told", func() bool { return b.read(t) && b.idle(t) })
+					if how > 0 {
+						i.stop(t)
+						i = b.run(t, quick(), to...)
+					}
+				}
+				want := []string{c.all, c.page, c.ticket}
+				for k, pd := range mocks {
+					kafkatest.Eventually(t, want[k]+" is told", func() bool { return told(pd, a) == want[k] })
+				}
+				kafkatest.Eventually(t, "everything is read and told", func() bool { return i.surveyed() && b.read(t) && b.idle(t) })
+				for k, pd := range mocks {
+					if got := told(pd, a); got != want[k] {
+						t.Errorf("receiver %d was told %q, want %q", k, got, want[k])
+					}
+					checkViolations(t, pd)
+				}
+			})
+		}
+	}
 }

@@ -177,11 +177,11 @@ func NewPayload(n *sinks.Notification) *Payload {
 	}
 }
 
-// startsAt is the time of the transition itself for a firing one: the alert may have fired again
-// since.
+// startsAt is when the alert began to fire, also if it is told again since its severity changed; not
+// when it fired later, after what is told.
 func startsAt(n *sinks.Notification) time.Time {
 	ms := n.AtMS
-	if !n.Firing() && n.Alert.FiredMS != 0 {
+	if n.Alert.FiredMS != 0 && (!n.Firing() || n.Alert.FiredMS < n.AtMS) {
 		ms = n.Alert.FiredMS
 	}
 	return time.UnixMilli(ms).UTC()
