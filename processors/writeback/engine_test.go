@@ -140,10 +140,15 @@ func (b *bed) startWith(reg prometheus.Registerer, name, dir string, c *counting
 		Counts:   map[string]int32{inTopic: shards, outTopic: shards, group + "-table": shards},
 		Instance: name, Store: store, Tick: 10 * time.Millisecond, Flush: 200 * time.Millisecond,
 		Registry: reg, Log: b.log.With("member", name)}, c)
+	b.run(m)
+	return m
+}
+
+// run runs the member's engine until end.
+func (*bed) run(m *member) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	m.stop, m.kill = func() { cancel(nil) }, cancel
 	go func() { m.done <- m.eng.Run(ctx) }()
-	return m
 }
 
 func (b *bed) end(m *member, crash bool) {
