@@ -58,6 +58,7 @@ type cli struct {
 	Top      topCommand      `cmd:"" help:"Print the sources that send the most, and those over a limit or with a wrong clock."`
 	Reshard  reshardCommand  `cmd:"" help:"Change the number of shards while weir runs; run it again to continue."`
 	Shards   shardsCommand   `cmd:"" help:"Print each shard's owner, lag, series, rate and skew."`
+	Series   seriesCommand   `cmd:"" help:"Retire series."`
 	Check    checkCommand    `cmd:"" help:"Print every fault of config and rule files."`
 	Test     testCommand     `cmd:"" help:"Run unit tests of rules: given samples, expected alerts and windows."`
 	Backtest backtestCommand `cmd:"" help:"Report what rules would have done with recorded data, and compare them with other rules."`

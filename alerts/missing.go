@@ -2,6 +2,7 @@ package alerts
 
 import (
 	"math"
+	"slices"
 
 	"github.com/weir-metrics/weir/schemas"
 )
@@ -81,4 +82,31 @@ func (e *Evaluator) retire(st *State, set *labelSet, b *binding, group string, n
 	c := e.condition(set, b, group, math.NaN())
 	c.EndMS, c.Reason = end, reasonRetired
 	return append(out, c)
+}
+
+// Retire forgets the label sets that gone selects, as their series will not come back, and ends what
+// is true of them. Should a window of theirs close later, they are new.
+func (e *Evaluator) Retire(st *State, group string, nowMS int64, gone func(schemas.Labels) bool, out []schemas.Condition) []schemas.Condition {
+	out = e.takeOver(st, group, nowMS, out)
+	st.sets = slices.DeleteFunc(st.sets, func(set *labelSet) bool {
+		if !gone(set.labels) {
+			return false
+		}
+		for i := range set.bound {
+			b := &set.bound[i]
+			if b.last.truth != yes {
+				continue
+			}
+			tier := b.rule.tierMS
+			b.last = outcome{truth: no, old: b.last.old, endMS: max(b.last.endMS+tier, nowMS/tier*tier)}
+			c := e.condition(set, b, group, math.NaN())
+			c.EndMS, c.Reason = b.last.endMS, reasonByHand
+			out = append(out, c)
+		}
+		e.collect(set)
+		st.unlink(set)
+		return true
+	})
+	st.cursor = 0
+	return out
 }

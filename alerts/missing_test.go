@@ -66,3 +66,39 @@ func TestMissed(t *testing.T) {
 		t.Errorf("%d label sets are left", len(st.sets))
 	}
 }
+
+// TestRetire: series that are retired end what is true of them, are missed no more, and are new if a window comes; others stay.
+func TestRetire(t *testing.T) {
+	rs := load(t, `{alert: down, expr: up == 0, no_data: 30s, on_no_data: firing}`, `{alert: full, expr: disk > 90}`)
+	ev, st := rs.NewEvaluator(), &State{}
+	closed := func(end int64, disk string, v float64) []schemas.Condition {
+		return ev.Closed(st, "a", 10_000, end, []schemas.Window{window(t, `up{host="a"}`, end, 1), window(t, disk, end, v)}, nil)
+	}
+	if cs := closed(10_000, `disk{host="a",path="/old"}`, 95); len(cs) != 1 || !cs[0].True {
+		t.Fatalf("%+v", cs)
+	}
+	if cs := ev.Advance(st, "a", 60_000, nil); len(cs) != 1 || cs[0].Rule != "g/down" || !cs[0].True {
+		t.Fatalf("%+v", cs)
+	}
+	old := schemas.Retire{Labels: schemas.Labels{{Name: "path", Value: "/old"}}}
+	cs := ev.Retire(st, "a", 64_000, old.Of, nil)
+	if len(cs) != 1 || cs[0].Rule != "g/full" || cs[0].True || cs[0].Reason != "retired" || cs[0].EndMS != 60_000 || cs[0].Revision != 0 {
+		t.Fatalf("of one path: %+v", cs)
+	}
+	if a, changed := Step(&schemas.Alert{Fingerprint: cs[0].Fingerprint, State: schemas.Firing, LastMS: 10_000, LastTrueMS: 10_000}, &cs[0]); !changed || a.State != schemas.Resolved || a.Last.Reason != "retired" {
+		t.Errorf("its alert: %+v", a)
+	}
+	if cs := ev.Retire(st, "a", 64_000, old.Of, nil); len(cs) != 0 {
+		t.Errorf("once more: %+v", cs)
+	}
+	cs = ev.Retire(st, "a", 65_000, (&schemas.Retire{}).Of, nil)
+	if len(cs) != 1 || cs[0].Rule != "g/down" || cs[0].True || cs[0].Reason != "retired" {
+		t.Fatalf("of the host: %+v", cs)
+	}
+	if cs := ev.Advance(st, "a", 10*retireMS, nil); len(cs) != 0 || st.DueMS() != 0 || st.Active() {
+		t.Errorf("later: %+v, due %d", cs, st.DueMS())
+	}
+	if cs := closed(70_000, `disk{host="a",path="/old"}`, 95); len(cs) != 1 || !cs[0].True || cs[0].Rule != "g/full" {
+		t.Errorf("it is back: %+v", cs)
+	}
+}

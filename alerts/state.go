@@ -96,6 +96,7 @@ const (
 	reasonRecovered = "recovered"
 	reasonNoData    = schemas.ReasonNoData
 	reasonRemoved   = "rule removed"
+	reasonByHand    = "retired"
 	reasonRetired   = "no data for a week: taken for retired"
 )
 

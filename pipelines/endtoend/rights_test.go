@@ -28,7 +28,7 @@ func (r right) String() string {
 }
 
 // commands lists the rows that are commands, not roles.
-var commands = []string{"weir reshard", "weir shards"}
+var commands = []string{"weir reshard", "weir shards", "weir series retire"}
 
 // everybody is the row of docs/security.md that applies to every process.
 const everybody = "every process"

@@ -186,21 +186,20 @@ func TestSecuredEngines(t *testing.T) {
 	s.quiet(t)
 }
 
-// commands plans a reshard, whose cut is hours away, and lists the shards.
+// commands plans a reshard, whose cut is hours away, lists the shards, and retires a series.
 func (s *secured) commands(t *testing.T) {
-	for command, args := range map[string][]string{"weir reshard": {"--shards", "4"}, "weir shards": nil} {
-		file := s.file(t, userOf(command)+".yaml", s.common(t)+s.kafka(t, userOf(command)))
-		name := strings.TrimPrefix(command, "weir ")
-		if command == "weir shards" {
-			enginetest.Eventually(t, 30*time.Second, "shards", func() error {
-				if said := enginetest.Command(t, name, "--config", file); !strings.Contains(said, "generation 0: 2 shards") {
-					return fmt.Errorf("it printed %s", said)
-				}
-				return nil
-			})
-			continue
+	config := func(command string) string {
+		return s.file(t, userOf(command)+".yaml", s.common(t)+s.kafka(t, userOf(command)))
+	}
+	enginetest.Interrupted(t, "takes the samples from", "reshard", "--config", config("weir reshard"), "--shards", "4")
+	enginetest.Eventually(t, 30*time.Second, "shards", func() error {
+		if said := enginetest.Command(t, "shards", "--config", config("weir shards")); !strings.Contains(said, "generation 0: 2 shards") {
+			return fmt.Errorf("it printed %s", said)
 		}
-		enginetest.Interrupted(t, "takes the samples from", append([]string{name, "--config", file}, args...)...)
+		return nil
+	})
+	if said := enginetest.Command(t, "series", "retire", "--config", config("weir series retire"), `{host="nobody"}`); !strings.Contains(said, "written to samples") {
+		t.Errorf("weir series retire printed %s", said)
 	}
 }
 

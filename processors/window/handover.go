@@ -66,20 +66,29 @@ func decodeHandover(b []byte) (h handover, err error) {
 // taken over from the previous one.
 type passed struct{ handed, taken uint8 }
 
-// appendPassed precedes the group's value if there is something to tell; otherwise a value begins
-// with the length of the rules, which is never 0.
+// appendPassed precedes the group's value if there is something to tell, also of retired series;
+// otherwise a value begins with the length of the rules, which is never 0.
 func (g *group) appendPassed(dst []byte) []byte {
-	if g.passed == (passed{}) {
+	if g.passed == (passed{}) && len(g.retired) == 0 {
 		return dst
 	}
-	return append(dst, 0, g.handed, g.taken)
+	dst = append(dst, 0, g.handed, g.taken)
+	if len(g.retired) > 0 {
+		dst = g.appendRetired(append(dst, 0))
+	}
+	return dst
 }
 
-func decodePassed(b []byte) (passed, []byte) {
+// decodePassed reads what appendPassed wrote, and returns what follows.
+func decodePassed(b []byte) (done passed, retired []retirement, rest []byte, err error) {
 	if len(b) < 3 || b[0] != 0 {
-		return passed{}, b
+		return passed{}, nil, b, nil
 	}
-	return passed{b[1], b[2]}, b[3:]
+	done, rest = passed{b[1], b[2]}, b[3:]
+	if len(rest) > 0 && rest[0] == 0 {
+		retired, rest, err = decodeRetired(rest[1:])
+	}
+	return done, retired, rest, err
 }
 
 // cutMS is the time from which another generation has the samples.

@@ -3,6 +3,7 @@ package window
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/weir-metrics/weir/schemas"
@@ -48,10 +49,33 @@ func FuzzDecodeHandover(f *testing.F) {
 
 func TestPassedPrecedesTheValue(t *testing.T) {
 	value := []byte{7, 1, 2}
-	for _, g := range []*group{{}, {passed: passed{handed: 1}}, {passed: passed{taken: 3}}} {
-		got, rest := decodePassed(append(g.appendPassed(nil), value...))
-		if got != g.passed || !bytes.Equal(rest, value) {
-			t.Errorf("%+v: %+v, % x", g.passed, got, rest)
+	web := schemas.Retire{Labels: schemas.Labels{{Name: "host", Value: "web"}, {Name: "path", Value: "/"}}}
+	for _, g := range []*group{{}, {passed: passed{handed: 1}}, {passed: passed{taken: 3}}, {retired: []retirement{{atMS: 1_700_000_000_000}}},
+		{passed: passed{handed: 7, taken: 7}, retired: []retirement{{atMS: -5, record: web}, {atMS: 9}}}} {
+		b := append(g.appendPassed(nil), value...)
+		got, retired, rest, err := decodePassed(b)
+		if err != nil || got != g.passed || !reflect.DeepEqual(retired, g.retired) || !bytes.Equal(rest, value) {
+			t.Errorf("%+v: %+v, %+v, % x, %v", g, got, retired, rest, err)
+		}
+		for n := 4; n < len(b)-len(value) && len(g.retired) > 0; n++ {
+			if _, _, _, err := decodePassed(b[:n]); !errors.Is(err, schemas.ErrCorrupt) {
+				t.Errorf("the first %d bytes of % x: %v", n, b, err)
+			}
 		}
 	}
+}
+
+func FuzzDecodeRetired(f *testing.F) {
+	f.Add((&group{retired: []retirement{{atMS: 5, record: schemas.Retire{Labels: schemas.Labels{{Name: "a", Value: "b"}}}}}}).appendPassed(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		done, retired, _, err := decodePassed(b)
+		if err != nil {
+			return
+		}
+		g := &group{passed: done, retired: retired}
+		again, retiredAgain, _, err := decodePassed(append(g.appendPassed(nil), 1))
+		if err != nil || again != done || !reflect.DeepEqual(retiredAgain, retired) {
+			t.Errorf("%+v, %+v, %v, want %+v, %+v", again, retiredAgain, err, done, retired)
+		}
+	})
 }

@@ -24,9 +24,10 @@ type group struct {
 	windows *windows.Group
 	rules   alerts.State
 	passed
-	lostMS  int64  // whatever came before, ms, is lost, except what is here; 0: nothing is lost
-	busy    bool   // counted in local.open
-	samples uint32 // samples since watch last looked
+	retired []retirement // oldest first
+	lostMS  int64        // whatever came before, ms, is lost, except what is here; 0: nothing is lost
+	busy    bool         // counted in local.open
+	samples uint32       // samples since watch last looked
 }
 
 // local is what a partition's groups share.
@@ -101,7 +102,10 @@ func (l *logic) Append(p *partition, dst []byte, g *group) []byte {
 }
 
 func (l *logic) Decode(p *partition, key string, b []byte) (*group, error) {
-	done, b := decodePassed(b)
+	done, retired, b, err := decodePassed(b)
+	if err != nil {
+		return nil, fmt.Errorf("group %q: %w", key, err)
+	}
 	n, k := binary.Uvarint(b)
 	if k <= 0 || n > uint64(len(b)-k) {
 		return nil, fmt.Errorf("rules of group %q: %w", key, schemas.ErrCorrupt)
@@ -118,7 +122,7 @@ func (l *logic) Decode(p *partition, key string, b []byte) (*group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("group %q: %w", key, err)
 	}
-	g := &group{windows: w, rules: *st, passed: done}
+	g := &group{windows: w, rules: *st, passed: done, retired: retired}
 	p.Local.note(g)
 	return g, nil
 }
@@ -135,7 +139,7 @@ func (l *logic) Forget(p *partition, g *group) {
 // Untouched implements writeback.Forgetter: nothing is kept for a source of which nothing was ever
 // counted.
 func (l *logic) Untouched(g *group) bool {
-	return g.fresh() && g.lostMS == 0 && g.passed == passed{}
+	return g.fresh() && g.lostMS == 0 && g.passed == passed{} && len(g.retired) == 0
 }
 
 func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
@@ -143,6 +147,10 @@ func (l *logic) Apply(p *partition, e *entry, r writeback.Record) {
 	defer loc.note(e.V)
 	if isHandover(r.Value) {
 		l.inherit(p, e, r)
+		return
+	}
+	if schemas.IsRetire(r.Value) {
+		l.retire(p, e, r)
 		return
 	}
 	if err := loc.batch.DecodeFor(r.Value, e.V.windows.Knows); err != nil {
@@ -192,12 +200,13 @@ func (l *logic) Tick(p *partition, e *entry, nowMS, _ int64) {
 		loc.conds = loc.eval.Advance(&e.V.rules, e.Key, at, loc.conds[:0])
 		l.emitConditions(p, e)
 	}
+	e.V.forgetRetired(nowMS, l.windows.KeepMS())
 	l.handOver(p, e, nowMS)
 	loc.watch.look(p, nowMS)
 	loc.use.look(p, nowMS)
 	if at := e.V.windows.ForgetMS(l.windows.KeepMS()); at > 0 && at <= nowMS && e.V.rules.DueMS() == 0 {
 		loc.core.Drop(e.V.windows)
-		e.V.windows, e.V.rules, e.V.passed, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, 0
+		e.V.windows, e.V.rules, e.V.passed, e.V.retired, e.V.lostMS = windows.NewGroup(loc.core), alerts.State{}, passed{}, nil, 0
 	}
 	if e.V.lostMS > 0 && e.V.fresh() && nowMS >= e.V.lostMS+l.windows.KeepMS() {
 		// Samples that old no longer count: from here on the group is like one that was forgotten.
@@ -242,7 +251,7 @@ func (l *logic) emit(p *partition, e *entry) {
 		if s.EndMS > l.cutMS() || e.V.handed&l.tierBit(s.TierMS) != 0 {
 			continue // the next generation evaluates it
 		}
-		loc.conds = loc.eval.Closed(&e.V.rules, e.Key, s.TierMS, s.EndMS, s.Windows, loc.conds[:0])
+		loc.conds = loc.eval.Closed(&e.V.rules, e.Key, s.TierMS, s.EndMS, e.V.judged(s.Windows), loc.conds[:0])
 		l.emitConditions(p, e)
 	}
 	count := func(c *prometheus.CounterVec, label string, n int) {
