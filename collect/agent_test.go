@@ -23,7 +23,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// script is a Sender that answers what it is told to, and then nil.
+// script is a Sender that gives scripted answers, and then nil.
 type script struct {
 	answers []error
 	calls   []call
@@ -50,7 +50,7 @@ type senderFunc func(context.Context, []schemas.Sample) error
 
 func (f senderFunc) Send(ctx context.Context, samples []schemas.Sample) error { return f(ctx, samples) }
 
-// counting reads two samples at a time, whose value is the number of the reading.
+// counting returns two samples per reading, whose value is the number of the reading.
 func counting() func(context.Context, time.Time) ([]schemas.Sample, error) {
 	n := 0.0
 	return func(_ context.Context, now time.Time) ([]schemas.Sample, error) {
@@ -60,7 +60,7 @@ func counting() func(context.Context, time.Time) ([]schemas.Sample, error) {
 	}
 }
 
-// runAgent runs an agent for the given time of a bubble.
+// runAgent runs an agent for a time, in a synctest bubble.
 func runAgent(t *testing.T, cfg AgentConfig, s *script, d time.Duration) *prometheus.Registry {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -87,8 +87,8 @@ func TestAgentSendsAtItsInterval(t *testing.T) {
 	})
 }
 
-// TestAgentKeepsOrder: while the gateway asks to wait or is away, readings queue
-// up, and go out in order when it is back, none twice after it was taken.
+// TestAgentKeepsOrder: while the gateway asks to wait or is down, readings queue up. Afterwards they are sent in order, and none
+// again after it was accepted.
 func TestAgentKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("connection refused")
@@ -103,7 +103,7 @@ func TestAgentKeepsOrder(t *testing.T) {
 			t.Fatalf("sent readings %v, want %v", values, want)
 		}
 		if wait := s.calls[2].at - s.calls[1].at; wait < busy.After || wait > busy.After*5/4 {
-			t.Errorf("came back after %s, Retry-After said %s", wait, busy.After)
+			t.Errorf("came back after %s, but Retry-After was %s", wait, busy.After)
 		}
 		if wait := s.calls[3].at - s.calls[2].at; wait < firstBackoff/2 || wait > 2*firstBackoff {
 			t.Errorf("came back after %s, want about %s", wait, firstBackoff)
@@ -117,13 +117,13 @@ func TestAgentKeepsOrder(t *testing.T) {
 	})
 }
 
-// TestAgentComesBackSoon: however long a gateway has been away, an agent comes when it
-// was told to, or after a few seconds, and not in step with the others.
+// TestAgentComesBackSoon: however long a gateway has been down, an agent comes back when it was told to, or after a few seconds,
+// and not at the same time as others.
 func TestAgentComesBackSoon(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		err         error
-		least, most time.Duration // between two attempts, once it has been away for long
+		least, most time.Duration // between two attempts, once the gateway has been down for long
 	}{
 		{"away", errors.New("connection refused"), maxBackoff / 2, maxBackoff},
 		{"told to come in a second", &LaterError{time.Second, errors.New("503")}, time.Second, 1250 * time.Millisecond},
@@ -141,19 +141,19 @@ func TestAgentComesBackSoon(t *testing.T) {
 				for i := 10; i <= 40; i++ {
 					wait := s.calls[i].at - s.calls[i-1].at
 					if wait < c.least || wait > c.most {
-						t.Errorf("attempt %d came %s after the one before, want %s to %s", i, wait, c.least, c.most)
+						t.Errorf("attempt %d came %s after the previous one, want %s to %s", i, wait, c.least, c.most)
 					}
 					pauses[wait] = true
 				}
 				if len(pauses) < 10 {
-					t.Errorf("%d pauses of different lengths: agents come back in step", len(pauses))
+					t.Errorf("only %d different pauses: agents come back at the same time", len(pauses))
 				}
 			})
 		})
 	}
 }
 
-// TestAgentCountsWhatItDrops: the sum of sent and dropped is what was read.
+// TestAgentCountsWhatItDrops: sent and dropped samples add up to those that were read.
 func TestAgentCountsWhatItDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{answers: []error{&RefusedError{1, errors.New("400")}}}
@@ -163,7 +163,7 @@ func TestAgentCountsWhatItDrops(t *testing.T) {
 		cfg := DefaultAgent()
 		cfg.BufferBytes = 3 * 2 * (64 + 1) // three readings
 		reg := runAgent(t, cfg, s, 52*time.Second)
-		// Eleven readings: one sent in half, one in the hand, three in the queue, six dropped.
+		// Eleven readings: one half sent, one being sent, three in the queue, and six dropped.
 		for reason, want := range map[string]float64{dropRefused: 1, dropBufferFull: 12, dropStopped: 8} {
 			if n := counted(t, reg, "weir_collect_agent_dropped_samples_total", reason); n != want {
 				t.Errorf("%s: %v dropped, want %v", reason, n, want)
@@ -249,7 +249,7 @@ func TestGatewaySenderErrors(t *testing.T) {
 	}
 	server.Close()
 	if err := sender.Send(t.Context(), samplesOf(1)); err == nil || errors.As(err, new(*RefusedError)) {
-		t.Errorf("a gateway that is away: %v", err)
+		t.Errorf("a gateway that is down: %v", err)
 	}
 	for _, bad := range []string{"127.0.0.1:7070", "ftp://x", "http://", "http://u:secret@/%zz"} {
 		if _, err := NewGatewaySender(bad); err == nil || strings.Contains(err.Error(), "secret") {
@@ -258,8 +258,8 @@ func TestGatewaySenderErrors(t *testing.T) {
 	}
 }
 
-// TestOtherAnswersLoseNothing: what does not say that samples are safe is tried again, and what a strange
-// gateway says is believed within bounds.
+// TestOtherAnswersLoseNothing: after an answer that does not mean that the samples are safe, they are sent again; the numbers in
+// a strange gateway's answer are believed only within bounds.
 func TestOtherAnswersLoseNothing(t *testing.T) {
 	status, location, text := 0, "", ""
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -270,7 +270,7 @@ func TestOtherAnswersLoseNothing(t *testing.T) {
 			w.Header().Set("Location", location)
 		}
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text) // the client's to notice
+		_, _ = io.WriteString(w, text) // the client notices an error
 	}))
 	defer server.Close()
 	sender, err := NewGatewaySender(server.URL)
@@ -308,7 +308,7 @@ func TestOtherAnswersLoseNothing(t *testing.T) {
 	}
 }
 
-// TestTooLongReadingsAreSplit: a gateway with a low max_body_bytes gets all but what is too long alone.
+// TestTooLongReadingsAreSplit: a gateway with a low max_body_bytes gets all samples except those that are too long by themselves.
 func TestTooLongReadingsAreSplit(t *testing.T) {
 	cfg := Default()
 	cfg.MaxBodyBytes = 1024
@@ -328,7 +328,7 @@ func TestTooLongReadingsAreSplit(t *testing.T) {
 		t.Fatalf("%v, want one refused", err)
 	}
 	if got := counted(t, b.reg, "weir_collect_gateway_samples_total", ""); got != 99 {
-		t.Errorf("%v samples were taken, want 99", got)
+		t.Errorf("%v samples were accepted, want 99", got)
 	}
 }
 
@@ -356,7 +356,7 @@ func TestMachine(t *testing.T) {
 	for i := range 2 {
 		samples, err := m.Read(t.Context(), time.UnixMilli(1000))
 		if err != nil {
-			t.Logf("not all can be read here: %v", err)
+			t.Logf("some metrics cannot be read on this machine: %v", err)
 		}
 		has := map[string]float64{}
 		seen := map[string]bool{}
@@ -442,7 +442,7 @@ func TestValidate(t *testing.T) {
 		f.Agent.Validate("agent", d)
 		err := d.Err()
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want+":") || strings.Contains(err.Error(), "\n")) {
-			t.Errorf("%s: %v, want a fault of %q", c.text, err, c.want)
+			t.Errorf("%s: %v, want a fault in %q", c.text, err, c.want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (b *bed) raw(text string) net.Conn {
 	return conn
 }
 
-// status reads the answer's status from a connection.
+// status reads the status of the answer from a connection.
 func status(t *testing.T, conn net.Conn) int {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -48,7 +48,7 @@ func status(t *testing.T, conn net.Conn) int {
 	return resp.StatusCode
 }
 
-// partOf is gzip of n bytes of lines, without its end, that can be unpacked as far as it goes.
+// partOf returns n bytes of lines in gzip, without its end. It can be unpacked as far as it goes.
 func partOf(t *testing.T, n int) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -62,8 +62,8 @@ func partOf(t *testing.T, n int) []byte {
 	return b.Bytes()
 }
 
-// TestStalledBodiesAreCutOff: 15 connections that send gzip and then nothing hold no more than one
-// client's share, and not for long; another client is served meanwhile.
+// TestStalledBodiesAreCutOff: 15 connections of a client that send gzip and then nothing hold at most the client's share, and not
+// for long. Other clients are served meanwhile.
 func TestStalledBodiesAreCutOff(t *testing.T) {
 	cfg := Default()
 	b := newBed(t, cfg)
@@ -91,13 +91,12 @@ func TestStalledBodiesAreCutOff(t *testing.T) {
 		}
 	}
 	if slow == 0 || busy == 0 || slow > cfg.share()/4_000_000 {
-		t.Errorf("%d cut off and %d told to wait", slow, busy)
+		t.Errorf("%d were cut off and %d were told to wait", slow, busy)
 	}
 	b.untilHeld(0)
 }
 
-// TestByteASecondIsCutOff: a body must come at the least rate, and within the body's time however
-// fast it comes.
+// TestByteASecondIsCutOff: a body must come at the minimum rate, and, however fast it comes, within body_timeout.
 func TestByteASecondIsCutOff(t *testing.T) {
 	cfg := Default()
 	cfg.MinBodyRate = 1000
@@ -115,7 +114,7 @@ func TestByteASecondIsCutOff(t *testing.T) {
 					t.Errorf("%s: status %d", name, got)
 				}
 			case <-tick.C:
-				_, _ = conn.Write([]byte("\x1f")) // it is closed some time
+				_, _ = conn.Write([]byte("\x1f")) // fails once the connection is closed
 			}
 		}
 		tick.Stop()
@@ -129,21 +128,21 @@ func TestByteASecondIsCutOff(t *testing.T) {
 	b.untilHeld(0)
 }
 
-// TestSlowAcknowledgementOutlastsTheBody: the deadline of the body is not one of the wait for Kafka.
+// TestSlowAcknowledgementOutlastsTheBody: the deadline of the body does not apply to the wait for Kafka.
 func TestSlowAcknowledgementOutlastsTheBody(t *testing.T) {
 	cfg := Default()
 	cfg.BodyTimeout = conf.Duration(100 * time.Millisecond)
 	b := newBed(t, cfg)
 	b.gateway.patience = 100 * time.Millisecond
 	b.holdProduce(300 * time.Millisecond)
-	for range 2 { // the second on the same connection
+	for range 2 { // the second request uses the same connection
 		if status, _, answer := b.post("/write", "cpu,host=a value=1\n"); status != 204 {
 			t.Errorf("status %d: %s", status, answer.Message)
 		}
 	}
 }
 
-// TestGzipIsBounded: by its ratio, as it is unpacked.
+// TestGzipIsBounded: the ratio of gzip is bounded while it is unpacked.
 func TestGzipIsBounded(t *testing.T) {
 	b := newBed(t, Default())
 	if status, _, answer := b.post("/write", zipped(strings.Repeat("a", 9<<20)), "Content-Encoding", "gzip"); status != 413 || !strings.Contains(answer.Message, "200") {
@@ -155,7 +154,7 @@ func TestGzipIsBounded(t *testing.T) {
 	b.untilHeld(0)
 }
 
-// TestEncodings: names in any case, x-gzip, identity and lists.
+// TestEncodings: encodings may be names in any case, x-gzip, identity, and lists.
 func TestEncodings(t *testing.T) {
 	b := newBed(t, Default())
 	for _, c := range []struct {
@@ -177,7 +176,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestPrecisions: that of the URL, or else of the content type.
+// TestPrecisions: the precision is the one in the URL, or otherwise the one in the content type.
 func TestPrecisions(t *testing.T) {
 	b := newBed(t, Default())
 	for _, c := range []struct{ query, contentType, want string }{
@@ -202,7 +201,7 @@ func TestPrecisions(t *testing.T) {
 	}
 }
 
-// TestSenderIsNamed: records and letters name their sender, alike for all of one client's.
+// TestSenderIsNamed: records and letters name their sender; all those of a client have the same name.
 func TestSenderIsNamed(t *testing.T) {
 	b := newBed(t, Default())
 	b.gateway.deps.User = func(r *http.Request) string { return r.Header.Get("X-User") }
@@ -226,11 +225,11 @@ func TestSenderIsNamed(t *testing.T) {
 		}
 	}
 	if one, other := clientOf(&http.Request{RemoteAddr: "10.0.0.1:1"}), clientOf(&http.Request{RemoteAddr: "10.0.0.2:1"}); one == other {
-		t.Error("two addresses are one client")
+		t.Error("two addresses have the same sender")
 	}
 }
 
-// TestBudgetIsTakenAsBytesCome: an announced length takes nothing.
+// TestBudgetIsTakenAsBytesCome: an announced length uses none of the budget.
 func TestBudgetIsTakenAsBytesCome(t *testing.T) {
 	b := newBed(t, Default())
 	for range 20 {
@@ -260,7 +259,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// BenchmarkBodies sorts bodies of good and of bad lines, 1 MB each.
+// BenchmarkBodies sorts bodies with good and with bad lines, 1 MB each.
 func BenchmarkBodies(b *testing.B) {
 	for name, line := range map[string]string{"good": "cpu,host=web01 value=1 1700000000000000000\n", "bad": "cpu,host=web01 value=1_000 17000000000000\n", "short": "x\n"} {
 		body := []byte(strings.Repeat(line, 1<<20/len(line)))
@@ -275,7 +274,7 @@ func BenchmarkBodies(b *testing.B) {
 	}
 }
 
-// holdProduce has the broker answer each write so much later.
+// holdProduce makes the broker answer each write after a delay.
 func (b *bed) holdProduce(d time.Duration) {
 	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()

@@ -27,7 +27,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// gatewayNow is the clock of the gateways under test.
+// gatewayNow is the time on the clock of the gateways under test.
 var gatewayNow = time.UnixMilli(1_700_000_000_123)
 
 // bed is a broker, a publisher on it, and a gateway behind an HTTP server.
@@ -61,7 +61,7 @@ func newBed(t *testing.T, cfg Config) *bed {
 	return b
 }
 
-// post sends a body, and returns the answer's status, its Retry-After and its body.
+// post sends a body, and returns the answer's status, Retry-After and body.
 func (b *bed) post(path, body string, headers ...string) (int, string, refusal) {
 	b.t.Helper()
 	status, retry, answer, err := b.tryPost(path, body, headers...)
@@ -119,7 +119,7 @@ func header(r *kgo.Record, key string) string {
 	return ""
 }
 
-// counted returns the counter of that name, of the label with that value if it is not "".
+// counted returns a counter by its name and, unless it is "", the value of its label.
 func counted(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -176,7 +176,7 @@ func TestWriteLines(t *testing.T) {
 	}
 }
 
-// TestPartialWrite: the good lines are kept, the bad ones are answered and go to deadletter.
+// TestPartialWrite: the good lines are kept; the bad ones are named in the answer and go to deadletter.
 func TestPartialWrite(t *testing.T) {
 	b := newBed(t, Default())
 	status, _, answer := b.post("/write?precision=ms", "a,host=x value=1 1\nbad\nb value=2 x\nc,host=x value=3 3\nworse")
@@ -282,8 +282,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestAnswerWaitsForKafka holds back the broker's answer: the sender's must wait
-// for it, and the next sender finds the budget used up.
+// TestAnswerWaitsForKafka holds back the broker's answer. The answer to the sender must wait for it, and the next sender finds the
+// budget used up.
 func TestAnswerWaitsForKafka(t *testing.T) {
 	cfg := Default()
 	cfg.MaxBodyBytes, cfg.MaxHeldBytes, cfg.MaxHeldPerClient = 16<<10, 16<<10, 16<<10
@@ -350,8 +350,8 @@ func TestKafkaRefuses(t *testing.T) {
 	}
 }
 
-// TestAHostStaysInItsPartition: what is sent again, and what comes before and after it, is
-// in one partition, in order; and a body of many hosts is not a record for each.
+// TestAHostStaysInItsPartition: a host's samples go to one partition, in order, repeats included; but a body with many hosts does
+// not become a record for each.
 func TestAHostStaysInItsPartition(t *testing.T) {
 	b := newBed(t, Default())
 	const hosts = 3000

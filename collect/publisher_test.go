@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestKafkaIsFoundAgainSoon: however long it was away, a publisher tries again often enough that who calls when it is
-// back has his answer within a second or so.
+// TestKafkaIsFoundAgainSoon: however long Kafka was down, a publisher retries so often that, once Kafka is back, a caller gets an
+// answer within a second or so.
 func TestKafkaIsFoundAgainSoon(t *testing.T) {
 	p, err := NewPublisher(Default(), kgo.SeedBrokers("127.0.0.1:1"))
 	if err != nil {
@@ -24,6 +24,6 @@ func TestKafkaIsFoundAgainSoon(t *testing.T) {
 		}
 	}
 	if age := p.client.OptValue(kgo.MetadataMinAge).(time.Duration); 2*backSoon+age > time.Second {
-		t.Errorf("the cluster is looked at again after %v", age)
+		t.Errorf("the cluster's metadata is fetched again after %v", age)
 	}
 }

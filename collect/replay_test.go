@@ -101,7 +101,7 @@ func TestRecordingFormats(t *testing.T) {
 	}
 }
 
-// TestFormatIsSaid: the format can be given, and the first fault says what the file was taken for.
+// TestFormatIsSaid: the format can be given, and the first fault names the format for which the file was taken.
 func TestFormatIsSaid(t *testing.T) {
 	for _, c := range []struct {
 		format *formats.Format
@@ -129,7 +129,7 @@ func TestFormatIsSaid(t *testing.T) {
 	}
 }
 
-// TestHintOfARecording: times that look like another unit are told, with what may be done.
+// TestHintOfARecording: times that look like another unit give a hint with a remedy.
 func TestHintOfARecording(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"up,1700000000,1\nup,1700000010,1\n", "recording: 2 of 2 times, read as ms: it looks like seconds"},
@@ -162,14 +162,14 @@ func TestOpenRecording(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := OpenRecording(name+"x", formats.Options{}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	if _, err := NewRecording("recording", iotest.ErrReader(io.ErrClosedPipe), 0, formats.Options{}); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
 
-// TestLongRecording is longer than a part, so that lines and faults are counted over several.
+// TestLongRecording: in a recording of several parts, lines and faults are counted across the parts.
 func TestLongRecording(t *testing.T) {
 	const rows = 50_000
 	for _, row := range []func(i int) string{
@@ -211,7 +211,7 @@ func TestLongRecording(t *testing.T) {
 	}
 }
 
-// played is what was published, when: "2s: a@1000=1".
+// played returns what was published, and when, such as "2s: a@1000=1".
 func played(t *testing.T, p Replay, texts ...string) (published []string, state ReplayState, err error) {
 	t.Helper()
 	start := time.Now()
@@ -286,7 +286,7 @@ func TestSpan(t *testing.T) {
 	}
 }
 
-// TestPublishKeepsGroupsInOrder: a group's samples go into records of one key, in their order.
+// TestPublishKeepsGroupsInOrder: a group's samples go into records with the same key, in order.
 func TestPublishKeepsGroupsInOrder(t *testing.T) {
 	b := newBed(t, Default())
 	var samples []schemas.Sample
@@ -299,7 +299,7 @@ func TestPublishKeepsGroupsInOrder(t *testing.T) {
 	}
 	newest := map[string]int64{"web0": -1, "web1": -1}
 	n := 0
-	for _, r := range b.read(4) { // each of the two groups has a bit more than one record holds
+	for _, r := range b.read(4) { // each of the two groups has slightly more than fits into a record
 		d := formats.NewDecoder()
 		d.ResetBy(header(r, "content-type"), r.Value, 0)
 		for e := d.Next(); e != nil; e = d.Next() {
@@ -317,8 +317,7 @@ func TestPublishKeepsGroupsInOrder(t *testing.T) {
 	}
 }
 
-// FuzzRecording: whatever a file holds, what comes out of it is valid, and each of
-// its lines is read once.
+// FuzzRecording: whatever a file contains, the samples that are read are valid, and each line is read once.
 func FuzzRecording(f *testing.F) {
 	f.Add([]byte("series,timestamp_ms,value\ncpu.usage{host=\"a\",cpu=\"0\"},1000,1.5\n\"a{b=\"\"c\"\"}\",2,NaN"))
 	f.Add([]byte("timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14T14:30:00Z,1"))

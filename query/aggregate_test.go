@@ -7,7 +7,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestAggregateBodyHasAllColumns: a window in JSON has the count and each of schemas.Columns under its name.
+// TestAggregateBodyHasAllColumns: a window in JSON has the count, and each of schemas.Columns under its name.
 func TestAggregateBodyHasAllColumns(t *testing.T) {
 	a := schemas.Aggregate{Count: 3}
 	for i, v := range a.Numbers() {

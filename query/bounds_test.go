@@ -24,7 +24,7 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// slowStore answers when its context ends, or when it is let go.
+// slowStore answers when its context ends, or when the test releases it.
 type slowStore struct {
 	*fakeStore
 	running, ended atomic.Int64
@@ -46,7 +46,7 @@ func (s *slowStore) ReadWindows(ctx context.Context, source string, series schem
 	}
 }
 
-// bounded serves a store over HTTP with the config.
+// bounded serves a store over HTTP with a config.
 func bounded(t *testing.T, cfg Config, store sinks.TierStore) (*httptest.Server, *prometheus.Registry, *api) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -55,7 +55,7 @@ func bounded(t *testing.T, cfg Config, store sinks.TierStore) (*httptest.Server,
 		GroupLabels: schemas.GroupLabels, Host: "web01", Registry: reg, Log: log}, func() time.Time { return time.UnixMilli(nowMS) })
 	server := httptest.NewUnstartedServer(a.handler())
 	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
-		if state == http.StateNew { // as the listener does: the kernel does not take a whole answer
+		if state == http.StateNew { // like the listener, so that the kernel does not buffer a whole answer
 			_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10)
 		}
 	}
@@ -64,8 +64,7 @@ func bounded(t *testing.T, cfg Config, store sinks.TierStore) (*httptest.Server,
 	return server, reg, a
 }
 
-// TestHungUpClientsEndTheirScans: no more than max_scans run at once, others wait, and a
-// scan ends when its client is gone.
+// TestHungUpClientsEndTheirScans: at most max_scans scans run at once, others wait, and a scan ends when its client hangs up.
 func TestHungUpClientsEndTheirScans(t *testing.T) {
 	cfg := Default()
 	cfg.MaxScans, cfg.MaxScansPerClient = 4, 4
@@ -111,7 +110,7 @@ func TestHungUpClientsEndTheirScans(t *testing.T) {
 	}
 }
 
-// TestScansWaitTheirTurn: no longer than queue_timeout, and the client with the fewest goes first.
+// TestScansWaitTheirTurn: a scan waits for at most queue_timeout, and the client with the fewest scans goes first.
 func TestScansWaitTheirTurn(t *testing.T) {
 	cfg := Default()
 	cfg.MaxScans, cfg.MaxScansPerClient, cfg.QueueTimeout = 2, 1, conf.Duration(100*time.Millisecond)
@@ -154,7 +153,7 @@ func TestScansWaitTheirTurn(t *testing.T) {
 	}
 }
 
-// TestAnswersAreBoundedInBytes: lists end and go on; an array says what fits.
+// TestAnswersAreBoundedInBytes: lists are cut into pages; for an array that does not fit, the error tells what would.
 func TestAnswersAreBoundedInBytes(t *testing.T) {
 	cfg := Default()
 	cfg.MaxAnswerBytes = 64 << 10
@@ -193,7 +192,7 @@ func TestAnswersAreBoundedInBytes(t *testing.T) {
 	for {
 		rec := f.get(t, "/metrics/m?nextCursor="+next)
 		page := decode[metricsPage](t, rec)
-		if pages++; rec.Body.Len() > cfg.MaxAnswerBytes+50_000 { // the cursor holds a series
+		if pages++; rec.Body.Len() > cfg.MaxAnswerBytes+50_000 { // the cursor contains a series
 			t.Fatalf("a page of %d bytes", rec.Body.Len())
 		}
 		windows += len(page.Metrics)
@@ -224,12 +223,12 @@ func TestAnswersAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// TestAnswersThatNobodyReads: clients that ask and read nothing hold bounded bytes, and are
-// cut off when somebody else wants room, so that everybody else is answered.
+// TestAnswersThatNobodyReads: clients that do not read their answers hold a bounded number of bytes. They are cut off when others
+// need room, so that everybody else gets an answer.
 func TestAnswersThatNobodyReads(t *testing.T) {
 	cfg := Default()
 	cfg.MaxHeldBytes = 8 << 20
-	cfg.WriteTimeout = conf.Duration(time.Minute) // what others want counts, not time
+	cfg.WriteTimeout = conf.Duration(time.Minute) // it depends on the needs of others, not on time
 	cfg.QueueTimeout = conf.Duration(30 * time.Second)
 	store := newFakeStore()
 	long := mkSeries(t, `long{x="`+strings.Repeat("y", 700)+`"}`)
@@ -273,7 +272,7 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	}
 }
 
-// TestTimesInOtherUnits get a hint and no empty list.
+// TestTimesInOtherUnits: times in other units get a hint instead of an empty list.
 func TestTimesInOtherUnits(t *testing.T) {
 	f := newFixture(t)
 	for value, want := range map[string]string{

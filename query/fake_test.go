@@ -21,12 +21,12 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// fakeStore keeps windows in memory and answers as the interface says.
+// fakeStore keeps windows in memory and behaves as the interface documents.
 type fakeStore struct {
 	mu      sync.Mutex
 	kept    map[string]map[int64][]schemas.Window // by series text and tier, ascending
 	sources map[string]string
-	fail    error // what every call returns instead
+	fail    error // if set, every call returns it
 	lists   int   // calls of ListSeries
 	reads   int   // calls of ReadWindows
 }
@@ -95,7 +95,7 @@ func (f *fakeStore) ListSeries(_ context.Context, metric string, match map[strin
 	return out, nil
 }
 
-// Times of the tests: a fixed now, at a whole hour.
+// The time in the tests: a fixed now, at a full hour.
 const (
 	second = int64(1000)
 	minute = 60 * second
@@ -120,7 +120,7 @@ func mkSeries(t testing.TB, text string) schemas.Series {
 	return s
 }
 
-// mkWindow is a window of two samples, v-1 and v+1.
+// mkWindow returns a window of two samples, v-1 and v+1.
 func mkWindow(s schemas.Series, tierMS, startMS int64, v float64) schemas.Window {
 	return schemas.Window{
 		Series: s, TierMS: tierMS, StartMS: startMS, Aggregate: schemas.Aggregate{Count: 2, Sum: 2 * v, Min: v - 1, Max: v + 1,
@@ -136,7 +136,7 @@ type fixture struct {
 	api   *api
 }
 
-// newFixture serves a fake store at nowMS, with a Live that is not run.
+// newFixture serves a fake store at nowMS, with a Live that does not run.
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	reg := prometheus.NewRegistry()

@@ -32,8 +32,8 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// FuzzQuery asks every address with any query string: a 200 or a 400 that names
-// a parameter, and never more windows than the limit.
+// FuzzQuery requests every address with arbitrary query strings. The answer is a 200 or a 400 that names a parameter, and never
+// has more windows than the limit.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "limit=3", "tags=host:web01,cpu:0", `tags=a:"b,c"`, "startTimestamp=1&endTimestamp=2", "nextCursor=AQ",

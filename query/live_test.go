@@ -74,14 +74,14 @@ func startLive(t testing.TB, c *kfake.Cluster, reg prometheus.Registerer) *Live 
 	return l
 }
 
-// events reads server-sent events of a running stream.
+// events reads the server-sent events of a stream.
 type events struct {
 	t    testing.TB
 	body io.ReadCloser
 	text *bufio.Scanner
 }
 
-// follow opens a live stream; when it returns, the stream is subscribed.
+// follow opens a live stream, and returns when it is subscribed.
 func follow(t testing.TB, base, query string) *events {
 	t.Helper()
 	resp, err := http.Get(base + "/live" + query)
@@ -99,7 +99,7 @@ func follow(t testing.TB, base, query string) *events {
 	return e
 }
 
-// next returns the next event and its data; ok is false when the stream ended.
+// next returns the next event and its data. ok is false if the stream has ended.
 func (e *events) next() (kind, data string, ok bool) {
 	for e.text.Scan() {
 		line := e.text.Text()
@@ -135,8 +135,7 @@ func (e *events) alert() alertBody {
 	return a
 }
 
-// serve serves the API over a Live that runs on the cluster. The registry tells
-// what the metrics say.
+// serve serves the API with a Live that runs on the cluster. The registry has the metrics.
 func serve(t testing.TB, c *kfake.Cluster) (*httptest.Server, *Live, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -150,7 +149,7 @@ func serve(t testing.TB, c *kfake.Cluster) (*httptest.Server, *Live, *prometheus
 	return server, live, reg
 }
 
-// metric adds up the samples of a metric that have the label value.
+// metric adds up the samples of a metric that have a label value.
 func metric(t testing.TB, reg *prometheus.Registry, name, labelValue string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -248,7 +247,7 @@ func TestLiveStreamsWhatIsAskedFor(t *testing.T) {
 		t.Errorf("GET /live after the end: %s, want 503", resp.Status)
 	}
 	if n := metric(t, reg, "weir_query_live_dropped_total", ""); n != 0 {
-		t.Errorf("%v streams counted as slow, want none", n)
+		t.Errorf("%v streams counted as slow, want 0", n)
 	}
 }
 
@@ -270,7 +269,7 @@ func TestLiveKeepsTheAlertsView(t *testing.T) {
 		}
 		return m
 	}
-	// Ready means that all of it has been read.
+	// Ready means that everything has been read.
 	if got := states(); len(got) != 2 || got["a"] != schemas.Firing || got["b"] != schemas.Firing {
 		t.Fatalf("view %v, want a and b firing", got)
 	}
@@ -278,7 +277,7 @@ func TestLiveKeepsTheAlertsView(t *testing.T) {
 		t.Errorf("%v undecodable alerts, want 1", n)
 	}
 	stream := follow(t, server.URL, "")
-	// An update that is no transition changes the view and is not streamed.
+	// An update that is not a transition changes the view, but is not streamed.
 	update := &schemas.Alert{Fingerprint: "b", State: schemas.Firing, Value: 5, LastMS: 9, Last: schemas.Transition{To: schemas.Firing, AtMS: 1}}
 	produce(t, c, alertRecord(update), alert("a", schemas.Resolved, 3), alert("b", schemas.Inactive, 9))
 	if got := stream.alert(); got.Fingerprint != "a" || got.State != schemas.Resolved {
@@ -295,8 +294,7 @@ func TestLiveKeepsTheAlertsView(t *testing.T) {
 	}
 }
 
-// TestLiveFindsNewPartitions: what lands in a partition that is added while Live
-// runs is streamed, from its first record.
+// TestLiveFindsNewPartitions: a partition that is added while Live runs is streamed from its first record.
 func TestLiveFindsNewPartitions(t *testing.T) {
 	c := newCluster(t)
 	server, _, _ := serve(t, c)
@@ -323,7 +321,7 @@ func subscribed(t testing.TB, h *hub, f filter, client string) *stream {
 	return s
 }
 
-// taken is what a reader gets until there is nothing more.
+// taken returns what a reader gets until there is nothing more.
 func taken(t testing.TB, h *hub, s *stream) string {
 	t.Helper()
 	var all []byte
@@ -339,8 +337,8 @@ func taken(t testing.TB, h *hub, s *stream) string {
 	}
 }
 
-// TestSlowStreamsShareAndLoseTheOldest: readers that take nothing cost what the events
-// take once, not each, and are told what they lost; a quick one gets everything.
+// TestSlowStreamsShareAndLoseTheOldest: readers that take nothing share the memory of events, and are told how much they lost. A
+// quick reader gets everything.
 func TestSlowStreamsShareAndLoseTheOldest(t *testing.T) {
 	f := newFixture(t)
 	hub := f.live.hub
@@ -374,12 +372,12 @@ func TestSlowStreamsShareAndLoseTheOldest(t *testing.T) {
 		}
 	}
 	if bytes > 1<<20 || hub.bytes > 1<<20 || bytes == 0 {
-		t.Errorf("200 readers hold %d bytes together, the hub says %d", bytes, hub.bytes)
+		t.Errorf("200 readers hold %d bytes together, but the hub counts %d", bytes, hub.bytes)
 	}
 	text := taken(t, hub, slow[0])
 	kept := strings.Count(text, "event: window")
 	if !strings.HasPrefix(text, "event: lost\n") || kept == 0 {
-		t.Errorf("the slow reader is told %.60q, want first what it lost", text)
+		t.Errorf("the slow reader gets %.60q, want first what it lost", text)
 	}
 	lost := 0
 	for _, part := range strings.Split(text, "event: lost\ndata: {\"events\":")[1:] {
@@ -395,7 +393,7 @@ func TestSlowStreamsShareAndLoseTheOldest(t *testing.T) {
 	if n := metric(t, f.reg, "weir_query_live_lost_total", ""); int(n) != lost {
 		t.Errorf("%v lost events counted, want %d", n, lost)
 	}
-	// One event that is larger than the readers' memory is lost, and nothing else.
+	// An event that is larger than the readers' memory is lost, but nothing else is.
 	hub.alert(&schemas.Alert{Fingerprint: "f", Annotations: map[string]string{"a": strings.Repeat("x", 1<<20)}})
 	if text := taken(t, hub, quick); text != "event: lost\ndata: {\"events\":1}\n\n" {
 		t.Errorf("a huge event: %.100q", text)
@@ -404,7 +402,7 @@ func TestSlowStreamsShareAndLoseTheOldest(t *testing.T) {
 		hub.unsubscribe(s)
 	}
 	if hub.bytes != 0 || len(hub.kept)+len(hub.streams)+len(hub.clients)+len(hub.every) != 0 {
-		t.Error("something is kept for nobody")
+		t.Error("events are kept without readers")
 	}
 }
 
@@ -432,7 +430,7 @@ func TestStuckStreamIsCutOff(t *testing.T) {
 	kafkatest.Eventually(t, "it is gone", func() bool { return metric(t, f.reg, "weir_query_live_streams", "") == 0 })
 }
 
-// TestStreamsAreLimited: by client, and in all; who is stuck gives way, and then who has the most.
+// TestStreamsAreLimited: streams are limited per client and in total. A stuck client gives way first, then the one with the most.
 func TestStreamsAreLimited(t *testing.T) {
 	f := newFixture(t)
 	hub := f.live.hub
@@ -448,24 +446,24 @@ func TestStreamsAreLimited(t *testing.T) {
 	flood[1].to = http.NewResponseController(httptest.NewRecorder())
 	flood = append(flood, subscribed(t, hub, filter{}, "flood"))
 	if flood[1].cut != errStuck {
-		t.Error("the stuck one does not give way")
+		t.Error("the stuck client does not give way")
 	}
 	subscribed(t, hub, filter{}, "a")
 	subscribed(t, hub, filter{}, "b")
-	// All are taken: the flood has 4, b has 1.
+	// All streams are in use: the flood has 4, b has 1.
 	b := subscribed(t, hub, filter{}, "b")
 	if flood[4].cut != errLargest || len(hub.streams) != 6 {
 		t.Errorf("the newest of the flood: %v, %d open", flood[4].cut, len(hub.streams))
 	}
 	if _, err := hub.take(flood[4]); err != errLargest {
-		t.Errorf("its handler notices %v", err)
+		t.Errorf("its handler gets %v", err)
 	}
 	hub.unsubscribe(flood[4]) // as its handler does
 	if _, err := hub.subscribe(filter{}, "flood", nil); !errors.Is(err, errBusy) || !strings.Contains(err.Error(), "query.max_streams)") {
-		t.Errorf("the flood gets more: %v", err)
+		t.Errorf("the flood gets another stream: %v", err)
 	}
 	if b.cut != nil {
-		t.Error("an honest one is cut")
+		t.Error("an honest stream is cut")
 	}
 	f.live.hub.limits.MaxStreamsPerClient = 0
 	rec := f.get(t, "/live")
@@ -474,8 +472,8 @@ func TestStreamsAreLimited(t *testing.T) {
 	}
 }
 
-// TestWindowsAreDecodedForReadersOnly: a record that cannot be decoded is counted
-// when somebody listens, and is not looked at when nobody does.
+// TestWindowsAreDecodedForReadersOnly: a record that does not decode is counted if there is a reader; without readers it is not
+// decoded at all.
 func TestWindowsAreDecodedForReadersOnly(t *testing.T) {
 	f := newFixture(t)
 	good := windowRecord(mkWindow(mkSeries(t, "m"), 10*second, nowMS, 1))

@@ -22,12 +22,11 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// hostile is a label value that would run if the page ever made HTML of it.
+// hostile is a label value that would run as a script if the page ever turned it into HTML.
 const hostile = `<img src=x onerror="document.title='owned'">"&{}`
 
-// TestPage opens the page in chromium on a store of made-up windows and topics on
-// kfake, and looks at it: charts drawn, alerts listed, windows and alerts
-// arriving live, hostile labels as text. Run with -artifacts to keep the screenshots.
+// TestPage opens the page in chromium, with made-up windows in a store and topics on kfake. Charts are drawn, alerts are listed,
+// windows and alerts arrive live, and hostile labels are shown as text. Run it with -artifacts to keep the screenshots.
 func TestPage(t *testing.T) {
 	now := time.Now().UnixMilli()
 	store := newFakeStore()
@@ -127,10 +126,10 @@ func TestPage(t *testing.T) {
 		t.Errorf("value of high_cpu %q, want 91.25", got)
 	}
 	if got := view.Alerts[3].Value; got != "no data" {
-		t.Errorf("value of disk_full %q, whose series fell silent, want no data", got)
+		t.Errorf("value %q of disk_full, whose series fell silent, want no data", got)
 	}
 
-	// Sources beyond a limit are named, and the others are not, in a box that is closed at first.
+	// Only sources beyond a limit are named, in a box that is collapsed at first.
 	var named []string
 	if err := page.Eval(ctx, "document.querySelector('#limits-box').open ? Promise.reject('open') : document.querySelector('#limits-box > summary').click()", nil); err != nil {
 		t.Fatal(err)
@@ -153,17 +152,17 @@ func TestPage(t *testing.T) {
 		return note
 	}
 	if note := limitsNote(page); !strings.Contains(note, "its own 3 of 8 shards") {
-		t.Errorf("of 3 of 8 shards the page says %q", note)
+		t.Errorf("with 3 of 8 shards, the page shows %q", note)
 	}
 
-	// A window that closes now is in the chart without a reload.
+	// A window that closes now appears in the chart without a reload.
 	before := view.Charts[0].Windows
 	w := mkWindow(cpu, 10*second, now-now%(10*second), 77)
 	produce(t, cluster, windowRecord(w))
 	if err := page.Await(ctx, fmt.Sprintf("document.querySelector('figure[data-tier=\"10s\"]').dataset.windows == %d", before+1)); err != nil {
 		t.Errorf("live window: %v", err)
 	}
-	// A late partial of it is read from the store, which merges them.
+	// Its late partial is read from the store, which merges both.
 	whole, late := w, w
 	whole.Count, whole.Sum = 5, 5*50
 	late.Part, late.Count, late.Sum = schemas.NewPart(0, 7), 3, whole.Sum-w.Sum
@@ -191,10 +190,10 @@ func TestPage(t *testing.T) {
 		t.Errorf("selected %q, want the series of the address", view.Selected)
 	}
 	if c := view.Charts[2]; c.Windows != 0 || c.Note == "" {
-		t.Errorf("chart without windows: %+v, want it said in words", c)
+		t.Errorf("chart without windows: %+v, want a note", c)
 	}
 
-	// Minutes after the first sample there is little to draw, and words for the rest.
+	// Minutes after the first sample there is little to draw, and a note for the rest.
 	if err := dark.Eval(ctx, "document.querySelector('#series a[title^=\"fresh.start\"]').click()", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +202,7 @@ func TestPage(t *testing.T) {
 	}
 	shot(dark, "fresh")
 
-	// The hostile series, selected by hand, is text everywhere.
+	// The hostile series, selected by hand, is shown as text everywhere.
 	if err := dark.Eval(ctx, "document.querySelector('#series a[title^=\"probe.duration\"]').click()", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +229,7 @@ func TestPage(t *testing.T) {
 	}
 	shot(small, "small")
 
-	// Without a series and without weir, the page says so.
+	// Without series, and without weir, the page shows a note.
 	nothing := newFixture(t)
 	empty := httptest.NewServer(nothing.mux)
 	t.Cleanup(empty.Close)
@@ -243,11 +242,11 @@ func TestPage(t *testing.T) {
 		t.Error(err)
 	}
 	if note := limitsNote(bare); note != "hidden" {
-		t.Errorf("limits of nobody are shown, with %q", note)
+		t.Errorf("limits are shown without sources, with %q", note)
 	}
 	shot(bare, "empty")
 
-	// A process that keeps no windows does not say that nobody is beyond a limit.
+	// A process that keeps no windows does not claim that no source is beyond a limit.
 	without := http.NewServeMux()
 	without.Handle("/", nothing.mux)
 	without.HandleFunc("GET /api/v1/top", func(w http.ResponseWriter, _ *http.Request) {
@@ -272,7 +271,7 @@ func TestPage(t *testing.T) {
 	shot(page, "lost")
 }
 
-// pageSources are one of each kind, and one that nothing is wrong with.
+// pageSources returns one source of each kind, and one without any fault.
 func pageSources(nowMS int64) []schemas.Source {
 	return []schemas.Source{
 		{Source: "web01", SamplesPerSecond: 20, Series: 100, LargestMetric: "cpu.usage", LargestSeries: 17},

@@ -27,8 +27,8 @@ func decode[T any](t testing.TB, rec *httptest.ResponseRecorder) T {
 	return v
 }
 
-// fill adds five series of cpu.usage, one of them on another host and one with a
-// hostile label, with an hour of 10s windows each; it returns how many there are.
+// fill adds five series of cpu.usage, one of them on another host and one with a hostile label, with an hour of 10s windows each,
+// and returns the number of windows.
 func fill(t testing.TB, f *fixture) map[string]int {
 	t.Helper()
 	want := map[string]int{}
@@ -137,8 +137,7 @@ func TestMetricsSelects(t *testing.T) {
 	}
 }
 
-// TestMetricsManySilentSeries: a page reads a bounded number of series and the
-// next goes on where it stopped.
+// TestMetricsManySilentSeries: a page reads a bounded number of series, and the next page continues where it stopped.
 func TestMetricsManySilentSeries(t *testing.T) {
 	f := newFixture(t)
 	const silent = 2*maxSeriesPerPage + 50
@@ -175,7 +174,7 @@ func TestCursorIsRefusedWhenChanged(t *testing.T) {
 	} {
 		wantFault(t, f.get(t, other+text), "nextCursor", text)
 	}
-	// A forged one is held to what a parameter may be.
+	// A forged cursor must satisfy the bounds of a parameter.
 	c, err := decodeCursor(text)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +289,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// TestInfinityIsNull: a sum of finite samples can overflow, and JSON has no infinity.
+// TestInfinityIsNull: a sum of finite samples can overflow, but JSON has no infinity.
 func TestInfinityIsNull(t *testing.T) {
 	f := newFixture(t)
 	w := mkWindow(mkSeries(t, "big"), 10*second, nowMS-minute, 0)
@@ -367,7 +366,7 @@ func TestChooseTier(t *testing.T) {
 	}
 }
 
-// alertsAnswer is an alertsBody as its readers see it.
+// alertsAnswer is an alertsBody as its readers decode it.
 type alertsAnswer struct {
 	Status string
 	Data   struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// fakeRules knows the rules of two files, and some of what was seen of them.
+// fakeRules has the rules of two files, with some of their use.
 type fakeRules struct {
 	set   *alerts.RuleSet
 	uses  []alerts.RuleUse
@@ -62,7 +62,7 @@ func newFakeRules(t *testing.T) *fakeRules {
 	}}
 }
 
-// fakeAlerts knows its alerts, unless it waits.
+// fakeAlerts has alerts, or is not ready yet.
 type fakeAlerts struct {
 	list    []*schemas.Alert
 	waiting string
@@ -84,7 +84,7 @@ func someAlerts() *fakeAlerts {
 	return &fakeAlerts{list: []*schemas.Alert{firing, pending, resolved, down}}
 }
 
-// rulesServer answers about the rules; source is nil where no role query runs.
+// rulesServer serves the rules; source is nil if the role query does not run.
 func rulesServer(t *testing.T, cfg Config, watch RuleWatcher, source *fakeAlerts) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(Rules(cfg, watch, func() AlertSource {
@@ -159,7 +159,7 @@ func getRules(t *testing.T, s *httptest.Server, query string) (code int, body ru
 	return resp.StatusCode, body, string(raw)
 }
 
-// namesOf are the rules of an answer, in its order.
+// namesOf returns the rules of an answer, in order.
 func namesOf(body rulesBody) string {
 	var names []string
 	for _, g := range body.Data.Groups {
@@ -170,7 +170,7 @@ func namesOf(body rulesBody) string {
 	return strings.Join(names, " ")
 }
 
-// TestRulesAreSelected: by each parameter of Prometheus's, and of weir's own.
+// TestRulesAreSelected: each parameter of Prometheus, and each of weir's own, selects rules.
 func TestRulesAreSelected(t *testing.T) {
 	s := rulesServer(t, Default(), newFakeRules(t), someAlerts())
 	all := "a/hosts/high_cpu a/hosts/down a/disks/full b/hosts/busy"
@@ -218,7 +218,7 @@ func TestRulesAreSelected(t *testing.T) {
 	}
 }
 
-// TestRulesTellCosts: what is not in Prometheus's answer.
+// TestRulesTellCosts: the answer has the costs of rules, which Prometheus's does not have.
 func TestRulesTellCosts(t *testing.T) {
 	watch := newFakeRules(t)
 	watch.owned = 3
@@ -234,7 +234,7 @@ func TestRulesTellCosts(t *testing.T) {
 		t.Errorf("rule %+v\nwant %+v", down, want)
 	}
 	if r := body.Data.Groups[1].Rules[0]; r.LastValue != "" || !r.LastEvaluation.IsZero() {
-		t.Errorf("of a rule that was never evaluated: %+v", r)
+		t.Errorf("a rule that was never evaluated: %+v", r)
 	}
 	if body.Data.Owned != 3 || body.Data.Shards != 8 || len(body.Warnings) != 2 || !strings.Contains(body.Warnings[0], "the role query does not run") || !strings.Contains(body.Warnings[1], "3 of 8 shards") {
 		t.Errorf("what is not known: %s", text)
@@ -246,7 +246,7 @@ func TestRulesTellCosts(t *testing.T) {
 	}
 }
 
-// TestRulesAreBounded: an answer ends at max_answer_bytes, and says so.
+// TestRulesAreBounded: an answer is cut at max_answer_bytes, with a warning.
 func TestRulesAreBounded(t *testing.T) {
 	cfg := Default()
 	cfg.MaxAnswerBytes = 64 << 10

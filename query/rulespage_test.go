@@ -17,8 +17,8 @@ import (
 	"github.com/weir-metrics/weir/query/webtest"
 )
 
-// TestRulesPage opens the page of the rules in chromium: rules by cost, or as a click orders them,
-// hostile texts as text, and words where nothing is known. Run with -artifacts to keep the screenshots.
+// TestRulesPage opens the rules page in chromium: rules are ordered by cost, or by a click; hostile texts are shown as text; and
+// there are notes where nothing is known. Run it with -artifacts to keep the screenshots.
 func TestRulesPage(t *testing.T) {
 	watch := newFakeRules(t)
 	more := fmt.Sprintf("groups:\n- name: %q\n  rules:\n  - {alert: %s, expr: 'avg(cpu.usage, \"5m\") > 80 and max(disk.used_percent, \"10m\") > 95 and avg(mem.used_percent, \"5m\") > 90 and load1 > 8', coverage: 0}\n",

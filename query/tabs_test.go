@@ -22,7 +22,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// site serves a page with some series, alerts and a flood of limited sources.
+// site serves a page with some series and alerts, and a flood of limited sources.
 type site struct {
 	url     string
 	cluster *kfake.Cluster
@@ -89,8 +89,8 @@ func startBrowser(t *testing.T) *webtest.Browser {
 	return browser
 }
 
-// TestTabsShareOneStream: eight tabs, each with a series of its own, all live over one
-// stream; with a shared worker, and without one; and they go on when the tab that held it is closed.
+// TestTabsShareOneStream: eight tabs, each with a series of its own, are live over one stream, with a shared worker and without one.
+// They stay live when the tab that holds the stream is closed.
 func TestTabsShareOneStream(t *testing.T) {
 	for name, script := range map[string]string{"worker": "", "channel": "delete window.SharedWorker"} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestTabsShareOneStream(t *testing.T) {
 			if err := tabs[1].Close(ctx); err != nil {
 				t.Fatal(err)
 			}
-			// Whoever held the stream, another one does after some seconds.
+			// Whichever tab held the stream, another one takes over within seconds.
 			for deadline := time.Now().Add(60 * time.Second); ; {
 				a := pageAlert("later", schemas.Firing, time.Now().UnixMilli(), 1, map[string]string{"host": "web02"})
 				a.Last.AtMS = time.Now().UnixMilli()
@@ -155,14 +155,14 @@ func TestTabsShareOneStream(t *testing.T) {
 	}
 }
 
-// next is the start of a window that no store has.
+// next returns the start of a window that no store has.
 func (s *site) next() int64 {
 	now := time.Now().UnixMilli()
 	return now - now%hour + 2*hour
 }
 
-// TestFloodAndNastyLabels: with fifty limited sources and labels made to break the page, the
-// alerts are in sight, nothing is wider than the screen, and no text runs, hides or turns around.
+// TestFloodAndNastyLabels: with fifty limited sources and labels that try to break the page, the alerts stay in sight, nothing is
+// wider than the screen, and no text runs as a script, is hidden or reversed.
 func TestFloodAndNastyLabels(t *testing.T) {
 	s := newSite(t, 50)
 	browser := startBrowser(t)
@@ -213,7 +213,7 @@ func TestFloodAndNastyLabels(t *testing.T) {
 			t.Errorf("%d: hostile text is shown as it is: %d images, title %q", size[0], seen.Images, seen.Title)
 		}
 		if strings.Contains(seen.Text, nasty["long"][:1000]) {
-			t.Error("4 KiB of a label are shown whole")
+			t.Error("a label of 4 KiB is shown in full")
 		}
 		if err := p.Eval(ctx, "document.querySelector('#limits-box').open = true", nil); err != nil {
 			t.Fatal(err)
@@ -229,6 +229,6 @@ func TestFloodAndNastyLabels(t *testing.T) {
 	}
 }
 
-// manyLate are partitions that stand still.
+// manyLate returns partitions that stand still.
 var manyLate = []schemas.Late{{Partition: 3, LevelMS: time.Now().Add(-time.Minute).UnixMilli(), Waiting: 1200, Owner: "rack7 \u202egnp"},
 	{Partition: 4}, {Partition: 5}, {Partition: 6}, {Partition: 7}, {Partition: 8}, {Partition: 9}, {Partition: 10}, {Partition: 11}, {Partition: 12}, {Partition: 13}, {Partition: 14}}

@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// fakeWatcher knows its sources, of some of 8 shards.
+// fakeWatcher has sources, on some of 8 shards.
 type fakeWatcher struct {
 	sources []schemas.Source
 	owned   int
@@ -26,7 +26,7 @@ func (f *fakeWatcher) Shards() (owned, all int) { return f.owned, 8 }
 
 func noneLate() []schemas.Late { return nil }
 
-// TestTop: the sources in each order, and what stands still.
+// TestTop: the sources in each order, and the partitions that stand still.
 func TestTop(t *testing.T) {
 	late := []schemas.Late{{Partition: 3, LevelMS: nowMS - 60_000, Waiting: 12, Owner: "rack7"}, {Partition: 4}}
 	watch := &fakeWatcher{owned: 3, sources: []schemas.Source{
@@ -75,6 +75,6 @@ func TestTop(t *testing.T) {
 	rec := httptest.NewRecorder()
 	empty.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/v1/top", nil))
 	if body := rec.Body.String(); body != "{\"sources\":[],\"total\":0,\"owned\":0,\"shards\":8}\n" {
-		t.Errorf("of nothing: %s", body)
+		t.Errorf("without sources: %s", body)
 	}
 }

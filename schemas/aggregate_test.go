@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestAggregateMerge: whatever the split of samples into aggregates, merging them gives that of all, but for the
-// last bits of the sum.
+// TestAggregateMerge: however samples are split into aggregates, merging these gives the aggregate of all samples, except for
+// the last bits of the sum.
 func TestAggregateMerge(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -37,11 +37,11 @@ func TestAggregateMerge(t *testing.T) {
 	a.Merge(&Aggregate{Count: 5}, 0)
 	a.Add(0, 1)
 	if a.Count != math.MaxUint32 {
-		t.Errorf("4294967290 and 6 samples more are %d", a.Count)
+		t.Errorf("4294967290 samples and 6 more are counted as %d", a.Count)
 	}
 }
 
-// TestColumnsAreAllNumbers: Numbers are the float64 fields of Aggregate, each under its own name.
+// TestColumnsAreAllNumbers: Numbers has all float64 fields of Aggregate, each under its own name.
 func TestColumnsAreAllNumbers(t *testing.T) {
 	var a Aggregate
 	numbers := a.Numbers()
@@ -61,7 +61,7 @@ func TestColumnsAreAllNumbers(t *testing.T) {
 		delete(known, p)
 	}
 	if len(known) > 0 {
-		t.Errorf("no fields, or twice: %v", known)
+		t.Errorf("names that are no fields, or appear twice: %v", known)
 	}
 	if size := v.Type().Size(); size != 56 {
 		t.Errorf("an aggregate takes %d bytes, want 56", size)

@@ -58,7 +58,7 @@ func TestDocsGolden(t *testing.T) {
 	testDoc(t, "shard_report_v1.golden", &ShardReport{Gen: 1, Shard: 3, Owner: "weir-1", AtMS: 1_700_000_500_000, Groups: 2, Open: 1, Series: 100, PerSecond: 20.5})
 }
 
-// TestDocsOfLaterVersionsOfWeir may hold more fields.
+// TestDocsOfLaterVersionsOfWeir: documents of later versions may have more fields.
 func TestDocsOfLaterVersionsOfWeir(t *testing.T) {
 	c, err := DecodeDoc[Condition]([]byte("\x01" + `{"rule":"r","new_field":[1,2],"true":true}`))
 	if err != nil || c.Rule != "r" || !c.True {
@@ -75,7 +75,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// FuzzDecodeDoc: no input panics, and what decodes encodes to bytes that mean the same.
+// FuzzDecodeDoc: no input causes a panic, and a decoded document encodes to bytes that mean the same.
 func FuzzDecodeDoc(f *testing.F) {
 	f.Add(EncodeDoc(goldenCondition()))
 	f.Add(EncodeDoc(goldenAlert()))

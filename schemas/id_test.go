@@ -9,8 +9,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Collide returns a text of 32 bytes with the xxhash of seed 0 that is wanted: its round of
-// 8 bytes can be undone, so the last 8 bytes follow from the hash and the others.
+// Collide returns a text of 32 bytes whose xxhash, with seed 0, is the wanted one: the round for 8 bytes can be inverted, so the
+// last 8 bytes follow from the hash and the others.
 func collide(t *testing.T, prefix [24]byte, want uint64) string {
 	t.Helper()
 	const p1, p2, p3, p4, p5 = 11400714785074694791, 14029467366897019727, 1609587929392839161, 9650029242287828579, 2870177450012600261
@@ -43,11 +43,11 @@ func collide(t *testing.T, prefix [24]byte, want uint64) string {
 	return string(text)
 }
 
-// TestEqualHashesAreTwoSeries: who chooses labels can make two series hash alike. They stay
-// two in a batch, by IDs that follow from the labels alone.
+// TestEqualHashesAreTwoSeries: whoever chooses labels can make two series with the same hash. In a batch they stay two series,
+// with IDs that depend on the labels alone.
 func TestEqualHashesAreTwoSeries(t *testing.T) {
 	victim := Series{Metric: "up", Labels: Labels{{"host", "web01"}}}
-	// A series of a metric and no label: its key is the metric.
+	// The key of a series without labels is its metric.
 	forged := Series{Metric: collide(t, [24]byte{'a', 'b'}, victim.Hash())}
 	if victim.Hash() != forged.Hash() || victim.ID() == forged.ID() {
 		t.Fatalf("hashes %x and %x, IDs %x and %x", victim.Hash(), forged.Hash(), victim.ID(), forged.ID())
@@ -94,6 +94,6 @@ func TestSplitNS(t *testing.T) {
 
 func TestSenderOf(t *testing.T) {
 	if SenderOf(nil) != 0 || SenderOf([]byte("a")) == 0 || SenderOf([]byte("a")) == SenderOf([]byte("b")) {
-		t.Error("senders are told apart, and nobody is 0")
+		t.Error("different senders must have different numbers, and no sender must be 0")
 	}
 }

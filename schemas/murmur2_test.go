@@ -2,7 +2,7 @@ package schemas
 
 import "testing"
 
-// TestMurmur2 has the vectors of Kafka's own UtilsTest.testMurmur2.
+// TestMurmur2 uses the vectors of Kafka's own UtilsTest.testMurmur2.
 func TestMurmur2(t *testing.T) {
 	for key, want := range map[string]int32{
 		"21":                         -973932308,

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// content is what a batch says, apart from how.
+// content is the content of a batch, independent of its encoding.
 type content struct {
 	sections []section
 }
@@ -42,7 +42,7 @@ func (c content) encode(b *BatchBuilder) []byte {
 	return b.AppendTo(nil)
 }
 
-// contentOf reads a decoded batch. It fails on what no builder writes.
+// contentOf reads a decoded batch. It fails the test if no builder could have written it.
 func contentOf(t *testing.T, b *SampleBatch) content {
 	t.Helper()
 	var c content
@@ -63,7 +63,7 @@ func contentOf(t *testing.T, b *SampleBatch) content {
 		c.sections = append(c.sections, out)
 	}
 	if next != len(b.Points) {
-		t.Fatalf("%d points behind the last section", len(b.Points)-next)
+		t.Fatalf("%d points after the last section", len(b.Points)-next)
 	}
 	return c
 }
@@ -78,8 +78,7 @@ func goldenBatch() content {
 	}}
 }
 
-// golden returns a file of testdata: bytes that were written once and must
-// decode for ever. WEIR_WRITE_GOLDEN writes files that are not there yet.
+// golden returns a file of testdata, whose bytes must decode for ever. WEIR_WRITE_GOLDEN writes files that do not exist yet.
 func golden(t *testing.T, name string, now []byte) []byte {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -104,19 +103,19 @@ func TestSampleBatchGolden(t *testing.T) {
 		t.Errorf("the golden bytes mean %+v", got)
 	}
 	if !bytes.Equal(data, now) {
-		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", now, data)
+		t.Errorf("today's bytes differ from the golden ones: a new form needs a new version byte\n%x\n%x", now, data)
 	}
 }
 
-// TestShapedBatch: a batch may name its series by their shape. A reader that does not know it finds
-// their IDs by itself, one that does reads everything else, and no other series pass for them.
+// TestShapedBatch: a batch may name its series by their shape. A reader that does not know the shape works out their IDs by
+// itself; one that does skips the IDs. Other series are not taken for them.
 func TestShapedBatch(t *testing.T) {
 	var builder BatchBuilder
 	plain := goldenBatch().encode(&builder)
 	shape := ShapeOf(builder.IDs())
 	shaped := builder.AppendShapedTo(nil, shape)
 	if data := golden(t, "sample_batch_v4.golden", shaped); !bytes.Equal(data, shaped) {
-		t.Errorf("today's bytes differ from the golden ones: readers of another version must be told by the version byte\n%x\n%x", shaped, data)
+		t.Errorf("today's bytes differ from the golden ones: a new form needs a new version byte\n%x\n%x", shaped, data)
 	}
 	if want := len(plain) - 16*len(builder.IDs()) + 16; len(shaped) != want {
 		t.Errorf("%d bytes, want %d", len(shaped), want)
@@ -134,7 +133,7 @@ func TestShapedBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	if asked != 1 || len(b.IDs) != 0 || b.Len() != len(builder.IDs()) || !slices.Equal(b.Points, points) {
-		t.Errorf("asked %d times; of a known shape there are %d IDs of %d series, and %v", asked, len(b.IDs), b.Len(), b.Points)
+		t.Errorf("asked %d times; with a known shape there are %d IDs for %d series, and %v", asked, len(b.IDs), b.Len(), b.Points)
 	}
 	if err := b.DecodeFor(plain, func(ID, int) bool { t.Error("asked of a batch without a shape"); return true }); err != nil || len(b.IDs) != b.Len() || b.Shape != (ID{}) {
 		t.Errorf("%d IDs of %d series, shape %x: %v", len(b.IDs), b.Len(), b.Shape, err)
@@ -150,8 +149,7 @@ func TestShapedBatch(t *testing.T) {
 	}
 }
 
-// TestSampleBatchOfOldVersions: what an older weir wrote into samples is read. It knew no
-// senders, and kept the sign of 0.
+// TestSampleBatchOfOldVersions: batches of an older weir, which knew no senders and kept the sign of 0, can be read.
 func TestSampleBatchOfOldVersions(t *testing.T) {
 	for _, name := range []string{"sample_batch_v1.golden", "sample_batch_v2.golden"} {
 		var b SampleBatch
@@ -192,7 +190,7 @@ func randomContent(rng *rand.Rand) content {
 			sender: rng.Uint64() * uint64(rng.IntN(2))}
 		subMS, n := rng.IntN(3) == 0, 1+rng.IntN(30)
 		if rng.IntN(50) == 0 {
-			n = 300 // more than a digest takes at once
+			n = 300 // more than a digest reads at a time
 		}
 		for range n {
 			v := math.Float64frombits(rng.Uint64())
@@ -213,7 +211,7 @@ func randomContent(rng *rand.Rand) content {
 func TestSampleBatchRoundTrip(t *testing.T) {
 	const seed = 11
 	rng := rand.New(rand.NewPCG(seed, 0))
-	var builder BatchBuilder // used again and again, as route does
+	var builder BatchBuilder // reused, as in route
 	var b SampleBatch
 	for i := range 2000 {
 		want := randomContent(rng)
@@ -247,7 +245,7 @@ func TestDigestIsOfTheSamplesAlone(t *testing.T) {
 	alone := digest(content{[]section{{Origin{1, 2, 3}, 0, false, 5, samples}}}, 0)
 	behind := digest(content{[]section{goldenBatch().sections[1], {Origin{4, 5, 6}, 9, false, 0, samples}}}, 1)
 	if alone != behind {
-		t.Errorf("the same samples have digest %x alone and %x behind others", alone, behind)
+		t.Errorf("the same samples have digest %x alone and %x after others", alone, behind)
 	}
 	swapped := []Sample{samples[1], samples[0]}
 	later := []Sample{samples[0], {samples[1].Series, samples[1].TimeMS + 1, samples[1].Value, 0}}
@@ -271,7 +269,7 @@ func TestSampleBatchRefuses(t *testing.T) {
 	if err := b.Decode(nil); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("no bytes: %v", err)
 	}
-	// Any prefix that does not end between two sections is corrupt.
+	// A prefix that does not end between two sections is corrupt.
 	whole := 0
 	for i := 1; i < len(value); i++ {
 		if err := b.Decode(value[:i]); err == nil {
@@ -281,9 +279,9 @@ func TestSampleBatchRefuses(t *testing.T) {
 		}
 	}
 	if whole != 3 {
-		t.Errorf("%d prefixes are taken, want 3: with none, one and two of the three sections", whole)
+		t.Errorf("%d prefixes are accepted, want 3: with none, one and two of the three sections", whole)
 	}
-	head := func(fps int, rest ...byte) []byte { // an empty dictionary and so many fingerprints
+	head := func(fps int, rest ...byte) []byte { // an empty dictionary and a number of fingerprints
 		v := append([]byte{3, 0, byte(fps)}, make([]byte, 16*fps)...)
 		return append(v, rest...)
 	}
@@ -299,8 +297,7 @@ func TestSampleBatchRefuses(t *testing.T) {
 	}
 }
 
-// TestSeriesOfACorruptDictionary asks twice: the first failure must not leave
-// half a dictionary behind.
+// TestSeriesOfACorruptDictionary asks twice, because the first failure must not leave half a dictionary.
 func TestSeriesOfACorruptDictionary(t *testing.T) {
 	id := make([]byte, 16)
 	for name, value := range map[string][]byte{
@@ -321,8 +318,8 @@ func TestSeriesOfACorruptDictionary(t *testing.T) {
 	}
 }
 
-// FuzzSampleBatchDecode: no input panics or is taken for what it is not, and what
-// decodes whole encodes to bytes that mean the same.
+// FuzzSampleBatchDecode: no input causes a panic or an unnamed error, and a batch that decodes completely encodes to bytes that
+// mean the same.
 func FuzzSampleBatchDecode(f *testing.F) {
 	f.Add(goldenBatch().encode(new(BatchBuilder)))
 	rng := rand.New(rand.NewPCG(3, 0))

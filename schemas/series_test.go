@@ -117,7 +117,7 @@ func TestHashTellsNamesFromValues(t *testing.T) {
 		{strings.Repeat("x", 600), nil}, {strings.Repeat("x", 601), nil},
 	} {
 		if old, twice := seen[s.Hash()]; twice {
-			t.Errorf("%s and %s have one hash", s, old)
+			t.Errorf("%s and %s have the same hash", s, old)
 		}
 		seen[s.Hash()] = s
 	}
@@ -126,7 +126,7 @@ func TestHashTellsNamesFromValues(t *testing.T) {
 	}
 }
 
-// FuzzParseSeries: what parses has a text that parses to the same.
+// FuzzParseSeries: the text of a parsed series parses to the same series.
 func FuzzParseSeries(f *testing.F) {
 	for _, seed := range []string{"up", `cpu{host="a",x="\n\""}`, `{"a b","c d"="e"}`, `m{="1"}`, "m{a='x',b=`y`}", "\u00a0m", `m{a="\u2028"}`, "{", `{"`} {
 		f.Add(seed)
@@ -143,7 +143,7 @@ func FuzzParseSeries(f *testing.F) {
 	})
 }
 
-// FuzzSeriesText: every valid series comes back from its text, whatever its names hold.
+// FuzzSeriesText: every valid series can be parsed from its text, whatever its names contain.
 func FuzzSeriesText(f *testing.F) {
 	f.Add("m", "a", "1", "b", "2")
 	f.Add(`m{a="1"}`, `b="1",c`, "\x00", " b ", "}")

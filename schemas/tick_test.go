@@ -13,7 +13,7 @@ func TestTick(t *testing.T) {
 		tick Tick
 		hex  string
 	}{
-		{Tick{NowMS: 1_700_000_000_000}, "010000018bcfe56800"}, // as ticks were before there was more to say
+		{Tick{NowMS: 1_700_000_000_000}, "010000018bcfe56800"}, // the oldest form of a tick
 		{Tick{NowMS: NoTime}, "018000000000000000"},
 		{Tick{NowMS: -5, Unknown: true}, "0201fffffffffffffffb000000000000000000"},
 		{Tick{NowMS: 1000, Epoch: 7, Behind: []Behind{{0, 900}, {300, -1}}}, "020000000000000003e807000000000000000200880eac0201"},
@@ -48,6 +48,6 @@ func TestTick(t *testing.T) {
 		t.Errorf("%d %d %d %d", tick.Of(0), tick.Of(2), tick.Of(3), tick.OfAll())
 	}
 	if tick = (Tick{NowMS: 1000, Unknown: true}); tick.Of(0) != NoTime || tick.OfAll() != NoTime {
-		t.Errorf("of nothing known: %d %d", tick.Of(0), tick.OfAll())
+		t.Errorf("a tick that knows nothing: %d %d", tick.Of(0), tick.OfAll())
 	}
 }

@@ -34,11 +34,11 @@ func TestWindowBatchRoundTrip(t *testing.T) {
 		t.Fatalf("got  %+v\nwant %+v", got, want)
 	}
 	if !got.Windows[2].Late() || got.Windows[1].Late() {
-		t.Fatal("which part is late")
+		t.Fatal("Late reports the wrong parts as late")
 	}
 }
 
-// TestWindowBatchGolden decodes bytes that were written by each version once and for all.
+// TestWindowBatchGolden decodes the golden bytes of each version.
 func TestWindowBatchGolden(t *testing.T) {
 	for _, name := range []string{"windowbatch_v1.golden", "windowbatch_v2.golden"} {
 		t.Run(name, func(t *testing.T) { testWindowBatchGolden(t, filepath.Join("testdata", name)) })
@@ -64,7 +64,7 @@ func testWindowBatchGolden(t *testing.T, file string) {
 		t.Fatalf("golden bytes decode to %+v", got)
 	}
 	if golden[0] == windowBatchVersion && !bytes.Equal(golden, b) {
-		t.Fatal("the newest version is encoded otherwise than it was: give the new form a new version")
+		t.Fatal("the encoding of the newest version has changed: give the new form a new version")
 	}
 }
 

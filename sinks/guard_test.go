@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestGuardStopsARequest: what must not leave any more does not arrive, also if that turns out
-// between the first and the last byte; what may does.
+// TestGuardStopsARequest: a request that must no longer be sent does not arrive, even if that turns out between its first and last
+// byte; other requests arrive.
 func TestGuardStopsARequest(t *testing.T) {
 	var whole atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -23,7 +23,7 @@ func TestGuardStopsARequest(t *testing.T) {
 	client := NewHTTPClient(10 * time.Second)
 	for _, c := range []struct {
 		name string
-		good int32 // questions that are answered well
+		good int32 // number of questions that get a good answer
 		want int32
 	}{{"not at all", 0, 0}, {"only at first", 1, 0}, {"always", 1000, 1}} {
 		whole.Store(0)
@@ -39,7 +39,7 @@ func TestGuardStopsARequest(t *testing.T) {
 		}
 		client.CloseIdleConnections()
 		if got := whole.Load(); got != c.want {
-			t.Errorf("%s: %d requests arrived whole, want %d", c.name, got, c.want)
+			t.Errorf("%s: %d requests arrived complete, want %d", c.name, got, c.want)
 		}
 	}
 }

@@ -33,11 +33,11 @@ func TestMask(t *testing.T) {
 		}
 	}
 	if got := NewMask("a", "e", "").Text("easy"); got != "<secret><secret>sy" {
-		t.Errorf("%q: what replaces a secret was searched for the next", got)
+		t.Errorf("%q: the text that replaces a secret was searched for the next secret", got)
 	}
 }
 
-// TestMaskCut: an answer that is read to its bound may end within a secret.
+// TestMaskCut: an answer that is read only up to its bound may end within a secret.
 func TestMaskCut(t *testing.T) {
 	secret := strings.Repeat("0123456789", 10)
 	body := strings.Repeat(secret, 1+maxAnswer/len(secret))[:maxAnswer]

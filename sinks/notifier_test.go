@@ -86,15 +86,15 @@ func TestReceiver(t *testing.T) {
 	r := Receiver{Name: "oncall"}
 	labels := map[string]string{"severity": "page", "team": "db"}
 	if !r.Matches(nil) || !r.Matches(labels) || r.ID() != "oncall" {
-		t.Errorf("%+v: without match it takes every alert", r)
+		t.Errorf("%+v: without match, it must take every alert", r)
 	}
 	r.Target, r.Match = "+14155552671", map[string]string{"severity": "page", "team": "db"}
 	failed := map[string]string{"severity": schemas.TemplateFault + "x>", "team": labels["team"]}
 	if !r.Matches(failed) {
-		t.Error("an alert whose severity is not known, as its template failed, is told to nobody")
+		t.Error("an alert whose severity is unknown, because its template failed, matches no receiver")
 	}
 	if !r.Matches(labels) || r.Matches(map[string]string{"severity": "page"}) || r.Matches(map[string]string{"severity": "info", "team": "db"}) {
-		t.Errorf("%+v matches by something else than equality of all", r)
+		t.Errorf("%+v must match only if all labels are equal", r)
 	}
 	if r.ID() != "oncall/+14155552671" {
 		t.Errorf("ID %q", r.ID())

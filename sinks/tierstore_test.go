@@ -32,8 +32,8 @@ func TestIndexLabelIsTheOneThatFewShare(t *testing.T) {
 	}
 }
 
-// What the intake remembers of series is bounded, whatever number comes by, and beyond
-// the bound there is no cliff: at twice as many, half are told of again, not all.
+// The intake remembers a bounded number of series, however many there are, and beyond the bound there is no cliff: with twice as
+// many series, half are written to the index again, not all.
 func TestIndexedIsBoundedWithoutACliff(t *testing.T) {
 	const limit = 1000
 	for times, want := range map[int]float64{1: 0, 2: 0.5, 4: 0.75} {
@@ -53,14 +53,14 @@ func TestIndexedIsBoundedWithoutACliff(t *testing.T) {
 			}
 		}
 		again := float64(told-times*limit) / float64((windows-1)*times*limit)
-		t.Logf("%dx: %.2f of the series told of again with each window", times, again)
+		t.Logf("%dx: %.2f of the series are written again with each window", times, again)
 		if again > want {
-			t.Errorf("%dx: %.2f of the series told of again with each window, want at most %.2f", times, again, want)
+			t.Errorf("%dx: %.2f of the series are written again with each window, want at most %.2f", times, again, want)
 		}
 	}
 }
 
-// TestIndexedMakesRoom: what is due gives way to what comes.
+// TestIndexedMakesRoom: series that are due give way to new ones.
 func TestIndexedMakesRoom(t *testing.T) {
 	x := newIndexed(time.Hour)
 	x.limit = 10
@@ -74,7 +74,7 @@ func TestIndexedMakesRoom(t *testing.T) {
 	}
 }
 
-// TestSeriesAreKnownByWhatTheyAre: two whose 64-bit hashes were one would be one.
+// TestSeriesAreKnownByWhatTheyAre: series with equal 64-bit hashes have different keys.
 func TestSeriesAreKnownByWhatTheyAre(t *testing.T) {
 	a, b := schemas.Series{Metric: "a"}, schemas.Series{Metric: "b"}
 	keys := map[schemas.ID]bool{}
@@ -99,16 +99,16 @@ func TestIndexedIsDueAgainWithinTheRenewal(t *testing.T) {
 		for ; !x.isDue(key, at); at += hour / 60 {
 		}
 		if at < 1000+hour/2-hour/60 || at > 1000+hour+hour/60 {
-			t.Errorf("due after %d ms, want half an hour to an hour", at-1000)
+			t.Errorf("due after %d ms, want between half an hour and an hour", at-1000)
 		}
 		moments[at] = true
 	}
 	if len(moments) < 10 {
-		t.Errorf("100 sources are due at %d moments, want them spread", len(moments))
+		t.Errorf("100 sources are due at only %d times, want them spread", len(moments))
 	}
 }
 
-// A record of thousands of bad windows makes one error of bounded length.
+// A record with thousands of bad windows gives one error of bounded length.
 func TestRefusalIsShort(t *testing.T) {
 	in, err := NewIntake([]cql.Tier{{SizeMS: 10_000, TTL: time.Hour}}, time.Hour, prometheus.NewRegistry())
 	if err != nil {
@@ -123,7 +123,7 @@ func TestRefusalIsShort(t *testing.T) {
 		t.Errorf("%d rows, %d series, an error of %d bytes: %.300v", len(rows), len(fresh), len(fmt.Sprint(err)), err)
 	}
 	if !strings.Contains(err.Error(), "5000 windows") {
-		t.Errorf("%.300v: does not say how many", err)
+		t.Errorf("%.300v: does not tell how many", err)
 	}
 }
 

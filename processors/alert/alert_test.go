@@ -26,7 +26,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// stage is a broker with the topics, fed with conditions and read for alerts.
+// stage is a broker with the topics. Tests feed it conditions and read the alerts.
 type stage struct {
 	t       *testing.T
 	brokers []string
@@ -62,8 +62,8 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// start runs a processor on the state folder dir; stop ends it: cleanly with nil,
-// without a last checkpoint with an error.
+// start runs a processor on the state folder dir. stop ends it: cleanly with nil, or, with an error, without a
+// last checkpoint.
 func (s *stage) start(dir string) (stop func(error)) {
 	store, err := writeback.OpenStore(dir, s.log)
 	if err != nil {
@@ -97,12 +97,12 @@ func (s *stage) start(dir string) (stop func(error)) {
 	}
 }
 
-// counted is weir_alert_conditions_total of the processor that was started last.
+// counted returns weir_alert_conditions_total of the processor that was started last.
 func (s *stage) counted(result string) float64 {
 	return s.metric("weir_alert_conditions_total", result)
 }
 
-// metric is a counter of the processor that was started last.
+// metric returns a counter of the processor that was started last.
 func (s *stage) metric(name, label string) float64 {
 	families, err := s.metrics.Gather()
 	if err != nil {
@@ -138,7 +138,7 @@ func (s *stage) condition(key string, endMS int64, truth bool, change func(*sche
 	return c
 }
 
-// until reads alerts and dead letters until ok.
+// until reads alerts and dead letters until ok returns true.
 func (s *stage) until(what string, ok func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -161,7 +161,7 @@ func (s *stage) read(r *kgo.Record) {
 		s.alerts[key] = nil
 	default:
 		if want := schemas.Shard(r.Key, s.topics.AlertShards); r.Partition != want {
-			s.t.Errorf("alert %s in partition %d, not %d", key, r.Partition, want)
+			s.t.Errorf("alert %s in partition %d, want %d", key, r.Partition, want)
 		}
 		a, err := schemas.DecodeDoc[schemas.Alert](r.Value)
 		if err != nil {
@@ -193,7 +193,7 @@ func TestLife(t *testing.T) {
 	s.until("pending", func() bool { return s.state("a") == schemas.Pending })
 	s.condition("a", 20_000, true, withFor)
 	s.until("firing", func() bool { return s.state("a") == schemas.Firing })
-	s.condition("a", 30_000, true, withFor) // says nothing new
+	s.condition("a", 30_000, true, withFor) // changes nothing
 	s.condition("a", 40_000, true, func(c *schemas.Condition) { c.ForMS, c.Value = 10_000, 5 })
 	s.until("the value is new", func() bool { return s.alerts["a"].Value == 5 })
 	s.condition("a", 50_000, false, nil)
@@ -206,8 +206,8 @@ func TestLife(t *testing.T) {
 	stop(nil)
 }
 
-// TestShadow: the alert of a shadow rule lives, is marked, and is counted apart; what its rule becomes in the middle is
-// known after a crash.
+// TestShadow: a shadow rule has an alert, which is marked and counted separately. If the rule stops being a shadow in
+// the middle, that is known after a crash.
 func TestShadow(t *testing.T) {
 	s := newStage(t)
 	dir := t.TempDir()
@@ -220,7 +220,7 @@ func TestShadow(t *testing.T) {
 	s.condition("b", 20_000, true, func(c *schemas.Condition) { c.ForMS = 20_000 })
 	s.until("it is promoted", func() bool { return !s.alerts["b"].Shadow })
 	if shadows, others := s.metric("weir_alert_shadow_transitions_total", "firing"), s.metric("weir_alert_transitions_total", "firing"); shadows != 1 || others != 0 {
-		t.Errorf("%v shadows and %v others fired, want one and none", shadows, others)
+		t.Errorf("%v shadows and %v others fired, want 1 and 0", shadows, others)
 	}
 	stop(errCrash)
 	stop = s.start(dir)
@@ -247,8 +247,8 @@ func TestShadow(t *testing.T) {
 	stop(nil)
 }
 
-// TestKeptAndForgotten: the clock resolves what keep_firing_for keeps, though the
-// samples are years old, over a restart, and deletes what is over.
+// TestKeptAndForgotten: the clock resolves an alert that keep_firing_for keeps, even with samples that are years old and
+// after a restart, and deletes alerts that are over.
 func TestKeptAndForgotten(t *testing.T) {
 	s := newStage(t)
 	s.cfg.Forget = conf.Duration(400 * time.Millisecond)
@@ -265,7 +265,7 @@ func TestKeptAndForgotten(t *testing.T) {
 	s.until("resolved by the clock", func() bool { return slices.Contains(s.told["kept"], resolved) })
 	s.until("deleted", func() bool { return s.alerts["kept"] == nil })
 	if s.state("other") != schemas.Firing {
-		t.Error("forgot an alert that fires")
+		t.Error("an alert that fires was forgotten")
 	}
 	s.condition("kept", 30_000, true, nil)
 	s.until("alive again", func() bool { return s.state("kept") == schemas.Firing })
@@ -302,8 +302,8 @@ func TestRefused(t *testing.T) {
 
 var errCrash = errors.New("crash")
 
-// TestCrashes kills the processor again and again while conditions come in, some
-// of them twice: every alert ends, and every transition is told, as by Step.
+// TestCrashes kills the processor again and again while conditions arrive, some of them twice: every alert ends, and all
+// transitions are those of Step.
 func TestCrashes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if v := os.Getenv("WEIR_SEED"); v != "" {
@@ -346,7 +346,7 @@ func TestCrashes(t *testing.T) {
 			crashes++
 		}
 	}
-	shown := func(a *schemas.Alert) string { // what every change is sent of
+	shown := func(a *schemas.Alert) string { // the part of an alert of which every change is sent
 		return fmt.Sprint(a.State, a.ActiveMS, a.FiredMS, a.ResolvedMS, a.Value, a.Last)
 	}
 	s.until("every alert is as Step makes it", func() bool {

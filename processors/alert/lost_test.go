@@ -7,8 +7,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestLostIsRemembered: that a life was lost stands in the table, so that after a restart the
-// end is still told to who was told of a beginning that weir does not know any more.
+// TestLostIsRemembered: the table records that an alert's state was lost. So even after a restart, receivers are told the
+// end of an alert of which weir no longer knows the beginning.
 func TestLostIsRemembered(t *testing.T) {
 	l := &logic{forgetMS: time.Hour.Milliseconds()}
 	v := &life{}

@@ -15,7 +15,7 @@ const (
 	testShards = 3
 )
 
-// bed is flights under test, whose alerts follow their samples as weir's would.
+// bed tests flights. Its alerts follow the samples as weir's would.
 type bed struct {
 	*testing.T
 	f      *flights
@@ -36,7 +36,7 @@ func (b *bed) restart() {
 	b.f = newFlights("me", []string{"host"}, testShards, cfg, testTier, b.now)
 }
 
-// send sends a sample of each bird; those that arrive become alerts.
+// send sends a sample of each bird. Samples that arrive become alerts.
 func (b *bed) send(arrives func(shard int32) bool) (records []*schemas.Alert) {
 	for _, bird := range b.f.birds {
 		s := bird.send(b.now)
@@ -54,7 +54,7 @@ func (b *bed) send(arrives func(shard int32) bool) (records []*schemas.Alert) {
 	return records
 }
 
-// read reads records, each from a partition of its own, and returns how many are exact.
+// read reads records, each from a partition of its own, and returns the number of exact measurements.
 func (b *bed) read(records []*schemas.Alert) (exact int) {
 	for i, a := range records {
 		b.offset++
@@ -65,7 +65,7 @@ func (b *bed) read(records []*schemas.Alert) (exact int) {
 	return exact
 }
 
-// pass lets notify commit all that was read.
+// pass makes notify commit everything that was read.
 func (b *bed) pass() {
 	b.f.passed(map[int32]int64{0: b.offset + 1, 1: b.offset + 1, 2: b.offset + 1})
 }
@@ -151,7 +151,7 @@ func TestLateFlights(t *testing.T) {
 	b.fine(true)
 }
 
-// Notify has the alert only when its group has committed a later offset.
+// An alert has passed notify only when its group has committed a later offset.
 func TestNotifyIsPartOfTheWay(t *testing.T) {
 	b := newBed(t)
 	b.read(b.send(every))
@@ -165,7 +165,7 @@ func TestNotifyIsPartOfTheWay(t *testing.T) {
 	b.late()
 }
 
-// The first canary after a start finds the alert in whatever state the last one left it.
+// The first canary after a start finds the alert in the state in which the last one left it.
 func TestRestart(t *testing.T) {
 	b := newBed(t)
 	b.read(b.send(every)) // up
@@ -185,7 +185,7 @@ func TestRestart(t *testing.T) {
 	b.fine(true)
 }
 
-// A sample that Kafka did not acknowledge may have arrived or not; the next one says the same.
+// A sample that Kafka did not acknowledge may or may not have arrived; the next one repeats its value.
 func TestUnacknowledged(t *testing.T) {
 	for _, arrived := range []bool{false, true} {
 		b := newBed(t)
@@ -199,9 +199,9 @@ func TestUnacknowledged(t *testing.T) {
 		}
 		b.pass()
 		b.now += testEvery
-		want := 0 // those that were sent twice are not measured
+		want := 0 // flights that were sent twice are not measured
 		if arrived {
-			want = testShards // those before have come through, which makes these the first of their kind
+			want = testShards // the earlier ones have come through, so these are the first with their value
 		}
 		if exact := b.read(b.send(every)); exact != want {
 			t.Errorf("arrived %v: then %d flights were measured, want %d", arrived, exact, want)
@@ -217,7 +217,7 @@ func TestUnacknowledged(t *testing.T) {
 	}
 }
 
-// A transition that silence brought about is not the end of a flight.
+// A transition because of silence does not end a flight.
 func TestSilenceIsNoLanding(t *testing.T) {
 	b := newBed(t)
 	b.read(b.send(every)) // up
@@ -232,7 +232,7 @@ func TestSilenceIsNoLanding(t *testing.T) {
 	b.late(0, 1, 2)
 }
 
-// A long outage keeps a bounded number of flights, of which the oldest tells how long it lasts.
+// In a long outage a bounded number of flights is kept; the oldest tells how long the outage lasts.
 func TestOutage(t *testing.T) {
 	b := newBed(t)
 	b.read(b.send(every))

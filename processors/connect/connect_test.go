@@ -32,7 +32,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// authority signs certificates of 127.0.0.1.
+// authority signs certificates for 127.0.0.1.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -46,7 +46,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign writes name.pem and name.key, signed by the parent, or by itself.
+// sign writes name.pem and name.key, signed by the parent or, without one, self-signed.
 func (a *authority) sign(t *testing.T, name string, until time.Time, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -105,7 +105,7 @@ func broker(t *testing.T, opts ...kfake.Opt) string {
 	return c.ListenAddrs()[0]
 }
 
-// both has a client of each library write a record, and returns their errors.
+// both makes a client of each library write a record, and returns their errors.
 func both(t *testing.T, k *Kafka) (franz, sar error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -130,8 +130,8 @@ func both(t *testing.T, k *Kafka) (franz, sar error) {
 	return franz, err
 }
 
-// TestBothLibrariesLogIn: the same section serves franz-go and sarama, and a password that is
-// changed in its file is used for the next connection.
+// TestBothLibrariesLogIn: the same config section works for franz-go and sarama. After a password changes in its file,
+// the next connection uses the new one.
 func TestBothLibrariesLogIn(t *testing.T) {
 	a := newAuthority(t)
 	for _, mechanism := range []string{plainText, scram256, scram512} {
@@ -160,7 +160,7 @@ func TestBothLibrariesLogIn(t *testing.T) {
 	}
 }
 
-// TestProbeNamesWhatIsWrong within seconds, whoever listens there.
+// TestProbeNamesWhatIsWrong: Probe names the fault within seconds, whatever listens at the address.
 func TestProbeNamesWhatIsWrong(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	hour := time.Now().Add(time.Hour)
@@ -239,13 +239,13 @@ func TestProbeNamesWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
-	// One that answers is enough.
+	// One broker that answers is enough.
 	if err := New([]string{dead, secure}, Config{TLS: trust}).Probe(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestTokens: from a file that changes, and from a URL, asked again when they end; no error holds the secret.
+// TestTokens: tokens come from a file that changes, or from a URL that is asked again when they expire; no error contains the secret.
 func TestTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	write(t, file, "one\n")

@@ -44,7 +44,7 @@ func TestLetterQuotesTheRecord(t *testing.T) {
 	}
 }
 
-// A reason is a code and an error is bounded, whatever is given.
+// Whatever is given, the reason becomes a code and the error is bounded.
 func TestReasonIsACode(t *testing.T) {
 	for _, reason := range []string{"", "free text", "Upper", strings.Repeat("x", 100), "bad\n"} {
 		l := headers(deadletter.Of(&kgo.Record{}, "s", reason, nil))
@@ -58,8 +58,7 @@ func TestReasonIsACode(t *testing.T) {
 	}
 }
 
-// TestLetterAlwaysFits: a producer and a broker with their default limits take the
-// letter of any record.
+// TestLetterAlwaysFits: a producer and a broker with default limits accept the letter for any record.
 func TestLetterAlwaysFits(t *testing.T) {
 	cluster := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.DeadLetter))
 	cl := kafkatest.Client(t, cluster.ListenAddrs(), kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -95,7 +94,7 @@ func TestLetterAlwaysFits(t *testing.T) {
 			t.Errorf("%s: weir.cut is %q, want %q", name, got, c.cut)
 		}
 		if name == "header" && headers(l)["b"] != "kept" {
-			t.Errorf("a header that has room is gone: %.200v", headers(l))
+			t.Errorf("a header for which there is room is missing: %.200v", headers(l))
 		}
 		if _, err := deadletter.Write(ctx, cl, l); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -103,7 +102,7 @@ func TestLetterAlwaysFits(t *testing.T) {
 	}
 }
 
-// TestLettersOfSamples: samples of any size come into letters that the gateway takes.
+// TestLettersOfSamples: samples of any size become letters that the gateway accepts.
 func TestLettersOfSamples(t *testing.T) {
 	var samples []schemas.Sample
 	for i := range 3000 {
@@ -117,7 +116,7 @@ func TestLettersOfSamples(t *testing.T) {
 			t.Fatalf("letter of %d bytes, headers %v", len(l.Value), headers(l))
 		}
 		if !json.Valid(l.Value) {
-			t.Fatalf("no JSON: %.100s", l.Value)
+			t.Fatalf("not JSON: %.100s", l.Value)
 		}
 		d := formats.NewDecoder()
 		d.Reset(l.Value, formats.Options{Format: formats.JSON})
@@ -140,6 +139,6 @@ func TestLettersOfSamples(t *testing.T) {
 	}
 	huge := schemas.Sample{Series: schemas.Series{Metric: strings.Repeat("m", 2<<20)}}
 	if ls := deadletter.OfSamples(from, "window", "too_old", nil, []schemas.Sample{samples[0], huge, samples[1]}); len(ls) != 3 || headers(ls[1])[topics.HeaderCut] == "" {
-		t.Errorf("a sample that no letter has room for: %d letters", len(ls))
+		t.Errorf("%d letters for a sample that fits into none", len(ls))
 	}
 }

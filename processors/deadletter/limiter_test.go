@@ -16,12 +16,12 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// letterOf is a letter of 100 kB that names its sender.
+// letterOf returns a letter of 100 kB that names its sender.
 func letterOf(sender string) *kgo.Record {
 	return Of(&kgo.Record{Value: make([]byte, 100_000), Headers: []kgo.RecordHeader{{Key: topics.HeaderSender, Value: []byte(sender)}}}, "route", "undecodable", nil)
 }
 
-// flood has the source write letters of 100 kB until one is dropped.
+// flood makes the source write letters of 100 kB until one is dropped, and returns their bytes.
 func flood(l *Limiter, source string, now time.Time) (bytes int) {
 	letter := letterOf(source)
 	for l.Admit(letter, now) {
@@ -30,7 +30,7 @@ func flood(l *Limiter, source string, now time.Time) (bytes int) {
 	return bytes
 }
 
-// dropped is how many letters were counted as dropped.
+// dropped returns how many letters were counted as dropped.
 func dropped(t *testing.T, l *Limiter) float64 {
 	var m dto.Metric
 	if err := l.dropped.WithLabelValues("route", "undecodable").Write(&m); err != nil {
@@ -39,8 +39,7 @@ func dropped(t *testing.T, l *Limiter) float64 {
 	return m.GetCounter().GetValue()
 }
 
-// TestSourceThatFloodsIsBounded: a source may write its burst and its rate, and others
-// may still write theirs.
+// TestSourceThatFloodsIsBounded: a source may write its burst and its rate; other sources still have theirs.
 func TestSourceThatFloodsIsBounded(t *testing.T) {
 	var log bytes.Buffer
 	reg := prometheus.NewRegistry()
@@ -67,12 +66,12 @@ func TestSourceThatFloodsIsBounded(t *testing.T) {
 		t.Errorf("%v dropped letters counted, want 5", n)
 	}
 	if n := strings.Count(log.String(), "letters="); n != 4 {
-		t.Errorf("told %d times, want at the first, twice later, and when the clock goes back:\n%s", n, log.String())
+		t.Errorf("logged %d times, want at first, twice later, and when the clock goes back:\n%s", n, log.String())
 	}
 }
 
-// TestFloodsLeaveRoomForTheQuiet: many sources that flood use up three quarters of what all
-// may write; one that writes little is heard.
+// TestFloodsLeaveRoomForTheQuiet: many sources that flood use up three quarters of the total; a source that writes little
+// still gets its letter through.
 func TestFloodsLeaveRoomForTheQuiet(t *testing.T) {
 	cfg := Config{SourceBurst: 1 << 20, SourceRate: 1 << 10, Burst: 8 << 20, Rate: 4 << 10}
 	l := NewLimiter(cfg, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
@@ -84,15 +83,14 @@ func TestFloodsLeaveRoomForTheQuiet(t *testing.T) {
 		}
 	}
 	if all > 8<<20+400<<10 {
-		t.Errorf("%d bytes in all, of a burst of 8 MiB and 400 KiB", all)
+		t.Errorf("%d bytes in total, with a burst of 8 MiB and 400 KiB", all)
 	}
 	if !l.Admit(letterOf("quiet"), now.Add(100*time.Second)) {
 		t.Error("the letter of a quiet source is dropped")
 	}
 }
 
-// TestNewKeysDoNotPushOutSenders: who has a new key each time has half of all, and those
-// who are known the rest.
+// TestNewKeysDoNotPushOutSenders: letters with ever new keys get half of the total; known senders get the rest.
 func TestNewKeysDoNotPushOutSenders(t *testing.T) {
 	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 10, Burst: 8 << 20, Rate: 4 << 10}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	now := time.Unix(1_700_000_000, 0)
@@ -110,8 +108,8 @@ func TestNewKeysDoNotPushOutSenders(t *testing.T) {
 	}
 }
 
-// TestSourcesAreBounded: very many sources share a bucket, and are forgotten when they
-// have been quiet.
+// TestSourcesAreBounded: beyond a number of sources, new ones share a bucket; sources are forgotten after they have been
+// quiet.
 func TestSourcesAreBounded(t *testing.T) {
 	l := NewLimiter(Config{SourceBurst: 1 << 20, SourceRate: 1 << 20, Burst: 1 << 31, Rate: 1 << 31}, prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	now := time.Unix(1_700_000_000, 0)
@@ -139,7 +137,7 @@ func TestConfigBounds(t *testing.T) {
 		return ""
 	}
 	if got := check(Default()); got != "" {
-		t.Errorf("the default is wrong: %s", got)
+		t.Errorf("the default has faults: %s", got)
 	}
 	for field, c := range map[string]Config{
 		"deadletter.source_burst_bytes":      {minBurst - 1, 1, 1 << 30, 2},
@@ -148,10 +146,10 @@ func TestConfigBounds(t *testing.T) {
 		"deadletter.bytes_per_second":        {minBurst, 3, 2 * minBurst, 2},
 	} {
 		if got := check(c); !strings.Contains(got, field) {
-			t.Errorf("%+v: %q, want a fault of %s", c, got, field)
+			t.Errorf("%+v: %q, want a fault in %s", c, got, field)
 		}
 	}
 	if got := check(Config{minBurst, 1, 2 * minBurst, 2}); got != "" {
-		t.Errorf("the least is wrong: %s", got)
+		t.Errorf("the lower bounds have faults: %s", got)
 	}
 }

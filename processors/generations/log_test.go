@@ -56,8 +56,8 @@ func TestLog(t *testing.T) {
 	if err := one.Write(ctx, planned); err != nil {
 		t.Fatal(err)
 	}
-	if err := two.Write(ctx, planned); !errors.Is(err, ErrChanged) { // it has not read what one wrote
-		t.Errorf("two wrote over one: %v", err)
+	if err := two.Write(ctx, planned); !errors.Is(err, ErrChanged) { // two has not read what one wrote
+		t.Errorf("two overwrote what one wrote: %v", err)
 	}
 	if g := refresh(one); len(g.List) != 2 || g.List[1].Shards != 8 {
 		t.Errorf("%+v", g)

@@ -16,9 +16,9 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestPoison: whatever stands in generations and shard-reports, those go on that are known,
-// for who was there and for who comes later; a record of a later version of weir is an
-// error at every look, until one follows that can be read.
+// TestPoison: whatever the topics generations and shard-reports contain, the known generations and reports stay in use, for
+// running readers and for those that start later. A record of a later version of weir is an error at every read, until a
+// readable record follows.
 func TestPoison(t *testing.T) {
 	c := kafkatest.Cluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -90,17 +90,17 @@ func TestPoison(t *testing.T) {
 	for _, l := range []*Log{one, open(t, c.ListenAddrs())} {
 		for look := range 3 {
 			if err := l.Refresh(ctx); !errors.Is(err, ErrNewer) || l.Current().Version != 3 {
-				t.Errorf("a later version, look %d: %v, %+v", look, err, l.Current())
+				t.Errorf("a later version, read %d: %v, %+v", look, err, l.Current())
 			}
 		}
 	}
 	write(topics.Generations, recordKey, []byte("rubbish"))
 	if err := one.Refresh(ctx); !errors.Is(err, ErrNewer) {
-		t.Errorf("rubbish behind a later version: %v", err)
+		t.Errorf("rubbish after a later version: %v", err)
 	}
 	write(topics.Generations, recordKey, plan(4, 8, now+60_000))
 	if err := one.Refresh(ctx); err != nil || one.Current().Version != 4 {
-		t.Errorf("one that can be read behind it: %v, %+v", err, one.Current())
+		t.Errorf("a readable record after it: %v, %+v", err, one.Current())
 	}
 
 	rep := schemas.ShardReport{Gen: 1, Shard: 2, Owner: "a", AtMS: now, Series: 3}

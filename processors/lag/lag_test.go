@@ -21,7 +21,7 @@ func newGauge() *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lag"}, []string{"partition"})
 }
 
-// values is what the gauge says, by partition.
+// values returns the values of the gauge, by partition.
 func values(t *testing.T, g *prometheus.GaugeVec) map[int]float64 {
 	t.Helper()
 	all := map[int]float64{}
@@ -42,7 +42,7 @@ func values(t *testing.T, g *prometheus.GaugeVec) map[int]float64 {
 	return all
 }
 
-// bed is a broker with the topic, of two partitions.
+// bed is a broker with the topic, which has two partitions.
 type bed struct {
 	*testing.T
 	cluster  *kfake.Cluster
@@ -62,7 +62,7 @@ func (b *bed) client(opts ...kgo.Opt) *kgo.Client {
 	return kafkatest.Client(b, b.cluster.ListenAddrs(), opts...)
 }
 
-// member is one that commits nothing by itself.
+// member returns a group member that commits nothing by itself.
 func (b *bed) member() *kgo.Client {
 	b.Helper()
 	return b.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
@@ -78,7 +78,7 @@ func (b *bed) produce(partition int32, n int) {
 	}
 }
 
-// saysOf returns a condition: that the gauge of the follower says so when it has looked.
+// saysOf returns a condition: after the follower has looked, its gauge has these values.
 func saysOf(t *testing.T, f *follower, want map[int]float64) func() bool {
 	return func() bool {
 		f.look(t.Context())
@@ -86,8 +86,7 @@ func saysOf(t *testing.T, f *follower, want map[int]float64) func() bool {
 	}
 }
 
-// TestLook: the gauge knows of records that a member has not read, and of those that it
-// has read and not committed.
+// TestLook: the gauge counts records that a member has not read, and records that it has read but not committed.
 func TestLook(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -103,7 +102,7 @@ func TestLook(t *testing.T) {
 	m.CommitOffsetsSync(t.Context(), map[string]map[int32]kgo.EpochOffset{topic: {0: {Epoch: -1, Offset: 4}}}, nil)
 	kafkatest.Eventually(t, "one record that is not committed, and 3 more", saysOf(t, f, map[int]float64{0: 1, 1: 3}))
 
-	// What retention dropped is not waited for.
+	// Records that retention deleted do not count.
 	var o kadm.Offsets
 	o.Add(kadm.Offset{Topic: topic, Partition: 1, At: 2})
 	if _, err := kadm.NewClient(b.producer).DeleteRecords(t.Context(), o); err != nil {
@@ -112,7 +111,7 @@ func TestLook(t *testing.T) {
 	kafkatest.Eventually(t, "one record of each that is left", saysOf(t, f, map[int]float64{0: 1, 1: 1}))
 }
 
-// TestTwoMembers: each has what it owns, so that the sum is the group's.
+// TestTwoMembers: each member counts the partitions that it owns, so their sum is the group's lag.
 func TestTwoMembers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -122,7 +121,7 @@ func TestTwoMembers(t *testing.T) {
 	for range 2 {
 		m := b.member()
 		followers = append(followers, newFollower(m, group, topic, newGauge()))
-		go func() { // or it gives up no partition
+		go func() { // otherwise it would not give up a partition
 			for !m.PollFetches(b.Context()).IsClientClosed() && b.Context().Err() == nil {
 			}
 		}()
@@ -141,7 +140,7 @@ func TestTwoMembers(t *testing.T) {
 	kafkatest.Eventually(t, "both with the one that is left", saysOf(t, followers[0], map[int]float64{0: 2, 1: 7}))
 }
 
-// TestWithoutBrokers: what was known stays, and the end does not wait for them.
+// TestWithoutBrokers: while the brokers are down, the gauge keeps its values, and the end does not wait for them.
 func TestWithoutBrokers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -153,7 +152,7 @@ func TestWithoutBrokers(t *testing.T) {
 	defer cancel()
 	f.look(short)
 	if got := values(t, f.gauge); !maps.Equal(got, map[int]float64{0: 5, 1: 0}) {
-		t.Errorf("without brokers: %v, want what it was", got)
+		t.Errorf("without brokers: %v, want the old values", got)
 	}
 	began := time.Now()
 	Follow(f.member, group, topic, f.gauge)()
@@ -162,7 +161,7 @@ func TestWithoutBrokers(t *testing.T) {
 	}
 }
 
-// TestFollow: the gauge is kept until the end, and then has nothing.
+// TestFollow: the gauge is kept up to date until the end, and then has no values.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

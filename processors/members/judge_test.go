@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// play lets a judge live through a text: one event a word.
+// play makes a judge live through a text, in which each word is an event.
 //
-//	me         self renews          a, b       those renew, at first lives
+//	me         the watcher renews   a, b       a or b renews, in its first life
 //	a2         a renews in a second life       a@x  from another address
 //	a+ a! a?   a answered, refused, was silent
 //	-a         a said goodbye       out:a      a was taken out
 //
-// A word may be followed by *N. It returns who is dead at the end, with why.
+// A word may be followed by *N. play returns who is dead at the end, and why.
 func play(t *testing.T, text string) string {
 	t.Helper()
 	j := NewJudge("me")
@@ -89,8 +89,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestEverybodyIsWatched: each of any number of members is watched by as many as
-// there may be, and still by as many when some are taken out.
+// TestEverybodyIsWatched: whatever the number of members, each is watched by as many others as there may be, even after
+// some were removed.
 func TestEverybodyIsWatched(t *testing.T) {
 	for _, n := range []int{2, 3, 4, 5, 50} {
 		for _, gone := range []int{0, 1, n / 2} {
@@ -128,7 +128,7 @@ func TestEverybodyIsWatched(t *testing.T) {
 	}
 }
 
-// TestBounded: whoever may write to the topic fills no memory.
+// TestBounded: records in the topic, whoever writes them, do not fill memory.
 func TestBounded(t *testing.T) {
 	j := NewJudge("me")
 	for i := range 2 * maxKnown {

@@ -20,15 +20,15 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestAsk: any answer shows that a process runs, also that of a listener with TLS; a
-// closed port refuses; one that accepts and says nothing, or hangs up, is silent.
+// TestAsk: any answer shows that a process runs, even a TLS listener's. A closed port refuses. A port that accepts and
+// then sends nothing, or hangs up, is silent.
 func TestAsk(t *testing.T) {
 	ok := func(http.ResponseWriter, *http.Request) {}
 	plain := httptest.NewServer(http.HandlerFunc(ok))
 	defer plain.Close()
 	tls := httptest.NewTLSServer(http.HandlerFunc(ok))
 	defer tls.Close()
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // as a stopped process: the kernel accepts
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // like a stopped process: the kernel accepts
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,9 +54,8 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// TestDeadMemberIsTakenOut: of three members of a group one dies without a word. The others take
-// it out of its groups, long before its session ends; one that stops in order says goodbye
-// and is not counted among the dead.
+// TestDeadMemberIsTakenOut: one of three members of a group dies without a goodbye. The others remove it from its groups
+// long before its session ends. A member that stops in order says goodbye, and is not counted as dead.
 func TestDeadMemberIsTakenOut(t *testing.T) {
 	c := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.Members), kfake.SeedTopics(3, "input"))
 	opts := []kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}
@@ -116,7 +115,7 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 	kafkatest.Eventually(t, "dead reached by a", reached(a, "dead"))
 	kafkatest.Eventually(t, "dead reached by b", reached(b, "dead"))
 
-	// Its port refuses and it renews no longer, as after kill -9: the goodbye is not sent either.
+	// Its port refuses, it stops renewing, and it sends no goodbye, as after kill -9.
 	dead.client.Close()
 	dead.http.Close()
 	kafkatest.Eventually(t, "dead out of the group", func() bool { ids := instances(); return ids != "" && !strings.Contains(ids, "dead") })
@@ -124,7 +123,7 @@ func TestDeadMemberIsTakenOut(t *testing.T) {
 
 	removedBefore := removed(t, a.reg) + removed(t, b.reg)
 	if removedBefore == 0 {
-		t.Error("nobody says that a member was taken out")
+		t.Error("no member has logged that another was taken out")
 	}
 	b.stop()
 	kafkatest.Eventually(t, "a heard the goodbye", known(a, 0))
@@ -167,8 +166,8 @@ func counted(t *testing.T, reg *prometheus.Registry, name string) (n float64) {
 	return n
 }
 
-// TestDeadMemberOfUnknownGroups: Kafka leaves groups out of its list that a user may not Describe. That a
-// dead member was taken out of none of them is not told as if it had been.
+// TestDeadMemberOfUnknownGroups: Kafka does not list groups that a user may not Describe. If a dead member was therefore
+// removed from none of them, the log does not claim that it was.
 func TestDeadMemberOfUnknownGroups(t *testing.T) {
 	c := kafkatest.Cluster(t, kfake.SeedTopics(1, topics.Members))
 	var said strings.Builder
@@ -179,6 +178,6 @@ func TestDeadMemberOfUnknownGroups(t *testing.T) {
 	defer m.client.Close()
 	m.remove(t.Context(), Dead{Instance: "dead", Address: "127.0.0.1:2", Why: "refuses"})
 	if !strings.Contains(said.String(), "leaving a dead member to Kafka's session") || strings.Contains(said.String(), "took a dead member out") {
-		t.Errorf("said %s", said.String())
+		t.Errorf("logged %s", said.String())
 	}
 }

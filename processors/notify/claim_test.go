@@ -8,7 +8,7 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// gatedNotifier tells of each call and lets it end when told to.
+// gatedNotifier reports each call, and lets the test decide when it ends.
 type gatedNotifier struct{ calls, end chan struct{} }
 
 func (g gatedNotifier) Notify(ctx context.Context, _ *sinks.Notification) (string, error) {
@@ -20,8 +20,8 @@ func (g gatedNotifier) Notify(ctx context.Context, _ *sinks.Notification) (strin
 	return "taken", ctx.Err()
 }
 
-// TestLaneIsDeliveredOnce: a lane that is put into its queue again while a call for it begins
-// makes one call, and no more when that has ended.
+// TestLaneIsDeliveredOnce: if a lane is queued again just as its call starts, there is only that one call, also after it
+// has ended.
 func TestLaneIsDeliveredOnce(t *testing.T) {
 	b := newBroker(t)
 	g := gatedNotifier{make(chan struct{}, 10), make(chan struct{})}
@@ -52,13 +52,13 @@ func TestLaneIsDeliveredOnce(t *testing.T) {
 	c.mu.Lock()
 	inFlight := c.inFlight
 	c.mu.Unlock()
-	if inFlight != 1 { // begin gives a lane that is somebody's back before it returns
-		t.Errorf("%d calls in flight for what is being delivered", inFlight)
+	if inFlight != 1 { // begin gives back a lane that is already claimed before it returns
+		t.Errorf("%d calls in flight for one delivery", inFlight)
 	}
 	close(g.end)
 	b.awaitStatus(t, a, "gated", schemas.DeliverySubmitted)
 	if n := len(g.calls); n > 0 {
-		t.Errorf("%d calls more", n)
+		t.Errorf("%d further calls", n)
 	}
 }
 

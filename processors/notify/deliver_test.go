@@ -91,12 +91,12 @@ func TestGivesUpAfterMaxElapsed(t *testing.T) {
 	i.stop(t)
 	rs := pd.Requests()
 	if took := rs[len(rs)-1].At.Sub(rs[0].At); took > 400*time.Millisecond {
-		t.Errorf("tried for %v, max_elapsed is 300ms", took)
+		t.Errorf("tried for %v, but max_elapsed is 300ms", took)
 	}
 }
 
-// TestLongRetryAfterIsBounded: a provider that asks for two hours is asked again when
-// the bound has passed, and nothing is lost.
+// TestLongRetryAfterIsBounded: a provider that asks for a pause of two hours is called again after the bound, and nothing
+// is lost.
 func TestLongRetryAfterIsBounded(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -123,7 +123,7 @@ func TestLongRetryAfterIsBounded(t *testing.T) {
 	}
 }
 
-// TestRetryAfterHoldsTheWholeReceiver has one alert throttled and another come.
+// TestRetryAfterHoldsTheWholeReceiver: while one alert is throttled, another one comes and waits as well.
 func TestRetryAfterHoldsTheWholeReceiver(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -141,8 +141,8 @@ func TestRetryAfterHoldsTheWholeReceiver(t *testing.T) {
 	}
 }
 
-// TestStopLetsACallEnd stops an instance during a call: what the call gets is
-// written, and the next instance does not call again.
+// TestStopLetsACallEnd stops an instance during a call: the result of the call is written, and the next instance does not
+// call again.
 func TestStopLetsACallEnd(t *testing.T) {
 	b := newBroker(t)
 	sms := sinktest.NewTwilio(t, account, authToken)
@@ -168,8 +168,7 @@ func TestStopLetsACallEnd(t *testing.T) {
 	}
 }
 
-// TestStopDoesNotWaitForRetries stops an instance while a delivery waits for its
-// next attempt, an hour from now.
+// TestStopDoesNotWaitForRetries stops an instance while a delivery waits for its next attempt, an hour later.
 func TestStopDoesNotWaitForRetries(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)

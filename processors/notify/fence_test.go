@@ -13,8 +13,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestFenceIsSureOfTheLastSecond: within a second of a good answer nobody is asked; after that, and
-// so after any time that the process stood still, the coordinator decides.
+// TestFenceIsSureOfTheLastSecond: within a second of a good answer, the fence asks nobody. After that, and therefore after
+// any suspension of the process, the coordinator decides.
 func TestFenceIsSureOfTheLastSecond(t *testing.T) {
 	now, asked := time.Unix(1000, 0), 0
 	var answer error
@@ -40,17 +40,17 @@ func TestFenceIsSureOfTheLastSecond(t *testing.T) {
 	step(0, false, 4)
 	answer = nil
 	step(0, true, 5)
-	f.ask = func(context.Context) error { now = now.Add(fenceFor); asked++; return nil } // it stood still meanwhile
+	f.ask = func(context.Context) error { now = now.Add(fenceFor); asked++; return nil } // the process is suspended meanwhile
 	step(time.Minute, false, 6)
 	stop := make(chan struct{})
 	close(stop)
 	answer, f.ask = nil, func(context.Context) error { return nil }
 	if f.pass(stop) {
-		t.Error("a partition that stops lets a call pass")
+		t.Error("the fence of a partition that stops lets a call pass")
 	}
 }
 
-// TestFenceKnowsAFormerMember: who was taken out of the group passes no more.
+// TestFenceKnowsAFormerMember: the fence lets no calls of a removed member pass.
 func TestFenceKnowsAFormerMember(t *testing.T) {
 	b := newBroker(t)
 	member, err := kgo.NewClient(append(b.opts, kgo.ConsumerGroup(ConsumerGroup), kgo.ConsumeTopics(topics.Alerts), kgo.InstanceID("one"),

@@ -68,7 +68,7 @@ func (b *broker) publish(t *testing.T, alerts ...*schemas.Alert) {
 	}
 }
 
-// records reads what a topic holds, in order within each partition.
+// records reads the records that a topic holds, in order within each partition.
 func (b *broker) records(t *testing.T, topic string) []*kgo.Record {
 	t.Helper()
 	ends, err := kadm.NewClient(b.client).ListEndOffsets(t.Context(), topic)
@@ -145,15 +145,15 @@ func (b *broker) awaitStatus(t *testing.T, a *schemas.Alert, receiver string, wa
 	return d
 }
 
-// instance is a processor that runs.
+// instance is a running processor.
 type instance struct {
 	*Processor
 	cancel context.CancelFunc
 	ended  chan error
 }
 
-// run starts an instance that drains quickly. It is stopped, without an error, at
-// the test's end at the latest.
+// run starts an instance that drains quickly. It is stopped at the end of the test at the latest, and must end without an
+// error.
 func (b *broker) run(t *testing.T, cfg Config, rs ...sinks.Receiver) *instance {
 	t.Helper()
 	return b.runDraining(t, 200*time.Millisecond, cfg, rs...)
@@ -174,7 +174,7 @@ func (b *broker) runDraining(t *testing.T, drain time.Duration, cfg Config, rs .
 	return i
 }
 
-// stop ends the instance and returns when it has; a second stop does nothing.
+// stop ends the instance and waits for it; a second stop does nothing.
 func (i *instance) stop(t *testing.T) {
 	t.Helper()
 	if i.ended == nil {
@@ -214,13 +214,12 @@ func gauged(g prometheus.Gauge) float64 {
 	return m.GetGauge().GetValue()
 }
 
-// newProcessorForTest is a processor that does not run.
+// newProcessorForTest returns a processor that does not run.
 func newProcessorForTest(rs []sinks.Receiver) *Processor {
 	return New(quick(), Deps{Receivers: rs, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 }
 
-// holdLedger keeps the broker from taking records of the ledger. held is closed
-// when it refused the first, and release ends it.
+// holdLedger makes the broker refuse records of the ledger until release. held is closed at the first refusal.
 func (b *broker) holdLedger(t *testing.T) (release func(), held <-chan struct{}) {
 	refuse := b.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, Topic: topics.NotificationLog, Err: kerr.NotEnoughReplicas, Count: -1,
@@ -267,7 +266,7 @@ func (f notifierFunc) Notify(ctx context.Context, n *sinks.Notification) (string
 	return f(ctx, n)
 }
 
-// alertNow is an alert that began to fire ago before now.
+// alertNow returns an alert that began to fire that long ago.
 func alertNow(i int, ago time.Duration) *schemas.Alert {
 	return sinktest.FiringAlert(fmt.Sprintf("%016x", i), time.Now().Add(-ago).UnixMilli())
 }

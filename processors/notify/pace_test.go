@@ -14,8 +14,8 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// deliverAlone makes the calls of a processor without its brokers: what would be entered in the ledger is
-// only noted in the lanes. It returns how to have an alert seen.
+// deliverAlone makes the calls of a processor without brokers: entries for the ledger are only noted in the lanes. It
+// returns a function that makes the processor see an alert.
 func deliverAlone(ctx context.Context, p *Processor) (see func(a *schemas.Alert)) {
 	part := newPartition(0, &p.memory)
 	for _, c := range p.channels {
@@ -54,8 +54,8 @@ func deliverAlone(ctx context.Context, p *Processor) (see func(a *schemas.Alert)
 	}
 }
 
-// TestTwoCallsASecond: 601 alerts, a provider that takes 2 calls a second and refuses others. However long it takes, no
-// trigger and no resolve is given up or lost, the critical one comes first, and most calls are taken. The time is virtual.
+// TestTwoCallsASecond: there are 601 alerts, and a provider that accepts 2 calls a second and refuses more. However long it
+// takes, no trigger or resolve is given up or lost, the critical alert comes first, and most calls are accepted. Time is virtual.
 func TestTwoCallsASecond(t *testing.T) {
 	for name, retryAfter := range map[string]time.Duration{"Retry-After: 1": time.Second, "Retry-After: 7200": 2 * time.Hour, "without Retry-After": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestTwoCallsASecond(t *testing.T) {
 				sent := time.Now()
 				see(critical)
 				longest := 6 * time.Second
-				if retryAfter > cfg.Retry.RetryAfter.Std() { // it asks for long pauses again and again
+				if retryAfter > cfg.Retry.RetryAfter.Std() { // the provider keeps asking for long pauses
 					longest = 2 * cfg.Retry.RetryAfter.Std()
 				}
 				<-time.After(longest)
@@ -90,7 +90,7 @@ func TestTwoCallsASecond(t *testing.T) {
 				at, opened := receiver.at[critical.Fingerprint], len(receiver.opened)
 				receiver.mu.Unlock()
 				if at.IsZero() || opened == n+1 {
-					t.Errorf("the critical alert is not told after %v, and %d others are", longest, opened)
+					t.Errorf("after %v, the critical alert has not been told, but %d others have", longest, opened)
 				}
 				most := 2 * (n + 1) / perSecond * time.Second
 				if retryAfter > cfg.Retry.RetryAfter.Std() {

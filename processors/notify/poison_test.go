@@ -17,8 +17,7 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// poison lists values that no reader of a document takes, and one that is too large for a
-// letter, or an entry, that quotes it whole.
+// poison returns values that do not decode, and one that is too large to be quoted whole in a letter or an entry.
 func poison() map[string][]byte {
 	whole := schemas.EncodeDoc(alertNow(99, 0))
 	return map[string][]byte{
@@ -28,8 +27,8 @@ func poison() map[string][]byte {
 	}
 }
 
-// TestPoisonInAlerts: a record that does not decode, or is huge, costs its alert alone,
-// before the start, while it runs and after a restart.
+// TestPoisonInAlerts: a record that does not decode, or is huge, affects only its own alert: before the start, while notify
+// runs, and after a restart.
 func TestPoisonInAlerts(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -79,8 +78,8 @@ func TestPoisonInAlerts(t *testing.T) {
 	checkViolations(t, pd)
 }
 
-// TestPoisonInTheLedger: an entry that does not decode costs at most that its receiver is
-// told again; never that it is not, or not of the end.
+// TestPoisonInTheLedger: because of an entry that does not decode, a receiver is at most told again; it is never left
+// untold, or untold of the end.
 func TestPoisonInTheLedger(t *testing.T) {
 	for name, value := range poison() {
 		t.Run(name, func(t *testing.T) {
@@ -120,8 +119,8 @@ func (b *broker) produceRaw(t *testing.T, topic string, partition int32, key str
 	b.produce(t, &kgo.Record{Topic: topic, Partition: partition, Key: []byte(key), Value: value})
 }
 
-// TestWrongAddress: one 404, or one redirect, loses no firing; while it lasts that is
-// alarmed; and the end is told only to who may know of the beginning.
+// TestWrongAddress: a 404 or a redirect loses no trigger, and raises an alarm while it lasts. The end is told only to
+// receivers that may know of the beginning.
 func TestWrongAddress(t *testing.T) {
 	for _, fault := range []sinktest.Fault{
 		sinktest.Refusal(http.StatusNotFound), sinktest.Refusal(http.StatusUnauthorized), sinktest.Refusal(http.StatusForbidden), sinktest.Refusal(http.StatusGone),
@@ -168,8 +167,7 @@ func TestWrongAddress(t *testing.T) {
 	}
 }
 
-// TestEchoIsNotInTheLedger: a receiver that repeats its credentials does not get them
-// into the ledger.
+// TestEchoIsNotInTheLedger: if a receiver's answer repeats its credentials, they do not get into the ledger.
 func TestEchoIsNotInTheLedger(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -188,7 +186,7 @@ func TestEchoIsNotInTheLedger(t *testing.T) {
 	}
 }
 
-// FuzzLoadRecord: no record of the ledger, and no state of an alert after it, ends notify.
+// FuzzLoadRecord: no record of the ledger, and no state of an alert after it, makes notify fail.
 func FuzzLoadRecord(f *testing.F) {
 	for _, value := range poison() {
 		f.Add("pd/0000000000000001/firing/1", value, value)

@@ -33,7 +33,7 @@ func TestEveryMatchingReceiverIsToldOnce(t *testing.T) {
 	mild.Labels["severity"] = "warning"
 	pending := alertNow(3, 0)
 	pending.Last = schemas.Transition{From: schemas.Inactive, To: schemas.Pending, AtMS: a.Last.AtMS}
-	over := alertNow(4, 0) // was pending and is over: nobody heard of it
+	over := alertNow(4, 0) // was pending and is over: no receiver was told
 	over.Last = schemas.Transition{From: schemas.Pending, To: schemas.Resolved, AtMS: a.Last.AtMS}
 	b.publish(t, pending, over, a, mild, resolvedNow(a))
 	var resolved sinktest.PagerDutyAlert
@@ -100,8 +100,8 @@ func TestReplayedAlertsAreNotToldAgain(t *testing.T) {
 	}
 }
 
-// TestKilledBetweenCallAndEntry stops an instance after PagerDuty took the call
-// and before the ledger has it. The next one finds the offset committed, or not.
+// TestKilledBetweenCallAndEntry kills an instance after PagerDuty has taken the call and before the ledger has the entry. The
+// next instance finds the offset committed, or not.
 func TestKilledBetweenCallAndEntry(t *testing.T) {
 	for name, forget := range map[string]bool{"committed": false, "not committed": true} {
 		t.Run(name, func(t *testing.T) { killBetweenCallAndEntry(t, forget) })
@@ -147,8 +147,8 @@ func killBetweenCallAndEntry(t *testing.T, forgetOffset bool) {
 	checkViolations(t, pd)
 }
 
-// TestPendingIsAcknowledgedBeforeTheCall keeps the broker from acknowledging
-// entries: no receiver may be called and no offset committed.
+// TestPendingIsAcknowledgedBeforeTheCall: while the broker acknowledges no entries, no receiver is called and no offset is
+// committed.
 func TestPendingIsAcknowledgedBeforeTheCall(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -188,7 +188,7 @@ func TestOldDataPagesNobody(t *testing.T) {
 	pd := sinktest.NewPagerDuty(t, routingKey)
 	i := b.run(t, quick(), toPagerDuty(pd))
 	old, resolvedOld, confirmed := alertNow(1, 2*time.Hour), alertNow(2, 3*time.Hour), alertNow(3, 2*time.Hour)
-	confirmed.LastTrueMS = time.Now().UnixMilli() // fires for two hours, and still does
+	confirmed.LastTrueMS = time.Now().UnixMilli() // has fired for two hours, and still does
 	afterOutage := sinktest.ResolvedAlert(resolvedOld, time.Now().Add(-2*time.Hour).UnixMilli())
 	b.publish(t, old, resolvedNow(old), afterOutage, confirmed)
 	b.awaitStatus(t, confirmed, "pd", schemas.DeliverySubmitted)
@@ -212,8 +212,8 @@ func TestOldDataPagesNobody(t *testing.T) {
 	}
 }
 
-// TestHandover lets a second instance join while alerts are told, and the first
-// leave: each alert is told once and resolved once, whoever tells it.
+// TestHandover: a second instance joins while alerts are told, and then the first one leaves. Each alert is told once and
+// resolved once, whichever instance tells it.
 func TestHandover(t *testing.T) {
 	b := newBroker(t)
 	pd, sms := sinktest.NewPagerDuty(t, routingKey), sinktest.NewTwilio(t, account, authToken)
@@ -273,7 +273,7 @@ func TestUndecodableAlertIsDeadLettered(t *testing.T) {
 	i.stop(t)
 }
 
-// TestLedgerAtStart gives an instance a ledger that others left.
+// TestLedgerAtStart: an instance starts with a ledger that others have left.
 func TestLedgerAtStart(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)

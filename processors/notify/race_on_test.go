@@ -2,5 +2,5 @@
 
 package notify
 
-// raceEnabled has tests do less where everything takes ten times as long.
+// raceEnabled makes tests do less under the race detector, which makes everything ten times slower.
 const raceEnabled = true

@@ -19,12 +19,12 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// provider is a receiver that takes so many calls a second at most, and takes a while for
-// each. It knows which alerts are open.
+// provider is a receiver that accepts a limited number of calls a second, and needs some time for each. It knows which
+// alerts are open.
 type provider struct {
 	perSecond  int // 0: any
 	takes      time.Duration
-	retryAfter time.Duration // what a 429 asks for; 0: it does not say
+	retryAfter time.Duration // pause that a 429 asks for; 0: it asks for none
 
 	mu       sync.Mutex
 	down     bool
@@ -35,7 +35,7 @@ type provider struct {
 	ended    map[string]int
 	at       map[string]time.Time // of the last trigger
 	refused  int
-	stray    int // resolves of what was not open
+	stray    int // resolves of alerts that were not open
 }
 
 func newProvider(perSecond int) *provider {
@@ -91,7 +91,7 @@ func (p *provider) receiver(name string) sinks.Receiver {
 	return sinks.Receiver{Name: name, Notifier: p}
 }
 
-// flood publishes the alerts at once.
+// flood publishes all alerts at once.
 func (b *broker) flood(t testing.TB, alerts []*schemas.Alert) {
 	t.Helper()
 	var rs []*kgo.Record
@@ -103,8 +103,8 @@ func (b *broker) flood(t testing.TB, alerts []*schemas.Alert) {
 	}
 }
 
-// goesOn polls until is true, as long as done grows: a slow machine takes its time, and what stands still for a
-// minute is lost. Meanwhile memory is bounded.
+// goesOn polls until until is true. It fails the test if done does not grow for a minute, as a slow machine may take its
+// time, or if memory exceeds its bound meanwhile.
 func (i *instance) goesOn(t testing.TB, what string, done func() int, is func() bool) {
 	t.Helper()
 	at, since := done(), time.Now()
@@ -120,19 +120,18 @@ func (i *instance) goesOn(t testing.TB, what string, done func() int, is func() 
 			held += r.inMemory.Load()
 		}
 		if bytes := i.memory.bytes.Load(); held > int64(len(i.receivers)*(i.cfg.Queue+readAhead)) || bytes > maxHeldBytes {
-			t.Fatalf("%s: %d alerts, %d bytes in memory, want %d and what is read ahead for each receiver at most", what, held, bytes, i.cfg.Queue)
+			t.Fatalf("%s: %d alerts, %d bytes in memory, want at most %d and what is read ahead for each receiver", what, held, bytes, i.cfg.Queue)
 		}
 		wait(20*time.Millisecond, t.Context().Done())
 	}
 }
 
-// told is how many triggers and ends were told.
+// told returns how many triggers and resolves were told.
 func (p *provider) told() int { opened, ended, _, _ := p.count(); return opened + ended }
 
-// TestStorm: 2,500 alerts (or as many as WEIR_STORM says) fire at once, with a receiver
-// that takes its time and another that is away; notify is restarted in the middle, and half
-// of the alerts are resolved meanwhile. Nothing is lost, memory holds a bounded part, and
-// what a receiver that is away misses holds up nobody.
+// TestStorm: 2,500 alerts (or as many as WEIR_STORM says) fire at once. One receiver is slow and another is down; notify is
+// restarted in the middle, and half of the alerts are resolved meanwhile. Nothing is lost, memory is bounded, and the
+// receiver that is down holds up nobody.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	n := 2500
@@ -180,15 +179,14 @@ func TestStorm(t *testing.T) {
 		for _, times := range p.opened {
 			again += times - 1
 		}
-		if again > 4*4 || p.stray > 0 { // calls in flight when it was stopped
+		if again > 4*4 || p.stray > 0 { // those in flight when notify was stopped
 			t.Errorf("%d triggers were told again, %d resolves of nothing: want those in flight at the restart, 0", again, p.stray)
 		}
 	}
 }
 
-// TestSlowProvider: a provider takes a few calls a second, and says 429 to others. Of many
-// alerts none is given up, one that is critical does not wait, and an end is told while
-// triggers wait.
+// TestSlowProvider: a provider accepts a few calls a second, and answers 429 to others. None of many alerts is given up, a
+// critical one does not wait, and a resolve is told while triggers wait.
 func TestSlowProvider(t *testing.T) {
 	const n, perSecond = 60, 5
 	for name, retryAfter := range map[string]time.Duration{"Retry-After: 1": time.Second, "without Retry-After": 0} {

@@ -18,7 +18,7 @@ func unsureOf(part *partition) []string {
 	return unsure
 }
 
-// TestTerms: each owner's term is above all that the ledger has, whatever the generation is by then.
+// TestTerms: each owner's term is higher than all in the ledger, whatever the generation is by then.
 func TestTerms(t *testing.T) {
 	for _, c := range []struct {
 		newest     int64
@@ -31,7 +31,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// TestTermsOfRubbish: a header that is no term is none, and no term that is one makes the next overflow.
+// TestTermsOfRubbish: a header that is not a term is ignored, and no valid term makes the next one overflow.
 func TestTermsOfRubbish(t *testing.T) {
 	for text, want := range map[string]int64{"": 0, "x": 0, "-1": 0, "0": 0, "7": 7, "9223372036854775807": 0, "99999999999999999999": 0, "4611686018427387903": maxTerm - 1} {
 		r := &kgo.Record{Headers: []kgo.RecordHeader{{Key: "other", Value: []byte("5")}, {Key: termHeader, Value: []byte(text)}}}
@@ -45,7 +45,7 @@ func TestTermsOfRubbish(t *testing.T) {
 	}
 }
 
-// toldTo lists what PagerDuty was told of an alert: "trigger resolve".
+// toldTo lists what PagerDuty was told about an alert, such as "trigger resolve".
 func toldTo(mock *sinktest.PagerDuty, a *schemas.Alert) (text string) {
 	for _, e := range mock.Events() {
 		if e.DedupKey == "weir/"+a.Fingerprint {
@@ -55,7 +55,7 @@ func toldTo(mock *sinktest.PagerDuty, a *schemas.Alert) (text string) {
 	return text
 }
 
-// late writes an entry of the ledger as a former owner does that has stood still for a while.
+// late writes an entry to the ledger, as a former owner does after it was suspended.
 func (b *broker) late(t *testing.T, a *schemas.Alert, d *schemas.Delivery) {
 	t.Helper()
 	term := int64(0)
@@ -81,7 +81,7 @@ func (b *broker) owner(t *testing.T, mock *sinktest.PagerDuty) *instance {
 	return b.run(t, quick(), toPagerDuty(mock))
 }
 
-// seenTo waits until of no key the newest entry is one that a former owner wrote after its successor had.
+// seenTo waits until no key's newest entry is one that a former owner wrote after its successor.
 func (b *broker) seenTo(t *testing.T) {
 	t.Helper()
 	kafkatest.Eventually(t, "the newest entry of each key is an owner's", func() bool {
@@ -99,8 +99,8 @@ func (b *broker) seenTo(t *testing.T) {
 	})
 }
 
-// TestFormerOwnerEntersLate: what a process that was taken for dead enters when it goes on, by what it knew, is
-// told by nobody: neither by its successor nor by the one after, whose ledger has it as the newest.
+// TestFormerOwnerEntersLate: a process that was taken for dead continues and enters outdated decisions. Nobody tells
+// these: neither its successor, nor the owner after that, in whose ledger they are the newest entries.
 func TestFormerOwnerEntersLate(t *testing.T) {
 	for _, live := range []bool{true, false} {
 		b := newBroker(t)
@@ -137,13 +137,13 @@ func TestFormerOwnerEntersLate(t *testing.T) {
 	}
 }
 
-// TestLastWordIsRight: what a former owner told late, after its successor, is followed by what is so, once: by whoever owns the
-// partition, and by nobody after that.
+// TestLastWordIsRight: if a former owner tells something late, after its successor, the owner of the partition tells the current
+// state again, once; later owners do not.
 func TestLastWordIsRight(t *testing.T) {
 	for _, c := range []struct {
 		name         string
-		transitions  int // fires, is over, fires again …
-		late         int // which of them a former owner tells once more
+		transitions  int // fires, resolves, fires again …
+		late         int // the transition that a former owner tells once more
 		status       schemas.DeliveryStatus
 		heard        schemas.Heard
 		before, want string
@@ -188,7 +188,7 @@ func TestLastWordIsRight(t *testing.T) {
 			}
 			b.seenTo(t)
 			kafkatest.Eventually(t, c.name, func() bool { return toldTo(mock, all[0]) == c.want })
-			for range 2 { // who comes after that finds nothing to do
+			for range 2 { // later owners find nothing to do
 				if after == nil {
 					after = i
 				}
@@ -208,8 +208,8 @@ func TestLastWordIsRight(t *testing.T) {
 	}
 }
 
-// TestGivenUpCallIsNoted: a call that is under way when its partition is given up, and is not waited for any longer, stands in
-// the ledger as one that may have arrived.
+// TestGivenUpCallIsNoted: if a partition is given up during a call, and nobody waits for the call any more, the ledger notes that
+// it may have arrived.
 func TestGivenUpCallIsNoted(t *testing.T) {
 	b := newBroker(t)
 	g := gatedNotifier{make(chan struct{}, 10), make(chan struct{})}

@@ -17,7 +17,7 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// after is the alert after another transition, seen at its time.
+// after returns the alert after another transition, at the time of the transition.
 func after(a *schemas.Alert, to schemas.AlertState, atMS int64) *schemas.Alert {
 	b := *a
 	b.History = transitions(a)
@@ -42,14 +42,13 @@ func tombstoneOf(a *schemas.Alert) *kgo.Record {
 	return &kgo.Record{Topic: topics.Alerts, Key: []byte(a.Fingerprint)}
 }
 
-// TestToldWhatWasCompacted: while notify is away, or reads, an alert that was told goes
-// through a life of which alerts keeps the newest record only, or none. Who was told
-// that it fires is told the end, once, and hears of what fires now.
+// TestToldWhatWasCompacted: while notify is down, or reads, an alert that receivers know of makes transitions of which the topic
+// alerts keeps only the newest record, or none. The receivers are told the end, once, and are told if it fires now.
 func TestToldWhatWasCompacted(t *testing.T) {
 	fire := func(n int) *schemas.Alert { return alertNow(n, time.Minute) }
 	for name, c := range map[string]struct {
 		then func(a *schemas.Alert) *schemas.Alert // the newest state; nil: a tombstone
-		gone bool                                  // not even a record is left: the alert's own is deleted
+		gone bool                                  // no record is left at all: the alert's own is deleted, too
 		want string                                // events at PagerDuty after the first trigger
 	}{
 		"resolved": {then: func(a *schemas.Alert) *schemas.Alert { return after(a, schemas.Resolved, a.LastMS+1000) }, want: "resolve"},
@@ -132,7 +131,7 @@ func TestToldWhatWasCompacted(t *testing.T) {
 	}
 }
 
-// surveyed reports whether the partitions are owned and the survey of none runs.
+// surveyed reports whether the partitions are owned and all surveys have ended.
 func (i *instance) surveyed() bool {
 	parts := i.owned()
 	for _, part := range parts {
@@ -143,7 +142,7 @@ func (i *instance) surveyed() bool {
 	return len(parts) == partitions
 }
 
-// actions lists what PagerDuty was told of an alert.
+// actions lists what PagerDuty was told about an alert.
 func (b *broker) actions(pd *sinktest.PagerDuty, a *schemas.Alert) string {
 	var all []string
 	for _, e := range pd.Events() {
@@ -167,7 +166,7 @@ func (b *broker) deleteAlerts(t *testing.T) {
 	}
 }
 
-// TestTheEndIsToldInTheWordsOfTheTrigger: receivers know an alert by its labels.
+// TestTheEndIsToldInTheWordsOfTheTrigger: the resolve has the labels of the trigger, because receivers identify an alert by them.
 func TestTheEndIsToldInTheWordsOfTheTrigger(t *testing.T) {
 	for _, deleted := range []bool{false, true} {
 		b := newBroker(t)
@@ -188,14 +187,14 @@ func TestTheEndIsToldInTheWordsOfTheTrigger(t *testing.T) {
 		kafkatest.Eventually(t, "the end is told", func() bool { return len(hook.Payloads()) == 2 })
 		ps := hook.Payloads()
 		if ps[1].GroupKey != ps[0].GroupKey || ps[1].Status != "resolved" || !ps[1].Alerts[0].StartsAt.Equal(ps[0].Alerts[0].StartsAt) {
-			t.Errorf("deleted %v: the end %+v has not the key and the start of the trigger %+v", deleted, ps[1], ps[0])
+			t.Errorf("deleted %v: the resolve %+v lacks the key and the start of the trigger %+v", deleted, ps[1], ps[0])
 		}
 		checkViolations(t, hook)
 	}
 }
 
-// TestReceiverWhoseConfigChanged: who was told is told the end, whatever its match is
-// now; what cannot be told, as the receiver is gone, is counted and named.
+// TestReceiverWhoseConfigChanged: a receiver that was told is told the end, even if it no longer matches. If the receiver is
+// gone, that is counted and named.
 func TestReceiverWhoseConfigChanged(t *testing.T) {
 	b := newBroker(t)
 	pd, hook := sinktest.NewPagerDuty(t, routingKey), sinktest.NewWebhook(t, "")
@@ -227,8 +226,8 @@ func TestReceiverWhoseConfigChanged(t *testing.T) {
 	}
 }
 
-// TestFiringForLongIsNotForgotten: an alert that fires for longer than the ledger keeps
-// what ended is neither told again nor left without its end; one that is over is forgotten.
+// TestFiringForLongIsNotForgotten: an alert that fires for longer than the ledger keeps ended alerts is neither told again nor
+// left without its end. An alert that is over is forgotten.
 func TestFiringForLongIsNotForgotten(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -243,7 +242,7 @@ func TestFiringForLongIsNotForgotten(t *testing.T) {
 	b.publish(t, long)
 	i := b.run(t, quick(), toPagerDuty(pd))
 	kafkatest.Eventually(t, "the survey is over", i.surveyed)
-	for n := range 3 { // it fires on, and says so
+	for n := range 3 { // it keeps firing, and confirms that
 		long.Value, long.LastMS, long.LastTrueMS = float64(n), time.Now().UnixMilli(), time.Now().UnixMilli()
 		b.publish(t, long)
 		i.prune(time.Now())
@@ -259,8 +258,8 @@ func TestFiringForLongIsNotForgotten(t *testing.T) {
 	})
 }
 
-// TestReplayTellsNothing reads alerts again from the start, with lives that flapped, and
-// with a late write of a process that had lost its partition.
+// TestReplayTellsNothing: reading alerts again from the start, with alerts that flapped and with a late write of a process that
+// had lost its partition, sends no notifications.
 func TestReplayTellsNothing(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -295,8 +294,8 @@ func TestReplayTellsNothing(t *testing.T) {
 	}
 }
 
-// TestOldPendingTriggerIsToldIfItStillFires: what waited for longer than max_age, over a
-// restart, is told if the alert fires still, and not if it is over.
+// TestOldPendingTriggerIsToldIfItStillFires: a trigger that has waited for longer than max_age, across a restart, is told if
+// the alert still fires, but not if it is over.
 func TestOldPendingTriggerIsToldIfItStillFires(t *testing.T) {
 	b := newBroker(t)
 	pd := sinktest.NewPagerDuty(t, routingKey)
@@ -314,7 +313,7 @@ func TestOldPendingTriggerIsToldIfItStillFires(t *testing.T) {
 	}
 }
 
-// shadowed is the alert after its rule became a shadow, or was promoted, as Step makes it.
+// shadowed returns the alert, made by Step, after its rule became a shadow or was promoted.
 func shadowed(t *testing.T, a *schemas.Alert, shadow bool) *schemas.Alert {
 	t.Helper()
 	b, changed := alerts.Step(a, &schemas.Condition{Rule: a.Rule, Fingerprint: a.Fingerprint, Group: a.Group, Labels: a.Labels, Annotations: a.Annotations,
@@ -325,9 +324,9 @@ func shadowed(t *testing.T, a *schemas.Alert, shadow bool) *schemas.Alert {
 	return b
 }
 
-// TestShadows: nobody is told of a shadow; a rule that becomes one leaves no page open, and one that is promoted while it
-// fires pages, however long its series have been silent; each also if notify is killed or away meanwhile, and if only the
-// newest record is left.
+// TestShadows: nobody is told of a shadow's alerts. A rule that becomes a shadow leaves no page open. A rule that is promoted
+// while it fires pages, however long its series have been silent. All of that holds if notify is killed or down meanwhile,
+// and if only the newest record is left.
 func TestShadows(t *testing.T) {
 	end := func(a *schemas.Alert) *schemas.Alert {
 		b, _ := alerts.Step(a, &schemas.Condition{Rule: a.Rule, Fingerprint: a.Fingerprint, Labels: a.Labels, EndMS: a.LastMS + 10_000, Reason: "false", Shadow: a.Shadow})
@@ -375,7 +374,7 @@ func TestShadows(t *testing.T) {
 					b.publish(t, a)
 				}
 				other := alertNow(1000, time.Minute)
-				other.Fingerprint = a.Fingerprint + "x" // of the same rule; comes after them if it is in their partition
+				other.Fingerprint = a.Fingerprint + "x" // an alert of the same rule; in the same partition it comes after them
 				if restarted {
 					i = b.run(t, quick(), toPagerDuty(pd))
 				}
@@ -392,7 +391,7 @@ func TestShadows(t *testing.T) {
 	}
 }
 
-// idle reports whether the ledger has nothing that waits.
+// idle reports whether nothing in the ledger waits.
 func (b *broker) idle(t *testing.T) bool {
 	t.Helper()
 	for _, ds := range b.ledger(t) {

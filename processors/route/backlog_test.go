@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// poll makes what a poll returns of a partition: its last offset, and where it ends.
+// poll makes the result of a poll of a partition: its last offset, and the end of the partition.
 func poll(partition int32, last, end int64) kgo.Fetches {
 	return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: topics.Metrics, Partitions: []kgo.FetchPartition{
 		{Partition: partition, HighWatermark: end, Records: []*kgo.Record{{Partition: partition, Offset: last}}}}}}}}
@@ -53,8 +53,8 @@ func TestTails(t *testing.T) {
 	step("a partition that was away", time.Second, 0, poll(0, 1092, 1093), 0, true)
 }
 
-// TestTailsMerge: of partitions that are behind, each is handed on as far as the slowest
-// was read, in order; one from which nothing comes holds nobody up for long.
+// TestTailsMerge: lagging partitions are handed on in order of time, each as far as the slowest has been read. A partition
+// from which nothing comes does not hold up the others for long.
 func TestTailsMerge(t *testing.T) {
 	var tails tails
 	now := time.Unix(1_700_000_000, 0)
@@ -87,7 +87,7 @@ func TestTailsMerge(t *testing.T) {
 			t.Errorf("handed on up to %s, want %s (%v)", got, want, err)
 		}
 	}
-	// Partition 0 has ten records for each of partition 1, which is read whole at once.
+	// Partition 0 has ten records for each record of partition 1, and partition 1 is read in one poll.
 	step("map[0:99 1:90] wait true [1]", records(0, 0, 99, 1, 3000), records(1, 0, 3000, 10, 301))
 	step("map[0:199 1:190] wait true [1]", records(0, 100, 199, 1, 3000))
 	step("map[0:299 1:290] wait true []", records(0, 200, 299, 1, 3000)) // less than it takes to stop

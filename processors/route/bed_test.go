@@ -42,7 +42,7 @@ func newBed(t *testing.T, partitions int32) *bed {
 	return b
 }
 
-// reopen gives the bed a producer that knows nothing of the topics' past.
+// reopen gives the bed a new producer, which knows nothing of the topics' past.
 func (b *bed) reopen() {
 	b.client = b.open(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(20_000_000))
 }
@@ -71,7 +71,7 @@ func (b *bed) produce(partition int32, headers []kgo.RecordHeader, values ...str
 	}
 }
 
-// feed writes n records of three samples of two hosts to each of the partitions, and remembers them.
+// feed writes n records to each of the partitions, with three samples of two hosts each, and remembers them.
 func (b *bed) feed(from, n int, partitions int32) {
 	b.t.Helper()
 	for p := range partitions {
@@ -95,7 +95,7 @@ func (b *bed) expect(group, series string, ms int64, value float64) {
 	b.want[group][sample{series, ms, value}]++
 }
 
-// read polls a topic from where the last call stopped until done says so.
+// read polls a topic from where the last call stopped, until done returns true.
 func (b *bed) read(topic string, done func() bool, each func(*kgo.Record)) {
 	b.t.Helper()
 	cl := b.readers[topic]
@@ -113,8 +113,8 @@ func (b *bed) read(topic string, done func() bool, each func(*kgo.Record)) {
 	}
 }
 
-// settled reads samples until all that was fed has arrived, and fails unless
-// each arrived once, in the partition of its key.
+// settled reads samples until everything that was fed has arrived. It fails the test unless each sample arrived once, in
+// the partition of its key.
 func (b *bed) settled(st *state) {
 	b.t.Helper()
 	want := (&state{samples: b.want}).total()
@@ -136,7 +136,7 @@ func (b *bed) settled(st *state) {
 	}
 }
 
-// running is a router whose Run goes on in a goroutine.
+// running is a router whose Run is running in a goroutine.
 type running struct {
 	*Router
 	cancel context.CancelFunc
@@ -167,7 +167,7 @@ func (b *bed) wait(run *running) error {
 	}
 }
 
-// committed is the sum of the group's offsets.
+// committed returns the sum of the group's committed offsets.
 func (b *bed) committed() int64 {
 	b.t.Helper()
 	offsets, err := b.admin.FetchOffsets(b.context(), ConsumerGroup)
@@ -179,7 +179,7 @@ func (b *bed) committed() int64 {
 	return sum
 }
 
-// refuseSamples has the broker answer writes to samples with err when refuse says so.
+// refuseSamples makes the broker answer writes to samples with err while refuse returns true.
 func (b *bed) refuseSamples(err *kerr.Error, refuse func() bool) {
 	b.cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()

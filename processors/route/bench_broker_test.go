@@ -20,9 +20,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// benchFormat in the environment makes the test binary a broker whose metrics
-// topic holds benchBacklog records of that format. It prints its address and
-// lives as long as its standard input.
+// benchFormat in the environment makes the test binary a broker whose topic metrics holds benchBacklog records of that
+// format. It prints its address and runs until its standard input ends.
 const (
 	benchFormat  = "WEIR_ROUTE_BENCH_FORMAT"
 	benchBacklog = 8000
@@ -48,8 +47,8 @@ func benchBroker(format string) error {
 	return err
 }
 
-// BenchmarkRouteBroker is Run from start to the last of 512,000 samples that wait
-// on a broker in another process: CPU time of this process alone, client included.
+// BenchmarkRouteBroker measures Run from its start to the last of 512,000 samples that wait on a broker in another process:
+// CPU time of this process alone, with the client.
 func BenchmarkRouteBroker(b *testing.B) {
 	for _, format := range []string{"json", "line"} {
 		b.Run("format="+format, func(b *testing.B) {

@@ -23,12 +23,12 @@ func (o *nowhere) flush() error                                   { return nil }
 
 const (
 	benchHosts  = 1000
-	benchSeries = 64 // of a host, and samples of a record
+	benchSeries = 64 // per host, and samples per record
 	benchPoll   = 250
 )
 
-// benchPolls are the records that an agent on each of benchHosts writes: all
-// its series in one record, every 10 s. Times move on with each, values have digits.
+// benchPolls returns the records that an agent on each of benchHosts writes: every 10 s, a record with all its series.
+// The times advance from record to record, and the values have several digits.
 func benchPolls(format string) [][]*kgo.Record {
 	var polls [][]*kgo.Record
 	offset := int64(0)
@@ -63,9 +63,8 @@ func benchPolls(format string) [][]*kgo.Record {
 	return polls
 }
 
-// BenchmarkRoute is from fetched record bytes to encoded batches: CPU time of the
-// whole process, garbage collection included. One op is a poll of 250 records of
-// 64 samples, of 250 hosts with 64 series; 64,000 series in turn.
+// BenchmarkRoute measures the way from the bytes of fetched records to encoded batches: CPU time of the whole process, with
+// garbage collection. One op is a poll of 250 records of 64 samples, from 250 hosts with 64 series; 64,000 series take turns.
 func BenchmarkRoute(b *testing.B) {
 	for _, format := range []string{"json", "line"} {
 		b.Run("format="+format, func(b *testing.B) {
@@ -82,7 +81,7 @@ func BenchmarkRoute(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			for _, poll := range polls { // caches warm, as they are after the first 10 s
+			for _, poll := range polls { // warm up the caches, as after the first 10 s
 				work(poll)
 			}
 			o.bytes = 0

@@ -18,8 +18,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// state is what readers of samples keep: the newest section of each origin
-// partition, and here every sample that was applied.
+// state is what readers of samples keep: the newest section of each origin partition and, in this test, every sample that
+// was applied.
 type state struct {
 	newest  map[originKey]mark
 	samples map[string]map[sample]int // by group
@@ -49,7 +49,7 @@ type sample struct {
 	value  float64
 }
 
-// apply does with a record of samples what a group's state does.
+// apply treats a record of samples as a group's state does.
 func (st *state) apply(t *testing.T, key string, value []byte) {
 	t.Helper()
 	var b schemas.SampleBatch
@@ -182,8 +182,8 @@ func TestSamplesOfAPollAreOneBatchPerGroup(t *testing.T) {
 	}
 }
 
-// TestShapes: a batch names its series when they come first and when it has too few, and has their shape when they come again,
-// for as many lists of series as are remembered of a group.
+// TestShapes: a batch names its series the first time, and if it has too few; it has their shape when they come again, for as
+// many lists of series as are remembered per group.
 func TestShapes(t *testing.T) {
 	e, o := testEncoder(Default())
 	batch := func(names string) (shaped bool) {
@@ -217,8 +217,8 @@ func TestShapes(t *testing.T) {
 	}{
 		{"c", false}, {"c", false}, // too few
 		{"cd", false}, {"cd", true}, {"cd", true}, // the same again
-		{"dc", false}, {"cd", true}, {"dc", true}, {"cde", false}, // in another order, and two by turns
-		{"dc", true}, {"cd", false}, {"cde", false}, {"cde", true}, // three by turns are too many
+		{"dc", false}, {"cd", true}, {"dc", true}, {"cde", false}, // in another order, and two in turns
+		{"dc", true}, {"cd", false}, {"cde", false}, {"cde", true}, // three in turns are too many
 		{"ded", false}, {"de", true}, {"ded", true}, // a batch lists a series once, where it comes first
 	} {
 		if got := batch(step.names); got != step.shaped {
@@ -330,7 +330,7 @@ func TestLineWithoutTimeGetsTheRecords(t *testing.T) {
 	}
 }
 
-// big is a record of n series of one group in line protocol.
+// big returns a record in line protocol with n series of one group.
 func big(offset int64, host string, n int) *kgo.Record {
 	var b strings.Builder
 	for i := range n {
@@ -376,8 +376,8 @@ func TestManySeriesOfOneGroupPassInChunks(t *testing.T) {
 	}
 }
 
-// TestSectionsDoNotDependOnNeighbours reads the same records again, in other
-// polls, and wants the same sections: readers know a replay by them.
+// TestSectionsDoNotDependOnNeighbours reads the same records again, in other polls, and wants the same sections, by which
+// readers recognize a replay.
 func TestSectionsDoNotDependOnNeighbours(t *testing.T) {
 	const seed = 7
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -409,7 +409,7 @@ func TestSectionsDoNotDependOnNeighbours(t *testing.T) {
 			for _, sec := range b.Sections {
 				k := id{s.key, sec.Origin.Offset, sec.Chunk}
 				if _, twice := all[k]; twice {
-					t.Fatalf("section %+v stands in two batches", k)
+					t.Fatalf("section %+v is in two batches", k)
 				}
 				all[k] = sec.Digest
 			}
@@ -436,7 +436,7 @@ func TestFailedFlushStops(t *testing.T) {
 	e, o := testEncoder(Default())
 	o.fail = errors.New("broker gone")
 	if err := e.add(big(1, "a", 100_000)); !errors.Is(err, o.fail) {
-		t.Errorf("add went on past a failed flush: %v", err)
+		t.Errorf("add continued after a failed flush: %v", err)
 	}
 	if o.flushes != 1 {
 		t.Errorf("%d flushes, want 1", o.flushes)

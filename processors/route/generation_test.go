@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// byTopic keeps what is sent of each topic.
+// byTopic keeps what is sent to each topic.
 type byTopic map[string]map[int64]int // samples by their time
 
 func (o byTopic) send(topic string, key []byte, shard int32, value []byte) {
@@ -33,8 +33,8 @@ func (o byTopic) send(topic string, key []byte, shard int32, value []byte) {
 func (byTopic) refuse(*kgo.Record, *verdict) {}
 func (byTopic) flush() error                 { return nil }
 
-// TestGenerationByTime: each sample goes to the generation of its own time, also when
-// one record has some of both, and the record is cut the same way when it is read again.
+// TestGenerationByTime: each sample goes to the generation of its own time, even if a record has samples of both, and the
+// record is cut in the same way when it is read again.
 func TestGenerationByTime(t *testing.T) {
 	rec := &kgo.Record{Topic: topics.Metrics, Value: []byte("cpu,host=a v=1 998000000\ncpu,host=a v=2 999000000\ncpu,host=a v=3 1000000000\ncpu,host=a v=4 1001000000\n")}
 	record := &schemas.Generations{List: append(schemas.FirstGeneration(8).List, schemas.Generation{Gen: 1, Shards: 3, FromMS: 1000, State: schemas.Planned})}

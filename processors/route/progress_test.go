@@ -8,8 +8,8 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// TestProgress: a partition is as old as the newest look at its end that is handed on, in
-// a backlog that grows, too; nothing is said of one that is not owned.
+// TestProgress: a partition has been handed on up to the newest look at its end that was handed on, even while the backlog
+// grows. Nothing is reported about partitions that are not owned.
 func TestProgress(t *testing.T) {
 	var p progress
 	begin := time.Unix(1_700_000_000, 0)
@@ -40,9 +40,9 @@ func TestProgress(t *testing.T) {
 	p.looked(3, 200, 0, now)
 	p.handed(3, 170)
 	age("level with the look before", 1000)
-	p.looked(3, 200, 200, now) // committed by somebody else, or gone
+	p.looked(3, 200, 200, now) // committed by another member, or deleted
 	age("somebody else has handed them on", 0)
-	for i := range int64(100_000) { // nothing is handed on any more, and more comes
+	for i := range int64(100_000) { // nothing is handed on any more, but more records come
 		now = now.Add(lookEvery)
 		p.looked(3, 201+i, 0, now)
 	}
@@ -58,20 +58,20 @@ func TestProgress(t *testing.T) {
 	p.looked(5, 10, 10, now)
 	said := p.say(now)
 	if len(said) != 1 || said[0].Partition != 3 || said[0].Offset != 90_201 || said[0].End != 100_200 || said[0].Owner != "me" || said[0].Epoch != 7 {
-		t.Errorf("said %+v", said)
+		t.Errorf("reported %+v", said)
 	}
 	if said = p.say(now.Add(sayEvery / 2)); len(said) != 0 {
-		t.Errorf("said again: %+v", said)
+		t.Errorf("reported again: %+v", said)
 	}
 	p.handed(3, 100_200)
 	if said = p.say(now.Add(sayEvery / 2)); len(said) != 1 {
-		t.Error("that it is level was not said at once")
+		t.Error("it was not reported at once that the partition has no backlog")
 	}
 	if said = p.say(now.Add(2 * sayEvery)); len(said) != 1 {
-		t.Error("nothing was said for long")
+		t.Error("nothing was reported for too long")
 	}
 	p.lost([]int32{3})
 	if said = p.say(now.Add(time.Hour)); len(said) != 0 || !slices.Equal(said, nil) {
-		t.Errorf("said of a partition that was lost: %+v", said)
+		t.Errorf("reported on a partition that was lost: %+v", said)
 	}
 }

@@ -31,7 +31,7 @@ func TestRunHandsOnAndCommits(t *testing.T) {
 	st := newState()
 	b.settled(st)
 	if !run.Ready() {
-		t.Error("not ready although it hands records on")
+		t.Error("not ready, although it hands records on")
 	}
 	b.feed(200, 50, 2)
 	b.settled(st)
@@ -46,14 +46,14 @@ func TestRunHandsOnAndCommits(t *testing.T) {
 		t.Errorf("committed %d of 500 records", got)
 	}
 	if st.replays != 0 {
-		t.Errorf("%d sections came twice although nothing failed", st.replays)
+		t.Errorf("%d sections came twice, although nothing failed", st.replays)
 	}
 	if got := counted(t, run.count.samples); got != 1500 {
 		t.Errorf("counted %v samples, want 1500", got)
 	}
 }
 
-// TestLagIsKnownWhileNothingIsHandedOn: records come, and the router is stuck with those before.
+// TestLagIsKnownWhileNothingIsHandedOn: records come while the router is stuck with earlier ones.
 func TestLagIsKnownWhileNothingIsHandedOn(t *testing.T) {
 	b := newBed(t, 1)
 	var stuck atomic.Bool
@@ -118,7 +118,7 @@ func TestRecreatedTopicEndsRunAndIsNoReplay(t *testing.T) {
 	if err := b.cluster.CreateTopic(topics.Metrics, 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	err := b.wait(run) // either the watch or a fetch finds it first
+	err := b.wait(run) // the watch or a fetch finds it first
 	if !errors.Is(err, ErrRecreated) && !errors.Is(err, kerr.UnknownTopicID) {
 		t.Fatalf("Run: %v, want ErrRecreated", err)
 	}
@@ -255,7 +255,7 @@ func TestProduceErrorEndsRunAndNothingIsLost(t *testing.T) {
 		t.Fatalf("Run: %v, want the produce error", err)
 	}
 	if got := b.committed(); got >= 200 {
-		t.Errorf("committed %d of 200 records although some failed", got)
+		t.Errorf("committed %d of 200 records, although some failed", got)
 	}
 	b.feed(100, 50, 2)
 	b.start(r)
@@ -290,7 +290,7 @@ func TestLatencyIsAFewMilliseconds(t *testing.T) {
 	}
 }
 
-// childBrokers in the environment makes the test binary a router, which TestKill kills.
+// childBrokers in the environment makes the test binary a router for TestKill to kill.
 const childBrokers = "WEIR_ROUTE_TEST_BROKERS"
 
 func TestMain(m *testing.M) {
@@ -313,8 +313,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestKill kills a process that runs route with SIGKILL in the middle of its
-// work, several times, and starts it again.
+// TestKill kills a process that runs route in the middle of its work (SIGKILL) and restarts it, several times.
 func TestKill(t *testing.T) {
 	b := newBed(t, 3)
 	st := newState()
@@ -343,7 +342,7 @@ func TestKill(t *testing.T) {
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = child.Wait() // says that it was killed
+		_ = child.Wait() // its error tells only that it was killed
 		close(killed)
 		fed.Wait()
 	}
@@ -355,8 +354,7 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestShardsAreKafkas compares with franz-go's default partitioner of keys, as
-// foreign producers use it.
+// TestShardsAreKafkas compares shards with franz-go's default partitioner of keys, which other producers use.
 func TestShardsAreKafkas(t *testing.T) {
 	for _, shards := range []int32{1, 8, 96, 1000} {
 		p := kgo.StickyKeyPartitioner(nil).ForTopic(topics.Samples)

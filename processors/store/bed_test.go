@@ -21,16 +21,16 @@ import (
 	"github.com/weir-metrics/weir/sinks"
 )
 
-// flaky is a TierStore that holds what it is told to hold.
+// flaky is a TierStore that holds up the calls for chosen groups.
 type flaky struct {
-	sinks.TierStore // nothing else is called
+	sinks.TierStore // its other methods are not called
 
 	mu      sync.Mutex
 	holds   func(group string) bool
 	fault   func(group string) error
 	changed chan struct{}  // closed when holds changes
-	calls   int            // under way
-	most    int            // most calls under way at once
+	calls   int            // in flight
+	most    int            // most calls in flight at the same time
 	written map[string]int // acknowledged, by group
 }
 
@@ -41,7 +41,7 @@ func newFlaky() *flaky {
 func nothing(string) bool    { return false }
 func everything(string) bool { return true }
 
-// hold makes calls for these groups wait until the next hold lets them go.
+// hold makes calls for these groups wait until another hold without them.
 func (f *flaky) hold(groups func(group string) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,7 +80,7 @@ func (f *flaky) look(see func()) {
 	see()
 }
 
-// bed is a broker with the topics, and what tests do with it.
+// bed is a broker with the topics, with what tests need.
 type bed struct {
 	*testing.T
 	cluster *kfake.Cluster
@@ -100,7 +100,7 @@ func newBed(t *testing.T, partitions int32) *bed {
 
 func name(i int) string { return fmt.Sprintf("g%05d", i) }
 
-// value is a windows record's.
+// value returns the value of a record of windows.
 func value() []byte {
 	return schemas.AppendWindowBatch(nil, &schemas.WindowBatch{EmitMS: 1, NewestMS: 1, Windows: []schemas.Window{{
 		Series: schemas.Series{Metric: "m"}, TierMS: 10_000, StartMS: 10_000, Aggregate: schemas.Aggregate{
@@ -114,7 +114,7 @@ func (b *bed) produce(rs ...*kgo.Record) {
 	}
 }
 
-// feed produces n records with keys that go on counting, in turn to each partition.
+// feed produces n records, to the partitions in turn, with keys that count on.
 func (b *bed) feed(n int, partitions int32) {
 	b.Helper()
 	var rs []*kgo.Record
@@ -125,7 +125,7 @@ func (b *bed) feed(n int, partitions int32) {
 	b.produce(rs...)
 }
 
-// run is a processor that runs.
+// run is a running processor.
 type run struct {
 	*Processor
 	reg    *prometheus.Registry
@@ -133,7 +133,7 @@ type run struct {
 	done   chan error
 }
 
-// start starts a processor with a short session, so that tests see who is kicked out.
+// start starts a processor with a short session, so that tests notice a member that is kicked out.
 func (b *bed) start(cfg Config, drain time.Duration) *run {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -168,11 +168,11 @@ func (b *bed) ended(r *run) error {
 	}
 }
 
-// committed is the sum of the group's committed offsets.
+// committed returns the sum of the group's committed offsets.
 func (b *bed) committed() (sum int64) {
 	b.Helper()
 	offsets, err := b.admin.FetchOffsets(b.Context(), ConsumerGroup)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it is there once it has a member
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // the group exists once it has a member
 		b.Fatal(err)
 	}
 	offsets.Each(func(o kadm.OffsetResponse) {
@@ -183,7 +183,7 @@ func (b *bed) committed() (sum int64) {
 	return sum
 }
 
-// writtenAll reports whether every record that was fed is written.
+// writtenAll reports whether all records that were fed are written.
 func (b *bed) writtenAll() (all bool) {
 	b.store.look(func() { all = len(b.store.written) == b.fed })
 	return all

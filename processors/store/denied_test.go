@@ -9,11 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestDeniedGroupEndsRun: a member that Kafka's ACLs do not let into its group says so, with the group's name, and
-// does not try on in silence.
+// TestDeniedGroupEndsRun: if Kafka's ACLs deny a member its group, Run ends with an error that names the group, instead of
+// retrying silently.
 func TestDeniedGroupEndsRun(t *testing.T) {
 	b := newBed(t, 1)
-	for _, key := range []kmsg.Key{kmsg.FindCoordinator, kmsg.JoinGroup} { // Kafka denies at the first
+	for _, key := range []kmsg.Key{kmsg.FindCoordinator, kmsg.JoinGroup} { // Kafka denies the first of them
 		b.cluster.ControlKey(int16(key), func(r kmsg.Request) (kmsg.Response, error, bool) {
 			b.cluster.KeepControl()
 			switch resp := r.ResponseKind().(type) {

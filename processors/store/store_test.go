@@ -30,7 +30,7 @@ func TestWritesAndCommits(t *testing.T) {
 	kafkatest.Eventually(b, "all written", b.writtenAll)
 	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 300 })
 	if !r.Ready() {
-		t.Error("not ready although it writes")
+		t.Error("not ready, although it writes")
 	}
 	b.store.look(func() {
 		for group, n := range b.store.written {
@@ -48,8 +48,7 @@ func TestWritesAndCommits(t *testing.T) {
 	}
 }
 
-// Nothing is committed past a record that is not acknowledged, although those
-// behind it are.
+// Nothing is committed past a record that is not acknowledged, even if later records are.
 func TestCommitsOnlyWhatIsAcknowledged(t *testing.T) {
 	b := newBed(t, 1)
 	b.store.hold(func(group string) bool { return group == name(7) })
@@ -60,7 +59,7 @@ func TestCommitsOnlyWhatIsAcknowledged(t *testing.T) {
 		return ok
 	})
 	kafkatest.Eventually(b, "the 7 before it committed", func() bool { return b.committed() == 7 })
-	b.stop(r) // abandons the one
+	b.stop(r) // abandons the unacknowledged one
 	if n := b.committed(); n != 7 {
 		t.Errorf("committed %d when stopped, want 7", n)
 	}
@@ -91,8 +90,8 @@ func TestStopFlushesThenCommits(t *testing.T) {
 	}
 }
 
-// While the store is away, no more records are taken than may be in flight, and the
-// member stays in its group, beyond its session timeout. Then all is written, once.
+// While the store is down, no more records are read than may be in flight, and the member stays in its group, even beyond
+// its session timeout. Afterwards everything is written, once.
 func TestOutage(t *testing.T) {
 	b := newBed(t, 4)
 	b.store.hold(everything)
@@ -111,7 +110,7 @@ func TestOutage(t *testing.T) {
 	}
 	b.store.look(func() {
 		if b.store.most > 20 || len(b.store.written) > 0 {
-			t.Errorf("%d calls at once, %d written; want at most 20, and none", b.store.most, len(b.store.written))
+			t.Errorf("%d calls in flight, %d written; want at most 20, and 0", b.store.most, len(b.store.written))
 		}
 	})
 	if n := b.committed(); n != 0 {
@@ -151,13 +150,13 @@ func TestOutage(t *testing.T) {
 	b.stop(r)
 }
 
-// A second member gets its partitions while the store is away: the first gives up on
-// their writes. Nothing is lost, whoever writes it.
+// A second member gets partitions of the first while the store is down: the first gives up their writes. Nothing is lost,
+// whichever member writes it.
 func TestRebalanceDuringAnOutage(t *testing.T) {
 	b := newBed(t, 4)
 	b.store.hold(everything)
 	b.feed(400, 4)
-	all := Config{InFlight: 400, Commit: quick().Commit} // of every partition some, and no slot is free
+	all := Config{InFlight: 400, Commit: quick().Commit} // enough for records of every partition, so that no slot is free
 	first := b.start(all, 100*time.Millisecond)
 	kafkatest.Eventually(b, "the first has its hands full", func() (ok bool) {
 		b.store.look(func() { ok = b.store.calls == 400 })
@@ -211,8 +210,8 @@ func headers(r *kgo.Record) string {
 	return strings.Join(all, "\n")
 }
 
-// What cannot be decoded and what the store refuses goes to deadletter whole, with
-// reason and origin; what stands around it is written, and all is committed.
+// Records that do not decode, and those that the store refuses, go to deadletter whole, with reason and origin. The records
+// around them are written, and everything is committed.
 func TestBadRecordsGoToDeadletter(t *testing.T) {
 	b := newBed(t, 1)
 	const rejected = "no series group of ours"
@@ -231,7 +230,7 @@ func TestBadRecordsGoToDeadletter(t *testing.T) {
 	r := b.start(quick(), time.Second)
 	kafkatest.Eventually(b, "all committed", func() bool { return b.committed() == 13 })
 	if !b.writtenAll() {
-		t.Error("committed, and not all good records are written")
+		t.Error("committed, but not all good records are written")
 	}
 	want := map[string]string{
 		"5": "weir.reason=undecodable", "6": "weir.reason=undecodable", "7": "weir.reason=refused",
@@ -260,7 +259,7 @@ func TestBadRecordsGoToDeadletter(t *testing.T) {
 	b.stop(r)
 }
 
-// A letter that the broker finds too large is cut, not lost and not in the way.
+// A letter that is too large for the broker is cut: it is not lost, and holds up nothing.
 func TestTooLargeLetterIsCut(t *testing.T) {
 	b := newBed(t, 1)
 	if err := b.cluster.DeleteTopic(topics.DeadLetter); err != nil {
@@ -270,7 +269,7 @@ func TestTooLargeLetterIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	big := make([]byte, 160_000)
-	if _, err := rand.NewChaCha8([32]byte{}).Read(big); err != nil { // nothing that compression makes small
+	if _, err := rand.NewChaCha8([32]byte{}).Read(big); err != nil { // random bytes do not compress
 		t.Fatal(err)
 	}
 	b.produce(&kgo.Record{Topic: topics.Windows, Key: []byte("k"), Value: big})
@@ -282,7 +281,7 @@ func TestTooLargeLetterIsCut(t *testing.T) {
 		t.Errorf("letter of %d bytes, want the first 10000 of the record", n)
 	}
 	if got := headers(l); !strings.Contains(got, "weir.cut=value=160000") {
-		t.Errorf("cut without saying so:\n%s", got)
+		t.Errorf("cut, but weir.cut is missing:\n%s", got)
 	}
 	if n := sinktest.Counter(t, r.reg, "weir_store_deadletter_truncated_total", ""); n != 1 {
 		t.Errorf("%v counted as truncated, want 1", n)
@@ -290,7 +289,7 @@ func TestTooLargeLetterIsCut(t *testing.T) {
 	b.stop(r)
 }
 
-// An error that is neither an outage nor a refusal ends Run, which names the record.
+// An error that is neither an outage nor a refusal ends Run, with an error that names the record.
 func TestUnexpectedErrorEndsRun(t *testing.T) {
 	b := newBed(t, 1)
 	broken := errors.New("the disk is gone")

@@ -12,8 +12,8 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// TestNothingClosesWhileRouteIsBehind: windows that are due by the clock wait as long as
-// samples are held up upstream, and close whole when those have come.
+// TestNothingClosesWhileRouteIsBehind: windows that are due by the clock wait as long as samples are held up upstream, and
+// close complete when the samples have come.
 func TestNothingClosesWhileRouteIsBehind(t *testing.T) {
 	s := newStage(t, "groups: []")
 	var behind atomic.Bool
@@ -25,7 +25,7 @@ func TestNothingClosesWhileRouteIsBehind(t *testing.T) {
 	from := now - now%3600_000 - 2*3600_000
 	rounds := hosts(rand.New(rand.NewPCG(1, 1)), 5, 2, 9, from, 1000)
 	waits := len(rounds) - 3
-	for _, r := range rounds[:waits] { // they came when they were new: two hours ago
+	for _, r := range rounds[:waits] { // these arrived when they were new, two hours ago
 		s.send(r, r[0].TimeMS)
 	}
 	sent := len(flatten(rounds[:waits]))

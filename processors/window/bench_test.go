@@ -32,8 +32,8 @@ func (l load) String() string {
 	return fmt.Sprint(l.series, " ", l.perGroup, " ", l.batch, " ", l.rounds, " ", l.stepMS)
 }
 
-// TestMain is also the broker of the benchmark, in a process of its own so that its
-// CPU is not counted: kfake with the workload already in samples.
+// TestMain also runs the benchmark's broker: kfake, with the workload already in samples. It is a process of its own, so
+// that its CPU time is not counted.
 func TestMain(m *testing.M) {
 	spec := os.Getenv("WEIR_BENCH_BROKER")
 	if spec == "" {
@@ -120,10 +120,9 @@ func cpu() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-// BenchmarkWindowProcessor measures the processor from fetched records to windows
-// emitted and state flushed: CPU of this process from start to the end of the last
-// checkpoint, the broker in another. It makes a checkpoint every 10 s of wall time and
-// one at the end.
+// BenchmarkWindowProcessor measures the processor from fetched records to emitted windows and flushed state: CPU time of
+// this process from its start to the end of the last checkpoint; the broker is another process. There is a checkpoint
+// every 10 s of wall time, and one at the end.
 func BenchmarkWindowProcessor(b *testing.B) {
 	for _, bc := range []struct {
 		name string

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestRateOf: a sender that sends all at once every 10 s has its mean rate, whenever it
-// is asked, and a partition that came back begins anew.
+// TestRateOf: a sender that sends everything at once every 10 s has its mean rate at any time, and a partition that came
+// back starts over.
 func TestRateOf(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)
 	var seen []sampled

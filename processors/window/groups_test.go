@@ -22,13 +22,13 @@ func (b *bench) checkpoint() {
 	}
 }
 
-// sourceOf is the source of a record of the changelog, whose key names the writer, too.
+// sourceOf returns the source of a changelog record, whose key also names the writer.
 func sourceOf(r *kgo.Record) string {
 	key, _, _ := strings.Cut(string(r.Key), "\x00")
 	return key
 }
 
-// values are the live values of the partition, by what they say of themselves.
+// values counts the live values of the partition and what they hold.
 func (b *bench) values() (all, open, series, groups int) {
 	b.spy.part.Values(func(e *entry) {
 		all++
@@ -43,7 +43,7 @@ func (b *bench) values() (all, open, series, groups int) {
 	return all, open, series, groups
 }
 
-// countsAgree compares what the partition counts as it goes with its values.
+// countsAgree compares the running counts of the partition with its values.
 func (b *bench) countsAgree(when string) {
 	b.t.Helper()
 	loc := b.spy.opened[len(b.spy.opened)-1]
@@ -54,8 +54,8 @@ func (b *bench) countsAgree(when string) {
 	}
 }
 
-// TestRefusedSourcesLeaveNothing: of a source of which nothing was ever counted nothing is kept,
-// neither live nor in the table; those that are known go on, and it is counted when there is room.
+// TestRefusedSourcesLeaveNothing: a source of which nothing was ever counted leaves nothing, neither in memory nor in the
+// table. Known sources continue, and the refused one is counted when there is room.
 func TestRefusedSourcesLeaveNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		limit  func(c *windows.Config)
@@ -100,14 +100,14 @@ func TestRefusedSourcesLeaveNothing(t *testing.T) {
 		if tc.reason == "future" || tc.reason == "too_old" {
 			b.send("h1", 1, 0, "up")
 			if all, _, _, groups := b.values(); all != 2 || groups != 2 {
-				t.Errorf("%s: a source that was refused is not taken when its time is right: %d values", name, all)
+				t.Errorf("%s: a source that was refused is not accepted later: %d values", name, all)
 			}
 		}
 	}
 }
 
-// TestCountsWhenAPartitionComesBack: the groups that hold a window, the series and the groups are
-// counted once, when a partition goes and comes back, with what another owner wrote and deleted.
+// TestCountsWhenAPartitionComesBack: open groups, series and groups are counted once, also when a partition leaves and comes
+// back with what another owner has written and deleted.
 func TestCountsWhenAPartitionComesBack(t *testing.T) {
 	b := newBench(t, windows.Default())
 	for i := range 30 {

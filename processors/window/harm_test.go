@@ -20,7 +20,7 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// goesOn runs the processor once until all of samples is committed.
+// goesOn runs the processor once, until everything in samples is committed.
 func (s *stage) goesOn(dir string) {
 	s.t.Helper()
 	store, err := writeback.OpenStore(dir, s.log)
@@ -70,8 +70,7 @@ func (s *stage) goesOn(dir string) {
 	}
 }
 
-// TestLargeLabels: one source whose 1,200 series have labels of 16 KB harms no other, over
-// restarts.
+// TestLargeLabels: a source whose 1,200 series have labels of 16 KB does not harm others, also after restarts.
 func TestLargeLabels(t *testing.T) {
 	s := newStage(t, "groups: []")
 	now := time.Now().UnixMilli()
@@ -94,8 +93,8 @@ func TestLargeLabels(t *testing.T) {
 	s.goesOn(t.TempDir())
 }
 
-// TestFloodOfRefused: samples that are refused, on a broker that takes its time for dead
-// letters, do not make the group's value large, and stop nothing.
+// TestFloodOfRefused: with a broker that is slow to acknowledge dead letters, a flood of refused samples neither makes the
+// group's value large nor stops anything.
 func TestFloodOfRefused(t *testing.T) {
 	c := kafkatest.Cluster(t)
 	cfg := topics.Default()

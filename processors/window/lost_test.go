@@ -9,8 +9,8 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// TestLostRulesSayWhatIsFalse: a group whose value is lost says of what it finds to be false that it is, as it may
-// have said before that it is true; once, over restarts.
+// TestLostRulesSayWhatIsFalse: a group that has lost its value reports false conditions as well, because it may have reported
+// them as true before; once, also across restarts.
 func TestLostRulesSayWhatIsFalse(t *testing.T) {
 	cfg := windows.Default()
 	rules, err := alerts.Load(alerts.LoadConfig{TiersMS: cfg.TiersMS()}, alerts.File{Name: "rules.yaml", Data: []byte("- name: g\n  rules:\n  - {alert: early, expr: load < 3}\n")})
@@ -56,6 +56,6 @@ func TestLostRulesSayWhatIsFalse(t *testing.T) {
 		restart(nil)
 	}
 	if len(b.conds) != 1 || b.conds[0].True || b.conds[0].Rule != "g/early" {
-		t.Errorf("after the loss %d conditions were said, want that it is false, once: %+v", len(b.conds), b.conds)
+		t.Errorf("%d conditions after the loss, want one, false: %+v", len(b.conds), b.conds)
 	}
 }

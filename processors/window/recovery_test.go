@@ -8,9 +8,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// BenchmarkRecovery measures how long a processor takes to be ready with the state of
-// a million series (WEIR_BENCH_RECOVERY_SERIES for another number): from its local
-// store after a clean stop, and from the changelog alone.
+// BenchmarkRecovery measures how long a processor takes to become ready with the state of a million series (or as many as
+// WEIR_BENCH_RECOVERY_SERIES says): from its local store after a clean stop, and from the changelog alone.
 func BenchmarkRecovery(b *testing.B) {
 	l := load{series: 1_000_000, perGroup: 100, batch: 100, rounds: 8, stepMS: 10_000}
 	s, stopBroker := benchStage(b, l)

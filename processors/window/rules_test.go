@@ -17,15 +17,15 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// rulesStage is a stage that is fed window by window and read for conditions.
+// rulesStage is a stage that tests feed window by window, and whose conditions they read.
 type rulesStage struct {
 	*stage
 	fromMS int64
-	window int64                           // that is sent next
-	told   map[string][]*schemas.Condition // by rule and host, without what is told again
+	window int64                           // the next window to send
+	told   map[string][]*schemas.Condition // by rule and host, without repeats
 }
 
-// next sends a window's samples: m0 and m1 at 90, of each host.
+// next sends a window's samples for each host: m0 and m1, both 90.
 func (s *rulesStage) next(hosts ...string) {
 	at := s.fromMS + s.window*10_000 + 5000
 	s.window++
@@ -36,10 +36,10 @@ func (s *rulesStage) next(hosts ...string) {
 				Series: schemas.Series{Metric: "m" + strconv.Itoa(m), Labels: schemas.NewLabels(map[string]string{"host": h})}})
 		}
 	}
-	s.send(samples, time.Now().UnixMilli()) // an hour late, so the clock of today closes nothing
+	s.send(samples, time.Now().UnixMilli()) // an hour late, so that the wall clock closes nothing
 }
 
-// until reads conditions until ok.
+// until reads conditions until ok returns true.
 func (s *rulesStage) until(what string, ok func() bool) {
 	s.t.Helper()
 	kafkatest.Eventually(s.t, what, func() bool {
@@ -60,7 +60,7 @@ func (s *rulesStage) until(what string, ok func() bool) {
 	})
 }
 
-// last is the last that was told, as a text.
+// last returns the last condition, as text.
 func (s *rulesStage) last(rule, host string) string {
 	all := s.told[rule+" "+host]
 	if len(all) == 0 {
@@ -80,10 +80,9 @@ func (s *rulesStage) load(text string) *alerts.RuleSet {
 	return rules
 }
 
-// TestSetRules: rules change under load. Those that stay are not interrupted, not even by
-// a crash; those that are gone end at once, also of a host that fell silent; those that
-// are new, or are about a metric that no rule read before, begin; those that are changed
-// are judged anew.
+// TestSetRules: rules change under load. Conditions of rules that stay are not interrupted, not even by a crash. Conditions
+// of removed rules end at once, even for a host that fell silent. New rules begin, even on a metric that no rule read
+// before. Changed rules are judged anew.
 func TestSetRules(t *testing.T) {
 	s := &rulesStage{stage: newStage(t, `groups:
 - name: g
@@ -120,11 +119,11 @@ func TestSetRules(t *testing.T) {
 	uses := make([]alerts.RuleUse, s.rules.Len())
 	s.running.addUses(s.rules, uses)
 	if u := uses[2]; u.Sets != 3 || u.Evaluations != 6 || u.EndMS != s.fromMS+20_000 || u.Value != 90 || u.Bytes <= 0 || u.Timed == 0 || u.Shards == 0 {
-		t.Errorf("of a rule that stays: %+v", u)
+		t.Errorf("use of a rule that stays: %+v", u)
 	}
 	for i, u := range uses[:2] {
 		if u != (alerts.RuleUse{}) {
-			t.Errorf("of rule %d, which is new or changed: %+v", i, u)
+			t.Errorf("use of rule %d, which is new or changed: %+v", i, u)
 		}
 	}
 	if got := s.last("stays", "web00"); got != "window 1 true " {
@@ -137,7 +136,7 @@ func TestSetRules(t *testing.T) {
 		})
 	}
 
-	stop(errCrash) // without its disk, too: everything since the swap is done again
+	stop(errCrash) // and it loses its disk: everything since the swap is repeated
 	stop = s.start(t.TempDir(), nil)
 	s.next("web00", "web01")
 	s.until("it goes on after a crash", func() bool {

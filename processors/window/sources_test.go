@@ -19,7 +19,7 @@ import (
 	"github.com/weir-metrics/weir/windows"
 )
 
-// spy remembers the partitions that it opened.
+// spy remembers the partitions that were opened.
 type spy struct {
 	*logic
 	opened []*local
@@ -91,7 +91,7 @@ func newBenchOf(t *testing.T, cfg windows.Config, rules *alerts.RuleSet) *bench 
 	return b
 }
 
-// send delivers samples of a host, ageMS old, that arrive afterMS after the last.
+// send delivers samples of a host that are ageMS old and arrive afterMS after the last ones.
 func (b *bench) send(host string, afterMS, ageMS int64, series ...string) {
 	b.t.Helper()
 	b.nowMS += afterMS
@@ -113,7 +113,7 @@ func (b *bench) send(host string, afterMS, ageMS int64, series ...string) {
 	}
 }
 
-// counter is the value of a counter with one label.
+// counter returns the value of a counter with one label.
 func (b *bench) counter(name, value string) float64 {
 	b.t.Helper()
 	families, err := b.metrics.Gather()
@@ -130,10 +130,10 @@ func (b *bench) counter(name, value string) float64 {
 	return 0
 }
 
-// watch is that of the partition.
+// watch returns the partition's watch.
 func (b *bench) watch() *watch { return &b.spy.opened[0].watch }
 
-// told is what is told of the source now.
+// told returns what is reported about the source now.
 func (b *bench) told(source string) schemas.Source {
 	for _, s := range b.watch().sources(b.nowMS) {
 		if s.Source == source {
@@ -143,7 +143,7 @@ func (b *bench) told(source string) schemas.Source {
 	return schemas.Source{}
 }
 
-// paths is n series of a metric.
+// paths returns n series of a metric.
 func paths(metric string, from, n int) []string {
 	out := make([]string, n)
 	for i := range out {
@@ -207,7 +207,7 @@ func TestLimitsAreNamed(t *testing.T) {
 		t.Errorf("%v future samples are counted", n)
 	}
 
-	// Ten samples fit into a window: the rest goes to the dead letters, as JSON.
+	// Ten samples fit into a window; the rest become dead letters, as JSON.
 	b.letters = nil
 	b.nowMS += 10_000 - b.nowMS%10_000
 	for range 12 {
@@ -229,7 +229,7 @@ func TestLimitsAreNamed(t *testing.T) {
 		t.Errorf("headers: %v", b.letters[1].Headers)
 	}
 
-	// After an hour nothing is said of it any more.
+	// After an hour it is no longer named.
 	b.send("fine", namedFor+60_001, 0, "up")
 	for _, host := range []string{"many", "fast", "loud"} {
 		if got := b.told(host); got.Named() {
@@ -238,7 +238,7 @@ func TestLimitsAreNamed(t *testing.T) {
 	}
 }
 
-// TestNamedAreBounded: of many sources with something wrong, the last are remembered.
+// TestNamedAreBounded: of many sources with a fault, only the last are remembered.
 func TestNamedAreBounded(t *testing.T) {
 	b := newBench(t, windows.Default())
 	for i := range 3 * maxNamed {
@@ -256,8 +256,8 @@ func TestNamedAreBounded(t *testing.T) {
 	}
 }
 
-// TestClocksAreNamed: a source whose samples are all late, or ahead, is named, unless
-// those of most are: then it is not their clocks.
+// TestClocksAreNamed: a source whose samples are all late, or all ahead, is named, unless those of most sources are: then it
+// is not because of their clocks.
 func TestClocksAreNamed(t *testing.T) {
 	b := newBench(t, windows.Default())
 	round := func(slow int) {
@@ -294,7 +294,7 @@ func TestClocksAreNamed(t *testing.T) {
 	}
 }
 
-// TestShareOfTotal: max_series_total is of all partitions.
+// TestShareOfTotal: max_series_total is shared by all partitions.
 func TestShareOfTotal(t *testing.T) {
 	cfg := windows.Default()
 	cfg.MaxSeriesTotal = 5

@@ -26,7 +26,7 @@ import (
 	"github.com/weir-metrics/weir/windows/windowtest"
 )
 
-// stage is a broker with the topics, and what a test needs to feed and read it.
+// stage is a broker with the topics, with what tests need to feed and read it.
 type stage struct {
 	t       testing.TB
 	brokers []string
@@ -72,7 +72,7 @@ func newStageOn(t testing.TB, brokers []string, cfg topics.Config, rules string)
 	return s
 }
 
-// counted is how many samples the running processor has counted or dropped.
+// counted returns how many samples the running processor has counted or dropped.
 func (s *stage) counted() int64 {
 	families, err := s.registry.Gather()
 	if err != nil {
@@ -89,8 +89,8 @@ func (s *stage) counted() int64 {
 	return int64(n)
 }
 
-// start runs a processor on the state folder dir; stop ends it: cleanly with nil,
-// without a last checkpoint with an error.
+// start runs a processor on the state folder dir. stop ends it: cleanly with nil, or, with an error, without a
+// last checkpoint.
 func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error)) {
 	store, err := writeback.OpenStore(dir, s.log)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *stage) start(dir string, behind func(*schemas.Tick)) (stop func(error))
 	}
 }
 
-// send produces samples as route does: one batch a group.
+// send produces samples as route does: one batch per group.
 func (s *stage) send(samples []schemas.Sample, atMS int64) {
 	builders := map[string]*schemas.BatchBuilder{}
 	var keys []string
@@ -155,7 +155,7 @@ func (s *stage) send(samples []schemas.Sample, atMS int64) {
 	}
 }
 
-// read adds what is new in topic to f.
+// read passes the new records of a topic to f.
 func (s *stage) read(topic string, f func(*kgo.Record)) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -192,7 +192,7 @@ func (s *stage) read(topic string, f func(*kgo.Record)) {
 func (s *stage) readWindows() {
 	s.read(topics.Windows, func(r *kgo.Record) {
 		if want := schemas.Shard(r.Key, s.topics.Shards); r.Partition != want {
-			s.t.Fatalf("windows of %s in partition %d, not %d", r.Key, r.Partition, want)
+			s.t.Fatalf("windows of %s in partition %d, want %d", r.Key, r.Partition, want)
 		}
 		b, err := schemas.DecodeWindowBatch(r.Value)
 		if err != nil {
@@ -205,7 +205,7 @@ func (s *stage) readWindows() {
 	})
 }
 
-// hosts makes rounds of samples of n hosts, one a host, metric and step.
+// hosts makes rounds of samples of n hosts: one sample per host, metric and step.
 func hosts(rnd *rand.Rand, n, metrics, rounds int, fromMS, stepMS int64) [][]schemas.Sample {
 	out := make([][]schemas.Sample, rounds)
 	for r := range out {
@@ -230,9 +230,9 @@ func flatten(rounds [][]schemas.Sample) []schemas.Sample {
 
 var errCrash = errors.New("crash")
 
-// TestCrashes kills the processor without a checkpoint again and again while samples
-// come in, on its state folder and on an empty one, with the wall clock closing
-// windows early so that much is late: at the end every window is the oracle's.
+// TestCrashes kills the processor without a checkpoint again and again while samples arrive, and restarts it on its state
+// folder or on an empty one. The wall clock closes windows early, so that many samples are late. At the end, every window
+// matches the oracle.
 func TestCrashes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if v := os.Getenv("WEIR_SEED"); v != "" {
@@ -247,8 +247,8 @@ func TestCrashes(t *testing.T) {
 	rounds := hosts(rnd, 10, 5, 150, from, 1000)
 	stop := s.start(dir, nil)
 	for i, r := range rounds {
-		// Arrival times jump ahead of the samples' now and then: the clock closes windows
-		// that later samples still belong to.
+		// Now and then arrival times jump ahead of the samples' times, so that the clock closes windows to which
+		// later samples still belong.
 		s.send(r, from+int64(i)*1000+int64(rnd.IntN(40_000)))
 		if rnd.IntN(6) == 0 { // let the clock close what was sent, so that what follows is late
 			before := s.emitted

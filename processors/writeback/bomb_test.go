@@ -16,7 +16,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// batch appends a batch as it is.
+// batch writes an encoded batch as it is.
 func (b *bed) batch(topic string, partition int32, batch []byte) {
 	b.t.Helper()
 	if _, err := batches.Produce(b.t.Context(), b.client, topic, partition, batch); err != nil {
@@ -24,8 +24,8 @@ func (b *bed) batch(topic string, partition int32, batch []byte) {
 	}
 }
 
-// bombs are batches that nobody can read: those that unpack to too much, and those that do not
-// unpack, which a broker does not take for a table.
+// bombs returns batches that cannot be read: some unpack to too much, and others do not unpack, which a broker does not
+// accept for a table.
 func bombs(t *testing.T) (huge, rubbish [][]byte) {
 	for codec := batches.Gzip; codec <= batches.Zstd; codec++ {
 		zeros, err := batches.Zeros(codec, []byte("a"), 40<<20)
@@ -38,9 +38,8 @@ func bombs(t *testing.T) (huge, rubbish [][]byte) {
 	return huge, rubbish
 }
 
-// TestBatchesThatGokaCannotRead: batches that unpack to far too much, or do not unpack, in the
-// input and in the table, are passed over and told; what is between and behind them counts,
-// before a restart and after it.
+// TestBatchesThatGokaCannotRead: batches in the input and in the table that unpack to far too much, or do not unpack, are
+// skipped and reported. Records between and after them count, before a restart and after it.
 func TestBatchesThatGokaCannotRead(t *testing.T) {
 	b := newBed(t)
 	reg := prometheus.NewRegistry()
@@ -81,11 +80,11 @@ func TestBatchesThatGokaCannotRead(t *testing.T) {
 		b.end(m, false)
 	}
 	if n := counted(m.eng, "weir_unread_batches_total"); n < float64(4*len(huge)+4*len(rubbish)) {
-		t.Errorf("%g batches were told of, want %d at least", n, 4*len(huge)+4*len(rubbish))
+		t.Errorf("%g batches were reported, want at least %d", n, 4*len(huge)+4*len(rubbish))
 	}
 }
 
-// TestRecordsWithoutKey: what has no key and is no tick is counted, and a letter cut to size.
+// TestRecordsWithoutKey: a record that has no key and is not a tick is counted, and becomes a letter that is cut to size.
 func TestRecordsWithoutKey(t *testing.T) {
 	b := sizedBed(t, maxValueBytes)
 	rubbish := map[int64][]byte{}

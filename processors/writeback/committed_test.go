@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// transaction produces a number to a key of the input in a transaction of its own.
+// transaction produces a number under a key of the input, in a transaction of its own.
 func (b *bed) transaction(key string, n uint64, end kgo.TransactionEndTry) {
 	b.t.Helper()
 	b.transact(&kgo.Record{Topic: inTopic, Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, n), Partition: schemas.Shard([]byte(key), shards)}, end)
@@ -36,8 +36,8 @@ func (b *bed) transact(r *kgo.Record, end kgo.TransactionEndTry) {
 	}
 }
 
-// TestOnlyCommittedRecordsCount: what aborted transactions left in the input is not
-// counted, and markers at its end hold up neither a checkpoint nor the next start.
+// TestOnlyCommittedRecordsCount: records of aborted transactions in the input do not count, and markers at its end hold up
+// neither a checkpoint nor the next start.
 func TestOnlyCommittedRecordsCount(t *testing.T) {
 	b := newBed(t)
 	b.transaction("a", 1, kgo.TryAbort)
@@ -55,8 +55,8 @@ func TestOnlyCommittedRecordsCount(t *testing.T) {
 	b.end(m, false)
 }
 
-// TestMarkersAtTheEndOfTheTable: recovery comes to its end, though the last offsets of the
-// table are of a transaction that somebody aborted, with the local store and without.
+// TestMarkersAtTheEndOfTheTable: recovery ends, with a local store and without one, even if the last offsets of the table
+// belong to an aborted transaction.
 func TestMarkersAtTheEndOfTheTable(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()
@@ -74,7 +74,7 @@ func TestMarkersAtTheEndOfTheTable(t *testing.T) {
 	}
 }
 
-// TestLostRecordsAreCounted: what retention took of the input while nobody read is told.
+// TestLostRecordsAreCounted: records that retention deleted from the input before they were read are counted.
 func TestLostRecordsAreCounted(t *testing.T) {
 	b := newBed(t)
 	dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestDeniedTopicEndsRun: sarama asks for ever for a topic that Kafka's ACLs deny, and Goka waits. The engine
-// ends with the topic's name.
+// TestDeniedTopicEndsRun: sarama retries a topic that Kafka's ACLs deny for ever, and Goka waits. The engine ends with an
+// error that names the topic.
 func TestDeniedTopicEndsRun(t *testing.T) {
 	for _, denied := range []string{inTopic, group + "-table"} {
 		t.Run(denied, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestDeniedTopicEndsRun(t *testing.T) {
 			select {
 			case err := <-m.done:
 				if err == nil || !strings.Contains(err.Error(), denied+"/") || !strings.Contains(err.Error(), "not authorized") {
-					t.Errorf("ended with %v, want one that names %s", err, denied)
+					t.Errorf("ended with %v, want an error that names %s", err, denied)
 				}
 			case <-time.After(20 * time.Second):
 				t.Errorf("runs on without %s", denied)

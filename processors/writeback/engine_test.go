@@ -30,8 +30,8 @@ const (
 	shards   = 6
 )
 
-// counter counts the records of a key and adds up their numbers; every third record
-// is emitted, and 50 ms (by the clock in the log) after the last one so is the total.
+// counter counts the records of each key and adds up their numbers. It emits the total at every third record, and 50 ms
+// after the last one, by the clock in the log.
 type counter struct {
 	n, sum uint64
 	due    int64
@@ -43,7 +43,7 @@ type counting struct {
 	mu      sync.Mutex
 	stalls  map[int32]time.Duration // the longest time from produced to applied, by partition
 	applied int
-	from    map[uint64]int32 // the partition of metrics that values of a sum are held back by
+	from    map[uint64]int32 // the partition of metrics that holds back values with a sum
 }
 
 func (*counting) Open(*Partition[counter, none]) *none            { return nil }
@@ -117,12 +117,12 @@ func newBed(t testing.TB) *bed {
 	return b
 }
 
-// member is one running engine.
+// member is a running engine.
 type member struct {
 	eng   *Engine[counter, none]
 	store *Store
 	stop  func()
-	kill  context.CancelCauseFunc // ends it with an error, without a last checkpoint
+	kill  context.CancelCauseFunc // ends the engine with an error, without a last checkpoint
 	done  chan error
 }
 
@@ -167,8 +167,7 @@ func (b *bed) end(m *member, crash bool) {
 	}
 }
 
-// feed produces numbers to random keys until stop is closed, and returns the count and
-// sum of each key on done.
+// feed produces numbers under random keys until stop is closed, and then sends the count and sum of each key on done.
 func (b *bed) feed(rnd *rand.Rand, every time.Duration, stop <-chan struct{}) (done chan map[string]counter) {
 	done = make(chan map[string]counter, 1)
 	go func() {
@@ -204,7 +203,7 @@ func (b *bed) feed(rnd *rand.Rand, every time.Duration, stop <-chan struct{}) (d
 	return done
 }
 
-// totals reads the out topic: the last of each key, and every (n, sum) seen.
+// totals reads the output topic: the last total of each key, and every (n, sum) that was seen.
 func (b *bed) totals() map[string]counter {
 	c := kafkatest.Client(b.t, b.brokers, kgo.ConsumeTopics(outTopic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ends, err := kadm.NewClient(b.client).ListEndOffsets(context.Background(), outTopic)
@@ -253,9 +252,8 @@ func (b *bed) compare(want map[string]counter) {
 	}
 }
 
-// TestMembersComeAndGo counts while members join, leave, and are killed, with their
-// local state or without: at the end every key has every record once, and no
-// (key, n) was ever emitted with two sums.
+// TestMembersComeAndGo: members join, leave and are killed, and keep their local state or lose it. At the end every key has
+// every record once, and no (key, n) was ever emitted with two sums.
 func TestMembersComeAndGo(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if v := os.Getenv("WEIR_SEED"); v != "" {
@@ -361,16 +359,15 @@ func TestPause(t *testing.T) {
 	b.end(first, false)
 }
 
-// TestStoppedBeforeItBegan: a stop while the engine looks up its topics is a stop like
-// any other.
+// TestStoppedBeforeItBegan: a stop while the engine looks up its topics is a clean stop.
 func TestStoppedBeforeItBegan(t *testing.T) {
 	b := newBed(t)
 	m := b.start("one", t.TempDir(), &counting{})
 	b.end(m, false)
 }
 
-// TestKilledAtAnyTime: a kill ends Run with its cause however early it comes, and a cause that is no kill, such as that of
-// signal.NotifyContext, stops it cleanly.
+// TestKilledAtAnyTime: a kill ends Run with its cause, however early it comes. Any other cause, such as that of
+// signal.NotifyContext, stops Run cleanly.
 func TestKilledAtAnyTime(t *testing.T) {
 	b := newBed(t)
 	early := b.start("early", t.TempDir(), &counting{stalls: map[int32]time.Duration{}})

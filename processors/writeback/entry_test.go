@@ -33,8 +33,8 @@ func drivenCounter(t *testing.T) (*Engine[counter, none], *Partition[counter, no
 	return d.e, d.opened[0], sent
 }
 
-// TestStoredForm: what was not acknowledged is in the stored form, but for dead letters, and
-// tombstones stay tombstones; version 1, without headers, is read.
+// TestStoredForm: the stored form contains unacknowledged records, except dead letters, and tombstones stay tombstones.
+// Version 1, which has no headers, can still be read.
 func TestStoredForm(t *testing.T) {
 	_, p, sent := drivenCounter(t)
 	e := p.entry("k")
@@ -55,7 +55,7 @@ func TestStoredForm(t *testing.T) {
 	for _, m := range back.pending {
 		p.send(m)
 	}
-	before = slices.DeleteFunc(before, func(r *kgo.Record) bool { return r.Topic == "dead" }) // has no place in the stored form
+	before = slices.DeleteFunc(before, func(r *kgo.Record) bool { return r.Topic == "dead" }) // not part of the stored form
 	for i, r := range *sent {
 		if w := before[i]; r.Topic != w.Topic || string(r.Key) != string(w.Key) || string(r.Value) != string(w.Value) ||
 			(r.Value == nil) != (w.Value == nil) || !reflect.DeepEqual(r.Headers, w.Headers) {
@@ -77,7 +77,7 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// TestNothingOvertakesWhatFailed: after the first failed produce nothing is sent.
+// TestNothingOvertakesWhatFailed: after the first failed produce, nothing more is sent.
 func TestNothingOvertakesWhatFailed(t *testing.T) {
 	var dones []func(*kgo.Record, error)
 	p := newProducer(&Options{Counts: map[string]int32{outTopic: 1}}, func(error) {})

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// mortal is counting, and lets go of a key whose last record was 0.
+// mortal is counting that drops a key whose last record was 0.
 type mortal struct{ counting }
 
 func (*mortal) Gone(v *counter) bool { return v.n > 0 && v.lostMS == -1 }
@@ -35,7 +35,7 @@ func (l *table) add(r *kgo.Record) {
 	l.records[string(r.Key)] = r
 }
 
-// mortalPart opens partition 0 from what the table holds, and acknowledges all that is written.
+// mortalPart opens partition 0 from the table, and acknowledges everything that is written.
 func mortalPart(t *testing.T, l *table) (*driven[counter, none], *Partition[counter, none]) {
 	t.Helper()
 	d := Drive(Options{ConsumerGroup: group, Input: inTopic, Table: group + "-table", Registry: prometheus.NewRegistry(),
@@ -66,7 +66,7 @@ func mortalPart(t *testing.T, l *table) (*driven[counter, none], *Partition[coun
 	return d, d.opened[0]
 }
 
-// feed processes a record of the key, and makes a checkpoint behind it.
+// feed processes a record of the key, and then makes a checkpoint.
 func feed(d *driven[counter, none], key string, n uint64, offset int64) {
 	d.Record(0, &kgo.Record{Key: []byte(key), Value: binary.BigEndian.AppendUint64(nil, n), Offset: offset})
 	checkpointOf(d)
@@ -79,8 +79,8 @@ func checkpointOf(d *driven[counter, none]) {
 	d.Marked(0, at)
 }
 
-// TestLateValueOfGoneKey: a value that a former owner wrote late, of a key that was let go of meanwhile, does not come
-// back, whether its owner has another record there or none; the key begins anew behind its offset.
+// TestLateValueOfGoneKey: a value that a former owner writes late, when its key has been dropped, does not come back, whether
+// the owner has another record in the table or not. The key starts again after its offset.
 func TestLateValueOfGoneKey(t *testing.T) {
 	l := &table{records: map[string]*kgo.Record{}}
 	former, late := mortalPart(t, l)
@@ -91,7 +91,7 @@ func TestLateValueOfGoneKey(t *testing.T) {
 	d, p := mortalPart(t, l) // the new owner, which reads the record again
 	feed(d, "k", 5, 10)
 	feed(d, "k", 0, 11)
-	checkpointOf(d) // its offset is committed: it is let go of
+	checkpointOf(d) // its offset is committed, so the key is dropped
 	if p.live["k"] != nil || p.gone["k"] == nil {
 		t.Fatalf("k is live: %v, gone: %v", p.live["k"], p.gone["k"])
 	}
@@ -105,7 +105,7 @@ func TestLateValueOfGoneKey(t *testing.T) {
 		}
 		checkpointOf(d)
 		if l.records[string(ghost.Key)] != nil && l.records[string(ghost.Key)].Value != nil {
-			t.Errorf("with a late record of %s: it still stands in the table", from)
+			t.Errorf("with a late record of %s: it is still in the table", from)
 		}
 	}
 	feed(d, "k", 7, 11) // read again: a replay
@@ -114,7 +114,7 @@ func TestLateValueOfGoneKey(t *testing.T) {
 	}
 	feed(d, "k", 7, 12)
 	if e := p.live["k"]; e == nil || e.V.n != 1 || p.gone["k"] != nil {
-		t.Errorf("k did not begin anew: %+v", e)
+		t.Errorf("k did not start again: %+v", e)
 	}
 	_, p = mortalPart(t, l)
 	if e := p.live["k"]; e == nil || e.V.n != 1 || e.offset != 12 {
@@ -122,7 +122,7 @@ func TestLateValueOfGoneKey(t *testing.T) {
 	}
 }
 
-// TestGoneIsBounded: the table keeps the last maxGone keys that were let go of, over restarts, and deletes those before.
+// TestGoneIsBounded: the table keeps the last maxGone dropped keys, also across restarts, and deletes earlier ones.
 func TestGoneIsBounded(t *testing.T) {
 	l := &table{records: map[string]*kgo.Record{}}
 	d, p := mortalPart(t, l)
@@ -155,20 +155,20 @@ func TestGoneIsBounded(t *testing.T) {
 	check(p)
 	for i := range keys {
 		if got, want := p.gone[fmt.Sprint("k", i)] != nil, i >= 510; got != want {
-			t.Fatalf("k%d is there: %v, want %v: the last are to stay, whatever they are called", i, got, want)
+			t.Fatalf("k%d is there: %v, want %v: the last ones must stay, whatever their names", i, got, want)
 		}
 	}
 }
 
-// TestGoneForm: only what is whole is taken for a key that is gone.
+// TestGoneForm: only a complete record counts as that of a dropped key.
 func TestGoneForm(t *testing.T) {
 	good := binary.AppendVarint([]byte{goneVersion}, 300)
 	if !isGone(good) || storedOffset(good) != 300 || !knownVersion(good) {
-		t.Errorf("%x is not known", good)
+		t.Errorf("%x is not recognized", good)
 	}
 	for _, b := range [][]byte{nil, {goneVersion}, good[:2], append(good[:3:3], 0), binary.AppendVarint([]byte{goneVersion}, -1), {goneVersion + 1, 2}} {
 		if isGone(b) || knownVersion(b) {
-			t.Errorf("%x is taken for one", b)
+			t.Errorf("%x is accepted", b)
 		}
 	}
 }

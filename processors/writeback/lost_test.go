@@ -23,8 +23,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// fat is counting with values and records of any size: a number above fatFrom is the bytes
-// that the value of its key, or what it emits, weighs from then on.
+// fat is counting with values and records of any size: a number above fatFrom sets the size in bytes of its key's value, or
+// of what the key emits, from then on.
 type fat struct {
 	counting
 	mu   sync.Mutex
@@ -44,7 +44,7 @@ func (f *fat) Append(p *Partition[counter, none], dst []byte, v *counter) []byte
 	return append(f.counting.Append(p, dst, v), noise(v.weight)...)
 }
 
-// noise is n bytes that no codec makes smaller.
+// noise returns n bytes that do not compress.
 func noise(n int) []byte {
 	b, rnd := make([]byte, n), rand.New(rand.NewPCG(1, 1))
 	for i := range b {
@@ -79,7 +79,7 @@ func (f *fat) Lost(_ *Partition[counter, none], v *counter, atMS int64) {
 	f.mu.Unlock()
 }
 
-// sized makes a bed whose topics take batches of at most so many bytes.
+// sized makes a bed whose topics accept batches up to a size.
 func sizedBed(t testing.TB, most int) *bed {
 	b := newBed(t)
 	compact, size := "compact", strconv.Itoa(most)
@@ -127,7 +127,7 @@ func (b *bed) committed(group string) (n int64) {
 	return n
 }
 
-// stored reads the table: the value of each key.
+// stored reads the value of each key from the table.
 func (b *bed) stored(table string) map[string][]byte {
 	b.t.Helper()
 	all := map[string][]byte{}
@@ -162,9 +162,9 @@ func (b *bed) each(topic string, f func(r *kgo.Record)) {
 	}
 }
 
-// TestParked: a value that cannot be written, because it is larger than any record or than
-// what the broker takes, costs its key alone. Its partition commits; the neighbours are
-// there after a restart; what the key had is gone and does not come back.
+// TestParked: a value that cannot be written, because it is larger than any record may be or than the broker accepts, affects
+// only its key. Its partition commits, and the neighbours are there after a restart; what the key had is lost, and does not
+// come back.
 func TestParked(t *testing.T) {
 	for name, c := range map[string]struct{ limit, size int }{
 		"larger than any record":       {maxValueBytes + 1<<20, 17 << 20},
@@ -176,7 +176,7 @@ func TestParked(t *testing.T) {
 			m := b.startSmall(dir, l)
 			sent := int64(0)
 			number := func(key string, n uint64) { sent = b.number("small-in", key, n) }
-			number("big", 5) // stored before it is parked: must not come back
+			number("big", 5) // stored before the key is parked: must not come back
 			kafkatest.Eventually(b.t, "committed", func() bool { return b.committed("small") >= sent })
 			number("big", fatBytes(c.size))
 			for i := range 30 {
@@ -221,8 +221,7 @@ func decodeCounter(t *testing.T, b []byte) (lostMS int64, v *counter) {
 	return e.lostMS, e.V
 }
 
-// TestDroppedEmission: a record that the broker does not take becomes a dead letter, cut, and
-// stops nothing.
+// TestDroppedEmission: a record that the broker does not accept becomes a dead letter, cut to size, and stops nothing.
 func TestDroppedEmission(t *testing.T) {
 	b := sizedBed(t, maxValueBytes)
 	m := b.startSmall(t.TempDir(), newFat())
@@ -247,8 +246,8 @@ func TestDroppedEmission(t *testing.T) {
 	}
 }
 
-// TestRubbishInTable: records of the table that do not decode, before the start and with the
-// key's own value there, cost no more than their key, over restarts.
+// TestRubbishInTable: table records that do not decode, under new keys and under keys with a valid value, affect only their
+// key, also across restarts.
 func TestRubbishInTable(t *testing.T) {
 	b := sizedBed(t, maxValueBytes+1<<20)
 	dir := t.TempDir()
@@ -288,7 +287,7 @@ func TestRubbishInTable(t *testing.T) {
 		}
 		b.end(m, false)
 		stored := b.stored("small-table")
-		for i := range 20 { // their own values are there, under their writer
+		for i := range 20 { // their valid values are there, under their writer
 			if _, v := decodeCounter(t, stored["k"+strconv.Itoa(i)]); v.n != uint64(round)+2 {
 				t.Errorf("round %d: k%d has %d records, want %d", round, i, v.n, round+2)
 			}
@@ -310,8 +309,7 @@ func TestRubbishInTable(t *testing.T) {
 	}
 }
 
-// TestLane: what a batch was refused for is sent again one by one, in order, and only the
-// record that is at fault is refused.
+// TestLane: the records of a refused batch are sent again one by one, in order, and only the record at fault is refused.
 func TestLane(t *testing.T) {
 	type out struct {
 		r    *kgo.Record
@@ -331,7 +329,7 @@ func TestLane(t *testing.T) {
 	for _, key := range []string{"a", "b", "c"} {
 		produce(key)
 	}
-	for _, o := range outs[:2] { // franz-go fails all that is buffered, one after the other
+	for _, o := range outs[:2] { // franz-go fails all buffered records, one after the other
 		o.done(o.r, kerr.MessageTooLarge)
 	}
 	produce("d") // comes in between
@@ -355,7 +353,7 @@ func TestLane(t *testing.T) {
 		t.Errorf("still careful: %v; failed: %v", p.anyCareful(), failed)
 	}
 
-	// One that was on its way already overtakes: only if it has the key of another is that an end.
+	// A record that was already on its way may overtake others. That is a failure only if one of them has its key.
 	for _, key := range []string{"y", "x"} {
 		outs = nil
 		produce("x")
@@ -371,8 +369,8 @@ func TestLane(t *testing.T) {
 	}
 }
 
-// TestLettersAreNoState: dead letters that are not acknowledged have no place in the value,
-// which is not written before they are; a crash loses none.
+// TestLettersAreNoState: unacknowledged dead letters are not part of the value, which is not written before they are
+// acknowledged. A crash loses none.
 func TestLettersAreNoState(t *testing.T) {
 	e, p, sent := drivenCounter(t)
 	_ = e

@@ -17,15 +17,15 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// smallLog is an input and a table of one partition; the table takes values of at most limit bytes.
+// smallLog is an input and a table of one partition. The table accepts values of at most limit bytes.
 type smallLog struct {
 	input, table []*kgo.Record
 	limit        int
-	later        []func() // answers that are held back, if hold
+	later        []func() // answers that hold keeps back
 	hold         bool
 }
 
-// tenant is a driven Engine on a smallLog, with what it emitted.
+// tenant is an Engine on a smallLog, driven by hand, with what it emitted.
 type tenant struct {
 	*driven[counter, none]
 	log     *smallLog
@@ -98,7 +98,7 @@ func (p *tenant) readAll() {
 	}
 }
 
-// checkpoint flushes, and reports whether what was read may be committed.
+// checkpoint flushes, and reports whether the records that were read may be committed.
 func (p *tenant) checkpoint() bool {
 	p.Begin(0)
 	for p.Flush(0) {
@@ -106,9 +106,9 @@ func (p *tenant) checkpoint() bool {
 	return !p.Refused(0)
 }
 
-// TestParkingStandsInTheLog: a value that the broker refuses is lost at one record, for the
-// process that was refused it, for one that has lost the partition, and for whoever reads
-// the log again: all emit the same. A second refusal of the same value loses nothing.
+// TestParkingStandsInTheLog: a value that the broker refuses is lost at the same record for the process that it refused, for one
+// that has lost the partition, and for one that reads the log again: all emit the same. If the same value is refused twice,
+// nothing more is lost.
 func TestParkingStandsInTheLog(t *testing.T) {
 	l := &smallLog{limit: 100}
 	a, b := l.start(t, newDisk()), l.start(t, newDisk())
@@ -119,11 +119,11 @@ func TestParkingStandsInTheLog(t *testing.T) {
 	a.readAll()
 	b.readAll()
 	if a.checkpoint() || b.checkpoint() {
-		t.Fatal("a value was refused, and its records may be committed")
+		t.Fatal("a value was refused, but its records may be committed")
 	}
 	l.number("k", 2) // before anybody parks
 	a.Begin(0)
-	b.Begin(0) // so it is parked twice, as far as they know
+	b.Begin(0) // so both park it
 	for range 3 {
 		l.number("k", 3)
 	}
@@ -138,21 +138,21 @@ func TestParkingStandsInTheLog(t *testing.T) {
 		t.Errorf("%v values were lost, want 1", n)
 	}
 	if !a.checkpoint() {
-		t.Error("what took the place of the lost value was refused")
+		t.Error("the value that replaced the lost one was refused")
 	}
 	e := a.opened[0].live["k"]
 	if e.V.n != 3 || e.V.sum != 9 || e.lostMS != l.input[6].Timestamp.UnixMilli() {
 		t.Errorf("after the loss at %d: %d records, sum %d; want 3 and 9, at %v", e.lostMS, e.V.n, e.V.sum, l.input[6].Timestamp.UnixMilli())
 	}
-	d := l.start(t, newDisk()) // goes on from what a wrote
+	d := l.start(t, newDisk()) // continues from what a wrote
 	d.readAll()
 	if got := d.opened[0].live["k"]; got.V.n != 3 || got.offset != e.offset || got.lostMS != e.lostMS || len(d.emitted) != 0 {
 		t.Errorf("read back: %d records at %d, lost at %d; emitted %v", got.V.n, got.offset, got.lostMS, d.emitted)
 	}
 }
 
-// TestLateRefusal: that a value is refused is known only when a rebalance has given the
-// partition back. It is parked, and nothing is committed before.
+// TestLateRefusal: a value turns out to be refused only after a rebalance has given its partition back. It is parked, and
+// nothing is committed before that.
 func TestLateRefusal(t *testing.T) {
 	l := &smallLog{limit: 100, hold: true}
 	a := l.start(t, newDisk())
@@ -166,7 +166,7 @@ func TestLateRefusal(t *testing.T) {
 	l.number("other", 1)
 	a.readAll()
 	a.Begin(0)
-	for len(l.later) > 0 { // asked alone, it is refused again
+	for len(l.later) > 0 { // sent alone, it is refused again
 		answers := l.later
 		l.later = nil
 		for _, f := range answers {
@@ -176,7 +176,7 @@ func TestLateRefusal(t *testing.T) {
 	for a.Flush(0) {
 	}
 	if !a.Refused(0) {
-		t.Fatal("what was refused would be committed")
+		t.Fatal("the records of the refused value would be committed")
 	}
 	l.hold = false
 	a.checkpoint()
@@ -186,8 +186,7 @@ func TestLateRefusal(t *testing.T) {
 	}
 }
 
-// TestSmallestValueRefused: a new value that the broker does not take either is given up, and
-// its partition commits.
+// TestSmallestValueRefused: if the broker refuses the new value, too, it is given up, and its partition commits.
 func TestSmallestValueRefused(t *testing.T) {
 	l := &smallLog{limit: 0}
 	a := l.start(t, newDisk())
@@ -200,15 +199,15 @@ func TestSmallestValueRefused(t *testing.T) {
 		a.readAll()
 	}
 	if e := a.opened[0].live["k"]; !e.mute {
-		t.Error("the value would be written for ever")
+		t.Error("the value would be written again and again")
 	}
 	if n := counted(a.e, "weir_writeback_lost_values_total"); n != 2 {
 		t.Errorf("counted %v, want 2: parked and unwritable", n)
 	}
 }
 
-// TestParkingIsBounded: as many values as are refused are parked, some at a time; rubbish and
-// names that nobody knows do nothing.
+// TestParkingIsBounded: however many values are refused, all are parked, some at a time. Rubbish and unknown names have no
+// effect.
 func TestParkingIsBounded(t *testing.T) {
 	c := &changes[counter, none]{}
 	key := string(make([]byte, maxKey))

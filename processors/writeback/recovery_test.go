@@ -17,15 +17,14 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// none is what partitions share: nothing.
+// none is shared by partitions that share nothing.
 type none struct{}
 
 func newDisk() *disk.Disk { return disk.New(ErrBroken) }
 
 func onDisk(d *disk.Disk) func(int32) Table { return func(id int32) Table { return d.Table(id) } }
 
-// process is an Engine driven by hand: its changelog is acknowledged when the test
-// says so.
+// process is an Engine driven by hand: the test acknowledges its changelog.
 type process struct {
 	*driven[counter, none]
 	t     *testing.T
@@ -73,7 +72,7 @@ func (p *process) open(changelog ...*kgo.Record) int64 {
 	return from
 }
 
-// apply processes a record of key that adds n.
+// apply processes a record that adds n to key.
 func (p *process) apply(offset int64, key string, n uint64) {
 	p.Record(0, &kgo.Record{Key: []byte(key), Offset: offset, Value: binary.BigEndian.AppendUint64(nil, n), Timestamp: time.UnixMilli(offset * 1000)})
 }
@@ -92,9 +91,8 @@ func (p *process) sum(key string) uint64 {
 	return 0
 }
 
-// TestLocalStoreAheadOfChangelog: a value that was flushed into the local store, and
-// whose changelog record was lost with its process, is written again before what it
-// holds is committed: the next owner has only the changelog.
+// TestLocalStoreAheadOfChangelog: a value is flushed to the local store, but its changelog record is lost with the process. The
+// value is written again before its records are committed, because the next owner has only the changelog.
 func TestLocalStoreAheadOfChangelog(t *testing.T) {
 	local := newDisk()
 	killed := newProcess(t, local)
@@ -117,8 +115,8 @@ func TestLocalStoreAheadOfChangelog(t *testing.T) {
 	}
 }
 
-// TestOlderValueLoses: what a process writes that has lost the partition, after its
-// successor, does not win.
+// TestOlderValueLoses: a value that a process writes after it has lost the partition, later than its successor, does not
+// win.
 func TestOlderValueLoses(t *testing.T) {
 	before, after := newProcess(t, newDisk()), newProcess(t, newDisk())
 	before.open()
@@ -135,7 +133,7 @@ func TestOlderValueLoses(t *testing.T) {
 	}
 }
 
-// TestRecoverySaysHowFar: the records that the local store has already are not counted.
+// TestRecoverySaysHowFar: progress does not count records that the local store already has.
 func TestRecoverySaysHowFar(t *testing.T) {
 	local := newDisk()
 	first := newProcess(t, local)
@@ -196,7 +194,7 @@ func TestRecoverySaysHowFar(t *testing.T) {
 	}
 }
 
-// TestRecoveriesTogether: numbers are added, and the time is that of the first.
+// TestRecoveriesTogether: the sum of recoveries adds the numbers, and has the time of the first.
 func TestRecoveriesTogether(t *testing.T) {
 	began := time.Now()
 	a := Recovery{Partitions: 2, Recovered: 1, Records: 100, Read: 50, Began: began.Add(time.Second)}
@@ -207,8 +205,8 @@ func TestRecoveriesTogether(t *testing.T) {
 	}
 }
 
-// TestForeignWrites: the local store's offset follows this process' own writes, and
-// stops at the first that another one made in between.
+// TestForeignWrites: the local store's offset follows this process's own writes, and stops at the first write of another
+// process in between.
 func TestForeignWrites(t *testing.T) {
 	local := newDisk()
 	p := newProcess(t, local)
@@ -228,8 +226,8 @@ func TestForeignWrites(t *testing.T) {
 	}
 }
 
-// TestReadAnew: a value that another owner changed while the partition was away is
-// read anew when it comes back, and what stood of the old one fires no timer.
+// TestReadAnew: a value that another owner changed meanwhile is read anew when the partition comes back, and the timer of
+// the old value does not fire.
 func TestReadAnew(t *testing.T) {
 	p := newProcess(t, newDisk())
 	p.open()
@@ -257,7 +255,7 @@ func TestReadAnew(t *testing.T) {
 	}
 }
 
-// endless is a session that no checkpoint is asked for.
+// endless is a session for which no checkpoint is requested.
 type endless struct {
 	sarama.ConsumerGroupSession
 	ctx context.Context
@@ -265,8 +263,9 @@ type endless struct {
 
 func (s endless) Context() context.Context { return s.ctx }
 
-// TestAnySessionBegins: a member whose first session ended before anybody looked, as another joined, is ready in the
-// next one, and does what is due by the clock. (Goka's WaitForReady waited for the first one's partitions for ever.)
+// TestAnySessionBegins: if another member joins and so ends a member's first session before the loop has seen it, the member is
+// ready in the next session, and does what is due by the clock. (Goka's WaitForReady waited for ever for the first
+// session's partitions.)
 func TestAnySessionBegins(t *testing.T) {
 	e := newProcess(t, newDisk()).e
 	e.opts.Tick, e.opts.Flush = time.Millisecond, time.Hour

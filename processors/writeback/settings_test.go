@@ -13,7 +13,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// dialect is counting in which each setting has its own form of a value.
+// dialect is counting in which values have a different form for each setting.
 type dialect struct {
 	counting
 	setting byte
@@ -34,8 +34,8 @@ func (d *dialect) Decode(p *Partition[counter, none], key string, b []byte) (*co
 	return d.counting.Decode(p, key, b[:max(0, len(b)-1)])
 }
 
-// TestOtherSettings: Run refuses values of other settings as long as there are any, however many values do not decode at all,
-// and when the settings are put back nothing but those is lost.
+// TestOtherSettings: Run fails as long as there are values of other settings, however many values do not decode at all. When the
+// settings are restored, only the latter are lost.
 func TestOtherSettings(t *testing.T) {
 	for _, rubbish := range []int{0, 1, 19} {
 		t.Run(fmt.Sprint(rubbish), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestOtherSettings(t *testing.T) {
 						t.Fatalf("with other settings, Run ended with %v", err)
 					}
 				case <-time.After(20 * time.Second):
-					t.Fatal("with other settings, Run goes on")
+					t.Fatal("with other settings, Run continues")
 				}
 				if n := counted(m.eng, "weir_writeback_lost_values_total"); n > float64(rubbish) {
 					t.Errorf("%v values lost, of which %d do not decode", n, rubbish)

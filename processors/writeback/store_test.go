@@ -18,8 +18,7 @@ var (
 	tableID = [16]byte{7}
 )
 
-// filledStore has keys in tables and in the log, the offset of each saved after it, and is
-// closed.
+// filledStore makes a store with keys in tables and in the log, with each key's offset saved after it, and closes it.
 func filledStore(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -50,8 +49,7 @@ func filledStore(t *testing.T) (dir string) {
 func keyOf(i int64) string   { return fmt.Sprintf("key-%05d", i) }
 func valueOf(i int64) []byte { return bytes.Repeat([]byte(keyOf(i)), 20) }
 
-// whole reads all that the store has and returns how many keys it has up to its offset; an
-// error if one of them is missing or wrong.
+// whole reads the store and returns how many keys it has up to its offset, or an error if one of them is missing or wrong.
 func whole(s *Store) (n int64, err error) {
 	p, err := s.table("table", 0, tableID, time.Now())
 	if err != nil {
@@ -70,9 +68,8 @@ func whole(s *Store) (n int64, err error) {
 	return offset + 1, nil
 }
 
-// TestCorruptStore harms each file of a store in turn. What is read is whole up to the offset
-// that it says, or the store is thrown away, at once or the next time it is asked; nothing
-// ends the process.
+// TestCorruptStore damages each file of a store in turn. Either the store is complete up to its offset, or it is thrown away,
+// at once or when it is next used. Nothing ends the process.
 func TestCorruptStore(t *testing.T) {
 	good := filledStore(t)
 	state := filepath.Join(good, "state-1")
@@ -153,16 +150,16 @@ func TestCorruptStore(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d files, %d harmed stores were whole, %d not", len(files), kept, rebuilt)
+	t.Logf("%d files; %d damaged stores were complete, %d were not", len(files), kept, rebuilt)
 	if locked > 3 {
 		t.Errorf("%d stores were locked when they were opened again", locked)
 	}
 	if rebuilt == 0 {
-		t.Error("no harm was found")
+		t.Error("no damage was found")
 	}
 }
 
-// TestStrangeStore: what stands in the place of the store is thrown away.
+// TestStrangeStore: anything else in the place of the store is thrown away.
 func TestStrangeStore(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
 		"a file": func(path string) error { return os.WriteFile(path, []byte("no store"), 0o600) },
@@ -191,7 +188,7 @@ func TestStrangeStore(t *testing.T) {
 	}
 }
 
-// TestStoreInUse: a store that another has open is not thrown away.
+// TestStoreInUse: a store that another process has open is not thrown away.
 func TestStoreInUse(t *testing.T) {
 	dir := filledStore(t)
 	s, err := OpenStore(dir, quiet)
@@ -209,7 +206,7 @@ func TestStoreInUse(t *testing.T) {
 	}
 }
 
-// TestStoreBreaksWhileItRuns: from then on everything says so, until a partition is opened.
+// TestStoreBreaksWhileItRuns: after a store breaks, every call fails, until a partition is opened.
 func TestStoreBreaksWhileItRuns(t *testing.T) {
 	s, err := OpenStore(filledStore(t), quiet)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// tick has the process read a tick whose record was written at stampMS; 0 is no time.
+// tick makes the process read a tick whose record was written at stampMS (0: the record has no time).
 func (p *process) tick(offset int64, tick schemas.Tick, stampMS int64) {
 	r := &kgo.Record{Offset: offset, Value: tick.AppendTo(nil)}
 	if stampMS != 0 {
@@ -19,8 +19,8 @@ func (p *process) tick(offset int64, tick schemas.Tick, stampMS int64) {
 	p.Record(0, r)
 }
 
-// TestTicksAreBelievedNoFurtherThanTheirRecords: one of an hour ahead, and one of the end
-// of time, do what one of their record's time does; what is no time is refused.
+// TestTicksAreBelievedNoFurtherThanTheirRecords: a tick that is an hour ahead, or at the end of time, has the effect of a tick at
+// its record's time. An impossible time is refused.
 func TestTicksAreBelievedNoFurtherThanTheirRecords(t *testing.T) {
 	p := newProcess(t, newDisk())
 	p.open()
@@ -40,9 +40,8 @@ func TestTicksAreBelievedNoFurtherThanTheirRecords(t *testing.T) {
 	}
 }
 
-// TestHeldBack: what is made of what a partition of metrics has waits for it, is written
-// back by no tick that does not move it, and no tick is wanted for it until route has gone
-// on; its neighbour does not wait.
+// TestHeldBack: a value that gets samples from a lagging partition of metrics waits for it. Ticks that do not move the value do
+// not write it back, and no tick is wanted for it until route has advanced. Its neighbour does not wait.
 func TestHeldBack(t *testing.T) {
 	p := newProcess(t, newDisk())
 	p.logic.from = map[uint64]int32{2: 5} // values of which the sum is 2 get something from partition 5

@@ -16,9 +16,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// TestAltered: somebody adds partitions to the input, or to the table, while the engine
-// runs. Whatever becomes of that run, the next one goes on with the shards on record
-// and all state, and raises the alarm.
+// TestAltered: partitions are added to the input, or to the table, while the engine runs. Whatever happens to that run, the
+// next one continues with the shards on record and all state, and raises the alarm.
 func TestAltered(t *testing.T) {
 	for _, altered := range []string{inTopic, group + "-table"} {
 		t.Run(altered, func(t *testing.T) {
@@ -51,7 +50,7 @@ func TestAltered(t *testing.T) {
 				}
 			}
 			if v := alarm(t, m.eng.opts.Registry.(*prometheus.Registry), altered); v != 3 {
-				t.Errorf("the alarm of %s says %v", altered, v)
+				t.Errorf("the alarm for %s is %v", altered, v)
 			}
 			if w := m.eng.Altered(); !strings.Contains(w, fmt.Sprintf("%s has %d partitions, %d are on record", altered, shards+3, shards)) {
 				t.Errorf("the warning is %q", w)
@@ -59,14 +58,14 @@ func TestAltered(t *testing.T) {
 			b.compare(want)
 			b.end(m, false)
 			if v := alarm(t, m.eng.opts.Registry.(*prometheus.Registry), altered); v != -1 {
-				t.Errorf("after the end, the alarm of %s says %v", altered, v)
+				t.Errorf("after the end, the alarm for %s is %v", altered, v)
 			}
 		})
 	}
 }
 
-// TestAlteredBeforeARebalance: partitions are added to the input, and before the engine
-// looks again it has to join its group anew, and gets them. It goes on.
+// TestAlteredBeforeARebalance: partitions are added to the input, and before the engine notices, it joins its group anew and
+// gets them. It continues.
 func TestAlteredBeforeARebalance(t *testing.T) {
 	b := newBed(t)
 	logic := &counting{stalls: map[int32]time.Duration{}}
@@ -106,9 +105,8 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 
 func (l *lines) WithAttrs([]slog.Attr) slog.Handler { return l }
 
-// TestGuardTellsWhoAltered: the log names the topic that somebody altered, and says of the
-// other one that weir enlarged it. A process that comes later cannot know which was which, and
-// does not claim to. Nothing is told twice.
+// TestGuardTellsWhoAltered: the log names the altered topic, and tells that weir enlarged the other one. A process that starts
+// later cannot know which is which, and does not claim to. Nothing is logged twice.
 func TestGuardTellsWhoAltered(t *testing.T) {
 	b := newBed(t)
 	adm := kadm.NewClient(b.client)
@@ -158,7 +156,7 @@ func TestGuardTellsWhoAltered(t *testing.T) {
 		"INFO enlarged a topic to match the one that was altered topic=counts-table from=9 partitions=10")
 }
 
-// alarm is what weir_topics_altered says of a topic.
+// alarm returns weir_topics_altered for a topic.
 func alarm(t *testing.T, reg *prometheus.Registry, topic string) float64 {
 	families, err := reg.Gather()
 	if err != nil {

@@ -23,10 +23,9 @@ type heldTable struct {
 
 func (h heldTable) Each(f func(string, []byte) bool) error { <-h.hold; return h.Table.Each(f) }
 
-// TestZombiePartition: a session that ends in the middle of a recovery leaves no partition owned,
-// whenever the recovery ends.
+// TestZombiePartition: a session that ends during a recovery leaves no partition owned, whenever the recovery ends.
 func TestZombiePartition(t *testing.T) {
-	for _, closes := range []bool{true, false} { // Goka does not always
+	for _, closes := range []bool{true, false} { // Goka does not always close a partition
 		p := newProcess(t, newDisk())
 		hold := make(chan struct{})
 		open := p.e.openTable
@@ -63,7 +62,7 @@ func TestZombiePartition(t *testing.T) {
 	}
 }
 
-// TestZombieReplacesNoPartition: the same, and the partition has come back in the meantime.
+// TestZombieReplacesNoPartition: the same, but the partition has come back in the meantime.
 func TestZombieReplacesNoPartition(t *testing.T) {
 	first := newProcess(t, newDisk())
 	first.open()
@@ -121,8 +120,8 @@ func (s *heldDecoder) Decode(p *Partition[counter, none], key string, b []byte) 
 	return s.counting.Decode(p, key, b)
 }
 
-// TestSessionEndsInRecovery is the same on Goka: b is in the middle of its recovery when c
-// joins. Each partition is owned once, and a reload, which asks all partitions, ends.
+// TestSessionEndsInRecovery is the same on Goka: c joins while b is recovering. Each partition is owned once, and a reload, which
+// asks all partitions, ends.
 func TestSessionEndsInRecovery(t *testing.T) {
 	b := newBed(t)
 	c := &counting{stalls: map[int32]time.Duration{}}
@@ -177,7 +176,7 @@ func TestSessionEndsInRecovery(t *testing.T) {
 	}
 }
 
-// counted is the sum of a counter of the engine.
+// counted returns the sum of an engine's counter.
 func counted(e *Engine[counter, none], name string) (sum float64) {
 	families, _ := e.opts.Registry.(*prometheus.Registry).Gather()
 	for _, f := range families {

@@ -53,7 +53,7 @@ func (b *bed) produce(value string) {
 	}
 }
 
-// raw appends a batch of n records as it is, whatever is in it.
+// raw writes a batch that claims n records as it is, whatever it contains.
 func (b *bed) raw(codec int16, n int32, records []byte) {
 	b.Helper()
 	if _, err := batches.Produce(b.context(), b.client, topic, 0, batches.New(codec, n, records)); err != nil {
@@ -61,7 +61,7 @@ func (b *bed) raw(codec int16, n int32, records []byte) {
 	}
 }
 
-// packed is a record with a value of n zero bytes, packed by a codec.
+// packed returns a record with a value of n zero bytes, compressed with a codec.
 func packed(t *testing.T, codec int16, n int) []byte {
 	t.Helper()
 	records, err := batches.Zeros(codec, nil, n)
@@ -71,7 +71,7 @@ func packed(t *testing.T, codec int16, n int) []byte {
 	return records
 }
 
-// values polls until there are n, those that stand for batches included.
+// values polls until it has n values, including those that stand for batches.
 func values(b *bed, c *Client, n int) []string {
 	b.Helper()
 	ctx := b.context()
@@ -93,9 +93,9 @@ func values(b *bed, c *Client, n int) []string {
 	return got
 }
 
-// TestBatchesThatCannotBeRead: ones that unpack to far too much, in every codec, ones that
-// do not unpack, and ones of too many records are passed over, also the first of a
-// partition, in little memory; a group has them behind it when it has committed.
+// TestBatchesThatCannotBeRead: batches that unpack to far too much, in every codec, batches that do not unpack, and batches
+// with too many records are skipped, even at the start of a partition, and with little memory. A commit of the group moves
+// past them.
 func TestBatchesThatCannotBeRead(t *testing.T) {
 	const huge = maxUnpacked + 8<<20
 	bombs := map[int16][]byte{}
@@ -145,9 +145,9 @@ func TestBatchesThatCannotBeRead(t *testing.T) {
 				t.Errorf("read\n%q, want\n%q", got, want)
 			}
 			if len(told) != 9 || told[0].Reason == "" || told[0].From != 0 {
-				t.Errorf("told of %d: %v", len(told), told)
+				t.Errorf("%d batches were reported: %v", len(told), told)
 			}
-			// None of nine batches was unpacked beyond its bound, or for nothing; that of many records was.
+			// Of the nine batches, none was unpacked beyond its bound or needlessly, except the one with many records.
 			if grown := (after.TotalAlloc - before.TotalAlloc) >> 20; grown > 4*maxUnpacked>>20 {
 				t.Errorf("%d MiB were allocated", grown)
 			}
@@ -168,7 +168,7 @@ func TestBatchesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestBatchesAtTheEnd: one that cannot be read and has nothing behind it is committed.
+// TestBatchesAtTheEnd: a batch that cannot be read is committed even if nothing follows it.
 func TestBatchesAtTheEnd(t *testing.T) {
 	b := newBed(t, 1)
 	b.raw(4, 7, []byte("rubbish"))
@@ -195,8 +195,8 @@ func TestBatchesAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestManyBatchesThatUnpackToMuch: each is within its bound, all of them in one fetch are
-// not: they come one after the other.
+// TestManyBatchesThatUnpackToMuch: if each batch of a fetch is within its bound, but all together are not, they come one after
+// the other.
 func TestManyBatchesThatUnpackToMuch(t *testing.T) {
 	b := newBed(t, 1)
 	const n, size = 5, 50 << 20
@@ -252,7 +252,7 @@ func TestOnlyCommitted(t *testing.T) {
 	b.produce("plain")
 	transaction("c", "aborted too", ending(kgo.TryAbort))
 	transaction("d", "open", func(*kgo.Client) {})
-	// Not even if somebody asks for all.
+	// Not even if the options ask for all records.
 	c, err := New(Watch{}, kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()))
 	if err != nil {
@@ -269,8 +269,8 @@ func TestOnlyCommitted(t *testing.T) {
 	}
 }
 
-// TestLostRecords: what retention took is told, at the start of a client and while it runs;
-// what transactions left out is not.
+// TestLostRecords: records that retention deleted are reported, when a client starts and while it runs; offsets that
+// transactions left empty are not.
 func TestLostRecords(t *testing.T) {
 	b := newBed(t, 1)
 	ctx := b.context()
@@ -294,7 +294,7 @@ func TestLostRecords(t *testing.T) {
 	for i := range 4 {
 		b.produce(fmt.Sprint(i))
 	}
-	drop(2) // before anybody read: nobody was there to lose it
+	drop(2) // before the client first read, so it lost nothing
 	c := open()
 	if got := fmt.Sprint(values(b, c, 2)); got != "[2 3]" || len(gaps) != 0 {
 		t.Errorf("read %s, lost %v", got, gaps)

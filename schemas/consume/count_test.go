@@ -6,8 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestCount: markers and records of aborted transactions are none, those of one that is
-// open may become some.
+// TestCount: markers and records of aborted transactions do not count; those of an open transaction may still count later.
 func TestCount(t *testing.T) {
 	b := newBed(t, 1)
 	ctx := b.context()
@@ -38,7 +37,7 @@ func TestCount(t *testing.T) {
 	}
 	count(0, 5, 2)
 	count(1, 5, 1)
-	count(2, 5, 0) // markers, and what was aborted
+	count(2, 5, 0) // markers, and aborted records
 	count(3, 5, 0)
 	open := begin("c") // 5
 	count(2, 6, 1)

@@ -18,7 +18,7 @@ func TestFailed(t *testing.T) {
 	at := func(err error) kgo.FetchError { return kgo.FetchError{Topic: "t", Partition: 3, Err: err} }
 	for _, c := range []struct {
 		err  error
-		want string // in Failed's error; "": it reads on
+		want string // in Failed's error; "": the client continues
 	}{
 		{&kgo.ErrGroupSession{Err: errors.New("the session is over")}, ""},
 		{&kgo.ErrGroupSession{Err: kerr.GroupAuthorizationFailed}, "group g: "},
@@ -34,7 +34,7 @@ func TestFailed(t *testing.T) {
 	}
 }
 
-// TestDeniedIsAskedSeldom: a topic that is denied is not asked for again at once, for ever.
+// TestDeniedIsAskedSeldom: a client that is denied a topic pauses before it asks again.
 func TestDeniedIsAskedSeldom(t *testing.T) {
 	b := newBed(t, 1)
 	var asked atomic.Int64
@@ -68,6 +68,6 @@ func TestDeniedIsAskedSeldom(t *testing.T) {
 		}
 	}
 	if n := asked.Load(); n > 20 || told < 2 {
-		t.Errorf("asked %d times a second, told %d times", n, told)
+		t.Errorf("asked %d times a second, reported %d times", n, told)
 	}
 }

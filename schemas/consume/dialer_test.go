@@ -16,11 +16,11 @@ import (
 	"github.com/weir-metrics/weir/schemas/consume/batches"
 )
 
-// wire is a connection on which a broker has answered already.
+// wire is a connection on which the answers of a broker are already waiting.
 type wire struct {
 	net.Conn
 	answers *bytes.Reader
-	short   int // bytes that one Read returns at most, 0: any
+	short   int // most bytes that a Read returns; 0: any number
 }
 
 func (w *wire) Read(b []byte) (int, error) {
@@ -32,10 +32,10 @@ func (w *wire) Read(b []byte) (int, error) {
 func (*wire) Write(b []byte) (int, error)          { return len(b), nil }
 func (w *wire) Dial(_, _ string) (net.Conn, error) { return w, nil }
 
-// fetchVersion is the one that sarama asks in.
+// fetchVersion is the version of Fetch that sarama uses.
 const fetchVersion = 11
 
-// asked is a request of a key, as the reader writes it.
+// asked returns a request with a key, as the reader writes it.
 func asked(key kmsg.Key, version int16, id int32, n int) []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(8+n))
 	b = binary.BigEndian.AppendUint16(b, uint16(key))
@@ -48,7 +48,7 @@ func answered(id int32, body []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(id)), body...)
 }
 
-// fetched is the answer to a Fetch of partitions of the topic that hold these batches.
+// fetched returns the answer to a Fetch of partitions of the topic, with these batches.
 func fetched(parts ...[]byte) []byte {
 	r := kmsg.NewPtrFetchResponse()
 	r.SetVersion(fetchVersion)
@@ -63,8 +63,8 @@ func fetched(parts ...[]byte) []byte {
 	return r.AppendTo(nil)
 }
 
-// read returns what the reader has of answers to n requests: the batches of each partition of
-// each Fetch. The requests are written in pieces of a few bytes, and so are the answers read.
+// read returns what the reader gets as answers to the requests: the batches of each partition, for each Fetch. It writes the
+// requests, and reads the answers, in pieces of a few bytes.
 func read(t *testing.T, w Watch, piece int, requests, answers []byte, ids ...int32) (all [][][]byte) {
 	t.Helper()
 	d := &Dialer{Inner: &wire{answers: bytes.NewReader(answers), short: piece}, Watch: w}
@@ -104,7 +104,7 @@ func read(t *testing.T, w Watch, piece int, requests, answers []byte, ids ...int
 		all = append(all, parts)
 	}
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("behind the answers: %v", err)
+		t.Errorf("after the answers: %v", err)
 	}
 	return all
 }
@@ -115,7 +115,7 @@ func at(offset int64, batch []byte) []byte {
 	return b
 }
 
-// TestDialerPassesWhatIsGood: batches that can be read come with the same records, unpacked, and all other answers as they are, however the bytes come.
+// TestDialerPassesWhatIsGood: readable batches arrive unpacked, with the same records, and all other answers unchanged, however the bytes are cut.
 func TestDialerPassesWhatIsGood(t *testing.T) {
 	records := append(batches.Record(0, []byte("k"), []byte("v")), batches.Record(1, nil, nil)...)
 	want := at(3, batches.New(batches.None, 2, records))
@@ -155,8 +155,8 @@ func TestDialerPassesWhatIsGood(t *testing.T) {
 	}
 }
 
-// TestDialerStandsInForWhatIsBad: in the place of each batch that sarama would die of, or stop at for ever,
-// comes one record that names it, and what is around it comes.
+// TestDialerStandsInForWhatIsBad: each batch that would crash sarama, or stop it for ever, is replaced by a record that names
+// it; the batches around it arrive.
 func TestDialerStandsInForWhatIsBad(t *testing.T) {
 	varint := func(n int64) []byte { return binary.AppendVarint(nil, n) }
 	framed := func(body ...[]byte) []byte {
@@ -186,7 +186,7 @@ func TestDialerStandsInForWhatIsBad(t *testing.T) {
 		"an offset beyond":    batches.New(batches.None, 1, batches.Record(7, nil, nil)),
 		"an offset before":    batches.New(batches.None, 1, batches.Record(-1, nil, nil)),
 		"an offset twice":     batches.New(batches.None, 2, append(bytes.Clone(good), good...)),
-		// Snappy that sarama's library does not take, and the one that this package uses else does.
+		// Snappy that sarama's library does not accept, although the one that this package otherwise uses does.
 		"snappy's successor": batches.New(batches.Snappy, 1, s2.Encode(nil, batches.Record(0, nil, bytes.Repeat([]byte("abcdefgh"), 5000)))),
 		"snappy of rubbish":  batches.New(batches.Snappy, 1, s2.EncodeSnappy(nil, []byte("rubbish"))),
 		"an endless varint":  batches.New(batches.None, 1, framed([]byte{0}, bytes.Repeat([]byte{0xff}, 12))),
@@ -205,22 +205,22 @@ func TestDialerStandsInForWhatIsBad(t *testing.T) {
 		answer := answered(1, fetched(append(append(bytes.Clone(behind), b...), behind...)))
 		got := read(t, Watch{Skipped: func(b Batch) { told = append(told, b) }}, 0, asked(kmsg.Fetch, fetchVersion, 1, 0), answer, 1)[0][0]
 		if !bytes.HasPrefix(got, behind) || !bytes.HasSuffix(got, behind) || len(told) != 1 || told[0].From != 7 || told[0].Topic != topic || told[0].Reason == "" {
-			t.Errorf("%s: told %v, what is around it is there: %v", name, told, bytes.HasSuffix(got, behind))
+			t.Errorf("%s: reported %v; the batches around it are there: %v", name, told, bytes.HasSuffix(got, behind))
 			continue
 		}
 		var in kmsg.RecordBatch
 		if err := in.ReadFrom(got[len(behind) : len(got)-len(behind)]); err != nil || in.FirstOffset != 7 || in.NumRecords != 1 ||
 			!strings.Contains(string(in.Records), told[0].Reason) || !bytes.Equal(at(7, batches.Seal(&in)), got[len(behind):len(got)-len(behind)]) {
-			t.Errorf("%s: in its place stands %+v, %v", name, in, err)
+			t.Errorf("%s: it is replaced by %+v, %v", name, in, err)
 		}
 		if to := in.FirstOffset + int64(in.LastOffsetDelta); to != told[0].To {
-			t.Errorf("%s: ends at %d, told of %d", name, to, told[0].To)
+			t.Errorf("%s: ends at %d, but %d was reported", name, to, told[0].To)
 		}
 	}
 }
 
-// TestDialerBoundsAnswers: batches that are each within the bounds, and together are not, come
-// with several answers, and no answer is longer than sarama takes.
+// TestDialerBoundsAnswers: batches that are each within the bounds, but not all together, come in several answers, and no
+// answer is longer than sarama accepts.
 func TestDialerBoundsAnswers(t *testing.T) {
 	zeros, err := batches.Zeros(batches.Zstd, nil, mostUnpacked-1<<10)
 	if err != nil {
@@ -237,7 +237,7 @@ func TestDialerBoundsAnswers(t *testing.T) {
 	}
 }
 
-// FuzzSift: whatever a broker answers, what comes of it is whole batches, and nothing panics.
+// FuzzSift: whatever a broker answers, the result is whole batches, and nothing panics.
 func FuzzSift(f *testing.F) {
 	zeros, err := batches.Zeros(batches.Snappy, []byte("k"), 1000)
 	if err != nil {
@@ -255,7 +255,7 @@ func FuzzSift(f *testing.F) {
 	})
 }
 
-// TestLargeBuffersGo: a connection keeps what a backlog needed as long as answers are large, and no longer.
+// TestLargeBuffersGo: a connection keeps the large buffer of a backlog only as long as answers are large.
 func TestLargeBuffersGo(t *testing.T) {
 	large := make([]byte, 4*keptBuffer)
 	for _, tc := range []struct {

@@ -45,7 +45,7 @@ func TestKeyspaceReplicationIsSorted(t *testing.T) {
 	}
 }
 
-// What the tables have as columns is what the statements bind, in the same order.
+// The statements bind exactly the columns of the tables, in the same order.
 func TestColumnsAreThoseOfTheTables(t *testing.T) {
 	s := Schema{Keyspace: "k", Tiers: tiers[:1]}
 	for i, want := range [][]string{TierColumns, SeriesColumns, LabelIndexColumns, LabelValuesColumns} {
@@ -104,7 +104,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// The oldest start that is kept is the first whose expiry lies ahead.
+// The oldest start that is kept is the first one that has not expired.
 func TestOldestIsTheFirstNotExpired(t *testing.T) {
 	const now = 1_700_000_000_000
 	for _, tier := range tiers {

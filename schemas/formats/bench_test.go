@@ -10,8 +10,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// BenchmarkDecode decodes bodies as they come from Kafka: an array of 64 objects
-// of one host, one object, lines of one field, lines of Telegraf and of TSBS.
+// BenchmarkDecode decodes bodies as they come from Kafka: an array of 64 objects of one host, one object, lines with one field,
+// and lines of Telegraf and TSBS.
 func BenchmarkDecode(b *testing.B) {
 	object := func(i int) string {
 		return fmt.Sprintf(`{"metricName":"cpu.usage%d","tags":{"host":"web%05d","region":"us-west"},"timestamp":%d,"value":%d.25}`, i%100, i%100_000/100, 1700000000000+i, i%100)

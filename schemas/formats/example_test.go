@@ -6,7 +6,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// A decoder reads one entry after the other; a bad one does not affect the others.
+// A decoder reads one entry after the other. A bad entry does not affect the others.
 func ExampleDecoder() {
 	d := formats.NewDecoder()
 	d.Reset([]byte("cpu,host=web01 usage=17.5 1700000000000000000\ncpu,host usage=1\nmem,host=web01 used=3i 1700000000000000000\n"),
@@ -25,7 +25,7 @@ func ExampleDecoder() {
 	// mem.used{host="web01"} 1700000000000 3
 }
 
-// ResetBy finds out the format by itself.
+// ResetBy detects the format.
 func ExampleDecoder_ResetBy() {
 	d := formats.NewDecoder()
 	d.ResetBy("application/json", []byte(`{"metricName":"queue.depth","tags":{"host":"web01"},"timestamp":1700000000000,"value":17}`), 0)

@@ -16,8 +16,7 @@ import (
 
 const now = 1_700_000_000_123 // ms
 
-// dump writes what a decoder says of its body as text: a line for each sample,
-// and one for each refused entry.
+// dump writes what a decoder makes of its body as text: a line for each sample, and one for each refused entry.
 func dump(d *formats.Decoder) string {
 	var b strings.Builder
 	for e := d.Next(); e != nil; e = d.Next() {
@@ -241,7 +240,7 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// TestCorpus checks acceptance and values against line-protocol's own corpus.
+// TestCorpus compares acceptance and values with line-protocol's own corpus.
 func TestCorpus(t *testing.T) {
 	type text []byte
 	type pair struct{ Key, Value string }
@@ -344,11 +343,11 @@ func TestCorpus(t *testing.T) {
 		}
 	}
 	if accepted < 100 || refused < 500 {
-		t.Errorf("%d accepted and %d refused cases: the corpus is not all there", accepted, refused)
+		t.Errorf("%d accepted and %d refused cases: the corpus is incomplete", accepted, refused)
 	}
 }
 
-// TestRecordings decodes what real senders wrote.
+// TestRecordings decodes recordings of real senders.
 func TestRecordings(t *testing.T) {
 	for _, c := range []struct {
 		file             string
@@ -384,9 +383,8 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// TestHostileBodies: bodies made so that each line asks for all that follow it to
-// be read again take time in proportion to their length. Quadratic, each of these
-// would take minutes.
+// TestHostileBodies: decoding time is linear even for bodies in which each line asks for everything after it to be read again. If
+// it were quadratic, each of these would take minutes.
 func TestHostileBodies(t *testing.T) {
 	const lines = 100_000
 	for name, body := range map[string]string{

@@ -14,9 +14,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// checkEntries walks a body and checks what holds for every body: each entry is
-// a part of it, in order and without overlap; it has samples or a fault; each sample is valid.
-// It returns the samples and the faults' reasons.
+// checkEntries walks a body and checks what holds for every body: entries are parts of it, in order and without overlap, each
+// entry has samples or a fault, and each sample is valid. It returns the samples and the faults' reasons.
 func checkEntries(t *testing.T, d *formats.Decoder, body []byte) (samples []schemas.Sample, faults []formats.Reason) {
 	at, number := 0, 0
 	for e := d.Next(); e != nil; e = d.Next() {
@@ -48,8 +47,7 @@ func checkEntries(t *testing.T, d *formats.Decoder, body []byte) (samples []sche
 	return samples, faults
 }
 
-// FuzzJSON holds the scanner against encoding/json: what that accepts as a
-// sample must come out with the same content.
+// FuzzJSON compares the scanner with encoding/json: whatever that accepts as a sample must have the same content here.
 func FuzzJSON(f *testing.F) {
 	f.Add([]byte(`{"metricName":"cpu.usage","tags":{"host":"web01","cpu":"0"},"timestamp":1700000000000,"value":42.5}`))
 	f.Add([]byte(`[{"metricName":"a\u00e9\ud83d\ude00","timestamp":1e3,"value":-0.5e-3,"x":[{},[],null,true,false]},7]`))
@@ -65,7 +63,7 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("from the caches %v, at first %v", again, first)
 		}
 		if !json.Valid(body) {
-			return // or several values, or a token NaN; TestJSON has those
+			return // several values, or the token NaN; TestJSON has these
 		}
 		var objects []map[string]any
 		if json.Unmarshal(body, &objects) != nil {
@@ -77,8 +75,8 @@ func FuzzJSON(f *testing.F) {
 		}
 		i := 0
 		for _, o := range objects {
-			// encoding/json takes the last of a field that stands twice, so a
-			// sample of ours must be found, but one of its may be missing.
+			// If a field appears twice, encoding/json takes the last one. So each of our samples must be among
+			// its samples, but not the other way round.
 			if i < len(first) && sameSample(o, first[i]) {
 				i++
 			}
@@ -119,9 +117,8 @@ func equalSamples(a, b []schemas.Sample) bool {
 	return true
 }
 
-// FuzzLine holds the splitting and the caches against line-protocol reading the
-// whole body: where that finds no error, neither may we, and the values are the
-// same. And the lines that were accepted, put together again, must be accepted again.
+// FuzzLine compares the splitting and the caches with line-protocol, which reads the whole body: where it finds no error,
+// neither may we, and the values must be equal. The accepted lines, joined again, must be accepted again.
 func FuzzLine(f *testing.F) {
 	for _, name := range []string{"testdata/telegraf_kafka.lp", "testdata/tsbs_devops.lp"} {
 		body, err := os.ReadFile(name)
@@ -136,7 +133,7 @@ func FuzzLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if body = bytes.Clone(body); bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) || bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff")) {
-			return // byte order marks are no part of a name here
+			return // here, byte order marks are not part of a name
 		}
 		d := formats.NewDecoder()
 		d.Reset(body, formats.Options{Format: formats.Line, Precision: formats.Nanosecond, NowMS: now})
@@ -183,7 +180,7 @@ func FuzzLine(f *testing.F) {
 					break
 				}
 				if _, err := formats.ParseNumber(string(data)); err != nil && kind == lineprotocol.Float {
-					return // as 0x1p4, which strconv takes and the grammar does not
+					return // such as 0x1p4, which strconv accepts and the grammar does not
 				}
 				v, err := lineprotocol.NewValueFromBytes(kind, data)
 				if err != nil {
@@ -215,7 +212,7 @@ func FuzzLine(f *testing.F) {
 			}
 		}
 		for _, reason := range faults {
-			// What only we refuse: a time out of range, and the length of a tag.
+			// Only we refuse a time out of range, and the length of a tag.
 			if reason != formats.BadTimestamp && reason != formats.TooLong {
 				t.Fatalf("%q: %s, line-protocol finds no fault", body, reason)
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/formats"
 )
 
-// TestNumbersGoByTheGrammar: what only Go's strconv takes for a number is none, in any format.
+// TestNumbersGoByTheGrammar: text that only Go's strconv accepts as a number is refused in every format.
 func TestNumbersGoByTheGrammar(t *testing.T) {
 	for text, want := range map[string]struct{ line, json, number bool }{
 		"1": {true, true, true}, "-1.5e-3": {true, true, true}, "1E+2": {true, true, true}, "0": {true, true, true}, "-0": {true, true, true},
@@ -41,8 +41,7 @@ func TestNumbersGoByTheGrammar(t *testing.T) {
 	}
 }
 
-// TestUnknownFieldsAreRefused: a sample whose tags are called tag has no host, and would
-// raise another alert than it should.
+// TestUnknownFieldsAreRefused: a sample with the field tag instead of tags would have no host, and raise the wrong alert.
 func TestUnknownFieldsAreRefused(t *testing.T) {
 	for field, hint := range map[string]string{"tag": "tags", "Tags": "tags", "labels": "tags", "metric": "metricName", "MetricName": "metricName",
 		"time": "timestamp", "Timestamp": "timestamp", "val": "value", "VALUE": "value", "x": "a sample has metricName"} {
@@ -66,7 +65,7 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 	}
 }
 
-// TestHintsOfUnits: a time in another unit is named.
+// TestHintsOfUnits: the fault for a time in another unit names the unit.
 func TestHintsOfUnits(t *testing.T) {
 	for _, c := range []struct {
 		body, want string
@@ -92,7 +91,7 @@ func TestHintsOfUnits(t *testing.T) {
 	}
 }
 
-// TestByteOrderMarks are no part of a name, and UTF-16 is refused with a word.
+// TestByteOrderMarks: byte order marks are not part of a name, and the fault for UTF-16 names it.
 func TestByteOrderMarks(t *testing.T) {
 	d := formats.NewDecoder()
 	for _, body := range []string{"a value=1 1000000", "\n# x\na value=1 1000000", `{"metricName":"a","timestamp":1,"value":1}`} {
@@ -101,7 +100,7 @@ func TestByteOrderMarks(t *testing.T) {
 			t.Errorf("%q: %s", body, got)
 		}
 	}
-	for _, body := range []string{ // files that were joined; marks that were written twice
+	for _, body := range []string{ // joined files, and marks that were written twice
 		"b value=1 1000000\n\xef\xbb\xbfa value=1 1000000\n", "b value=1 1000000\n \xef\xbb\xbf\xef\xbb\xbfa value=1 1000000", "\xef\xbb\xbf\xef\xbb\xbfa value=1 1000000",
 		"\xef\xbb\xbf# x\n\xef\xbb\xbf# y\n\xef\xbb\xbf\na value=1 1000000\n\xef\xbb\xbf",
 		"{\"metricName\":\"b\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}\n\xef\xbb\xbf",
@@ -112,7 +111,7 @@ func TestByteOrderMarks(t *testing.T) {
 			t.Errorf("%q: %s", body, got)
 		}
 	}
-	d.ResetBy("application/json", []byte("[\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]"), now) // inside of a value it is rubbish
+	d.ResetBy("application/json", []byte("[\xef\xbb\xbf{\"metricName\":\"a\",\"timestamp\":1,\"value\":1}]"), now) // inside a value it is rubbish
 	if e := d.Next(); e == nil || e.Fault == nil {
 		t.Errorf("a mark in an array: %v", e)
 	}
@@ -176,7 +175,7 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 }
 
-// TestSubMilliseconds: what is finer than a ms is kept.
+// TestSubMilliseconds: the part of a time below a ms is kept.
 func TestSubMilliseconds(t *testing.T) {
 	for _, c := range []struct {
 		contentType, body string
@@ -199,12 +198,12 @@ func TestSubMilliseconds(t *testing.T) {
 	for _, sub := range []string{"1000000", "-1", "1.5", `"1"`, "null"} {
 		d.Reset([]byte(`{"metricName":"a","timestamp":5,"subNs":`+sub+`,"value":1}`), formats.Options{Format: formats.JSON})
 		if e := d.Next(); e.Fault == nil {
-			t.Errorf("subNs %s is taken", sub)
+			t.Errorf("subNs %s is accepted", sub)
 		}
 	}
 }
 
-// badBodies are bodies of many bad entries, each about 1 MB.
+// badBodies returns bodies of about 1 MB with many bad entries.
 func badBodies() map[string]string {
 	fill := func(entry string) string { return strings.Repeat(entry, 1<<20/len(entry)) }
 	body := map[string]string{
@@ -235,14 +234,14 @@ func badBodies() map[string]string {
 	}
 	for name, b := range body {
 		if strings.HasPrefix(name, "JSON") && b[0] != '[' {
-			body[name] = "{}\n" + b // or Detect takes it for lines
+			body[name] = "{}\n" + b // otherwise Detect takes it for lines
 		}
 	}
 	return body
 }
 
-// TestBadEntriesCostNoMoreThanGoodOnes: beyond the first hundred, a bad entry allocates
-// nothing, and the decoder looks at no byte of it more than a few times.
+// TestBadEntriesCostNoMoreThanGoodOnes: after the first hundred, a bad entry allocates nothing, and the decoder looks at each
+// of its bytes only a few times.
 func TestBadEntriesCostNoMoreThanGoodOnes(t *testing.T) {
 	for name, body := range badBodies() {
 		b := []byte(body)
@@ -258,7 +257,7 @@ func TestBadEntriesCostNoMoreThanGoodOnes(t *testing.T) {
 			}
 		}
 		read()
-		least := 0 // strconv's errors of numbers out of range
+		least := 0 // strconv's errors for numbers out of range
 		if name == "too large" || name == "JSON: number" {
 			least = 3 * entries
 		}
@@ -268,7 +267,7 @@ func TestBadEntriesCostNoMoreThanGoodOnes(t *testing.T) {
 	}
 }
 
-// TestTextsOfFaultsAreBounded: the first faults of a body say exactly what is wrong.
+// TestTextsOfFaultsAreBounded: only the first faults of a body tell exactly what is wrong.
 func TestTextsOfFaultsAreBounded(t *testing.T) {
 	d := formats.NewDecoder()
 	d.ResetBy("", []byte(strings.Repeat("cpu,host=web01 value=1_000 1\n", 1000)), now)
@@ -279,11 +278,11 @@ func TestTextsOfFaultsAreBounded(t *testing.T) {
 		}
 	}
 	if told != 100 {
-		t.Errorf("%d faults say what is wrong, want 100", told)
+		t.Errorf("%d faults tell what is wrong, want 100", told)
 	}
 }
 
-// BenchmarkBad decodes bodies of bad entries; compare its ns/byte with BenchmarkDecode's.
+// BenchmarkBad decodes bodies with bad entries. Compare its ns/byte with those of BenchmarkDecode.
 func BenchmarkBad(b *testing.B) {
 	good, err := os.ReadFile("testdata/telegraf_kafka.lp")
 	if err != nil {

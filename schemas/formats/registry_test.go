@@ -11,7 +11,7 @@ import (
 	"github.com/weir-metrics/weir/schemas"
 )
 
-// samplesOf decodes a body, which must be good.
+// samplesOf decodes a body, which must be valid.
 func samplesOf(t *testing.T, body []byte, o Options) (samples []schemas.Sample) {
 	t.Helper()
 	d := NewDecoder()
@@ -25,15 +25,15 @@ func samplesOf(t *testing.T, body []byte, o Options) (samples []schemas.Sample) 
 	return samples
 }
 
-// entriesOf is two entries of each format.
+// entriesOf has two entries of each format.
 var entriesOf = map[string][]string{
 	"csv":  {`up{host="a"},1700000000000,1`, `up{host="b"},1700000000001,2`},
 	"json": {`{"metricName":"up","tags":{"host":"a"},"timestamp":1700000000000,"value":1}`, `{"metricName":"up","tags":{"host":"b"},"timestamp":1700000000001,"value":2}`},
 	"line": {"up,host=a value=1 1700000000000", "up,host=b value=2 1700000000001"},
 }
 
-// TestEveryFormat: whatever is in All is found by its name, its media types and its look, its entries can be joined
-// to a body and cut off the end of a part, and one without a time can be given it.
+// TestEveryFormat: each format in All is found by its name, its media types and its look. Its entries can be joined to a body,
+// a body can be cut into parts between entries, and an entry without a time can get one.
 func TestEveryFormat(t *testing.T) {
 	want := []schemas.Sample{
 		{Series: schemas.Series{Metric: "up", Labels: schemas.Labels{{Name: "host", Value: "a"}}}, TimeMS: 1700000000000, Value: 1},
@@ -69,7 +69,7 @@ func TestEveryFormat(t *testing.T) {
 			d.Resume([]byte("\n" + entries[1]))
 			e := d.Next()
 			if e == nil || fmt.Sprint([]schemas.Sample{first, e.Samples[0]}) != fmt.Sprint(want) || e.Line != 3 || e.Number != 2 {
-				t.Errorf("%s: the second part has %+v behind %v", f, e, first)
+				t.Errorf("%s: the second part has %+v after %v", f, e, first)
 			}
 		}
 		if f.stamp != nil {
@@ -82,7 +82,7 @@ func TestEveryFormat(t *testing.T) {
 	}
 }
 
-// TestAnotherFormat: a format is one value in All; all that asks All then takes it.
+// TestAnotherFormat: a format is one value in All, and is then accepted wherever All is used.
 func TestAnotherFormat(t *testing.T) {
 	pairs := &Format{Name: "pairs", ContentType: "text/x-pairs", Media: []string{"x-pairs"}, Path: "/pairs", Between: "\n", End: "\n",
 		looks: func(text []byte) bool { return bytes.HasPrefix(text, []byte("> ")) },

@@ -15,7 +15,7 @@ func TestText(t *testing.T) {
 		"a\rb\nc\td\x07":      `a\rb\nc\td\x07`,
 		"\x7f":                `\u007f`,
 		"\u009b31m":           `\u009b31m`,
-		"\x9b31m":             `\x9b31m`, // C1 as one byte: no UTF-8
+		"\x9b31m":             `\x9b31m`, // C1 as one byte: invalid UTF-8
 		"\xff\xfe":            `\xff\xfe`,
 		"user\u202egpj.exe":   `user\u202egpj.exe`,
 		"\u2066a\u2069\u200f": `\u2066a\u2069\u200f`,
@@ -42,7 +42,7 @@ func TestWriterLetsLinesPass(t *testing.T) {
 	}
 }
 
-// TestWriterJoinsCharacters: however the bytes are cut, the same comes out.
+// TestWriterJoinsCharacters: however the bytes are cut, the output is the same.
 func TestWriterJoinsCharacters(t *testing.T) {
 	const in = "käse 温度 🙂\u202e \xf0\x9f x\n"
 	const want = "käse 温度 🙂" + `\u202e \xf0\x9f x` + "\n"

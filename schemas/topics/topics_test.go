@@ -38,7 +38,7 @@ func TestEnsureCreatesAllAndAgain(t *testing.T) {
 	ctx := within(t, 10*time.Second)
 	c := Default()
 	c.Shards, c.AlertShards, c.MetricsPartitions = 4, 3, 2
-	for round := range 2 { // the second finds everything there
+	for round := range 2 { // in the second round, everything exists
 		if err := Ensure(ctx, adm, All(c)); err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -87,7 +87,7 @@ func TestConfigsReachTheBroker(t *testing.T) {
 	}
 }
 
-// TestCopartitioned: Goka joins a group's input with its table by partition.
+// TestCopartitioned: Goka pairs the partitions of a group's input and table, so both have the same number.
 func TestCopartitioned(t *testing.T) {
 	c := Default()
 	c.Shards, c.AlertShards = 5, 7
@@ -135,8 +135,8 @@ func TestEnsureRefusesAnotherShape(t *testing.T) {
 	}
 }
 
-// TestEnsureWithoutRights: a user who may not create topics finds those that are there, and is told the rights and
-// the topics that are missing otherwise.
+// TestEnsureWithoutRights: for a user who may not create topics, existing ones suffice; otherwise the error names the missing
+// rights and topics.
 func TestEnsureWithoutRights(t *testing.T) {
 	on := func(op kmsg.ACLOperation, names ...string) (all []kfake.ACL) {
 		for _, name := range names {
@@ -149,7 +149,7 @@ func TestEnsureWithoutRights(t *testing.T) {
 	for what, c := range map[string]struct {
 		made []Topic
 		acls []kfake.ACL
-		want []string // of the error; nil: there is none
+		want []string // parts of the error; nil: no error
 	}{
 		"all is there":     {ours, append(configs, describe...), nil},
 		"one is missing":   {ours[:1], append(configs, describe...), []string{"the right to Create on the topics alerts, which are missing"}},
@@ -185,7 +185,7 @@ func TestEnsureWithoutRights(t *testing.T) {
 	}
 }
 
-// TestEnsureTooFewMetrics: metrics may have more, not fewer.
+// TestEnsureTooFewMetrics: metrics may have more partitions than configured, but not fewer.
 func TestEnsureTooFewMetrics(t *testing.T) {
 	_, adm := broker(t)
 	ctx := within(t, 10*time.Second)
@@ -212,7 +212,7 @@ func TestEnsureWithManyInstances(t *testing.T) {
 	}
 }
 
-// TestEnsureEndsWithItsContext: a broker that is gone does not hold it for ever.
+// TestEnsureEndsWithItsContext: Ensure does not wait for ever for a broker that is gone.
 func TestEnsureEndsWithItsContext(t *testing.T) {
 	c, adm := broker(t)
 	c.Close()
@@ -248,13 +248,13 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestLargestRecordFitsASegment: Kafka refuses a batch that is larger than a segment of its topic, whatever the
-// topic's limit for records.
+// TestLargestRecordFitsASegment: Kafka refuses a batch that is larger than a segment of its topic, whatever the topic's limit for
+// records, so a segment must hold the largest record.
 func TestLargestRecordFitsASegment(t *testing.T) {
 	for _, topic := range All(Default()) {
 		text, ok := topic.Configs()["segment.bytes"]
 		if !ok {
-			continue // the broker's, 1 GiB
+			continue // the broker's default, 1 GiB
 		}
 		if segment, err := strconv.Atoi(text); err != nil || segment < topic.MaxRecordBytes {
 			t.Errorf("%s: segments of %s bytes, records of %d", topic.Name, text, topic.MaxRecordBytes)

@@ -14,7 +14,7 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// blocks is a writer that keeps each Write.
+// blocks is a writer that keeps the text of each Write.
 type blocks struct {
 	mu  sync.Mutex
 	all []string

@@ -18,7 +18,7 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// clock is moved by hand.
+// clock is a clock that tests move by hand.
 type clock struct{ ms atomic.Int64 }
 
 func newClock() *clock {
@@ -85,7 +85,7 @@ func count(t *testing.T, s *Store, w schemas.Window) int {
 	return len(ws)
 }
 
-// keys counts what is in the database, expired or not.
+// keys counts the keys in the database, expired or not.
 func keys(t *testing.T, s *Store) int {
 	t.Helper()
 	it, err := s.db.NewIter(nil)
@@ -102,8 +102,8 @@ func keys(t *testing.T, s *Store) int {
 	return n
 }
 
-// What WriteWindows returned for is there after a crash: the directory as it was
-// on the disk then, without what a Close would have added.
+// Windows for which WriteWindows has returned survive a crash: the test opens a copy of the directory as it was on the disk,
+// without what Close would have added.
 func TestAcknowledgedWindowsSurviveACrash(t *testing.T) {
 	c := newClock()
 	dir, crashed := t.TempDir(), filepath.Join(t.TempDir(), "copy")
@@ -201,7 +201,7 @@ func TestSweepFreesWhatHasExpired(t *testing.T) {
 	}
 }
 
-// A range deletion of whole buckets lets Pebble drop files: the space comes back.
+// A range deletion of whole buckets lets Pebble drop files, which frees the space.
 func TestSweepFreesDisk(t *testing.T) {
 	c, dir := newClock(), t.TempDir()
 	s := open(t, dir, c)
@@ -229,7 +229,7 @@ func TestSweepFreesDisk(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes of tables after the sweep, were %d", tables(t, dir), full)
 		}
-		time.Sleep(10 * time.Millisecond) // between two looks at the directory
+		time.Sleep(10 * time.Millisecond) // before the next look at the directory
 	}
 }
 
@@ -237,7 +237,7 @@ func tables(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".sst") {
-			return nil // a file may go while we look
+			return nil // a file may be deleted while we look
 		}
 		if info, err := d.Info(); err == nil {
 			bytes += info.Size()

@@ -81,7 +81,7 @@ func TestTriggerAndResolveAreOneAlert(t *testing.T) {
 	}
 }
 
-// TestHugeLabelsAreLeftOut has more labels than an event may hold.
+// TestHugeLabelsAreLeftOut: labels for which an event has no room are left out, with a note.
 func TestHugeLabelsAreLeftOut(t *testing.T) {
 	mock, n := open(t, 30*time.Second)
 	a := sinktest.FiringAlert("54f6a9ae5cbb11f9", 1_795_249_566_123)

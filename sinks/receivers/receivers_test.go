@@ -112,8 +112,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestNoDataIsToldByEveryReceiver: an alert that ended because its series fell silent is
-// not told as if all were well, and one that is well is not told as if it were silent.
+// TestNoDataIsToldByEveryReceiver: no receiver presents an alert that ended because its series fell silent as a recovery, or a
+// recovery as silence.
 func TestNoDataIsToldByEveryReceiver(t *testing.T) {
 	text := func(v any) string {
 		b, err := json.Marshal(v)

@@ -26,7 +26,7 @@ import (
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
-// address is that of the cluster under test: Cassandra or ScyllaDB.
+// address returns the address of the cluster under test: Cassandra or ScyllaDB.
 func address(t *testing.T) string {
 	t.Helper()
 	a := os.Getenv("WEIR_TEST_CQL")
@@ -36,7 +36,7 @@ func address(t *testing.T) string {
 	return a
 }
 
-// open opens a store in a keyspace of its own, which goes with the test.
+// open opens a store in a keyspace of its own, which is dropped after the test.
 func open(t *testing.T, host string, tiers []cql.Tier) (*Store, Config, *prometheus.Registry) {
 	t.Helper()
 	cfg := Default()
@@ -97,7 +97,7 @@ func recent() int64 {
 	return t - t%10_000
 }
 
-// A row's write time and the rest of its life are as the package says.
+// A row's write time and remaining TTL are as the package documents.
 func TestStampAndTTLOfARow(t *testing.T) {
 	s, _, _ := open(t, address(t), sinktest.Tiers)
 	w := window("m", recent())
@@ -119,7 +119,7 @@ func TestStampAndTTLOfARow(t *testing.T) {
 	}
 }
 
-// A second process finds the tables, and keeps what the first knew of a series.
+// A second process finds the tables, and keeps the times of a series that the first process wrote.
 func TestOpenAgainKeepsTablesAndFirstTimes(t *testing.T) {
 	s, cfg, _ := open(t, address(t), sinktest.Tiers)
 	start := recent()
@@ -133,7 +133,7 @@ func TestOpenAgainKeepsTablesAndFirstTimes(t *testing.T) {
 	if err != nil || len(infos) != 1 || infos[0].FirstMS != start || infos[0].LastMS != start+20_000 {
 		t.Errorf("%+v, %v, want %d to %d", infos, err, start, start+20_000)
 	}
-	// A tier that is new in the configuration gets its table.
+	// A tier that is new in the config gets its table.
 	more := append(slices.Clone(sinktest.Tiers), cql.Tier{SizeMS: 300_000, TTL: 24 * time.Hour})
 	s, _ = reopen(t, cfg, more)
 	if ws, err := s.ReadWindows(t.Context(), "g", window("m", 0).Series, 300_000, 0, 1<<60, 10); err != nil || len(ws) != 0 {
@@ -152,7 +152,7 @@ func TestOpenNamesTheHosts(t *testing.T) {
 	}
 }
 
-// A row that the intake should have refused, and the cluster does, takes no other with it.
+// If the cluster refuses a row that the intake should have refused, the other rows are still written.
 func TestRowThatTheClusterRefuses(t *testing.T) {
 	s, _, reg := open(t, address(t), sinktest.Tiers)
 	var rows []sinks.Row
@@ -179,7 +179,7 @@ func TestRowThatTheClusterRefuses(t *testing.T) {
 	}
 }
 
-// A table that is not there is not the row's fault: it is waited for.
+// A missing table is not the row's fault: the store waits for it.
 func TestMissingTableIsWaitedFor(t *testing.T) {
 	s, cfg, reg := open(t, address(t), sinktest.Tiers)
 	if err := s.session.ExecStmt("DROP TABLE metrics_10s"); err != nil {
@@ -192,7 +192,7 @@ func TestMissingTableIsWaitedFor(t *testing.T) {
 	}()
 	for deadline := time.Now().Add(20 * time.Second); sinktest.Counter(t, reg, "weir_scylla_retries_total", "") < 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("no retries while the table is away")
+			t.Fatal("no retries while the table is missing")
 		}
 	}
 	reopen(t, cfg, sinktest.Tiers)
@@ -204,7 +204,7 @@ func TestMissingTableIsWaitedFor(t *testing.T) {
 	}
 }
 
-// proxy passes connections on to the cluster until cut, and again after mend.
+// proxy forwards connections to the cluster until cut, and again after mend.
 type proxy struct {
 	t      *testing.T
 	to     string
@@ -259,7 +259,7 @@ func (p *proxy) cut() {
 	clear(p.conns)
 }
 
-// An outage is bridged: calls block, none fails, and all is written soon after.
+// The store rides out an outage: calls block, none fails, and everything is written soon after it.
 func TestOutageIsBridged(t *testing.T) {
 	p := newProxy(t, address(t))
 	s, _, reg := open(t, p.addr, sinktest.Tiers)
@@ -276,7 +276,7 @@ func TestOutageIsBridged(t *testing.T) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); sinktest.Counter(t, reg, "weir_scylla_retries_total", "") < 100; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("no retries while the cluster is away")
+			t.Fatal("no retries while the cluster is down")
 		}
 	}
 	p.mend()
@@ -291,7 +291,7 @@ func TestOutageIsBridged(t *testing.T) {
 			t.Fatal("calls are still blocked 30 s after the outage")
 		}
 	}
-	t.Logf("all written %v after the outage", time.Since(mended))
+	t.Logf("everything was written %v after the outage", time.Since(mended))
 	for i := range calls {
 		ws, err := s.ReadWindows(t.Context(), fmt.Sprint("g", i%7), window(fmt.Sprint("m", i), start).Series, 10_000, 0, 1<<60, 10)
 		if err != nil || len(ws) != 1 {

@@ -33,7 +33,7 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-// The stamp grows with the revision, and never reaches that of the next window's row.
+// The stamp grows with the revision, but never reaches the stamp of the next window's row.
 func TestStamp(t *testing.T) {
 	w := schemas.Window{TierMS: 10_000, StartMS: 1_764_000_000_000}
 	if got := stamp(&w); got != 1_764_000_010_000_000 {
@@ -86,7 +86,7 @@ func TestChunksAreOfOnePartitionAndBounded(t *testing.T) {
 	}
 }
 
-// offline is a store without a cluster, with so many slots.
+// offline returns a store without a cluster, with a number of slots.
 func offline(slots int) *Store {
 	s := &Store{log: slog.New(slog.DiscardHandler), slots: make(chan struct{}, slots), indexMu: newStripes()}
 	s.metrics.retries = prometheus.NewCounter(prometheus.CounterOpts{Name: "retries"})
@@ -112,7 +112,7 @@ func TestPersistEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	err := s.persist(ctx, "table", func() error { cancel(); return errors.New("no connections") })
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "table") || !strings.Contains(err.Error(), "no connections") {
-		t.Errorf("error %v, want one that wraps %v and tells table and last error", err, context.Canceled)
+		t.Errorf("error %v, want one that wraps %v and names the table and the last error", err, context.Canceled)
 	}
 	s.slots <- struct{}{} // all are taken
 	if err := s.persist(ctx, "table", func() error { t.Error("tried without a slot"); return nil }); !errors.Is(err, context.Canceled) {
@@ -146,7 +146,7 @@ func TestPersistIsBounded(t *testing.T) {
 		}
 	}
 	if most.Load() > 3 {
-		t.Errorf("%d under way at once, want at most 3", most.Load())
+		t.Errorf("%d calls at the same time, want at most 3", most.Load())
 	}
 }
 
@@ -274,7 +274,7 @@ func TestClusterSettings(t *testing.T) {
 	}
 }
 
-// TestUnreachedHints: who is silent, in whichever phase, may want TLS.
+// TestUnreachedHints: a node that is silent, in whatever phase, may expect TLS.
 func TestUnreachedHints(t *testing.T) {
 	for _, text := range []string{"gocql: no response received from cassandra within timeout period", "gocql: no response to connection startup within timeout", "EOF"} {
 		if err := unreached(Config{Hosts: []string{"h:9042"}}, errors.New(text)); !strings.Contains(err.Error(), "cql at h:9042: ") || !strings.Contains(err.Error(), "cql.tls") {

@@ -42,8 +42,7 @@ func send(t *testing.T, method, url, contentType, body string, change func(*http
 
 func unchanged(*http.Request) {}
 
-// edit returns the JSON object with one field set, or removed if v is nil. The
-// field is a path such as payload.summary.
+// edit returns the JSON object with a field set to v, or removed if v is nil. The field is a path such as payload.summary.
 func edit(t *testing.T, object, path string, v any) string {
 	t.Helper()
 	var root map[string]any
@@ -137,7 +136,7 @@ func TestPagerDutyKeepsState(t *testing.T) {
 		body string
 		want PagerDutyAlert
 	}{
-		{resolve, PagerDutyAlert{Resolves: 1}}, // of nothing
+		{resolve, PagerDutyAlert{Resolves: 1}}, // there is nothing to resolve
 		{trigger, PagerDutyAlert{Open: true, Opened: 1, Triggers: 1, Resolves: 1}},
 		{trigger, PagerDutyAlert{Open: true, Opened: 1, Triggers: 2, Resolves: 1}},
 		{resolve, PagerDutyAlert{Opened: 1, Triggers: 2, Resolves: 2}},
@@ -212,8 +211,8 @@ func TestTwilioIsStrict(t *testing.T) {
 	}
 }
 
-// TestTwilioAnswersByItsDescription checks the mock's 201 against the schema of
-// Twilio's API description: every field there, of its type and form, and no other.
+// TestTwilioAnswersByItsDescription checks the mock's 201 against the schema in Twilio's API description: it has every field, with
+// its type and form, and no others.
 func TestTwilioAnswersByItsDescription(t *testing.T) {
 	b, err := os.ReadFile("testdata/twilio_message.json")
 	if err != nil {

@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 		texts := func() (all []string) {
 			for _, p := range mock.Payloads() {
 				text := p.Alerts[0].Annotations["summary"]
-				if text == "" { // receivers of payloads make their own
+				if text == "" { // a receiver of payloads writes its own text
 					text = "hosts/HighCPU web01 97.25"
 				}
 				all = append(all, text)
@@ -40,9 +40,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestLikeAlertmanager makes the recording's alert into a payload and compares the
-// bytes. testdata/alertmanager.json is the recording with its group cut to the first
-// alert, as a group of its own: weir sends no other.
+// TestLikeAlertmanager makes a payload of the recorded alert and compares the bytes with the recording,
+// testdata/alertmanager.json. There the group is cut to its first alert, because weir sends each alert as a group of its own.
 func TestLikeAlertmanager(t *testing.T) {
 	recorded, err := os.ReadFile("testdata/alertmanager.json")
 	if err != nil {
