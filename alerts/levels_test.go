@@ -67,6 +67,10 @@ func TestLevelsShown(t *testing.T) {
 	if x := e.Explain(st, "a", "g/disk"); len(x) != 1 || len(x[0].Expr) != 4 || x[0].Expr[0].Text != "used > 80" || x[0].Expr[2].Text != "used > 95" || len(x[0].Recover) != 2 || x[0].Recover[0].Value != "false" {
 		t.Errorf("explained as %+v", x)
 	}
+	slow := load(t, `{alert: disk, levels: [{severity: warning, expr: used > 80, for: 20s}, {severity: critical, expr: used > 95, for: 10m}]}`)
+	if got := slow.Reads()[0].HistoryMS; got != 300_000+600_000 {
+		t.Errorf("it looks back by %s", msText(got))
+	}
 	if c := rs.Claims()[0]; !c.Filled["severity"] {
 		t.Errorf("%+v: its severity is taken for fixed", c)
 	}

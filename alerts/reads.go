@@ -8,7 +8,7 @@ type Read struct {
 	Metrics []string // each once, in the order of the expression
 	TierMS  int64    // of the windows
 	// HistoryMS is how far back the rule looks, ms: its longest range with its offset, and no_data, which shows whether a
-	// series is older than that; for a bare metric no_data; and then its for, or the windows of M of N.
+	// series is older than that; for a bare metric no_data; and then its for, the longest of its levels, or the windows of M of N.
 	HistoryMS int64
 }
 
@@ -33,7 +33,11 @@ func (rs *RuleSet) Reads() []Read {
 			}
 			x.HistoryMS = max(x.HistoryMS, back)
 		}
-		x.HistoryMS += max(r.forMS, int64(r.of)*r.tierMS)
+		waits := max(r.forMS, int64(r.of)*r.tierMS)
+		for _, v := range r.levels {
+			waits = max(waits, v.ForMS)
+		}
+		x.HistoryMS += waits
 		all[i] = x
 	}
 	return all
