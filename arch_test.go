@@ -26,7 +26,7 @@ type sourceFile struct {
 
 func (f *sourceFile) test() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// sources parses every Go file of the project, modules of their own left out.
+// sources parses every Go file of the project, except those in modules of their own.
 func sources(t *testing.T) []*sourceFile {
 	t.Helper()
 	var files []*sourceFile
@@ -84,14 +84,14 @@ var layer = map[string]int{
 	"":          5,
 }
 
-// beside are the imports between folders of one layer that are allowed.
+// beside lists the allowed imports between folders of one layer.
 var beside = map[[2]string]bool{
-	{"deploy", "schemas"}:   true, // plain: what others named is escaped in faults
-	{"processors", "sinks"}: true, // its interfaces
+	{"deploy", "schemas"}:   true, // plain: faults escape text that others have chosen
+	{"processors", "sinks"}: true, // the interfaces of sinks
 	{"query", "sinks"}:      true,
 
 	{"alerts/ruletest", "windows"}: true, // rules are tested on the windows that weir makes of samples
-	{"alerts/backtest", "windows"}: true, // and so are they on recordings
+	{"alerts/backtest", "windows"}: true, // and on those of recordings
 }
 
 func top(folder string) string {
@@ -118,9 +118,9 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
-// TestKitsAreForTests: what helps tests is imported by tests alone, by other such kits, and by the simulation and the attacks,
-// which are tests with programs of their own. So is the disk in memory, which can crash. alerts/ruletest is for users, weir test
-// runs it; and a backtest is no test.
+// TestKitsAreForTests: test kits, and the disk in memory that can crash, are imported only by tests, by other kits, and by the
+// simulation and the attacks, which are tests with programs of their own. Exceptions are alerts/ruletest, which users run as weir
+// test, and backtest, which is not a test.
 func TestKitsAreForTests(t *testing.T) {
 	kit := regexp.MustCompile(`/(\w+test|writeback/disk)(/|$)`)
 	for _, f := range sources(t) {
@@ -135,7 +135,7 @@ func TestKitsAreForTests(t *testing.T) {
 	}
 }
 
-// TestEachDependencyHasItsFolder: what a dependency does stays behind one package.
+// TestEachDependencyHasItsFolder: each dependency is used behind one package.
 func TestEachDependencyHasItsFolder(t *testing.T) {
 	homes := map[string][]string{
 		"github.com/lovoo/goka":             {"processors/writeback"}, // in goka.go
@@ -171,14 +171,13 @@ func TestEachDependencyHasItsFolder(t *testing.T) {
 	}
 }
 
-// within reports whether folder is home or below it; the root is only itself.
+// within reports whether folder is home or below it. Nothing counts as below the root.
 func within(folder, home string) bool {
 	return folder == home || home != "" && strings.HasPrefix(folder, home+"/")
 }
 
-// TestKafkaStaysOutOfThePureCore: schemas, windows and alerts know no client; the
-// topics are made by schemas/topics, and consumers by schemas/consume. The fake broker is for the embedded default
-// and for tests.
+// TestKafkaStaysOutOfThePureCore: schemas, windows and alerts import no client. Only schemas/topics makes topics, and only
+// schemas/consume makes consumers. The fake broker is for the embedded default and for tests.
 func TestKafkaStaysOutOfThePureCore(t *testing.T) {
 	const franz = "github.com/twmb/franz-go"
 	for _, f := range sources(t) {
@@ -223,7 +222,7 @@ func TestCoreIsPure(t *testing.T) {
 	}
 }
 
-// TestEveryPackageSaysItsContract: doc.go, with the package's comment, alone.
+// TestEveryPackageSaysItsContract: every package has a doc.go with its comment, and no other file has one.
 func TestEveryPackageSaysItsContract(t *testing.T) {
 	documented, folders := map[string]bool{}, map[string]bool{}
 	for _, f := range sources(t) {
@@ -252,7 +251,7 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
-// TestNoFolderOfNoMeaning: names say what a package is about.
+// TestNoFolderOfNoMeaning: the names of packages tell what they are about.
 func TestNoFolderOfNoMeaning(t *testing.T) {
 	for _, f := range sources(t) {
 		for part := range strings.SplitSeq(f.folder, "/") {
@@ -276,8 +275,8 @@ func TestNoDependencyIsReplaced(t *testing.T) {
 	}
 }
 
-// TestPromisesAreTested: each row of the table of promises names tests, and
-// each test that it names is in the package that is named before it; so are files.
+// TestPromisesAreTested: each row of the table of promises names tests, and each named test or file exists in the package that is
+// named before it.
 func TestPromisesAreTested(t *testing.T) {
 	page, err := os.ReadFile("docs/promises.md")
 	if err != nil {
@@ -300,11 +299,11 @@ func TestFaultsAreTested(t *testing.T) {
 	}
 }
 
-// checkTestsExist goes through the rows of the tables in text, whose cell number column
-// (from 1) names tests behind their packages, and returns how many rows there are.
+// checkTestsExist goes through the rows of the tables in text and returns their number. In each row, the cell with the number
+// column (from 1) names packages, each followed by its tests.
 func checkTestsExist(t *testing.T, text string, column int) (rows int) {
 	t.Helper()
-	tests := map[string]bool{} // folder/TestX; that of the root, which rows call ., is TestX
+	tests := map[string]bool{} // folder/TestX; in the root, which rows call ., just TestX
 	for _, f := range sources(t) {
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && f.test() && fn.Recv == nil {
@@ -320,7 +319,7 @@ func checkTestsExist(t *testing.T, text string, column int) (rows int) {
 		}
 		rows++
 		named, folders := 0, []string{}
-		after := true // a test came since the last folder
+		after := true // a test has come since the last folder
 		for _, w := range word.FindAllString(cells[column], -1) {
 			name, quoted := strings.CutPrefix(strings.TrimSuffix(w, "`"), "`")
 			switch {

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// consuming are the options of kgo that make a client read.
+// consuming lists the options of kgo that make a client read.
 func consuming(name string) bool {
 	return strings.HasPrefix(name, "Consume") || name == "ConsumerGroup" || strings.HasPrefix(name, "Fetch")
 }
 
-// TestEveryConsumerIsMadeHere: all that read Kafka go through schemas/consume, which has
-// them read committed records only and bounds what a batch may unpack to; and what Goka
-// reads with is told the first, and gets the second by its connections. Elsewhere kgo makes producers, in the folders that are named.
+// TestEveryConsumerIsMadeHere: everything that reads Kafka goes through schemas/consume, which reads committed records only and
+// bounds what a batch may unpack to. Goka's client has the same isolation level in its config, and gets the bounds through its
+// connections. Elsewhere kgo makes only producers, in the listed folders.
 func TestEveryConsumerIsMadeHere(t *testing.T) {
 	producers := []string{"processors/notify", "processors/route", "processors/writeback", "processors/connect", "collect", "pipelines/enginetest", "pipelines/attack", "schemas/kafkatest"}
 	made, goka := 0, 0
@@ -68,7 +68,7 @@ func TestEveryConsumerIsMadeHere(t *testing.T) {
 	}
 }
 
-// qualified is such as "kgo.NewClient", or "".
+// qualified returns a name such as "kgo.NewClient", or "".
 func qualified(e ast.Expr) string {
 	s, ok := e.(*ast.SelectorExpr)
 	if !ok {

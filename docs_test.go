@@ -17,7 +17,7 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "write the generated pages of docs")
 
-// upToDate compares a page of docs with what the code says it must be, or writes it.
+// upToDate compares a page of docs with its generated text or, with -rewrite, writes it.
 func upToDate(t *testing.T, file, want string) {
 	t.Helper()
 	if *rewrite {
@@ -105,7 +105,7 @@ func metricsOf(t *testing.T, f *ast.File) []madeMetric {
 	return all
 }
 
-// kindOf is Counter, Gauge or Histogram, if a call makes one.
+// kindOf returns Counter, Gauge or Histogram if a call makes one.
 func kindOf(call *ast.CallExpr, ok bool) (string, bool) {
 	if !ok || len(call.Args) == 0 {
 		return "", false
@@ -126,14 +126,14 @@ func fnPackage(fn *ast.SelectorExpr, ok bool) ast.Expr {
 	return fn.X
 }
 
-// maker is a function that may make metrics, and with which arguments it is called: once without any if it is no
-// helper with parameters.
+// maker is a function that may make metrics, with the arguments of each of its calls. If it is not a helper with parameters,
+// there is one call without arguments.
 type maker struct {
 	body  ast.Node
 	calls []map[string]ast.Expr
 }
 
-// makers are the function literals with parameters that a file gives a name, and the rest of the file.
+// makers returns the helpers of a file that take a name, and the rest of the file.
 func makers(f *ast.File) []maker {
 	var all []maker
 	helpers := map[ast.Node]bool{}
@@ -184,7 +184,7 @@ type namedFunc struct {
 	body *ast.BlockStmt
 }
 
-// namedFuncs are the functions of a file that take a name and a help, and make a metric of them.
+// namedFuncs returns the functions of a file that take the name of a metric.
 func namedFuncs(f *ast.File) []namedFunc {
 	var all []namedFunc
 	takesName := func(kind *ast.FuncType) bool {
@@ -213,7 +213,7 @@ func namedFuncs(f *ast.File) []namedFunc {
 	return all
 }
 
-// stringConsts are the string constants of a file, those inside functions included.
+// stringConsts returns the string constants of a file, including those inside functions.
 func stringConsts(f *ast.File) map[string]string {
 	consts := map[string]string{}
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -229,7 +229,7 @@ func stringConsts(f *ast.File) map[string]string {
 	return consts
 }
 
-// text evaluates an expression of literals, constants and arguments; what it does not know is empty.
+// text evaluates an expression of literals, constants and arguments. Unknown parts are empty.
 func text(e ast.Expr, args map[string]ast.Expr, consts map[string]string) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -255,7 +255,7 @@ func unquote(e *ast.BasicLit) string {
 	return s
 }
 
-// literals are the strings of the first slice of strings among the arguments.
+// literals returns the strings of the first slice of strings among the arguments.
 func literals(args []ast.Expr) []string {
 	var all []string
 	for _, a := range args {
@@ -270,8 +270,8 @@ func literals(args []ast.Expr) []string {
 	return all
 }
 
-// TestConfigurationPage: docs/configuration.md lists every field of the config with its default and what it is, as
-// deploy/weir.yaml has them, of which TestDeployedConfig shows that it is complete and has the defaults.
+// TestConfigurationPage: docs/configuration.md lists every field of the config with its default and a description, taken from
+// deploy/weir.yaml. TestDeployedConfig checks that that file is complete and has the defaults.
 func TestConfigurationPage(t *testing.T) {
 	text, err := os.ReadFile("deploy/weir.yaml")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestFilesAreReadWithBounds: files that a config or a command names are read by deploy/conf, which neither waits
-// for a FIFO or a device nor reads without a bound. The others are listed, with the reason.
+// TestFilesAreReadWithBounds: deploy/conf reads the files that a config or a command names; it neither waits for a FIFO or a device
+// nor reads without a bound. Exceptions are listed here, with the reason.
 func TestFilesAreReadWithBounds(t *testing.T) {
 	reading := []string{"os.ReadFile", "os.Open", "os.OpenFile", "os.ReadDir", "tls.LoadX509KeyPair", "ioutil.ReadFile"}
 	listed := map[string]string{
@@ -50,8 +50,8 @@ func TestFilesAreReadWithBounds(t *testing.T) {
 	}
 }
 
-// TestNamedFilesExist: a file of the project that a page or a comment names by its path from the root is there. The changelog
-// may name what is gone.
+// TestNamedFilesExist: files that a page or a comment names by their path from the root exist. The changelog may name files that
+// are gone.
 func TestNamedFilesExist(t *testing.T) {
 	var tops []string
 	for folder := range layer {

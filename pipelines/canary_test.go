@@ -14,8 +14,8 @@ import (
 	"github.com/weir-metrics/weir/processors/connect"
 )
 
-// TestCanary puts a secret into every field that holds one, has everything that uses them
-// fail, and looks for it in all that is said.
+// TestCanary puts a secret into every field that holds one, makes everything that uses them fail, and looks for the secret in all
+// output.
 func TestCanary(t *testing.T) {
 	const canary = "canary-7d1f/+ä"
 	dir := t.TempDir()

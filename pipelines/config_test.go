@@ -59,7 +59,7 @@ rules: [r.yaml]
 	}
 }
 
-// TestEveryFaultOfEveryFile: those of the config, of its sections and of its rules.
+// TestEveryFaultOfEveryFile: the faults of the config, of its sections and of its rules are returned all at once.
 func TestEveryFaultOfEveryFile(t *testing.T) {
 	dir := t.TempDir()
 	bad := write(t, dir, "bad.yaml", "groups:\n- name: g\n  rules:\n  - alert: a\n    expr: up ==\n  - alert: b\n    expression: up == 0\n")
@@ -162,7 +162,7 @@ func TestDeployedConfig(t *testing.T) {
 	}
 }
 
-// fieldsOf is the yaml names of a config's fields and of those below it.
+// fieldsOf returns the YAML names of a config's fields, and of the fields below them.
 func fieldsOf(t reflect.Type) (names []string) {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Pointer, reflect.Map:

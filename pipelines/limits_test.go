@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestTablesOfLimits: a table that a rules file names is read beside that file, at the start and at a reload; what is wrong with it
-// keeps the rules from being taken.
+// TestTablesOfLimits: a table that a rule file names is read from that file's folder, at the start and at a reload; if it has faults,
+// the rules are refused.
 func TestTablesOfLimits(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {

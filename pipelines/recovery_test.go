@@ -26,7 +26,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// held is a broker that lets nobody read the window table before it is told to.
+// held is a broker that lets nobody read the window table before release.
 type held struct {
 	*kfake.Cluster
 	once  sync.Once
@@ -53,7 +53,7 @@ func (h *held) hold() {
 	})
 }
 
-// fill makes the state of n groups and loses the local copy of it.
+// fill makes the state of n groups and loses its local copy.
 func fill(t *testing.T, p *Process, n int) {
 	t.Helper()
 	client := kafkatest.Client(t, p.Config.Brokers, kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -87,9 +87,8 @@ func runs(t *testing.T, p *Process) (done chan error, stop func()) {
 	return done, stop
 }
 
-// TestRecoveryIsTold: while a process reads its state back, /readyz says 503, who
-// recovers what and how far, and a bar on the terminal says the same below whole lines
-// of the log; afterwards it is gone.
+// TestRecoveryIsTold: while a process recovers its state, /readyz answers 503 and reports which role recovers what, and how far. A
+// progress bar on the terminal shows the same below the lines of the log, and disappears afterwards.
 func TestRecoveryIsTold(t *testing.T) {
 	broker := newHeld(t)
 	p := process(t, broker.ListenAddrs()...)
@@ -142,7 +141,7 @@ func TestRecoveryIsTold(t *testing.T) {
 	}
 }
 
-// TestRecoveryIsLogged: without a terminal, lines of the log say how far it is.
+// TestRecoveryIsLogged: without a terminal, the log reports the progress.
 func TestRecoveryIsLogged(t *testing.T) {
 	var logged bytes.Buffer
 	p := process(t)

@@ -22,8 +22,8 @@ rules: [a.yaml, b.yaml]
 rules_reload_interval: 0s
 `
 
-// TestReload: rules are loaded again by POST /-/reload and by a signal. What is wrong is
-// told whole and changes nothing; what stays fires on, and what is gone resolves.
+// TestReload: POST /-/reload and a signal load the rules again. If there are faults, all of them are reported and nothing changes.
+// Alerts of rules that stay keep firing; those of removed rules resolve.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -63,7 +63,7 @@ func TestReload(t *testing.T) {
 		}
 		return string(b)
 	}
-	// states waits, while samples come, until the alerts are as wanted, by name.
+	// states waits, while samples come, until the alerts have the wanted states, by name.
 	firedAt := regexp.MustCompile(`"alertname":"stays".*?"firedAt":"([^"]+)"`)
 	states := func(want map[string]string) (stays string) {
 		t.Helper()
@@ -190,8 +190,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestReloadWhereNoRulesAre: a process without the window role, or without a config
-// file, says so.
+// TestReloadWhereNoRulesAre: a process without the window role, or without a config file, refuses a reload with that reason.
 func TestReloadWhereNoRulesAre(t *testing.T) {
 	for roles, want := range map[string]string{"query": "the role window does not run in this process", "window": errNoFile.Error()} {
 		p := process(t)

@@ -24,7 +24,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// process is weir with the defaults, on an address and in a folder of its own.
+// process returns a weir with the defaults, on an address and in a folder of its own.
 func process(t *testing.T, brokers ...string) *Process {
 	t.Helper()
 	c := Default()
@@ -42,7 +42,7 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// await asks /readyz until the answer fits.
+// await polls /readyz until the answer fits.
 func await(t *testing.T, p *Process, fits func(readiness) bool) {
 	t.Helper()
 	var last string
@@ -63,7 +63,7 @@ func await(t *testing.T, p *Process, fits func(readiness) bool) {
 	t.Fatalf("/readyz has not answered what the test waits for; its last answer: %s", last)
 }
 
-// TestRunSomeRoles: what other processes run is told from what does not answer.
+// TestRunSomeRoles: roles that other processes run are distinguished from roles that do not answer.
 func TestRunSomeRoles(t *testing.T) {
 	p := process(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -126,8 +126,7 @@ func TestRunRefusesAnotherShape(t *testing.T) {
 	}
 }
 
-// TestRunWarnsOfAlteredSamples: somebody added partitions to samples. weir works, and
-// /readyz says what to do instead.
+// TestRunWarnsOfAlteredSamples: somebody has added partitions to samples. weir works, and /readyz tells what to do instead.
 func TestRunWarnsOfAlteredSamples(t *testing.T) {
 	c := kafkatest.Cluster(t, kfake.SeedTopics(11, topics.Samples))
 	p := process(t, c.ListenAddrs()...)
@@ -157,7 +156,7 @@ func TestRunAddressTaken(t *testing.T) {
 	}
 }
 
-// TestRunOutlivesTheBroker: every role is built anew when the broker was away.
+// TestRunOutlivesTheBroker: after an outage of the broker, every role is built anew.
 func TestRunOutlivesTheBroker(t *testing.T) {
 	dir := t.TempDir()
 	b := openBroker(t, dir)
@@ -173,7 +172,7 @@ func TestRunOutlivesTheBroker(t *testing.T) {
 	defer b.Close()
 	await(t, p, func(r readiness) bool { return r.Ready })
 
-	// The line works: a sample that goes in is routed.
+	// weir works: a sample is routed.
 	post(t, p, "cpu,host=a v=1 1000000000")
 	awaitRecords(t, b, topics.Samples)
 	stop()
@@ -182,8 +181,8 @@ func TestRunOutlivesTheBroker(t *testing.T) {
 	}
 }
 
-// TestRunLeavesItsGroups: a process that has stopped is a member of no group, and its
-// partitions need not wait until its sessions end.
+// TestRunLeavesItsGroups: a process that has stopped is no longer a member of any group, so its partitions need not wait for its
+// sessions to end.
 func TestRunLeavesItsGroups(t *testing.T) {
 	b := openBroker(t, t.TempDir())
 	defer b.Close()

@@ -19,8 +19,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// TestCanariesComeThrough runs all of weir with canaries in 2s periods: they come through on every shard,
-// page nobody, and heartbeats are sent; when notify is gone they are late, and no more are sent.
+// TestCanariesComeThrough runs all of weir with canaries in 2s periods: they come through on every shard and page nobody, and
+// heartbeats are sent. Without notify, canaries are late, and no heartbeats are sent.
 func TestCanariesComeThrough(t *testing.T) {
 	var beats atomic.Int64
 	outside := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

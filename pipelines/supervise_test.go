@@ -20,7 +20,7 @@ func counter() prometheus.Counter {
 	return prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_test_total"})
 }
 
-// total is the sum of a counter over its labels.
+// total returns the sum of a counter over its labels.
 func total(t *testing.T, reg prometheus.Gatherer, name string) (sum float64) {
 	families, err := reg.Gather()
 	if err != nil {
@@ -92,7 +92,7 @@ func TestFailedRoleIsBuiltAnew(t *testing.T) {
 	})
 }
 
-// TestRolesAreBackWhenKafkaIs: however long Kafka was away and the pauses have become, roles are built anew within
+// TestRolesAreBackWhenKafkaIs: however long Kafka was down and the pauses have become, roles are built anew within
 // a second or two of its return, and again soon if it does not serve yet. While it is away, or was there all the
 // time, the pauses are those of any failure.
 func TestRolesAreBackWhenKafkaIs(t *testing.T) {

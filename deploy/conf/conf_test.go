@@ -49,7 +49,7 @@ func defaults() settings {
 		Windows: windowSettings{Age: Day, Tiers: []tier{{Duration(1e9), 0}}}}
 }
 
-// validate stands for what the packages do: it looks at what was decoded.
+// validate stands for the validation in packages: it checks what was decoded.
 func (s *settings) validate(d *Doc) {
 	for i, t := range s.Windows.Tiers {
 		if t.Grace < 0 {
@@ -66,7 +66,7 @@ func (s *settings) validate(d *Doc) {
 
 const divider = "-- what it gives --\n"
 
-// readCase splits a file of testdata: a config, the divider, what is wanted.
+// readCase splits a file of testdata into a config and, after the divider, the wanted result.
 func readCase(t testing.TB, file string) (config, want string) {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -79,8 +79,8 @@ func readCase(t testing.TB, file string) (config, want string) {
 	return config, want
 }
 
-// TestFiles runs testdata: the files are read, and what was decoded or the faults
-// compared. Run it with -rewrite after a change that is meant, and read the diff.
+// TestFiles reads the files in testdata and compares what was decoded, or the faults. After an intended change, run it with
+// -rewrite and read the diff.
 func TestFiles(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 5 {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestReadFile: what is no file says so at once, and nothing is read without a bound.
+// TestReadFile: anything but a regular file is an error at once, and nothing is read without a bound.
 func TestReadFile(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -39,7 +39,7 @@ func TestReadFile(t *testing.T) {
 		"/dev/zero": "is a device", "/dev/tty": "is a device", "/dev/stdin": "", "": "no such file",
 	} {
 		if name == "/dev/stdin" {
-			continue // what it is depends on who runs the test
+			continue // the result depends on the user who runs the test
 		}
 		type answer struct {
 			b   []byte
@@ -76,7 +76,7 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
-// TestCut: every beginning of a file looks cut but those that miss only comments.
+// TestCut: every prefix of a file looks cut, unless it lacks only comments.
 func TestCut(t *testing.T) {
 	const text = "groups:\n- name: g\n  rules:\n  - {alert: a, expr: x > 80}\n  - {alert: b, expr: x > 90}\n\n# the end\n"
 	whole := strings.Index(text, "\n# the")
@@ -107,7 +107,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestKeyPair: a certificate or a key that is no file says so, and nobody waits for it.
+// TestKeyPair: a certificate or key that is not a regular file is an error at once.
 func TestKeyPair(t *testing.T) {
 	dir := t.TempDir()
 	fifo, file := filepath.Join(dir, "fifo"), filepath.Join(dir, "file")

@@ -53,7 +53,7 @@ func TestBadDurations(t *testing.T) {
 	}
 }
 
-// TestSecretIsNeverShown prints a secret in every way that a program might.
+// TestSecretIsNeverShown prints a secret in every way in which a program might.
 func TestSecretIsNeverShown(t *testing.T) {
 	const text = "hunter2hunter2"
 	type holder struct {
@@ -117,8 +117,7 @@ func TestSecretSources(t *testing.T) {
 	}
 }
 
-// TestFaultsKeepSecrets: what stands where a secret or a group of settings belongs
-// is not repeated.
+// TestFaultsKeepSecrets: a fault does not repeat the value in the place of a secret or a group of settings.
 func TestFaultsKeepSecrets(t *testing.T) {
 	for _, text := range []string{
 		"token: [hunter2]", "token: {key: hunter2}", "token: {file: a, env: hunter2}", "hook: hunter2",
@@ -132,7 +131,7 @@ func TestFaultsKeepSecrets(t *testing.T) {
 	}
 }
 
-// TestSecretsAreTrimmedAlike: a text, a YAML block, a file and a variable.
+// TestSecretsAreTrimmedAlike: a text, a YAML block, a file and a variable are trimmed in the same way.
 func TestSecretsAreTrimmedAlike(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "key"), []byte(" \ttoken \r\n"), 0o600); err != nil {
@@ -172,7 +171,7 @@ func TestSecretsAreTrimmedAlike(t *testing.T) {
 	}
 }
 
-// TestMask takes out what was revealed, in any form, and what looks like a secret.
+// TestMask: Mask removes secrets that were revealed, in any form, and text that looks like a secret.
 func TestMask(t *testing.T) {
 	const secret = "s3cr/t+ \"x"
 	if _, err := NewSecret(secret).Reveal(); err != nil {
@@ -195,7 +194,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// TestNumbersAreDecimal: what YAML takes for a number beside, such as 010 for 8, is a fault.
+// TestNumbersAreDecimal: other forms that YAML takes for numbers, such as 010 for 8, are faults.
 func TestNumbersAreDecimal(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"8": true, "0": true, "-8": true, "+8": true, "010": false, "0o10": false, "0x8": false, "1_0": false, "0b11": false, "-0x8": false, "00": false, "1e1": false,

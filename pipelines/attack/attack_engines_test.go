@@ -27,7 +27,7 @@ import (
 
 const (
 	least      = 300       // attacks in the suite
-	mostMemory = 700 << 20 // bytes that weir may have resident at any time
+	mostMemory = 700 << 20 // most resident memory of weir, bytes
 )
 
 // TestAttack makes every attack on one weir with the embedded broker, while an honest sender is served, prints how each was
@@ -97,7 +97,7 @@ func start(t *testing.T) *weir {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = w.cmd.Process.Kill() // an error says that it has ended
+		_ = w.cmd.Process.Kill() // an error means that it has ended
 		<-w.done
 		if t.Failed() {
 			b, _ := os.ReadFile(w.log.Name())
@@ -166,7 +166,7 @@ func (w *weir) stop(t *testing.T) {
 	}
 }
 
-// memory is the most that the process has had resident, bytes.
+// memory returns the peak of the process's resident memory, bytes.
 func (w *weir) memory(t *testing.T) (bytes int64) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.cmd.Process.Pid))
@@ -235,7 +235,7 @@ func (h *honest) stop(t *testing.T) {
 	}
 }
 
-// compare looks for exactly the honest samples in the windows of two seconds.
+// compare checks that the windows of 2s hold exactly the honest samples.
 func (h *honest) compare(t *testing.T, address string) {
 	t.Helper()
 	for i, host := range hosts {

@@ -122,7 +122,7 @@ func TestRecordedPortIsNotTrusted(t *testing.T) {
 	}
 }
 
-// TestBrokerIsItsOwners: a folder that others could look into, and one that is new.
+// TestBrokerIsItsOwners: both a new folder and one that others could read belong to the owner alone.
 func TestBrokerIsItsOwners(t *testing.T) {
 	old := filepath.Join(t.TempDir(), "old")
 	if err := os.Mkdir(old, 0o755); err != nil {

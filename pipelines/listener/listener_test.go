@@ -46,7 +46,7 @@ func open(t testing.TB, cfg Config, h http.Handler) (*Listener, *prometheus.Regi
 	return l, reg
 }
 
-// served counts what passed the doors, and reports whether it was brief.
+// served counts the requests that passed the doors, and reports whether they were brief.
 type served struct {
 	mu sync.Mutex
 	n  int
@@ -59,7 +59,7 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "brief=%v from=%s", Brief(r), r.RemoteAddr)
 }
 
-// refusals is weir_web_refused_total of a reason.
+// refusals returns weir_web_refused_total for a reason.
 func refusals(t testing.TB, reg *prometheus.Registry, reason string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -89,7 +89,7 @@ func through(l *Listener, method, target string, edit func(*http.Request)) *http
 	return rec
 }
 
-// TestHost: a page whose name was made to resolve to this machine sends that name.
+// TestHost: a page whose name was made to resolve to this machine sends that name, and is refused.
 func TestHost(t *testing.T) {
 	ours := []string{"", "localhost", "LOCALHOST:7070", "localhost.", "localhost.:80", "a.localhost", "127.0.0.1", "127.0.0.1:7070", "127.9.9.9",
 		"[::1]:7070", "[::1]", "[::ffff:127.0.0.1]:80", "web01", "WEB01:7070", "web01.", "weir.example.com", "Weir.Example.Com:443", "localhost:"}
@@ -131,7 +131,7 @@ func TestHost(t *testing.T) {
 	if machine, err := os.Hostname(); err == nil && through(l, "GET", "/", func(r *http.Request) { r.Host = machine + ":7070" }).Code != 200 {
 		t.Errorf("the machine's own name %q is refused", machine)
 	}
-	// A probe may come by any name, and learns no more than yes or no.
+	// A probe may use any name, but learns only yes or no.
 	if rec = through(l, "GET", "/readyz", func(r *http.Request) { r.Host = "evil.example" }); rec.Code != 200 || !strings.HasPrefix(rec.Body.String(), "brief=true") {
 		t.Errorf("probe: %d %s", rec.Code, rec.Body)
 	}
@@ -145,7 +145,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestOrigin: what a page elsewhere can have a browser send.
+// TestOrigin: requests that a page elsewhere can make a browser send.
 func TestOrigin(t *testing.T) {
 	l, _ := open(t, Default(), &served{})
 	for _, c := range []struct {
@@ -283,8 +283,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestPasswordFlood: wrong passwords of one client are compared a few at a time, and
-// somebody who is known, or comes from elsewhere, is let in meanwhile.
+// TestPasswordFlood: wrong passwords of one client are compared only a few at a time, and a user who is known, or comes from
+// elsewhere, is let in meanwhile.
 func TestPasswordFlood(t *testing.T) {
 	p := newPasswords()
 	now := time.Unix(1_800_000_000, 0)
@@ -359,7 +359,7 @@ func TestPasswordFlood(t *testing.T) {
 	wg.Wait()
 }
 
-// TestSecretsAreReadAgain: a token that was replaced in its file.
+// TestSecretsAreReadAgain: a token that is replaced in its file is read again.
 func TestSecretsAreReadAgain(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	put := func(text string) {
@@ -460,8 +460,7 @@ func (a *authority) write(dir, name string) (cert, key string) {
 	return cert, key
 }
 
-// TestTLS: HTTPS with HTTP/2, a version floor, client certificates, and certificates that are
-// replaced while it runs.
+// TestTLS: HTTPS with HTTP/2, a minimum version, client certificates, and certificates that are replaced while the server runs.
 func TestTLS(t *testing.T) {
 	ca := newAuthority(t)
 	dir, clientDir := t.TempDir(), t.TempDir()
@@ -580,7 +579,7 @@ func TestConfigFaults(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: by client, and in all, where the client with the most gives way.
+// TestConnectionsAreBounded: connections are bounded per client and in total, where the client with the most gives way.
 func TestConnectionsAreBounded(t *testing.T) {
 	cfg := Default()
 	cfg.MaxConnectionsPerClient = 3
@@ -640,7 +639,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestProxies: X-Forwarded-For is the word of trusted proxies alone.
+// TestProxies: X-Forwarded-For is believed only from trusted proxies.
 func TestProxies(t *testing.T) {
 	cfg := Default()
 	cfg.TrustedProxies = []string{"10.0.0.0/8", "192.0.2.1"}
@@ -701,7 +700,7 @@ func TestPanicsLoseOneRequest(t *testing.T) {
 	}
 }
 
-// TestSlowClients: headers and bodies that trickle are cut off, and so is a reader of nothing.
+// TestSlowClients: clients whose headers or bodies trickle are cut off, and so is one that does not read.
 func TestSlowClients(t *testing.T) {
 	cfg := Default()
 	cfg.HeaderTimeout, cfg.BodyTimeout = conf.Duration(200*time.Millisecond), conf.Duration(200*time.Millisecond)
@@ -750,7 +749,7 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// TestWarnings: open doors on a network are told, those on this machine are not.
+// TestWarnings: an unprotected listener on a network gives a warning, one on this machine does not.
 func TestWarnings(t *testing.T) {
 	warning := func(addr string, cfg Config) string {
 		l := &Listener{addr: addr, doors: &doors{cfg: cfg}}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestUserIsKnown: handlers learn whose credentials let a request in, and nobody's claim.
+// TestUserIsKnown: handlers learn whose credentials let a request in, whatever the request claims.
 func TestUserIsKnown(t *testing.T) {
 	user := ""
 	next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { user = User(r) })

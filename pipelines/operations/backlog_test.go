@@ -16,10 +16,9 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestBacklog: weir was away for an hour, in which samples went on to come: those of a
-// host to one partition, as weir's gateway sends them, or to any. It catches up, also with
-// those of now, without closing a window early and without missing anybody: hosts above
-// the limit fire once, and go on firing.
+// TestBacklog: weir was down for an hour, in which samples continued to come: those of a host in one partition, as weir's gateway
+// sends them, or in any. weir catches up, with current samples as well, without closing a window early or reporting any host as
+// missing: hosts above the limit fire once, and keep firing.
 func TestBacklog(t *testing.T) {
 	t.Run("a host in one partition", func(t *testing.T) {
 		t.Parallel()

@@ -42,7 +42,7 @@ const checkedRules = `groups:
     labels: {severity: page}
 `
 
-// TestCheckWarns: what will never happen is told with its place, and is no fault.
+// TestCheckWarns: something that can never happen gives a warning with its place, not a fault.
 func TestCheckWarns(t *testing.T) {
 	asked := 0
 	weir := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,8 +145,8 @@ func TestCheckAsksWithoutHarm(t *testing.T) {
 	}
 }
 
-// TestShippedRulesCanFire: nothing is to be warned of in what is shipped, and the rule for a machine that died does not wait
-// for an up that the agent never sends.
+// TestShippedRulesCanFire: the shipped files give no warnings, and the rule for a dead machine does not wait for an up that the
+// agent never sends.
 func TestShippedRulesCanFire(t *testing.T) {
 	ws, err := Check{Files: []string{"../../deploy/weir.yaml"}, URL: "http://" + nobodyListens(t)}.Run(t.Context())
 	if err != nil || len(ws) != 1 || ws[0].Field != "--url" {
@@ -234,8 +234,7 @@ func TestCheckTellsRulesFromConfig(t *testing.T) {
 	}
 }
 
-// TestCheckReadsOnlyFiles: a FIFO, a folder, a device and a file without end are told at
-// once, wherever they are named.
+// TestCheckReadsOnlyFiles: a FIFO, a folder, a device and an endless file are reported at once, wherever they are named.
 func TestCheckReadsOnlyFiles(t *testing.T) {
 	dir := t.TempDir()
 	fifo, huge := filepath.Join(dir, "fifo"), pipelinetest.Write(t, dir, "huge", "")

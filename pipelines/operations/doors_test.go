@@ -43,7 +43,7 @@ func guarded(t *testing.T) *pipelines.Process {
 	return p
 }
 
-// TestDoorsOfAProcess: every path but health asks who it is, and weir's own programs can say so.
+// TestDoorsOfAProcess: every path except health requires credentials, and weir's own programs can send them.
 func TestDoorsOfAProcess(t *testing.T) {
 	p := guarded(t)
 	base := "http://" + p.Config.HTTP

@@ -15,8 +15,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// TestReshardGivesUp: a wait in which nothing moves ends, and says what it waited for; one
-// in which something does goes on.
+// TestReshardGivesUp: a wait without progress ends with an error that names what it waited for; a wait with progress
+// continues.
 func TestReshardGivesUp(t *testing.T) {
 	w := &resharding{Reshard: &Reshard{patience: time.Nanosecond}, progress: terminal.NewProgress(io.Discard)}
 	err := w.until(t.Context(), func() (bool, string) { return false, "2 of 8 shards not heard of (3, 5)" })
@@ -30,8 +30,7 @@ func TestReshardGivesUp(t *testing.T) {
 	}
 }
 
-// TestReshardWaitsForNoMarker: what a group has not committed, and is markers of
-// transactions, is not behind; nor is an aborted record.
+// TestReshardWaitsForNoMarker: uncommitted offsets that hold markers of transactions or aborted records do not count as lag.
 func TestReshardWaitsForNoMarker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

@@ -95,7 +95,7 @@ func (b *reshardBed) run() (stop func()) {
 	}
 }
 
-// feed sends samples of now until stop is called, or the test ends.
+// feed sends current samples until stop is called, or the test ends.
 func (b *reshardBed) feed() (stop func()) {
 	began := time.Now()
 	stopped, done := make(chan struct{}), &sync.WaitGroup{}
@@ -150,7 +150,7 @@ func (b *reshardBed) feed() (stop func()) {
 	return stop
 }
 
-// all reads what a topic holds.
+// all reads all records of a topic.
 func (b *reshardBed) all(topic string) []*kgo.Record {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -172,8 +172,8 @@ func (b *reshardBed) all(topic string) []*kgo.Record {
 	return records
 }
 
-// exact waits until the windows are the oracle's, and returns how many windows each
-// generation has, and how many are in two of them in part.
+// exact waits until the windows match the oracle, and returns how many windows each generation has, and how many have parts in
+// two generations.
 func (b *reshardBed) exact() (have map[int]int, split int) {
 	b.t.Helper()
 	type window struct {
@@ -217,8 +217,8 @@ func (b *reshardBed) exact() (have map[int]int, split int) {
 	}
 }
 
-// alerts is the transitions of each alert, by its name and host. A partition that moves
-// may write again what it wrote before: the transition, with its time, is what counts.
+// alerts returns the transitions of each alert, by its name and host. A partition that moves may repeat transitions: each counts
+// once, by its time.
 func (b *reshardBed) alerts() map[string]string {
 	type transition struct {
 		alert string
@@ -238,7 +238,7 @@ func (b *reshardBed) alerts() map[string]string {
 	return told
 }
 
-// reshard is a command that cuts soon: routes read the plan every 2 s.
+// reshard returns a command that cuts soon: routes read the plan every 2 s.
 func (b *reshardBed) reshard(shards int32) Reshard {
 	return Reshard{Config: b.config, Shards: shards, lead: 3500 * time.Millisecond, lease: time.Second}
 }
@@ -298,9 +298,9 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestReshardUnderLoad: to more and to fewer shards, with two processes, one of which
-// comes in the middle; the command is interrupted once and run again. With --now the cut
-// is in the middle of a largest window, which is then in both generations in part.
+// TestReshardUnderLoad: weir is resharded to more and to fewer shards, with two processes, one of which joins in the middle. The
+// command is interrupted once and run again. With --now the cut is in the middle of a window of the largest tier, which then has
+// parts in both generations.
 func TestReshardUnderLoad(t *testing.T) {
 	for _, c := range []struct {
 		from, to int32

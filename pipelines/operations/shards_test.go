@@ -18,9 +18,8 @@ import (
 	"github.com/weir-metrics/weir/schemas/topics"
 )
 
-// TestShards: what owners reported is printed with its skew; more than 70 % of --most is
-// marked, and 70 % is not; shards that nobody speaks for are counted, and so are
-// partitions that somebody added.
+// TestShards: the reports of owners are printed with their skew. More than 70 % of --most is marked, 70 % is not. Shards without a
+// report are counted, and so are partitions that somebody added.
 func TestShards(t *testing.T) {
 	cluster := kafkatest.Cluster(t)
 	c := pipelines.Default()

@@ -37,8 +37,8 @@ func knowsLate(t *testing.T, late []schemas.Late, sources ...schemas.Source) str
 	return s.URL
 }
 
-// TestTopMergesProcesses: the sources of two processes are one list, cut to the rows
-// asked for, and a name that would write to the terminal is quoted.
+// TestTopMergesProcesses: the sources of two processes are merged into one list, which is cut to --rows. A name with control
+// characters is quoted.
 func TestTopMergesProcesses(t *testing.T) {
 	one := knows(t,
 		schemas.Source{Source: "web01", SamplesPerSecond: 20, Series: 100, LargestMetric: "cpu.usage", LargestSeries: 17, DelayMS: 1500},
@@ -88,8 +88,8 @@ ahead         clock fast by 20s                                        last at 2
 	}
 }
 
-// TestTopSaysThatThePipelineIsLate: and what stands still, each partition once, whoever
-// knows of it.
+// TestTopSaysThatThePipelineIsLate: weir top also names the partitions that stand still, each once, however many processes report
+// them.
 func TestTopSaysThatThePipelineIsLate(t *testing.T) {
 	minute := time.Now().Add(-time.Minute).UnixMilli()
 	one := knowsLate(t, []schemas.Late{{Partition: 3, LevelMS: minute, Waiting: 1200, Owner: "rack7\x1b[2J"}, {Partition: 5}})
@@ -131,8 +131,8 @@ func TestTopSaysWhoDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// TestLimitsEndToEnd: weir as a whole collapses and refuses what is beyond its limits,
-// counts it, answers for the overflow series, and names the source.
+// TestLimitsEndToEnd: weir as a whole collapses or refuses samples beyond its limits, counts them, serves the overflow series, and
+// names the source.
 func TestLimitsEndToEnd(t *testing.T) {
 	p := pipelinetest.Process(t)
 	p.Config.Windows.MaxSeriesPerMetric, p.Config.Windows.MaxRate = 5, 2

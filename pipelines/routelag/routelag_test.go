@@ -30,14 +30,14 @@ func newLag(t *testing.T, addrs ...string) *Lag {
 	return l
 }
 
-// says is a record of progress.
+// says returns a record of the topic progress.
 func says(p schemas.Progress) *kgo.Record {
 	return &kgo.Record{Key: []byte(p.Key()), Value: schemas.EncodeDoc(&p)}
 }
 
-// TestRouteLag: a tick says which partitions route is behind with, by when each was level
-// last; what nobody has said counts as never; what cannot be is refused; and what was true
-// stays so, whatever a process says that has lost the partition.
+// TestRouteLag: a tick names the partitions with which route lags, with the time at which each last had no backlog. A partition that
+// nobody has reported counts as never. Impossible records are refused. Reports of a process that has lost the partition change
+// nothing.
 func TestRouteLag(t *testing.T) {
 	l := newLag(t, "127.0.0.1:1")
 	defer l.adm.Close()
@@ -95,8 +95,8 @@ func TestRouteLag(t *testing.T) {
 	}
 }
 
-// TestClocks: a tick goes by the middle one of this process' clock, the broker's and
-// route's, so that one that is wrong does not matter, by whatever it is off.
+// TestClocks: a tick uses the median of this process's clock, the broker's and route's, so a single wrong clock does not matter,
+// however wrong it is.
 func TestClocks(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct{ own, broker, route, want time.Duration }{
@@ -129,8 +129,8 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestWaitingIsNoWrongClock: what others say of their clocks may wait for any time, here or at the broker, and
-// no clock is wrong for that. One that is wrong is found out all the same.
+// TestWaitingIsNoWrongClock: reports of other clocks may wait for any time, here or at the broker, without making a clock look
+// wrong. A clock that is wrong is still found.
 func TestWaitingIsNoWrongClock(t *testing.T) {
 	began := time.Now()
 	type heard struct{ from, came, broker, route time.Duration } // since began: the poll, and the clocks of others
@@ -169,9 +169,8 @@ func TestWaitingIsNoWrongClock(t *testing.T) {
 	}
 }
 
-// TestWindowsWaitForRoute: a host sends each second, 0.8 s late, and route, in another process than the window's,
-// stands still at any time, for any time. No window is closed by the clock meanwhile that a sample belongs into
-// which came into metrics in time, however small the grace is.
+// TestWindowsWaitForRoute: a host sends every second, 0.8 s late, and route, in a different process from the windows, stands still at
+// any time, for any time. However small the grace, the clock does not close a window before samples that reached metrics in time.
 func TestWindowsWaitForRoute(t *testing.T) {
 	const lateMS, say, horizon = 800, 500, 30_000
 	host := schemas.Series{Metric: "load", Labels: schemas.Labels{{Name: "host", Value: "a"}}}
@@ -227,9 +226,9 @@ func TestWindowsWaitForRoute(t *testing.T) {
 	}
 }
 
-// TestRouteSaysHowFarItIs: with a route that runs, on real topics: partitions whose last
-// records are markers, or of aborted transactions, are level; one with an open transaction
-// is not, until that ends; and when route stands still, all are late.
+// TestRouteSaysHowFarItIs: with a running route on real topics, partitions whose last records are markers or belong to aborted
+// transactions have no backlog. A partition with an open transaction has one until the transaction ends. When route stands still,
+// all partitions are late.
 func TestRouteSaysHowFarItIs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()

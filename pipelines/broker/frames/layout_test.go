@@ -87,8 +87,8 @@ func encoded(req kmsg.Request) []byte {
 	return f.AppendRequest(nil, req, 7)[sizeBytes:]
 }
 
-// TestLayoutsAreThoseOfTheProtocol: every version of every request that passes is walked to
-// its last byte, and is refused when it is cut or longer.
+// TestLayoutsAreThoseOfTheProtocol: the layout of every version of every accepted request covers it to its last byte; a request that
+// is cut or longer is refused.
 func TestLayoutsAreThoseOfTheProtocol(t *testing.T) {
 	const seed = 11
 	r := filler{rand.New(rand.NewPCG(seed, 0)), []string{"", "topic", strings.Repeat("x", 200)}}
@@ -123,7 +123,7 @@ func TestLayoutsAreThoseOfTheProtocol(t *testing.T) {
 	}
 }
 
-// TestWhatIsRefused tries what would end the broker, or have it allocate without bound.
+// TestWhatIsRefused tries requests that would end the broker, or make it allocate without bound.
 func TestWhatIsRefused(t *testing.T) {
 	text := func(s string) *string { return &s }
 	make := func(change func(*kmsg.CreateTopicsRequestTopic)) kmsg.Request {
@@ -212,7 +212,7 @@ func TestPartitionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFetchIsBounded: what it may ask for is cut, and it begins no session.
+// TestFetchIsBounded: a fetch is cut to a bound, and starts no session.
 func TestFetchIsBounded(t *testing.T) {
 	for version := int16(4); version <= 18; version++ {
 		req := kmsg.NewPtrFetchRequest()

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// batch is a batch of records that the broker takes, around any bytes.
+// batch returns a batch that the broker accepts, around arbitrary bytes.
 func batch(records []byte, count int32, codec int16) []byte {
 	b := kmsg.RecordBatch{Length: int32(batchHead - 12 + len(records)), PartitionLeaderEpoch: -1, Magic: 2, Attributes: codec,
 		LastOffsetDelta: count - 1, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, NumRecords: count, Records: records}
@@ -20,7 +20,7 @@ func batch(records []byte, count int32, codec int16) []byte {
 	return raw
 }
 
-// record is one whose length is as given, or right if that is 0.
+// record returns a record with the given length, or with the right one if that is 0.
 func record(length int64, offset int32, body []byte) []byte {
 	inner := append([]byte{0, 0}, binary.AppendVarint(nil, int64(offset))...)
 	inner = append(inner, body...)
@@ -46,8 +46,7 @@ func packed(t testing.TB, b []byte, codec kgo.CompressionCodec, kind kgo.Compres
 	return bytes.Clone(out)
 }
 
-// TestRecordsAreChecked: what the broker would stumble over later, at every start, is
-// refused before it is written.
+// TestRecordsAreChecked: records on which the broker would fail later, at every start, are refused before they are written.
 func TestRecordsAreChecked(t *testing.T) {
 	two := append(record(0, 0, plainBody), record(0, 1, plainBody)...)
 	headers := []byte{1, 1, 4, 2, 'h', 2, 'v', 2, 'i', 1} // two, the second with a null

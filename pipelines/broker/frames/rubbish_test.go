@@ -24,7 +24,7 @@ import (
 	"github.com/weir-metrics/weir/schemas/kafkatest"
 )
 
-// discard is a Registerer of nothing.
+// discard is a Registerer that registers nothing.
 type discard struct{}
 
 func (discard) Register(prometheus.Collector) error  { return nil }
@@ -56,7 +56,7 @@ func (g *Gate) counted(t testing.TB) map[string]int {
 	return all
 }
 
-// rubbishFor is how long the rubbish comes: WEIR_RUBBISH, or little.
+// rubbishFor is how long rubbish is sent: WEIR_RUBBISH, or a short time.
 func rubbishFor() time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("WEIR_RUBBISH")); err == nil {
 		return d
@@ -64,7 +64,7 @@ func rubbishFor() time.Duration {
 	return 3 * time.Second
 }
 
-// attacks are the kinds of rubbish that come over one connection.
+// attacks lists the kinds of rubbish that come over one connection.
 var attacks = map[string]func(r filler, c net.Conn){
 	"bytes": func(r filler, c net.Conn) {
 		for range 1 + r.IntN(4) {
@@ -120,7 +120,7 @@ var attacks = map[string]func(r filler, c net.Conn){
 	},
 }
 
-// request is one that is well formed, of those that pass.
+// request returns a random well-formed request of an accepted kind.
 func (r filler) request() []byte {
 	keys := make([]kmsg.Key, 0, len(layouts))
 	for key := range layouts {
@@ -154,8 +154,8 @@ func frame(b []byte) []byte { return append(binary.BigEndian.AppendUint32(nil, u
 
 func send(c net.Conn, b []byte) { _, _ = c.Write(b) } // which is cut off half-way, as it should be
 
-// TestBrokerSurvivesRubbish: whatever comes over other connections, an honest client goes on
-// writing and reading, memory stays bounded, and what was refused is counted.
+// TestBrokerSurvivesRubbish: whatever comes over other connections, an honest client continues to write and read, memory stays
+// bounded, and refusals are counted.
 func TestBrokerSurvivesRubbish(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -224,7 +224,7 @@ func TestBrokerSurvivesRubbish(t *testing.T) {
 	}
 }
 
-// honest writes and reads until ctx ends, and returns the most heap that it saw, in bytes.
+// honest writes and reads until ctx ends, and returns the largest heap that it saw, in bytes.
 func honest(t *testing.T, ctx context.Context, addr string) (most uint64) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics("honest"), kgo.DefaultProduceTopic("honest"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -261,7 +261,7 @@ func honest(t *testing.T, ctx context.Context, addr string) (most uint64) {
 	return most
 }
 
-// TestHonestClientsNeedNoMore: what kadm asks of a broker passes.
+// TestHonestClientsNeedNoMore: all requests of kadm pass.
 func TestHonestClientsNeedNoMore(t *testing.T) {
 	addr, g := guarded(t, Default())
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.TransactionalID("x"))
@@ -322,8 +322,7 @@ func ended(t *testing.T, c net.Conn) bool {
 	return err != nil && !os.IsTimeout(err)
 }
 
-// TestSlowClientsEnd: a connection that says nothing, half a length, half a frame, or does
-// not read what it asked for.
+// TestSlowClientsEnd: a connection ends that sends nothing, half a length or half a frame, or does not read its answers.
 func TestSlowClientsEnd(t *testing.T) {
 	cfg := Default()
 	cfg.FirstWithin, cfg.FrameWithin, cfg.WriteWithin = 500*time.Millisecond, 500*time.Millisecond, 500*time.Millisecond
@@ -386,8 +385,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	kafkatest.Eventually(t, "counted", func() bool { return g.counted(t)["connections"] >= 30 })
 }
 
-// TestFramesTakeWhatHasArrived: what is announced costs nothing, and what all hold is
-// bounded: the one that is under way for longest makes room.
+// TestFramesTakeWhatHasArrived: announced bytes cost nothing, and the total is bounded: the frame that has taken longest makes
+// room.
 func TestFramesTakeWhatHasArrived(t *testing.T) {
 	cfg := Default()
 	cfg.Held = 4 << 20
