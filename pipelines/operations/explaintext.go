@@ -27,7 +27,11 @@ func (x *explained) state() string {
 	case schemas.Pending:
 		return fmt.Sprintf("pending: true since %s, and fires if it is still true at %s (for: %s)", since(a.ActiveMS), utc(a.ActiveMS+a.ForMS), spanText(a.ForMS))
 	case schemas.Firing:
-		text := fmt.Sprintf("firing since %s: true since %s, last at %s", since(a.FiredMS), since(a.ActiveMS), since(a.LastTrueMS))
+		as := ""
+		if a.Severity != "" {
+			as = " as " + a.Severity
+		}
+		text := fmt.Sprintf("firing%s since %s: true since %s, last at %s", as, since(a.FiredMS), since(a.ActiveMS), since(a.LastTrueMS))
 		switch {
 		case x.SaidMissing:
 			text += ", for want of data"
