@@ -381,6 +381,7 @@ type checkCommand struct {
 	URL    string   `help:"A running weir to ask which metrics it has seen; the config's http address by default." name:"url" placeholder:"URL"`
 	Strict bool     `help:"Treat warnings as faults."`
 	Show   bool     `help:"Print what each rule reads and waits for." name:"show-rules"`
+	Radius bool     `help:"Print how much there is for each rule to do: the series that it reads, of those that a running weir has seen in the last day, how often it is evaluated, and what is kept for it." name:"blast-radius"`
 	Files  []string `arg:"" help:"Config files and rule files."`
 }
 
@@ -397,6 +398,9 @@ func (c *checkCommand) Run(ctx context.Context) error {
 	}
 	if c.Show {
 		check.Show = func(line string) { fmt.Fprintln(stdout, line) }
+	}
+	if c.Radius {
+		check.Radius = stdout
 	}
 	warnings, err := check.Run(ctx)
 	for _, w := range warnings {

@@ -30,6 +30,9 @@ type Check struct {
 	Login Login
 	// Show is given what each rule reads and waits for, a line at a time; nil: nobody asks.
 	Show func(line string)
+	// Radius is where the blast radius of the rules is written, worked out from the series that the
+	// running weir has; nil: nobody asks.
+	Radius io.Writer
 }
 
 func (c Check) show(rules *alerts.RuleSet) {
@@ -65,6 +68,9 @@ func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 			return nil, err
 		}
 		c.show(rules)
+		if err := c.radius(ctx, &config, rules); err != nil {
+			return nil, err
+		}
 		return slices.Concat(rules.Unended(), rules.Warnings(), c.unseen(ctx, &config, rules)), nil
 	}
 	config, rules, err := pipelines.Load(file)
@@ -72,6 +78,9 @@ func (c Check) file(ctx context.Context, file string) (conf.Faults, error) {
 		return nil, err
 	}
 	c.show(rules)
+	if err := c.radius(ctx, config, rules); err != nil {
+		return nil, err
+	}
 	var warnings conf.Faults
 	if len(bytes.TrimSpace(text)) == 0 {
 		warnings = append(warnings, conf.Fault{File: file, Bound: "is empty: weir runs with the defaults, and without rules"})
@@ -97,10 +106,7 @@ const (
 
 // unseen warns of metrics that a running weir, if one answers, has never seen.
 func (c Check) unseen(ctx context.Context, config *pipelines.Config, rules *alerts.RuleSet) conf.Faults {
-	base := c.URL
-	if base == "" {
-		base = "http://" + reachable(config.HTTP)
-	}
+	base := c.base(config)
 	silent := func(err error) conf.Faults {
 		if c.URL == "" {
 			return nil // weir need not run
@@ -144,6 +150,14 @@ func (c Check) unseen(ctx context.Context, config *pipelines.Config, rules *aler
 	return rules.Unseen(missing, known)
 }
 
+// base is the address of the running weir, without a path.
+func (c Check) base(config *pipelines.Config) string {
+	if c.URL != "" {
+		return c.URL
+	}
+	return "http://" + reachable(config.HTTP)
+}
+
 // reachable turns a listen address into one that can be reached from this machine.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
@@ -158,6 +172,29 @@ func reachable(address string) string {
 
 // ask returns the metrics of the series that the address lists, each once.
 func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]string, error) {
+	page, err := c.list(ctx, client, address)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, s := range page.Series {
+		seen[s.Metric] = true
+	}
+	return slices.Collect(maps.Keys(seen)), nil
+}
+
+// listed is an answer of /api/v1/series.
+type listed struct {
+	Series []struct {
+		Metric string            `json:"metric"`
+		Labels map[string]string `json:"labels"`
+		Source string            `json:"source"`
+		LastMS int64             `json:"last"`
+	} `json:"series"`
+	After string `json:"after"`
+}
+
+func (c Check) list(ctx context.Context, client *http.Client, address string) (*listed, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -170,22 +207,14 @@ func (c Check) ask(ctx context.Context, client *http.Client, address string) ([]
 		return nil, err
 	}
 	defer resp.Body.Close()
-	var body struct {
-		Series []struct {
-			Metric string `json:"metric"`
-		} `json:"series"`
-	}
+	var body listed
 	if resp.StatusCode != http.StatusOK {
 		return nil, errors.New(resp.Status)
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerBytes)).Decode(&body); err != nil {
 		return nil, fmt.Errorf("not an answer of weir's: %w", err)
 	}
-	seen := map[string]bool{}
-	for _, s := range body.Series {
-		seen[s.Metric] = true
-	}
-	return slices.Collect(maps.Keys(seen)), nil
+	return &body, nil
 }
 
 // holdsRules reports whether a file's top is a list, or has groups, as that of rules.
