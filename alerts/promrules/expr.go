@@ -15,6 +15,9 @@ import (
 	"github.com/weir-metrics/weir/deploy/conf"
 )
 
+// nameLabel is the label in which Prometheus keeps a series' metric.
+const nameLabel = "__name__"
+
 // exprFault is why an expression has no equivalent, and where in its text.
 type exprFault struct {
 	at     int // byte
@@ -227,7 +230,7 @@ func (tr *translation) series(v *parser.VectorSelector) (text, error) {
 	selects := []*labels.Matcher{}
 	for _, m := range v.LabelMatchers {
 		switch {
-		case m.Name != labels.MetricName:
+		case m.Name != nameLabel:
 			selects = append(selects, m)
 		case m.Type == labels.MatchEqual:
 			name = m.Value
