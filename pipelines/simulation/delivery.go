@@ -161,9 +161,11 @@ func (w *World) delivered(refused map[letter]int, had places) *delivery {
 			for _, reason := range reasons {
 				n -= refused[letter{p, string(reason), rec}]
 			}
+			// A sample that was counted when route's clock was ahead is a repeat, however far in the future
+			// it is by a later record.
 			future := s.TimeMS > at+w.windowsCfg.MaxFuture.MS()
 			switch {
-			case n > 0 && future, !future && refused[letter{p, string(windows.TooNew), rec}] > 0:
+			case n > 0 && future && !counted[p], !future && refused[letter{p, string(windows.TooNew), rec}] > 0:
 				w.violate("%s %d=%v: %d times in one record at %d, and all but %d were refused",
 					p.series, p.timeMS-epochMS, p.value, times[p], at-epochMS, n)
 			case n <= 0: // below 0 if a section came again after its group was forgotten
