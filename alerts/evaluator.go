@@ -258,9 +258,15 @@ func (b *binding) silentMS() int64 {
 func (b *binding) deadlineMS() int64 { return b.silentMS() + b.rule.graceMS }
 
 func (e *Evaluator) endSilent(set *labelSet, b *binding, group string, out []schemas.Condition) []schemas.Condition {
-	b.last = outcome{truth: no, old: b.last.old, settled: b.last.settled, endMS: b.silentMS()}
+	return e.end(set, b, group, b.silentMS(), reasonNoData, out)
+}
+
+// end says at a window's end, and for what reason, that a true condition is over, though no window
+// has told so.
+func (e *Evaluator) end(set *labelSet, b *binding, group string, endMS int64, reason string, out []schemas.Condition) []schemas.Condition {
+	b.last = outcome{truth: no, old: b.last.old, settled: b.last.settled, endMS: endMS}
 	c := e.condition(set, b, group, math.NaN())
-	c.EndMS, c.Reason = b.last.endMS, reasonNoData
+	c.EndMS, c.Reason = endMS, reason
 	return append(out, c)
 }
 

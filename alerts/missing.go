@@ -77,11 +77,7 @@ func (e *Evaluator) retire(st *State, set *labelSet, b *binding, group string, n
 		return out
 	}
 	tier := b.rule.tierMS
-	end := max(b.last.endMS+tier, (newest+retireMS)/tier*tier)
-	b.last = outcome{truth: no, old: b.last.old, settled: b.last.settled, endMS: end}
-	c := e.condition(set, b, group, math.NaN())
-	c.EndMS, c.Reason = end, reasonRetired
-	return append(out, c)
+	return e.end(set, b, group, max(b.last.endMS+tier, (newest+retireMS)/tier*tier), reasonRetired, out)
 }
 
 // Retire forgets the label sets that gone selects, as their series will not come back, and ends what
@@ -93,15 +89,9 @@ func (e *Evaluator) Retire(st *State, group string, nowMS int64, gone func(schem
 			return false
 		}
 		for i := range set.bound {
-			b := &set.bound[i]
-			if b.last.truth != yes {
-				continue
+			if b, tier := &set.bound[i], set.bound[i].rule.tierMS; b.last.truth == yes {
+				out = e.end(set, b, group, max(b.last.endMS+tier, nowMS/tier*tier), reasonByHand, out)
 			}
-			tier := b.rule.tierMS
-			b.last = outcome{truth: no, old: b.last.old, endMS: max(b.last.endMS+tier, nowMS/tier*tier)}
-			c := e.condition(set, b, group, math.NaN())
-			c.EndMS, c.Reason = b.last.endMS, reasonByHand
-			out = append(out, c)
 		}
 		e.collect(set)
 		st.unlink(set)

@@ -66,6 +66,11 @@ func (ls Labels) Get(name string) string {
 	return ""
 }
 
+// String writes the labels as a series has them, in braces; "" if there are none.
+func (ls Labels) String() string {
+	return strings.TrimPrefix(Series{Metric: "x", Labels: ls}.String(), "x")
+}
+
 // Map returns the labels as a map.
 func (ls Labels) Map() map[string]string {
 	m := make(map[string]string, len(ls))

@@ -200,5 +200,5 @@ func (b *Backtest) end(a *Alert) int64 {
 func labelText(labels map[string]string) string {
 	rest := maps.Clone(labels)
 	delete(rest, "alertname")
-	return strings.TrimPrefix(schemas.Series{Metric: "x", Labels: schemas.NewLabels(rest)}.String(), "x")
+	return schemas.NewLabels(rest).String()
 }

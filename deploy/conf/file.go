@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -162,5 +163,13 @@ func (d *Doc) HostPort(field, addr string) {
 	}
 	if err != nil {
 		d.Fail(field, addr, "must be host:port")
+	}
+}
+
+// HTTPURL reports a field that is not an http or https URL with a host. value is shown for it: the
+// secret, if text is what a Secret reveals.
+func (d *Doc) HTTPURL(field string, value any, text string) {
+	if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		d.Fail(field, value, "must be an http or https URL")
 	}
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the engines and the tests on them need and this machine lacks, on Debian: a Java 17, Maven,
 # make, a C compiler (for Go's race detector), Chromium, and cqlsh in a Python environment of its own under
-# the user's cache. Run it as often as you like: what is there is left alone. Needs root, or sudo, only if
+# the user's cache. It may run any number of times, and leaves alone what is installed. It needs root, or sudo, only if
 # a package is missing. It prints what it installs, and the versions that will be used.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -146,7 +146,7 @@ func (t Explain) nothing(b *backtest.Backtest, c *backtest.Config, info *alerts.
 // writeText writes the explanation for people. Times are in UTC.
 func (x *explained) writeText(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s%s at %s\n\n%s\n", x.Rule, labelText(x.Labels), utc(x.AtMS), x.state())
+	fmt.Fprintf(w, "%s%s at %s\n\n%s\n", x.Rule, schemas.NewLabels(x.Labels), utc(x.AtMS), x.state())
 	fmt.Fprintf(w, "\njudged at %s, the end of its newest window (of %s)\n\n", utc(x.EndMS), schemas.TierName(x.TierMS))
 	terms(w, "expr", x.Expr)
 	if x.Of > 0 {

@@ -51,11 +51,6 @@ func (x *explained) state() string {
 
 func spanText(ms int64) string { return conf.Duration(ms * int64(time.Millisecond)).String() }
 
-// labelText writes labels as a series has them, or nothing.
-func labelText(labels map[string]string) string {
-	return strings.TrimPrefix(schemas.Series{Metric: "x", Labels: schemas.NewLabels(labels)}.String(), "x")
-}
-
 // clocks writes times without their dates.
 func clocks(ms []int64) string {
 	var all []string

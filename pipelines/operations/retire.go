@@ -70,7 +70,7 @@ func (r Retire) record() (group string, record *schemas.Retire, err error) {
 	named := slices.ContainsFunc(names, func(name string) bool { return s.Labels.Get(name) != "" })
 	switch {
 	case named && !bare:
-		return fail(fmt.Sprintf("must be the labels alone, %s: whatever has them is retired, of all metrics", labelText(s.Labels.Map())))
+		return fail(fmt.Sprintf("must be the labels alone, %s: whatever has them is retired, of all metrics", s.Labels))
 	case !named && bare:
 		return fail(fmt.Sprintf("must have one of the labels that name a group (route.group_labels: %s), or be a whole series with its metric", strings.Join(names, ", ")))
 	}
@@ -81,5 +81,5 @@ func labelsOrAll(labels schemas.Labels) string {
 	if len(labels) == 0 {
 		return "everything"
 	}
-	return labelText(labels.Map())
+	return labels.String()
 }

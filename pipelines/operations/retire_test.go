@@ -59,7 +59,7 @@ func TestRetireIsWrittenToTheShard(t *testing.T) {
 			t.Fatalf("%s: %+v", series, records)
 		}
 		got, err := schemas.DecodeRetire(records[0].Value)
-		if err != nil || "{"+series[strings.IndexByte(series, '{')+1:] != labelText(got.Labels.Map()) {
+		if err != nil || "{"+series[strings.IndexByte(series, '{')+1:] != got.Labels.String() {
 			t.Errorf("%s is %+v, %v", series, got, err)
 		}
 	}

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/weir-metrics/weir/deploy/conf"
@@ -64,8 +63,8 @@ func (c *Config) Validate(at string, d *conf.Doc, tierMS, graceMS int64) {
 	}
 	if text, err := h.URL.Reveal(); err != nil {
 		d.Fail(at+".heartbeat.url", nil, "must be readable: "+err.Error())
-	} else if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		d.Fail(at+".heartbeat.url", h.URL, "must be an http or https URL")
+	} else {
+		d.HTTPURL(at+".heartbeat.url", h.URL, text)
 	}
 	if !c.On() {
 		d.Fail(at+".heartbeat.url", h.URL, "needs canaries, as it is sent when they come through: set "+at+".every")

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -59,9 +58,7 @@ func Default() Config {
 // Validate records what is wrong, and removes slashes from the end of ExternalURL.
 func (c *Config) Validate(at string, d *conf.Doc) {
 	if c.ExternalURL != "" {
-		if u, err := url.Parse(c.ExternalURL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			d.Fail(at+".external_url", c.ExternalURL, "must be an http or https URL")
-		}
+		d.HTTPURL(at+".external_url", c.ExternalURL, c.ExternalURL)
 		c.ExternalURL = strings.TrimRight(c.ExternalURL, "/")
 	}
 	for _, f := range []struct {

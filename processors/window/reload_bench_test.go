@@ -65,7 +65,7 @@ func BenchmarkReload(b *testing.B) {
 	}
 	switchTo := func(rules *alerts.RuleSet) {
 		s.running.SetRules(rules)
-		for done := false; !done; time.Sleep(time.Millisecond) {
+		for done, look := false, time.NewTicker(time.Millisecond); !done; <-look.C {
 			done = true
 			for _, loc := range s.running.Engine().Locals() {
 				c := loc.use.counted.Load()

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/weir-metrics/weir/schemas"
 	"github.com/weir-metrics/weir/schemas/cql"
+	"github.com/weir-metrics/weir/schemas/kafkatest"
 	"github.com/weir-metrics/weir/sinks/sinktest"
 )
 
@@ -224,13 +226,12 @@ func TestSweepFreesDisk(t *testing.T) {
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for tables(t, dir) > full/10 {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes of tables after the sweep, were %d", tables(t, dir), full)
+	kafkatest.Until(t, 10*time.Second, func() error {
+		if left := tables(t, dir); left > full/10 {
+			return fmt.Errorf("%d bytes of tables after the sweep, were %d", left, full)
 		}
-		time.Sleep(10 * time.Millisecond) // before the next look at the directory
-	}
+		return nil
+	})
 }
 
 func tables(t *testing.T, dir string) (bytes int64) {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -60,9 +59,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	} else if len(key) != routingKeyLen {
 		d.Fail(at+".routing_key", c.RoutingKey, fmt.Sprintf("must have %d characters, has %d", routingKeyLen, len(key)))
 	}
-	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		d.Fail(at+".url", c.URL, "must be an http or https URL")
-	}
+	d.HTTPURL(at+".url", c.URL, c.URL)
 	if c.Timeout < 0 {
 		d.Fail(at+".timeout", c.Timeout, "must be more than 0s")
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -80,9 +79,7 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 		}
 		seen[to] = true
 	}
-	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		d.Fail(at+".url", c.URL, "must be an http or https URL")
-	}
+	d.HTTPURL(at+".url", c.URL, c.URL)
 	if c.Timeout < 0 {
 		d.Fail(at+".timeout", c.Timeout, "must be more than 0s")
 	}

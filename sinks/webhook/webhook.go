@@ -42,8 +42,8 @@ func (c *Config) Validate(at string, d *conf.Doc) {
 	c.Fill()
 	if text, err := c.URL.Reveal(); err != nil {
 		d.Fail(at+".url", nil, "must be readable: "+err.Error())
-	} else if u, err := url.Parse(text); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		d.Fail(at+".url", c.URL, "must be an http or https URL")
+	} else {
+		d.HTTPURL(at+".url", c.URL, text)
 	}
 	if !c.BearerToken.IsZero() {
 		if _, err := c.BearerToken.Reveal(); err != nil {
